@@ -10,6 +10,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readMachine } from '../test/measure/machine.ts';
+import { benchBacklog } from './backlog/backlog.ts';
 import { benchBurst } from './burst.ts';
 import { benchCold } from './cold.ts';
 import { benchCost } from './cost.ts';
@@ -59,6 +60,7 @@ const BENCHMARKS: Readonly<Record<string, (options: Options) => Promise<Report>>
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
   deciding: ({ quick, runs }) => benchDeciding({ rounds: runs ?? (quick ? 1 : 5), decisions: quick ? 20 : 100 }),
   interference: ({ quick, runs }) => benchInterference({ rounds: runs ?? (quick ? 1 : 2), seconds: quick ? 20 : 60 }),
+  backlog: ({ quick }) => benchBacklog({ quick }),
   placement: ({ quick, runs }) => benchPlacement({ traces: [], quick, seeds: runs }),
 };
 

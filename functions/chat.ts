@@ -56,7 +56,7 @@ const loadState = once(async () => {
   return openApiState(config, telemetry.metrics);
 });
 const api = { router, registry, state: async () => (await loadState()).state };
-const idempotency = { open: async () => (await loadState()).idempotency, mayEnd: isFinalFrame, keeps: allowsStorage };
+const idempotency = { open: async () => (await loadState()).idempotency, isFinalFrame, mayStore: allowsStorage };
 
 export const handler = createHttpApi({
   telemetry,
@@ -66,7 +66,7 @@ export const handler = createHttpApi({
     'POST /v1/responses': idempotent(responsesRoute(api), {
       ...idempotency,
       name: 'responses',
-      findsEarlier: runsInBackground,
+      showsRunning: runsInBackground,
     }),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),

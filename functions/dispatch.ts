@@ -1,9 +1,9 @@
-/** Runs queued jobs on GPU workers. Its queue holds pointers to jobs. */
+/** Works on the tickets of jobs for GPU workers. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
-import { createJobQueueHandler } from '../shared/api/job-queue-handler.ts';
-import { receiveOnLane } from '../shared/api/receive-pointer.ts';
+import { createTicketHandler } from '../shared/api/job-queue-handler.ts';
+import { receiveTicket } from '../shared/api/receive-ticket.ts';
 import { createWorkerDependencies } from '../shared/api/worker-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
 import type { ErrorCode } from '../shared/core/errors.ts';
@@ -13,10 +13,10 @@ import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createModelFactory } from '../shared/inference/providers/providers.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
-import { jobSettings } from '../shared/jobs/settings.ts';
+import { getMaxBytes, workerSettings } from '../shared/jobs/settings.ts';
 
 const config = readConfig({
-  ...jobSettings,
+  ...workerSettings,
   GPU_DLQ_URL: v.string(),
   FLEET_TABLE: v.string(),
   /** Path of `models.json`. Default: the file that is packaged with the code. */
@@ -35,18 +35,21 @@ const createModel = createModelFactory({
   },
 });
 const dependencies = {
-  ...createWorkerDependencies(clients, config, telemetry.metrics, { registry, createModel, mayCreateKeys: false }),
+  ...createWorkerDependencies(clients, config, telemetry, { registry, createModel, mayCreateKeys: false }),
+  lane: 'gpu',
   // After a worker failed during an answer, the next attempt follows at once on another worker.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),
 };
 
-export const handler = createJobQueueHandler(
+export const handler = createTicketHandler(
   {
     client: clients.sqs,
     queueUrl: config.GPU_QUEUE_URL,
     deadLetterUrl: config.GPU_DLQ_URL,
     telemetry,
+    places: config.JOB_PLACES,
+    maxBytes: getMaxBytes(config),
     timingsDivisor: config.TIMINGS_DIVISOR,
   },
-  (record, call, onError) => receiveOnLane('gpu', record, { ...dependencies, onError }, call),
+  (record, call, onError) => receiveTicket(record, { ...dependencies, onError }, call),
 );

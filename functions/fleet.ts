@@ -5,7 +5,6 @@ import * as v from 'valibot';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createEcsClient } from '../shared/aws/ecs.ts';
 import { createLambdaClient } from '../shared/aws/lambda.ts';
-import { createSQSClient } from '../shared/aws/sqs.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -18,9 +17,10 @@ import { createEventSourceMapping } from '../shared/gpu/upkeep/event-source-mapp
 import { handleFleetEvent } from '../shared/gpu/upkeep/handle-event.ts';
 import { createFleetObserver } from '../shared/gpu/upkeep/observe.ts';
 import { createProbeFactory } from '../shared/gpu/upkeep/probe.ts';
-import { readQueueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
 import { fleetSettings } from '../shared/gpu/upkeep/settings.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
+import { createDynamoDBStore } from '../shared/jobs/dynamodb-store.ts';
+import { countBacklog } from '../shared/jobs/sweep.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 const LAMBDA_TIMEOUT_MS = 5_000;
@@ -34,13 +34,15 @@ const config = readConfig({
 const telemetry = createTelemetry(config);
 const { fleets } = readModelRegistry(config.MODELS_FILE);
 const timings = divideTimings(FLEET_TIMINGS.upkeep, config.TIMINGS_DIVISOR);
-const sqs = createSQSClient();
+const dynamodb = createDynamoDBClient();
+const shards = config.JOB_SHARDS_READ;
+const jobs = createDynamoDBStore(dynamodb, { tableName: config.JOBS_TABLE, shards });
 const dependencies = {
   fleets,
-  store: createDynamoDBFleetStore(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
+  store: createDynamoDBFleetStore(dynamodb, { tableName: config.FLEET_TABLE }),
   ecs: createEcs(createEcsClient()),
   createProbe: createProbeFactory(fleets, createSecretResolver({ environment: process.env }), timings),
-  readQueueDepth: () => readQueueDepth(sqs, config.GPU_QUEUE_URL),
+  countWaitingJobs: async () => (await countBacklog('gpu', { jobs, shards })).waiting,
   dispatch:
     config.GPU_MAPPING_ID === undefined
       ? undefined

@@ -20,9 +20,9 @@ import { createS3Client } from '../shared/aws/s3.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
-import { createClaims } from '../shared/idempotency/idempotency-records.ts';
+import { createIdempotencyRecords } from '../shared/idempotency/idempotency-records.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
-import { CLAIM_TIMINGS } from '../shared/idempotency/record-lease.ts';
+import { CLAIM_TIMINGS } from '../shared/idempotency/key-lease.ts';
 import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { createConversationTable } from '../shared/sessions/conversation-table.ts';
 import { createConversations } from '../shared/sessions/conversations.ts';
@@ -48,7 +48,7 @@ const conversations = createConversations({
 });
 const api = { conversations };
 const idempotency = {
-  claims: createClaims(dynamodb, config.JOBS_TABLE),
+  records: createIdempotencyRecords(dynamodb, config.JOBS_TABLE),
   bodies,
   jobs,
   vault,

@@ -1,33 +1,53 @@
-/** Scheduled sweep: re-enqueues stalled jobs, expires overdue ones and retries completion steps. */
+/** Scheduled sweep: recovers and ends stalled jobs, sends missing tickets and repeats completion steps. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledEvent } from 'aws-lambda';
+import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobDependencies } from '../shared/api/job-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createFailureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
+import { createBacklogWatch } from '../shared/jobs/backlog-watch.ts';
+import { createDynamoDBSamples } from '../shared/jobs/dynamodb-samples.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
-import { sweepDue } from '../shared/jobs/sweep.ts';
+import { sweepRepeatedly } from '../shared/jobs/sweep-run.ts';
+import { createTicketCount } from '../shared/jobs/ticket-queue.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 /** Below the function's timeout and the minute until the next run, which continues with the remaining jobs. */
-const RUN_MS = 45_000;
-/** There are 16 partitions: at most 80,000 jobs per run, which takes up to half a million requests. */
-const JOBS_PER_PARTITION = 5_000;
+const RUN_MS = 50_000;
 
-const config = readConfig(jobSettings);
+const config = readConfig({
+  ...jobSettings,
+  /** Shards of the jobs' index that are read. Default: those that are written. */
+  JOB_SHARDS_READ: v.exactOptional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1))),
+});
 const telemetry = createTelemetry(config);
-const dependencies = createJobDependencies(createJobClients(), config, telemetry.metrics, { mayCreateKeys: false });
+const clients = createJobClients();
+const dependencies = {
+  ...createJobDependencies(clients, config, telemetry, { mayCreateKeys: false }),
+  shards: config.JOB_SHARDS_READ ?? config.JOB_SHARDS,
+};
+const watch = createBacklogWatch(
+  createTicketCount(clients.sqs, config),
+  dependencies.timings,
+  createDynamoDBSamples(clients.dynamodb, config.JOBS_TABLE),
+);
 
 export const handler = createEventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
   const { logger, metrics } = context.telemetry;
-  const ports = { ...dependencies, onError: createFailureLog(logger) };
-  const swept = await sweepDue(ports, { until: Date.now() + RUN_MS, perPartition: JOBS_PER_PARTITION });
-  logger[swept.failed > 0 ? 'warn' : 'info']('swept', { ...swept });
-  metrics.publish({
-    SweepRuns: [1, 'Count'],
-    JobsDue: [swept.due, 'Count'],
-    JobsOverdue: [swept.left + swept.failed, 'Count'],
-    JobsAnnouncedAgain: [swept.announced, 'Count'],
-    JobsEndedBySweep: [swept.ended, 'Count'],
+  const ports = { ...dependencies, onError: createFailureLog(logger), sleep };
+  await sweepRepeatedly(ports, watch, {
+    until: Math.min(Date.now() + RUN_MS, context.deadlineAt),
+    onPass: (purpose, swept) => {
+      if (swept.seen === 0 && swept.failed === 0) return;
+      logger[swept.failed > 0 ? 'warn' : 'info']('swept', { purpose, ...swept });
+      metrics.publish(
+        { SweptEntries: [swept.seen, 'Count'], SweepFailures: [swept.failed, 'Count'] },
+        { Purpose: purpose },
+      );
+    },
+    onBacklog: (queue, { waiting }) => metrics.publish({ JobsWaiting: [waiting, 'Count'] }, { Queue: queue }),
   });
+  metrics.publish({ SweepRuns: [1, 'Count'] });
 });

@@ -14,6 +14,7 @@ export {
   createGpuValues as gpu,
   createGpuVpc as gpuVpc,
 } from './gpu-fleet.ts';
+export { readJobShardsRead as jobShardsRead } from './job-shards.ts';
 export {
   createEngineKeysPolicy as engineKeysPolicy,
   createModelsPolicies as modelsPolicies,

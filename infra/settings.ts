@@ -16,6 +16,7 @@ const mappingConcurrency = v.pipe(
   v.minValue(2, 'must be 2 to 1000'),
   v.maxValue(1_000, 'must be 2 to 1000'),
 );
+const shards = v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 1000'), v.maxValue(1_000, 'must be 1 to 1000'));
 const flag = v.pipe(
   v.union([v.boolean(), v.picklist(['true', 'false'])], 'must be true or false'),
   v.transform((value) => value === true || value === 'true'),
@@ -67,6 +68,8 @@ const schemas = {
     v.custom((value) => !Array.isArray(value), 'must be a JSON object: the URL of a queue for each alias'),
     v.record(alias, queueUrl, 'must be a JSON object: the URL of a queue for each alias'),
   ),
+  jobShards: shards,
+  jobShardsRead: shards,
   jobDeadlineHours: v.pipe(number, v.minValue(0.01, 'must be 0.01 to 336'), v.maxValue(336, 'must be 0.01 to 336')),
   retentionDays: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 3650'), v.maxValue(3650, 'must be 1 to 3650')),
   warmConcurrency: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 100'), v.maxValue(100, 'must be 1 to 100')),

@@ -61,6 +61,8 @@ export interface CloudOptions {
   readonly schedules?: boolean;
   /** Faults to inject between functions and DynamoDB, SQS, KMS and S3; none when absent. */
   readonly faults?: FaultOptions;
+  /** The share of queue messages that others overtake, from 0 to 1; none when absent. */
+  readonly overtaken?: number;
   /** False to deliver no queue messages to functions; true when absent. */
   readonly eventSources?: boolean;
 }
@@ -128,7 +130,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   cleanup.defer(await lockState(stateDir));
 
   const [standIns, definition, { bedrock, gpuWorkers, environment, region = '' }] = await awaitAll([
-    runPhase('start stand-ins', () => startStandIns(stateDir, closeLater)),
+    runPhase('start stand-ins', () => startStandIns(stateDir, closeLater, options.overtaken)),
     loadLocalService(options),
     completeOptions(options, closeLater),
   ]);
@@ -253,10 +255,10 @@ interface StandIns {
 }
 
 /** Starts the stand-ins that need no setting except the state folder. */
-async function startStandIns(stateDir: string, closeLater: CloseLater): Promise<StandIns> {
+async function startStandIns(stateDir: string, closeLater: CloseLater, overtaken = 0): Promise<StandIns> {
   const [tables, queues, objects, kms, logs] = await awaitAll([
     startTables({ path: join(stateDir, 'tables') }).then(closeLater),
-    startQueues().then(closeLater),
+    startQueues({ overtaken }).then(closeLater),
     startObjects({ path: join(stateDir, 'objects') }).then(closeLater),
     startKms({ stateFile: join(stateDir, 'kms.json') }).then(closeLater),
     openLogs(join(stateDir, 'logs')).then(closeLater),

@@ -2,8 +2,11 @@ import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/core/errors.ts';
 import { type Listening, listen } from './listen.ts';
 import { acceptAllCharacters } from './message-characters.ts';
+import { reorderMessages } from './message-order.ts';
+import { keepTraceHeaders } from './message-traces.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
+import { limitVisibility } from './visibility-limit.ts';
 
 export interface Queues {
   /** The value for `AWS_ENDPOINT_URL_SQS`. */
@@ -21,6 +24,15 @@ export interface Queues {
   close(): Promise<void>;
 }
 
+export interface QueuesOptions {
+  /** Default: any free port. */
+  readonly port?: number;
+  /** Epoch milliseconds, for the limit of 12 hours on visibility. fauxqs has a clock of its own. */
+  readonly now?: () => number;
+  /** The share of messages that others overtake, from 0 to 1. Default: none. SQS orders messages by best effort only. */
+  readonly overtaken?: number;
+}
+
 type App = ReturnType<typeof buildApp>;
 
 interface QueueDefinition {
@@ -33,7 +45,7 @@ interface QueueDefinition {
  * Starts the stand-in for SQS on 127.0.0.1. Messages are only in memory, and are lost when it stops. fauxqs's own
  * `startFauxqs` can store them, but listens on every address of the machine.
  */
-export async function startQueues({ port = 0 }: { readonly port?: number } = {}): Promise<Queues> {
+export async function startQueues({ port = 0, now = Date.now, overtaken = 0 }: QueuesOptions = {}): Promise<Queues> {
   const definitions: QueueDefinition[] = [];
   let serving = await serve(port);
   const { port: ownPort } = serving.listening;
@@ -41,6 +53,9 @@ export async function startQueues({ port = 0 }: { readonly port?: number } = {})
   async function serve(at: number): Promise<{ app: App; listening: Listening }> {
     const app = buildApp({ logger: false });
     acceptAllCharacters(app);
+    keepTraceHeaders(app);
+    limitVisibility(app, now);
+    reorderMessages(app, overtaken);
     await app.ready();
     for (const definition of definitions) await createQueue(app, definition);
     return { app, listening: await listen(app.server, { port: at }) };

@@ -9,7 +9,7 @@ import {
   type TraceSource,
 } from '../../test/simulation/placement/run.ts';
 import { POLICIES, type PolicyName } from '../../test/simulation/placement/simulate.ts';
-import { startThreads } from '../../test/simulation/placement/threads.ts';
+import { startPlacementThreads } from '../../test/simulation/placement/threads.ts';
 
 /** Single simulations, one for each policy. */
 export interface SimulationRequest {
@@ -132,7 +132,7 @@ export async function runSimulations(
 ): Promise<void> {
   // Loaded here before the threads load it, so that an invalid trace is reported once.
   await loadTrace(run.trace);
-  await using threads = startThreads();
+  await using threads = startPlacementThreads();
   const lines = policies.map(async (policy) => {
     const runAtScale = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });
     if (!capacity) return { policy, simulated: true, ...run, ...(await runAtScale(run.load.scale)) };

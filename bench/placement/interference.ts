@@ -5,7 +5,7 @@ import {
   type RunResult,
   type TraceSource,
 } from '../../test/simulation/placement/run.ts';
-import type { Threads } from '../../test/simulation/placement/threads.ts';
+import type { PlacementThreads } from '../../test/simulation/placement/threads.ts';
 
 /** The results of chat in one case, with or without bulk work. */
 export interface Interference {
@@ -20,7 +20,7 @@ const DISPATCHERS_PER_SLOT = 1.1;
 
 /** Simulates chat alone, and chat with enough bulk work to fill every slot that bulk work may use. */
 export async function simulateInterference(
-  threads: Threads,
+  threads: PlacementThreads,
   trace: TraceSource,
   base: Omit<Run, 'policy' | 'trace' | 'bulk' | 'reserve'>,
 ): Promise<Interference[]> {

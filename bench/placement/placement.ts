@@ -1,6 +1,6 @@
 import { FULL, QUICK, REFERENCE, runStudy } from '../../test/simulation/placement/plan.ts';
 import { loadTrace, type TraceSource } from '../../test/simulation/placement/run.ts';
-import { startThreads } from '../../test/simulation/placement/threads.ts';
+import { startPlacementThreads } from '../../test/simulation/placement/threads.ts';
 import type { Report } from '../report/report.ts';
 import type { BenchmarkRequest } from './command.ts';
 import { simulateInterference } from './interference.ts';
@@ -23,7 +23,7 @@ export async function benchPlacement({ traces, quick, seeds }: Omit<BenchmarkReq
   const sources: TraceSource[] = [...traces.map((file) => ({ file })), { synthetic: SYNTHETIC_SEED }];
   // Loaded here before the threads load them, so that an invalid trace is reported once.
   await Promise.all(sources.map(loadTrace));
-  await using threads = startThreads();
+  await using threads = startPlacementThreads();
   const studies = [];
   for (const [index, source] of sources.entries()) {
     // Fleet sizes are compared on the first trace only.

@@ -44,7 +44,7 @@ const STORES = {
   JOBS_TABLE: 'unused',
   SESSIONS_TABLE: 'unused',
   BUCKET: 'unused',
-  GENERATION_QUEUE_URL: 'unused',
+  JOBS_QUEUE_URL: 'unused',
   GPU_QUEUE_URL: 'unused',
   FLEET_TABLE: 'unused',
 };

@@ -62,7 +62,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   })),
   {
     rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*/inbox/*]',
-    resource: 'GenerateRole',
+    resource: 'IntakeRole',
     reason: "Every tenant has its own inbox. A message that points into another tenant's inbox is refused.",
   },
   {

@@ -159,7 +159,8 @@ async function deliver(options: EventSourceOptions, records: readonly SQSRecord[
 
 /**
  * Invokes the function with a batch. Retries while Lambda throttles, until the batch's visibility timeout expires.
- * @throws LambdaServiceError when it was throttled for that long; FunctionError when the function failed
+ * @throws LambdaServiceError when it was throttled for that long, or when a message is part of a recursive loop: the dead-letter
+ *   queue gets such a message after its last receive; FunctionError when the function failed
  */
 async function invoke(
   { client, queueUrl, function: name, runner }: EventSourceOptions,
@@ -167,10 +168,11 @@ async function invoke(
   signal: AbortSignal,
 ): Promise<string> {
   const receivedAt = Date.now();
+  const traceHeaders = records.flatMap(({ attributes }) => attributes.AWSTraceHeader ?? []);
   let visibilityMs: number | undefined;
   for (let backoffMs = 100; ; backoffMs = Math.min(2 * backoffMs, MAX_BACKOFF_MS)) {
     try {
-      const { body, failure } = await runner.invoke(name, JSON.stringify({ Records: records }));
+      const { body, failure } = await runner.invoke(name, JSON.stringify({ Records: records }), { traceHeaders });
       const answer = await text(body);
       const error = failure();
       if (error !== undefined) throw error;

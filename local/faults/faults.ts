@@ -1,3 +1,4 @@
+import { omitUndefined } from '../../shared/core/objects.ts';
 import type { FaultyService } from './fault-responses.ts';
 import { type Exchange, type Fault, type FaultProxy, type FaultShares, startFaultProxy } from './proxy.ts';
 import { createSeededRandom } from './random.ts';
@@ -7,6 +8,8 @@ export interface FaultOptions {
   readonly seed: number;
   /** Initial shares of each service's faults; no faults for a service that is absent. */
   readonly shares?: Readonly<Partial<Record<FaultyService, FaultShares>>>;
+  /** Milliseconds by which `slow` requests are delayed. */
+  readonly slowMs?: number;
   /** Called with every request that a service performed, before the client gets the response. */
   readonly onExchange?: (exchange: Exchange) => void;
 }
@@ -30,7 +33,7 @@ export interface StartedFaults extends Faults {
  * @param targets base URLs of the stand-ins
  */
 export async function startFaults(
-  { seed, shares = {}, onExchange }: FaultOptions,
+  { seed, shares = {}, slowMs, onExchange }: FaultOptions,
   targets: Readonly<Record<FaultyService, string>>,
 ): Promise<StartedFaults> {
   // Each service has its own seed, so that its faults don't depend on calls of other services.
@@ -40,7 +43,7 @@ export async function startFaults(
       target: targets[service],
       random: createSeededRandom(seed + offset),
       shares: shares[service] ?? {},
-      ...(onExchange === undefined ? {} : { onExchange }),
+      ...omitUndefined({ slowMs, onExchange }),
     });
   const [dynamodb, sqs, kms, s3] = await Promise.all([
     start('dynamodb', 0),

@@ -1,5 +1,6 @@
 import { Agent, createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { listen } from '../listen.ts';
 import { createFaultResponse, type FaultyService } from './fault-responses.ts';
 
@@ -8,9 +9,10 @@ import { createFaultResponse, type FaultyService } from './fault-responses.ts';
  * - `throttled`, `failed`: the client gets an error response, and the service does not perform the request;
  * - `cutBefore`: the connection closes, and the service does not perform the request;
  * - `cutAfter`: the service performs the request, and the connection closes before the response. The client can't
- *   distinguish it from `cutBefore`.
+ *   distinguish it from `cutBefore`;
+ * - `slow`: the service performs the request after a delay.
  */
-export const FAULTS = ['throttled', 'failed', 'cutBefore', 'cutAfter'] as const;
+export const FAULTS = ['throttled', 'failed', 'cutBefore', 'cutAfter', 'slow'] as const;
 export type Fault = (typeof FAULTS)[number];
 
 /** The share of requests, from 0 to 1, that get each fault. The sum is at most 1. */
@@ -45,6 +47,8 @@ export interface FaultProxyOptions {
   /** Returns a number from 0 up to 1. Called once for each request, so that the same seed repeats the same faults. */
   readonly random: () => number;
   readonly shares?: FaultShares;
+  /** Milliseconds by which `slow` requests are delayed. Default: 1000. */
+  readonly slowMs?: number;
   /** Returns the body that the stand-in gets instead of a request's own. */
   readonly rewrite?: (body: Buffer) => Buffer;
   /** Called with every request that the service performed, before the client gets the response. */
@@ -57,6 +61,7 @@ export async function startFaultProxy({
   target,
   random,
   shares = {},
+  slowMs = 1_000,
   rewrite,
   onExchange,
 }: FaultProxyOptions): Promise<FaultProxy> {
@@ -67,6 +72,7 @@ export async function startFaultProxy({
     failed: 0,
     cutBefore: 0,
     cutAfter: 0,
+    slow: 0,
   };
   const agent = new Agent({ keepAlive: true });
   const targetUrl = typeof target === 'string' ? () => target : target;
@@ -83,6 +89,7 @@ export async function startFaultProxy({
       client.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
       return;
     }
+    if (fault === 'slow') await sleep(slowMs);
     const body = rewrite?.(original) ?? original;
     const response = await forward(request, body);
     if (onExchange !== undefined) return reportExchange(request, body, response, client, fault);

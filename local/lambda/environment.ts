@@ -182,7 +182,7 @@ export class Environment {
       'Lambda-Runtime-Aws-Request-Id': requestId,
       'Lambda-Runtime-Deadline-Ms': Date.now() + timeoutMs,
       'Lambda-Runtime-Invoked-Function-Arn': invocation.functionArn,
-      'Lambda-Runtime-Trace-Id': `Root=1-${requestId}`,
+      'Lambda-Runtime-Trace-Id': invocation.traceHeader,
       ...(invocation.clientContext === undefined ? {} : { 'Lambda-Runtime-Client-Context': invocation.clientContext }),
     });
     poll.end(payload);

@@ -4,6 +4,7 @@ export type LambdaServiceErrorType =
   | 'ResourceNotFoundException'
   | 'RequestTooLargeException'
   | 'InvalidRequestContentException'
+  | 'RecursiveInvocationException'
   | 'ServiceException';
 
 const STATUS: Readonly<Record<LambdaServiceErrorType, number>> = {
@@ -11,6 +12,7 @@ const STATUS: Readonly<Record<LambdaServiceErrorType, number>> = {
   ResourceNotFoundException: 404,
   RequestTooLargeException: 413,
   InvalidRequestContentException: 400,
+  RecursiveInvocationException: 400,
   ServiceException: 500,
 };
 

@@ -22,6 +22,8 @@ export interface FunctionDefinition {
   /** True if only queues and schedules invoke the function, so that no caller waits for its answer. */
   readonly background: boolean;
   readonly environment: Readonly<Record<string, string>>;
+  /** True if chains of its invocations may be of any length (`RecursiveLoop: Allow`). If absent, they end after 16. */
+  readonly allowsRecursion?: boolean;
 }
 
 /**

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { FunctionError } from './errors.ts';
+import { formatTraceHeader, type Lineage } from './lineage.ts';
 
 /** A function's response, of which at least the first byte has arrived. */
 export interface FunctionResponse {
@@ -24,6 +25,18 @@ export interface InvokeOptions {
   readonly qualifier?: string;
   /** Client context as JSON, which only a direct invocation can carry. */
   readonly clientContext?: string;
+  /** The trace headers of the messages, or of the call, that cause the invocation. */
+  readonly traceHeaders?: readonly string[];
+}
+
+/** What `Invocation` is created from. */
+export interface InvocationOptions {
+  readonly payload: Uint8Array | string;
+  readonly functionArn: string;
+  readonly clientContext: string | undefined;
+  readonly lineage: Lineage;
+  /** Called once, when the invocation no longer counts against concurrency. */
+  readonly release: () => void;
 }
 
 /** One call of a function, from its arrival until the last byte of its response. */
@@ -32,6 +45,7 @@ export class Invocation {
   readonly payload: Uint8Array | string;
   readonly functionArn: string;
   readonly clientContext: string | undefined;
+  readonly traceHeader: string;
   /** Resolves at the first byte of the response; rejects when the invocation fails before it. */
   readonly response: Promise<FunctionResponse>;
   #resolve: (response: FunctionResponse) => void = noop;
@@ -40,14 +54,9 @@ export class Invocation {
   #isSettled = false;
   #body: IncomingMessage | undefined;
 
-  /** @param release called once, when the invocation no longer counts against concurrency */
-  constructor(
-    payload: Uint8Array | string,
-    functionArn: string,
-    clientContext: string | undefined,
-    release: () => void,
-  ) {
+  constructor({ payload, functionArn, clientContext, lineage, release }: InvocationOptions) {
     this.payload = payload;
+    this.traceHeader = formatTraceHeader(this.requestId, lineage);
     this.functionArn = functionArn;
     this.clientContext = clientContext;
     this.#release = release;

@@ -31,9 +31,11 @@ async function handle(runner: Invoker, request: IncomingMessage, response: Serve
   const { name, qualifier } = splitName(decodeURIComponent(encodedName), url.searchParams.get('Qualifier'));
   const payload = await readPayload(request);
   const clientContext = readHeader(request, 'x-amz-client-context');
+  const traceHeader = readHeader(request, 'x-amzn-trace-id');
   const options = {
     ...(qualifier === undefined ? {} : { qualifier }),
     ...(clientContext === undefined ? {} : { clientContext: Buffer.from(clientContext, 'base64').toString('utf8') }),
+    ...(traceHeader === undefined ? {} : { traceHeaders: [traceHeader] }),
   };
   switch (readHeader(request, 'x-amz-invocation-type') ?? 'RequestResponse') {
     case 'DryRun':

@@ -5,6 +5,7 @@ import type { EnvironmentOptions, LogLine } from './environment.ts';
 import { LambdaServiceError } from './errors.ts';
 import { buildFunctionArn, type FunctionDefinition, MAX_PAYLOAD_BYTES } from './function.ts';
 import { type FunctionResponse, Invocation, type InvokeOptions } from './invocation.ts';
+import { countRecursions, extendLineage, MAX_RECURSIONS } from './lineage.ts';
 import { Pool } from './pool.ts';
 import { startRuntimeApi } from './runtime-api.ts';
 import { bundleRuntime } from './runtime-bundle.ts';
@@ -100,7 +101,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   reaper.unref();
 
   return {
-    async invoke(name, payload, { qualifier, clientContext } = {}) {
+    async invoke(name, payload, { qualifier, clientContext, traceHeaders = [] } = {}) {
       const entry = pools.get(name) ?? pools.get(resolveShortName(functions, name));
       if (entry === undefined) {
         throw new LambdaServiceError(
@@ -112,9 +113,16 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
         const message = `Request must be smaller than ${MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation`;
         throw new LambdaServiceError('RequestTooLargeException', message);
       }
+      const { definition } = entry;
+      const lineage = extendLineage(traceHeaders, definition.functionName);
+      if (countRecursions(lineage, definition.functionName) > MAX_RECURSIONS && definition.allowsRecursion !== true) {
+        const message = `Lambda stopped a recursive loop: ${definition.functionName} was invoked ${MAX_RECURSIONS} times in a chain.`;
+        onLog({ function: definition.name, pid: 0, stream: 'stderr', text: message });
+        throw new LambdaServiceError('RecursiveInvocationException', message);
+      }
       const release = entry.concurrency.acquire();
-      const arn = buildFunctionArn(region, entry.definition.functionName, qualifier);
-      const invocation = new Invocation(payload, arn, clientContext, release);
+      const functionArn = buildFunctionArn(region, definition.functionName, qualifier);
+      const invocation = new Invocation({ payload, functionArn, clientContext, lineage, release });
       entry.pool.run(invocation);
       return invocation.response;
     },

@@ -90,6 +90,7 @@ const functionSchema = v.object({
   timeout: v.optional(v.number()),
   reservedConcurrency: v.optional(v.number()),
   provisionedConcurrency: v.optional(v.number(), 0),
+  recursiveLoop: v.optional(v.picklist(['Allow', 'Terminate']), 'Terminate'),
   environment,
   events: v.optional(v.array(event), []),
 });

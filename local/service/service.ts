@@ -88,6 +88,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
       timeoutMs: (each.timeout ?? provider.timeout) * 1000,
       memoryMb: each.memorySize ?? provider.memorySize,
       ...(each.reservedConcurrency === undefined ? {} : { reservedConcurrency: each.reservedConcurrency }),
+      ...(each.recursiveLoop === 'Allow' ? { allowsRecursion: true } : {}),
       background: each.events.length > 0 && each.events.every(({ http }) => http === undefined),
       environment: { ...provider.environment, ...each.environment },
     })),

@@ -83,7 +83,8 @@ async function readInboxObject(key: string, inbox: Inbox): Promise<unknown> {
 
 /**
  * Returns the job to submit for a message and its body.
- * @throws MessageRejectedError for a body that the endpoint rejects
+ * @throws MessageRejectedError for a body that the endpoint rejects, and for a response that would be neither stored
+ * nor sent
  */
 export function toJob(
   { tenant, endpoint, idempotencyKey, replyTo }: GenerateMessage,
@@ -92,6 +93,11 @@ export function toJob(
 ): Admitted {
   const request = rejectOnClientError(() => parseQueuedRequest(endpoint, requestBody, { registry, tenant }));
   const { body, generation, continuations, streamed, stored } = request;
+  if (!stored && replyTo === undefined) {
+    const message =
+      "Missing field: 'replyTo'. With 'store' set to false, the response would be generated and discarded.";
+    throw new MessageRejectedError(new LambentError('missing_required_parameter', message, { param: 'replyTo' }));
+  }
   return {
     tenant,
     id: deriveResponseId(tenant, idempotencyKey),

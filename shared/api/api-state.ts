@@ -1,5 +1,5 @@
 import type { Lifetime } from '../jobs/lifetime.ts';
-import type { Bodies, EventLog, JobQueue, JobStore } from '../jobs/ports.ts';
+import type { Bodies, EventLog, JobStore, TicketQueue } from '../jobs/ports.ts';
 import type { JobTimings } from '../jobs/timings.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 
@@ -8,7 +8,7 @@ export interface ApiState {
   readonly jobs: JobStore;
   readonly bodies: Bodies;
   readonly events: EventLog;
-  readonly queue: JobQueue;
+  readonly queue: TicketQueue;
   readonly conversations: Conversations;
   readonly lifetime: Lifetime;
   readonly timings: JobTimings;

@@ -1,16 +1,16 @@
-import { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
-import { readOutput } from '../jobs/fan-in.ts';
+import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
+import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
-import { announce, submit } from '../jobs/submit.ts';
+import { sendTickets, submit } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
 import { viewJob } from './job-view.ts';
-import type { ResponseContext } from './response-context.ts';
+import { omitMessages, type ResponseContext } from './response-context.ts';
 import { resumeStream } from './resume-stream.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 
@@ -22,10 +22,11 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
   const { id, parsed, request, api, state } = call;
   const { tenant } = request.principal;
   const conversation = getConversationId(parsed.body);
-  const conversationItems =
-    conversation === undefined ? undefined : await state.conversations.readItems({ tenant, id: conversation });
-  const context = await buildContext(call, conversationItems);
-  const job = await submitJob(call, context, conversation);
+  const earlier =
+    conversation === undefined ? undefined : await state.conversations.readEarlier({ tenant, id: conversation });
+  // Built here only to reject a request that can't be answered. The attempt builds it again.
+  const context = await buildContext(call, earlier);
+  const job = await submitJob(call, context, { conversation, end: earlier?.end });
   const headers = reportDroppedItems(context, request);
   if (!parsed.streamed) {
     // A job of an earlier request with the same idempotency key may have its output by now.
@@ -39,9 +40,10 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
 async function submitJob(
   call: StatefulCall,
   { body, generation }: ResponseContext,
-  conversation: string | undefined,
+  { conversation, end }: { readonly conversation: string | undefined; readonly end: number | undefined },
 ): Promise<Job> {
   const { id, createdAt, parsed, request, api, state } = call;
+  const hasContext = conversation !== undefined || body.previous_response_id != null;
   const submitted = await submit(
     {
       tenant: request.principal.tenant,
@@ -52,9 +54,15 @@ async function submitJob(
       streamed: parsed.streamed,
       stored: true,
       ...timesOfQueued(state.lifetime, createdAt),
-      input: { body, generation, continuations: includesEncryptedReasoning(body) },
+      input: {
+        body,
+        generation: hasContext ? omitMessages(generation) : generation,
+        continuations: includesEncryptedReasoning(body),
+        ...(hasContext ? { context: omitUndefined({ end }) } : {}),
+      },
       ...omitUndefined({
         lane: laneOf(generation.model, api.registry),
+        contextBytes: hasContext ? Buffer.byteLength(JSON.stringify(generation.messages)) : undefined,
         conversation,
         previousResponse: body.previous_response_id ?? undefined,
       }),
@@ -67,17 +75,15 @@ async function submitJob(
       return submitted.job;
     case 'known':
       return submitted.job;
-    default: {
-      const message = 'The response created with this idempotency key was deleted. Use another key.';
-      throw new LambentError('idempotent_answer_not_kept', message);
-    }
+    default:
+      throw resultDeletedError();
   }
 }
 
 /** Enqueues a job. Never throws: the sweep enqueues the job later if its message can't be sent now. */
 async function enqueue(job: Job, { request, state, api }: StatefulCall): Promise<void> {
   try {
-    await announce(job, { queue: state.queue, now: api.now });
+    await sendTickets([job], { ...state, now: api.now });
   } catch (thrown) {
     request.telemetry.logger.warn('job not enqueued', describeError(thrown));
   }

@@ -1,17 +1,20 @@
 import * as v from 'valibot';
-import type { Route } from '../access/route.ts';
+import type { HttpRequest, Route } from '../access/route.ts';
+import { LambentError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import { isObject } from '../core/objects.ts';
+import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
 import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, type Includes, parseIncludes } from '../openai/responses/includes.ts';
 import { type InputItem, isItemReference, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
-import { toStoredItem } from '../openai/responses/stored-items.ts';
+import { createItemIdGenerator, isLambentId, toStoredItem } from '../openai/responses/stored-items.ts';
 import { storedId } from '../openai/schema.ts';
 import { missingParameterError, validate } from '../openai/validation.ts';
-import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
+import type { ConversationKey } from '../sessions/conversation-records.ts';
+import type { Conversation, ConversationItem, Conversations, EarlierItems } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
 import { addContinuation, parseTurnItem, type TurnItem } from './turn-items.ts';
 
@@ -27,14 +30,13 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
   return {
     scope: 'inference',
     bodyOptional: true,
-    async run({ body, principal }) {
+    async run({ body, principal, operation }) {
       const { items, metadata } = validate(createConversationBody, body ?? {});
-      const key = { tenant: principal.tenant, id: `conv_${ids()}` };
-      return {
-        json: encodeConversation(
-          await conversations.create(key, { ...metadata }, toConversationItems(items ?? [], ids)),
-        ),
-      };
+      const key = { tenant: principal.tenant, id: `conv_${operation?.id ?? ids()}` };
+      const earlier = operation?.isRepeated ? await findConversation(conversations, key) : undefined;
+      if (earlier !== undefined) return { json: encodeConversation(earlier) };
+      const added = toConversationItems(items ?? [], createItemIds(operation, ids));
+      return { json: encodeConversation(await conversations.create(key, { ...metadata }, added)) };
     },
   };
 }
@@ -90,13 +92,20 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
     async run(request) {
       const { items } = validate(createItemsBody, request.body);
       const included = parseIncludes(request.query);
-      const turn = await conversations.beginTurn(getConversationKey(request), `items_${ids()}`);
+      const { operation } = request;
+      const turn = await conversations.beginTurn(getConversationKey(request), `items_${operation?.id ?? ids()}`);
       try {
-        const added = toConversationItems(items, ids, turn.items);
+        const added = toConversationItems(items, createItemIds(operation, ids));
+        const earlier = operation?.isRepeated ? await findItems(added, turn.earlier) : [];
+        if (earlier.length > 0) {
+          if (earlier.length < added.length) throw resultDeletedError();
+          return { json: encodeItems(earlier, false, included) };
+        }
+        // Other ids are replaced, so that no item of the conversation has them.
+        const callerIds = items.flatMap(({ id }) => (typeof id === 'string' && isLambentId(id) ? [id] : []));
+        rejectDuplicateIds(items, 'items', await turn.earlier.findIds(callerIds));
         await turn.commit(added);
-        return {
-          json: encodeItems(added, false, included),
-        };
+        return { json: encodeItems(added, false, included) };
       } finally {
         await turn.release();
       }
@@ -156,23 +165,40 @@ export function deleteItemRoute({ conversations }: ConversationsApi): Route {
   };
 }
 
-function getConversationKey({ principal, pathParameters }: Parameters<Route['run']>[0]) {
+function getConversationKey({ principal, pathParameters }: HttpRequest) {
   const id = pathParameters['id'] ?? '';
   if (!v.is(storedId, id)) throw conversationNotFoundError(id);
   return { tenant: principal.tenant, id };
 }
 
-function toConversationItems(
-  items: readonly InputItem[],
-  ids: () => string,
-  earlierItems: readonly ConversationItem[] = [],
-): ConversationItem[] {
-  rejectDuplicateIds(items, 'items', earlierItems);
+function toConversationItems(items: readonly InputItem[], ids: () => string): ConversationItem[] {
+  rejectDuplicateIds(items, 'items');
   return items.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
     const content: TurnItem = { item: toStoredItem(item, ids) };
     return { id: content.item.id, content };
   });
+}
+
+/** Returns the generator of item ids: those of an operation are derived from it, so that a repeated request finds them. */
+function createItemIds(operation: HttpRequest['operation'], ids: () => string): () => string {
+  return operation === undefined ? ids : createItemIdGenerator(operation.id, 0);
+}
+
+/** Returns the conversation that an earlier attempt of an operation has created, or undefined. */
+async function findConversation(conversations: Conversations, key: ConversationKey): Promise<Conversation | undefined> {
+  try {
+    return await conversations.retrieve(key);
+  } catch (thrown) {
+    if (thrown instanceof LambentError && thrown.code === 'not_found') return undefined;
+    throw thrown;
+  }
+}
+
+/** Returns those of the items that the conversation has. */
+async function findItems(items: readonly ConversationItem[], earlier: EarlierItems): Promise<ConversationItem[]> {
+  const ids = await earlier.findIds(items.map(({ id }) => id));
+  return items.filter(({ id }) => ids.has(id));
 }
 
 function encodeConversation({ id, createdAt, metadata }: Conversation) {

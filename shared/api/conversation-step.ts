@@ -1,5 +1,5 @@
 import { LambentError } from '../core/errors.ts';
-import type { Tell } from '../jobs/fan-in.ts';
+import { type CompletionStep, StepFailedError } from '../jobs/completion.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 import { createTurnItems } from './turn-items.ts';
 
@@ -7,16 +7,19 @@ import { createTurnItems } from './turn-items.ts';
  * Creates the completion step that appends a finished job's turn to its conversation. The step throws
  * `conversation_locked` while another turn is in progress; the sweep then retries.
  */
-export function createConversationStep(conversations: Pick<Conversations, 'appendFinishedTurn'>): Tell {
+export function createConversationStep(conversations: Pick<Conversations, 'appendFinishedTurn'>): CompletionStep {
   return async ({ job, input, output }) => {
     const { tenant, id, conversation } = job;
     if (conversation === undefined || input === undefined || output === undefined) return;
     const items = createTurnItems(id, input, output).map((turnItem) => ({ id: turnItem.item.id, content: turnItem }));
     try {
-      await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items);
+      await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items, input.context?.end);
     } catch (thrown) {
       // The conversation was deleted while the job ran.
-      if (!(thrown instanceof LambentError && thrown.code === 'not_found')) throw thrown;
+      if (thrown instanceof LambentError && thrown.code === 'not_found') return;
+      // DynamoDB would refuse the same items each time, and each try would leave objects in the bucket.
+      const isRefused = thrown instanceof Error && thrown.name === 'ValidationException';
+      throw isRefused ? new StepFailedError('The turn can not be stored', { cause: thrown }) : thrown;
     }
   };
 }

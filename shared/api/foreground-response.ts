@@ -1,11 +1,13 @@
-import type { LambentError } from '../core/errors.ts';
-import { describeError } from '../core/logger.ts';
+import { LambentError } from '../core/errors.ts';
+import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { keyInUseError, resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
 import type { Usage } from '../inference/generation.ts';
+import { completeJob, readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
 import type { JobInput } from '../jobs/ports.ts';
-import { told } from '../jobs/transitions.ts';
+import { completed } from '../jobs/transitions.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import {
@@ -15,28 +17,34 @@ import {
   type StoredAnswer,
 } from '../openai/responses/response.ts';
 import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
-import type { ResponseContext } from './response-context.ts';
+import { createConversationStep } from './conversation-step.ts';
+import { isResponse } from './job-content.ts';
+import { omitMessages, type ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 import { createTurnItems } from './turn-items.ts';
 
-/** The only epoch of a foreground response, which has one attempt. */
-const EPOCH = 1;
-
 /**
- * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns
- * are rejected until this one has ended.
+ * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
+ * rejected until this one has ended. A repeated request returns the response that an earlier attempt has stored, if any.
+ * @throws LambentError `idempotent_answer_not_kept` if the earlier response was deleted or was not to be stored
  */
 export async function createForegroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, state } = call;
+  const isRepeated = request.operation?.isRepeated === true;
+  const earlier = isRepeated ? await findEarlierResponse(call) : undefined;
+  if (earlier !== undefined) return earlier;
   const conversation = getConversationId(parsed.body);
   const turn =
     conversation === undefined
       ? undefined
       : await state.conversations.beginTurn({ tenant: request.principal.tenant, id: conversation }, id);
   try {
-    const context = await buildContext(call, turn?.items);
+    // The earlier attempt added its turn to the conversation and stored no response.
+    if (isRepeated && (await turn?.earlier.hasTurn(id))) throw resultNotStoredError();
+    const context = await buildContext(call, turn?.earlier);
     return await new ForegroundResponse(call, context, turn).generate();
   } catch (error) {
     await turn?.release();
@@ -44,17 +52,49 @@ export async function createForegroundResponse(call: StatefulCall): Promise<Http
   }
 }
 
+/** Returns the response that an earlier attempt of this operation has stored, or undefined. */
+async function findEarlierResponse({ id, parsed, request, state }: StatefulCall): Promise<HttpResponse | undefined> {
+  const { tenant } = request.principal;
+  const job = await state.jobs.read(tenant, id);
+  if (job === undefined) {
+    if (await state.jobs.wasDeleted(tenant, id)) throw resultDeletedError();
+    return undefined;
+  }
+  const onError = createFailureLog(request.telemetry.logger);
+  const steps = { conversation: createConversationStep(state.conversations) };
+  // Only the sweep gives a step up, because it reports that.
+  const onStepFailed = (_job: Job, _step: string, thrown: unknown) => Promise.reject(thrown);
+  try {
+    // Add its turn before the caller's next one. If that fails now, the sweep adds it.
+    await completeJob(job, { ...state, steps, onStepFailed, onError });
+  } catch (thrown) {
+    onError('turn not stored yet', thrown);
+  }
+  const output = await readOutput(job, state.bodies);
+  if (!isResponse(output?.answer)) throw new LambentError('record_unreadable', 'A stored response has no output');
+  if (!parsed.streamed) return { stored: id, json: output.answer };
+  return { stored: id, frames: yieldFrames(encodeStoredResponse(output.answer)) };
+}
+
+async function* yieldFrames(frames: readonly string[]): AsyncGenerator<string, boolean> {
+  yield* frames;
+  return true;
+}
+
 class ForegroundResponse {
   readonly #call: StatefulCall;
   readonly #context: ResponseContext;
   readonly #turn: Turn | undefined;
   readonly #isStored: boolean;
+  /** The job's epoch. Attempts of the same operation differ in it, so none overwrites another's output. */
+  readonly #epoch: number;
 
   constructor(call: StatefulCall, context: ResponseContext, turn: Turn | undefined) {
     this.#call = call;
     this.#context = context;
     this.#turn = turn;
     this.#isStored = context.body.store ?? true;
+    this.#epoch = call.request.operation?.attempt ?? 1;
   }
 
   async generate(): Promise<HttpResponse> {
@@ -73,7 +113,7 @@ class ForegroundResponse {
       return { headers, ...stored, frames };
     }
     const json = await encodeResponse(events, this.#encodeOptions());
-    await this.#turn?.release();
+    await this.#releaseTurn();
     return { headers, ...stored, json };
   }
 
@@ -86,7 +126,7 @@ class ForegroundResponse {
       createdAt: Math.floor(createdAt / 1000),
       stored: this.#isStored,
       now: () => Math.floor(api.now() / 1000),
-      createItemId: createItemIdGenerator(id, EPOCH),
+      createItemId: createItemIdGenerator(id, this.#epoch),
       includeLogprobs: generation.topLogprobs !== undefined,
       reasoningSummary: generation.reasoningSummary,
       includeContinuations: includesEncryptedReasoning(body),
@@ -100,32 +140,45 @@ class ForegroundResponse {
     try {
       return yield* frames;
     } finally {
+      await this.#releaseTurn();
+    }
+  }
+
+  /** Releases the turn. Never throws: a lock that isn't released expires. */
+  async #releaseTurn(): Promise<void> {
+    try {
       await this.#turn?.release();
+    } catch (thrown) {
+      this.#call.request.telemetry.logger.warn('conversation not unlocked', describeError(thrown));
     }
   }
 
   /**
-   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job
-   * has a pending completion step, so that the sweep stores the turn after a crash between the two writes.
+   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job has
+   * a pending completion step, so that the sweep stores the turn after a crash between the two writes, and after a write whose
+   * response was lost.
    */
   async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
-    const { id, request, state, api } = this.#call;
+    const { id, request, state } = this.#call;
     const turn = this.#turn;
     const items = createTurnItems(id, this.#createInput(), answer).map((item) => ({ id: item.item.id, content: item }));
     if (!this.#isStored) return turn?.commit(items);
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
-    const pending =
-      turn === undefined ? {} : { fanIn: ['conversation'] as const, dueAt: api.now() + state.timings.completionMs };
+    const pending = turn === undefined ? {} : { fanIn: ['conversation'] as const };
     await this.#store(answer, { status, ...omitUndefined({ usage }), ...pending });
     if (turn === undefined) return;
     const { tenant } = request.principal;
     try {
       await turn.commit(items);
-    } catch (error) {
-      await state.jobs.delete(tenant, id);
-      throw error;
+    } catch (thrown) {
+      if (thrown instanceof LambentError) {
+        await state.jobs.delete(tenant, id);
+        throw thrown;
+      }
+      request.telemetry.logger.warn('turn not stored yet', describeError(thrown));
+      return;
     }
-    const { guard, change } = told();
+    const { guard, change } = completed();
     try {
       await state.jobs.update(tenant, id, guard, change);
     } catch (thrown) {
@@ -136,6 +189,8 @@ class ForegroundResponse {
 
   /** Stores the partial response of a stream that failed. The caller knows its id and may retrieve it. Never throws. */
   async #commitFailure(answer: StoredAnswer, { code }: LambentError): Promise<void> {
+    // Another attempt of the operation may still use the id.
+    if (this.#call.request.operation?.isRepeated) return;
     try {
       await this.#store(answer, { status: 'failed', errorCode: code });
     } catch (thrown) {
@@ -143,10 +198,7 @@ class ForegroundResponse {
     }
   }
 
-  async #store(
-    answer: StoredAnswer,
-    ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn' | 'dueAt'>,
-  ): Promise<void> {
+  async #store(answer: StoredAnswer, ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
     const { tenant } = request.principal;
     const { body } = this.#context;
@@ -154,14 +206,14 @@ class ForegroundResponse {
     const name = { tenant, id, expiresAt };
     const [input, output] = await Promise.all([
       state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#createInput()),
-      state.bodies.write({ ...name, kind: 'output', epoch: EPOCH }, answer),
+      state.bodies.write({ ...name, kind: 'output', epoch: this.#epoch }, answer),
     ]);
-    await state.jobs.create({
+    const job: Job = {
       tenant,
       id,
       endpoint: '/v1/responses',
       model: body.model,
-      epoch: EPOCH,
+      epoch: this.#epoch,
       attempts: 1,
       releases: 0,
       tier: 'interactive',
@@ -181,12 +233,22 @@ class ForegroundResponse {
         previousResponse: body.previous_response_id ?? undefined,
       }),
       ...ending,
-    });
+    };
+    const { completionMs } = state.timings;
+    const result = await state.jobs.create(
+      job,
+      job.fanIn === undefined ? undefined : { purpose: 'step', dueAt: api.now() + completionMs },
+    );
+    if (result.created || result.job?.epoch === this.#epoch) return;
+    // Another attempt of the same operation was faster, although it had lost the key.
+    await state.bodies.remove({ tenant, id, kind: 'output', epoch: this.#epoch }, output);
+    throw keyInUseError();
   }
 
-  /** Returns the input to store. The messages are omitted: earlier turns are stored with their own responses. */
+  /** Returns the input to store. What comes from earlier turns is omitted, because it is stored with them. */
   #createInput(): JobInput {
     const { body, generation } = this.#context;
-    return { body, generation: { ...generation, messages: [] } };
+    const context = this.#turn === undefined ? {} : { context: { end: this.#turn.earlier.end } };
+    return { body, generation: omitMessages(generation), ...context };
   }
 }

@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import type { GenerationEvent } from '../inference/generation.ts';
 import type { Router } from '../inference/router.ts';
 import type { AnswerJob } from '../jobs/answer-job.ts';
 import { answerChat } from './chat-job-answer.ts';
@@ -24,7 +25,7 @@ export interface AnswerJobOptions {
  * endpoint. It throws LambentError `overloaded` for an unknown endpoint, so that the job waits for a newer version.
  */
 export function createAnswerJob({ router, fingerprint, now }: AnswerJobOptions): AnswerJob {
-  return async (job, input, { signal, deadlineAt, telemetry, log }) => {
+  return async (job, input, { signal, deadlineAt, telemetry, log, onBegin }) => {
     const { endpoint } = job;
     if (!isEndpoint(endpoint)) {
       throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
@@ -32,7 +33,19 @@ export function createAnswerJob({ router, fingerprint, now }: AnswerJobOptions):
     // Inputs stored by earlier versions have no tenant in their request.
     const request = { ...input.generation, tenant: job.tenant };
     // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
-    const { events } = await router.generate(request, { signal, deadlineAt, streamed: true, telemetry });
-    return ANSWERS[endpoint](events, { job, input, now, fingerprint, log });
+    const call = { signal, deadlineAt, streamed: true, retriesThrottled: false, telemetry };
+    const { events } = await router.generate(request, call);
+    return ANSWERS[endpoint](notifyBegin(events, onBegin), { job, input, now, fingerprint, log });
   };
+}
+
+/** Passes events on, and calls `onBegin` with the first. */
+async function* notifyBegin(
+  events: AsyncIterable<GenerationEvent>,
+  onBegin: () => void,
+): AsyncGenerator<GenerationEvent> {
+  for await (const event of events) {
+    onBegin();
+    yield event;
+  }
 }

@@ -1,13 +1,15 @@
 import { createBucket } from '../aws/bucket.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { divideTimings } from '../core/timings.ts';
 import { createBodies } from '../jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
 import { createEventLog } from '../jobs/event-log.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
-import type { JobSettings, StoreSettings } from '../jobs/settings.ts';
-import { createSendText, createSqsQueue } from '../jobs/sqs-queue.ts';
+import { watchOutages } from '../jobs/outage-watch.ts';
+import type { IntakeSettings, JobSettings, StoreSettings } from '../jobs/settings.ts';
+import { createSendText, createTicketQueue } from '../jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../jobs/timings.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
@@ -16,12 +18,13 @@ import { createTenantKeyTable } from '../vault/key-table.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../vault/kms-keys.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { createReplyStep } from './reply-queue.ts';
+import { createStepFailureReport } from './step-failure.ts';
 
 type Clients = {
   readonly dynamodb: Parameters<typeof createDynamoDBStore>[0];
   readonly kms: Parameters<typeof createKeyGenerator>[0];
   readonly s3: Parameters<typeof createBucket>[0];
-  readonly sqs: Parameters<typeof createSqsQueue>[0];
+  readonly sqs: Parameters<typeof createTicketQueue>[0];
 };
 
 /** Maximum size of an inbox object: about the maximum size of a Lambda request. */
@@ -44,19 +47,41 @@ export function createJobStores(
   const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) =>
     metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
   const vault = createVault({
-    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE),
+    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () =>
+      metrics.publish({ KeysTableErrors: [1, 'Count'] }),
+    ),
     unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
     ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
   });
   const bucket = createBucket(s3, settings.BUCKET);
   const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
+  const { JOBS_TABLE: tableName, JOB_SHARDS: shards } = settings;
+  const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now);
   return {
     vault,
     bucket,
-    jobs: createDynamoDBStore(dynamodb, { tableName: settings.JOBS_TABLE }),
+    jobs: watched.store,
+    lastOutageAt: watched.lastOutageAt,
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
     timings: divideTimings(JOB_TIMINGS, settings.TIMINGS_DIVISOR),
+  };
+}
+
+/** Creates the dependencies of the function that turns messages into jobs, once per function environment. */
+export function createIntakeDependencies(clients: Clients, settings: IntakeSettings, metrics: Metrics) {
+  const { bucket, ...stores } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
+  return {
+    ...stores,
+    queue: createTicketQueue(clients.sqs, settings),
+    inbox: {
+      name: settings.BUCKET,
+      get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),
+      remove: (key: string) => bucket.remove([key]),
+    },
+    replyQueues: settings.REPLY_QUEUES,
+    lifetime: createLifetime(settings),
+    now: Date.now,
   };
 }
 
@@ -64,28 +89,25 @@ export function createJobStores(
 export function createJobDependencies(
   clients: Clients,
   settings: JobSettings,
-  metrics: Metrics,
+  telemetry: ProcessTelemetry,
   options: StoreOptions,
 ) {
-  const { bucket, ...stores } = createJobStores(clients, settings, metrics, options);
+  const { bucket, ...stores } = createJobStores(clients, settings, telemetry.metrics, options);
   const conversations = createConversations({
     table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE, bucket),
     vault: stores.vault,
     retentionDays: settings.RETENTION_DAYS,
   });
+  const sendText = createSendText(clients.sqs);
   return {
     ...stores,
-    queue: createSqsQueue(clients.sqs, settings),
-    listeners: {
+    conversations,
+    queue: createTicketQueue(clients.sqs, settings),
+    steps: {
       conversation: createConversationStep(conversations),
-      reply: createReplyStep(settings.REPLY_QUEUES, createSendText(clients.sqs)),
+      reply: createReplyStep(settings.REPLY_QUEUES, sendText),
     },
-    inbox: {
-      name: settings.BUCKET,
-      get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),
-      remove: (key: string) => bucket.remove([key]),
-    },
-    lifetime: createLifetime(settings),
+    onStepFailed: createStepFailureReport(settings.JOBS_DLQ_URL, sendText, telemetry),
     now: Date.now,
   };
 }

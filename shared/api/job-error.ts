@@ -5,5 +5,12 @@ import type { Job } from '../jobs/job.ts';
 export function jobError({ errorCode, status }: Pick<Job, 'errorCode' | 'status'>): LambentError {
   if (status === 'expired') return new LambentError('deadline_exceeded', 'The deadline has passed.');
   const code: ErrorCode = isErrorCode(errorCode) ? errorCode : 'internal';
-  return new LambentError(code, `The request failed (${code}).`);
+  const message = MESSAGES[code];
+  return new LambentError(code, message ?? `The request failed (${code}).`);
 }
+
+/** Errors of jobs whose stored items were deleted while they waited. */
+const MESSAGES: { readonly [Code in ErrorCode]?: string } = {
+  not_found: 'The conversation of this response was deleted before the response was generated.',
+  previous_response_not_found: 'A previous response was deleted, or has expired, before this response was generated.',
+};

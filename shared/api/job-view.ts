@@ -1,4 +1,4 @@
-import type { EndedJob } from '../jobs/fan-in.ts';
+import type { EndedJob } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
 import type { ErrorBody } from '../openai/errors.ts';

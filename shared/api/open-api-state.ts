@@ -4,12 +4,12 @@ import { createS3Client } from '../aws/s3.ts';
 import { createSQSClient } from '../aws/sqs.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { divideTimings } from '../core/timings.ts';
-import { createClaims } from '../idempotency/idempotency-records.ts';
+import { createIdempotencyRecords } from '../idempotency/idempotency-records.ts';
 import type { Idempotency } from '../idempotency/idempotent.ts';
-import { CLAIM_TIMINGS } from '../idempotency/record-lease.ts';
+import { CLAIM_TIMINGS } from '../idempotency/key-lease.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
-import { createSqsQueue, type QueueSettings } from '../jobs/sqs-queue.ts';
+import { createTicketQueue, type QueueSettings } from '../jobs/ticket-queue.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
@@ -38,7 +38,7 @@ export function openApiState(
       jobs,
       bodies,
       events,
-      queue: createSqsQueue(createSQSClient(), settings),
+      queue: createTicketQueue(createSQSClient(), settings),
       conversations: createConversations({
         table: createConversationTable(dynamodb, settings.SESSIONS_TABLE, bucket),
         vault,
@@ -48,7 +48,7 @@ export function openApiState(
       timings,
     },
     idempotency: {
-      claims: createClaims(dynamodb, settings.JOBS_TABLE),
+      records: createIdempotencyRecords(dynamodb, settings.JOBS_TABLE),
       bodies,
       jobs,
       vault,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
-import { type JobPointer, pointerSchema } from '../jobs/pointer-message.ts';
+import { type TicketMessage, ticketSchema } from '../jobs/ticket-message.ts';
 import { ENDPOINTS } from './endpoints.ts';
 
 /** The location of a body that is too large for a message: in Lambent's bucket, under the tenant's `inbox/`. */
@@ -18,7 +18,7 @@ const bodyPointer = v.strictObject({
 const generateMessage = v.strictObject({
   version: v.literal(1),
   type: v.literal('generate'),
-  tenant: pointerSchema.entries.tenant,
+  tenant: ticketSchema.entries.tenant,
   /** Messages with the same key belong to the same job, so a message may be sent or delivered repeatedly. */
   idempotencyKey: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
   endpoint: v.picklist(ENDPOINTS),
@@ -38,13 +38,13 @@ const envelope = v.looseObject({ version: v.number(), type: v.string() });
  * @throws LambentError `invalid_json`, `unsupported_value` for an unknown version or type, `unsupported_parameter` for
  * `webhook`, which is planned, `unknown_parameter`, `missing_required_parameter`, `invalid_value`
  */
-export function parseMessage(text: string): GenerateMessage | JobPointer {
+export function parseMessage(text: string): GenerateMessage | TicketMessage {
   const json = parseJsonBody({ body: text, isBase64Encoded: false }, undefined);
   const result = v.safeParse(envelope, json);
   if (!result.success) throw toError(result.issues[0]);
   const { version, type } = result.output;
   if (version !== 1) throw new LambentError('unsupported_value', `Unknown version ${version}.`, { param: 'version' });
-  if (type === 'job') return validate(pointerSchema, json);
+  if (type === 'job') return validate(ticketSchema, json);
   if (type !== 'generate') {
     throw new LambentError('unsupported_value', "Unknown type: expected 'generate'.", { param: 'type' });
   }
@@ -58,13 +58,6 @@ export function parseMessage(text: string): GenerateMessage | JobPointer {
     });
   }
   return message;
-}
-
-/** Returns the tier of a message's job, or undefined if the message doesn't contain it. */
-export function tierFor(message: GenerateMessage | JobPointer): string | undefined {
-  if (message.type === 'job') return message.tier;
-  if (message.body === undefined) return undefined;
-  return message.body['service_tier'] === 'flex' ? 'flex' : 'default';
 }
 
 /**

@@ -1,39 +1,65 @@
 import { LambentError } from '../core/errors.ts';
-import type { Job } from '../jobs/job.ts';
-import type { JobInput } from '../jobs/ports.ts';
-import { announce, type Submitted, submit } from '../jobs/submit.ts';
-import type { Outcome, WorkerPorts } from '../jobs/worker.ts';
+import { purposeOf } from '../jobs/index-entry.ts';
+import { isTerminal } from '../jobs/job.ts';
+import type { Bodies } from '../jobs/ports.ts';
+import { type Submitted, sendTickets, submit, type TicketPorts } from '../jobs/submit.ts';
+import type { MessageAction } from '../lambda/message-pool.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
 import { type AdmissionPorts, authorizeSender, deleteInboxObject, readRequestBody, toJob } from './admit.ts';
 import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-message.ts';
-import { receivePointer, recordQueueWait, runUntilDeadline } from './receive-pointer.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
 /** What receiving a message of the generation queue depends on. */
-export interface ReceiverPorts extends WorkerPorts, AdmissionPorts {}
-
-/**
- * Processes a message of the generation queue: runs the job of a pointer, or creates the job of a request once and runs it.
- * @throws MessageRejectedError for a message that can never be processed, and AWS errors that occur before the job exists
- */
-export async function receive(record: QueueRecord, ports: ReceiverPorts, call: MessageContext): Promise<Outcome> {
-  const message = rejectOnClientError(() => parseMessage(record.body));
-  recordQueueWait(message, record, ports);
-  return message.type === 'job' ? receivePointer(message, ports, call) : receiveRequest(message, record, ports, call);
+export interface ReceiverPorts extends AdmissionPorts, TicketPorts {
+  readonly bodies: Bodies;
 }
 
-async function receiveRequest(
-  message: GenerateMessage,
+const DELETE: MessageAction = { kind: 'delete' };
+
+/** A message that was received this often is processed while nothing else is, because it may crash its process. */
+const SUSPECT_RECEIVES = 3;
+/** A message that was received this often and whose receives follow each other as crashes do is rejected. */
+const MAX_CRASHES = 10;
+/** After a crash a message is delivered again within this time, in milliseconds. Failures are followed by longer pauses. */
+const CRASH_INTERVAL_MS = 120_000;
+
+/**
+ * Processes a message of the generation queue: creates the job of a request, once, and sends its ticket. The message is then
+ * deleted.
+ * @throws MessageRejectedError for a message that can never be processed, AWS errors that occur before the job exists, and the
+ * signal's reason if the message's turn comes after the function's deadline
+ */
+export async function receive(
   record: QueueRecord,
   ports: ReceiverPorts,
-  call: MessageContext,
-): Promise<Outcome> {
+  { runAlone, signal }: Pick<MessageContext, 'runAlone' | 'signal'>,
+): Promise<MessageAction> {
+  const received = Number(record.attributes.ApproximateReceiveCount);
+  if (received >= MAX_CRASHES && crashes(record, received, ports)) {
+    throw new MessageRejectedError(new LambentError('internal', 'The message has crashed its process repeatedly.'));
+  }
+  if (received < SUSPECT_RECEIVES) return process(record, ports);
+  return runAlone(() => {
+    // In an outage each message takes seconds. A function that times out would look like a crash of all that wait their turn.
+    signal.throwIfAborted();
+    return process(record, ports);
+  });
+}
+
+/** Whether a message's receives follow each other so closely that only crashes explain them. */
+function crashes({ attributes }: QueueRecord, received: number, { now }: ReceiverPorts): boolean {
+  const first = Number(attributes.ApproximateFirstReceiveTimestamp ?? 0);
+  return now() - first < received * CRASH_INTERVAL_MS;
+}
+
+async function process(record: QueueRecord, ports: ReceiverPorts): Promise<MessageAction> {
+  const message = rejectOnClientError(() => parseMessage(record.body));
+  if (message.type === 'job') return replaceTicket(message, ports);
   await authorizeSender(message, record, ports);
   const body = await readRequestBody(message, ports);
-  if (body === undefined) return receiveWithoutBody(message, ports, call);
-  const admitted = toJob(message, body, ports);
-  const submitted = await submit(admitted, ports);
+  if (body === undefined) return receiveWithoutBody(message, ports);
+  const submitted = await submit(toJob(message, body, ports), ports).catch(rejectDeletedTenant);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {
@@ -42,32 +68,38 @@ async function receiveRequest(
     );
   }
   // The object is deleted only now, because it was the only copy of the body until the job was submitted.
-  const [outcome] = await Promise.all([
-    runSubmitted(submitted, admitted.input, ports, call),
-    deleteInboxObject(message, ports),
-  ]);
-  return outcome;
+  await Promise.all([sendTicket(submitted, ports), deleteInboxObject(message, ports)]);
+  return DELETE;
 }
 
-async function runSubmitted(
-  submitted: Exclude<Submitted, { kind: 'conflict' }>,
-  input: JobInput,
+/** An erased tenant never gets keys again. Any other failure of the vault is followed by another delivery. */
+function rejectDeletedTenant(thrown: unknown): never {
+  throw thrown instanceof LambentError && thrown.code === 'tenant_deleted' ? new MessageRejectedError(thrown) : thrown;
+}
+
+/** Sends the ticket of a new job. Never throws: without a ticket the sweep sends one. */
+async function sendTicket(submitted: Exclude<Submitted, { kind: 'conflict' }>, ports: ReceiverPorts): Promise<void> {
+  if (submitted.kind !== 'created') return;
+  await sendTickets([submitted.job], ports).catch((thrown: unknown) => ports.onError('ticket not sent', thrown));
+}
+
+/**
+ * Sends the ticket of a job to which an earlier version's message points: also of one in progress, which would have no ticket
+ * if its worker died. A job that this version has placed in the index has a ticket or gets one, so that no sender can
+ * multiply the tickets of a job.
+ * @throws LambentError `upstream_unavailable` if SQS does not accept the ticket
+ */
+async function replaceTicket(
+  { tenant, id }: { readonly tenant: string; readonly id: string },
   ports: ReceiverPorts,
-  call: MessageContext,
-): Promise<Outcome> {
-  if (submitted.kind === 'deleted') return DELETED;
-  const { kind, job } = submitted;
-  if (kind === 'created' && ports.otherLane?.(job.model) !== undefined) return forward(job, ports);
-  return runSubmittedJob(job, ports, call, kind === 'created' ? input : undefined);
+): Promise<MessageAction> {
+  const job = await ports.jobs.read(tenant, id);
+  if (job === undefined || isTerminal(job.status) || purposeOf(job) !== undefined) return DELETE;
+  if ((await sendTickets([job], ports)) === 0) {
+    throw new LambentError('upstream_unavailable', 'The ticket was not accepted.');
+  }
+  return DELETE;
 }
-
-/** Enqueues a new job on its own lane instead of running it here. */
-async function forward(job: Job, ports: ReceiverPorts): Promise<Outcome> {
-  await announce(job, ports).catch((thrown: unknown) => ports.onError('a job could not be enqueued', thrown));
-  return { kind: 'forwarded', job };
-}
-
-const DELETED: Outcome = { kind: 'refused', status: 'absent' };
 
 /**
  * Processes a message whose inbox object doesn't exist. If its job exists or was deleted, the message is a duplicate;
@@ -75,29 +107,11 @@ const DELETED: Outcome = { kind: 'refused', status: 'absent' };
  */
 async function receiveWithoutBody(
   { tenant, idempotencyKey }: GenerateMessage,
-  ports: ReceiverPorts,
-  call: MessageContext,
-): Promise<Outcome> {
+  { jobs }: ReceiverPorts,
+): Promise<MessageAction> {
   const id = deriveResponseId(tenant, idempotencyKey);
-  const job = await ports.jobs.read(tenant, id);
-  if (job !== undefined) return runSubmittedJob(job, ports, call);
-  if (await ports.jobs.wasDeleted(tenant, id)) return DELETED;
+  if ((await jobs.read(tenant, id)) !== undefined || (await jobs.wasDeleted(tenant, id))) return DELETE;
   throw new MessageRejectedError(
     new LambentError('not_found', 'The object does not exist or is too large.', { param: 'bodyPointer' }),
   );
-}
-
-/** Runs a submitted job. Never throws: the sweep finds the job when it is due, so the message can be deleted. */
-async function runSubmittedJob(
-  { tenant, id }: Job,
-  ports: ReceiverPorts,
-  call: MessageContext,
-  input?: JobInput,
-): Promise<Outcome> {
-  try {
-    return await runUntilDeadline({ tenant, id }, ports, call, input);
-  } catch (thrown) {
-    ports.onError('a job could not be processed', thrown);
-    return { kind: 'refused', status: 'queued' };
-  }
 }

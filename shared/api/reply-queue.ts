@@ -1,6 +1,6 @@
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
 import { omitUndefined } from '../core/objects.ts';
-import type { EndedJob, Tell } from '../jobs/fan-in.ts';
+import { type CompletionStep, type EndedJob, StepFailedError } from '../jobs/completion.ts';
 import type { JobStatus } from '../jobs/job.ts';
 import { viewEndedJob } from './job-view.ts';
 
@@ -24,12 +24,19 @@ export interface AnswerMessage {
 export function createReplyStep(
   queues: Readonly<Record<string, string>>,
   send: (queueUrl: string, text: string, group: string) => Promise<void>,
-): Tell {
+): CompletionStep {
   return async (ended) => {
     const { replyTo, tenant } = ended.job;
     if (replyTo === undefined || !Object.hasOwn(queues, replyTo)) return;
     const queueUrl = queues[replyTo];
-    if (queueUrl !== undefined) await send(queueUrl, encodeAnswer(ended), tenant);
+    if (queueUrl === undefined) return;
+    try {
+      await send(queueUrl, encodeAnswer(ended), tenant);
+    } catch (thrown) {
+      // A queue that doesn't exist may be created again, but SQS would refuse the same message each time.
+      const isRefused = thrown instanceof Error && thrown.name === 'InvalidMessageContents';
+      throw isRefused ? new StepFailedError('The reply can not be sent', { cause: thrown }) : thrown;
+    }
   };
 }
 

@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { abbreviateId } from '../core/ids.ts';
-import { readInput, readOutput } from '../jobs/fan-in.ts';
+import { readInput, readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import type { ApiState } from './api-state.ts';

@@ -5,6 +5,7 @@ import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit-to-context.ts';
+import type { CollectOptions, EarlierTurnItems } from './earlier-items.ts';
 import { type ResponseStores, readTurn } from './response-chain.ts';
 import { addContinuation, type TurnItem } from './turn-items.ts';
 import { removeUnpairedCalls } from './unpaired-calls.ts';
@@ -26,23 +27,44 @@ export interface ResponseContext {
  */
 export async function buildResponseContext(
   parsed: ParsedResponsesBody,
-  earlierItems: readonly TurnItem[],
+  earlier: EarlierTurnItems,
   context: ParseContext,
   stores: ResponseStores,
 ): Promise<ResponseContext> {
-  const input = await resolveReferences(parsed.body.input, earlierItems, context.tenant, stores);
+  const input = await resolveReferences(parsed.body.input, earlier.ids, context.tenant, stores);
   const body = { ...parsed.body, input };
-  if (typeof input !== 'string') {
-    rejectDuplicateIds(
-      input,
-      'input',
-      earlierItems.map(({ item }) => item),
-    );
-  }
-  const storedItems = removeUnpairedCalls(earlierItems, input).map((item) => parseStoredItem(addContinuation(item)));
+  if (typeof input !== 'string') rejectDuplicateIds(input, 'input', earlier.ids);
+  const storedItems = removeUnpairedCalls(earlier.items, input).map((item) => parseStoredItem(addContinuation(item)));
   const request = toGenerationRequest({ ...parsed, body }, context, storedItems, input);
-  const { request: generation, droppedItems } = fitRequest(parsed, request, earlierItems.length > 0);
-  return { body, generation, droppedItems };
+  const { request: generation, droppedItems } = fitRequest(parsed, request, earlier.items.length > 0);
+  return { body, generation, droppedItems: earlier.droppedItems + droppedItems };
+}
+
+/** Returns items that are all in memory as the items that precede a request. */
+export function listEarlierItems(items: readonly TurnItem[]): EarlierTurnItems {
+  return { items, ids: new Set(items.map(({ item }) => item.id)), droppedItems: 0 };
+}
+
+/** Returns a request without what was made of earlier items: its messages, and a key that has the first of them. */
+export function omitMessages(generation: GenerationRequest): GenerationRequest {
+  return { ...generation, messages: [], conversationKey: '' };
+}
+
+/** Returns how much of a conversation may precede a request. */
+export function getContextLimit(parsed: Pick<ParsedResponsesBody, 'body' | 'alias'>): CollectOptions {
+  const { contextTokens } = parsed.alias;
+  return {
+    limitTokens: contextTokens - getAnswerTokens(parsed),
+    truncation: parsed.body.truncation ?? 'disabled',
+  };
+}
+
+/** Returns the tokens that are reserved for the answer. */
+function getAnswerTokens({ body, alias }: Pick<ParsedResponsesBody, 'body' | 'alias'>): number {
+  const { contextTokens, maxOutputTokens } = alias;
+  // An alias may allow an output as long as its context. Reserving so much in every request would leave no room for
+  // the input.
+  return body.max_output_tokens ?? Math.min(maxOutputTokens, Math.floor(contextTokens / 4));
 }
 
 /**
@@ -50,23 +72,21 @@ export async function buildResponseContext(
  * length the caller can't see. Other requests are unchanged, because the model counts tokens exactly and Lambent only
  * estimates them. Returns the request and the number of items that were dropped from it.
  */
-export function fitRequest({ body, alias }: ParsedResponsesBody, request: GenerationRequest, hasStoredItems: boolean) {
+export function fitRequest(parsed: ParsedResponsesBody, request: GenerationRequest, hasStoredItems: boolean) {
+  const { body, alias } = parsed;
   if (!hasStoredItems && body.truncation !== 'auto') return { request, droppedItems: 0 };
-  const { contextTokens, maxOutputTokens } = alias;
-  // An alias may allow an output as long as its context. Reserving so much in every request would leave no room for
-  // the input.
-  const answerTokens = body.max_output_tokens ?? Math.min(maxOutputTokens, Math.floor(contextTokens / 4));
-  return fitToContext(request, { contextTokens, answerTokens, truncation: body.truncation ?? 'disabled' });
+  const { contextTokens } = alias;
+  const truncation = body.truncation ?? 'disabled';
+  return fitToContext(request, { contextTokens, answerTokens: getAnswerTokens(parsed), truncation });
 }
 
 async function resolveReferences(
   input: ResponsesBody['input'],
-  earlierItems: readonly TurnItem[],
+  earlierIds: ReadonlySet<string>,
   tenant: string,
   stores: ResponseStores,
 ): Promise<string | ResolvedItem[]> {
   if (typeof input === 'string') return input;
-  const earlierIds = new Set(earlierItems.map(({ item }) => item.id));
   const turns = new Map<string, Promise<TurnItem[]>>();
   const findItem = async (itemId: string): Promise<ResolvedItem> => {
     const responseId = responseIdFor(itemId);

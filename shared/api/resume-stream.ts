@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { ACCEPTED_EVENTS, endSequenceOf } from '../jobs/blobs.ts';
-import { readInput } from '../jobs/fan-in.ts';
+import { readInput } from '../jobs/completion.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { KEEP_ALIVE_COMMENT } from '../lambda/keep-alive.ts';
 import { encodeErrorBody } from '../openai/errors.ts';

@@ -1,11 +1,11 @@
 import type { HttpRequest } from '../access/route.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
-import type { Turn } from '../sessions/conversations.ts';
+import type { EarlierItems } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
+import { collectItems } from './earlier-items.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { readChain } from './response-chain.ts';
-import { buildResponseContext, type ResponseContext } from './response-context.ts';
-import { parseTurnItem, type TurnItem } from './turn-items.ts';
+import { buildResponseContext, getContextLimit, listEarlierItems, type ResponseContext } from './response-context.ts';
 
 /** A call of `POST /v1/responses` that reads or writes stored objects. */
 export interface StatefulCall {
@@ -25,14 +25,15 @@ export interface StatefulCall {
  */
 export async function buildContext(
   { parsed, request, api, state }: StatefulCall,
-  conversationItems: Turn['items'] | undefined,
+  conversationItems: EarlierItems | undefined,
 ): Promise<ResponseContext> {
   const { tenant } = request.principal;
   const previousId = parsed.body.previous_response_id;
-  let earlierItems: TurnItem[] = [];
-  if (conversationItems !== undefined) earlierItems = conversationItems.map(({ content }) => parseTurnItem(content));
-  else if (previousId != null) earlierItems = await readChain(state, tenant, previousId);
-  return buildResponseContext(parsed, earlierItems, { registry: api.registry, tenant }, state);
+  const earlier =
+    conversationItems !== undefined
+      ? await collectItems(conversationItems, getContextLimit(parsed))
+      : listEarlierItems(previousId == null ? [] : await readChain(state, tenant, previousId));
+  return buildResponseContext(parsed, earlier, { registry: api.registry, tenant }, state);
 }
 
 /** Logs how many items were dropped to fit the model's context, and returns the response header for it. */

@@ -1,7 +1,9 @@
 import type { Route } from '../access/route.ts';
+import { createFailureLog } from '../core/logger.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import { endSequenceOf } from '../jobs/blobs.ts';
+import { type CompletionStep, completeJob, readInput } from '../jobs/completion.ts';
 import { cancelJob, deleteJob } from '../jobs/control.ts';
-import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, parseIncludes } from '../openai/responses/includes.ts';
@@ -15,6 +17,8 @@ import { listInputItems } from './turn-items.ts';
 /** The dependencies of the routes of stored responses. */
 export interface StoredResponsesApi {
   readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
+  /** Sends the reply of a job that was cancelled while it waited. Absent if the sweep does. */
+  readonly sendReply?: CompletionStep;
   /** Returns epoch milliseconds. */
   readonly now?: () => number;
 }
@@ -60,11 +64,12 @@ export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
  * Creates the route `POST /v1/responses/{id}/cancel`. The response is `cancelled` at once. The model stops when the
  * worker's next heartbeat notices the cancellation.
  */
-export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
+export function cancelResponseRoute(api: StoredResponsesApi): Route {
+  const { state, now = Date.now } = api;
   return {
     scope: 'inference',
     bodyOptional: true,
-    async run({ pathParameters, principal }) {
+    async run({ pathParameters, principal, telemetry }) {
       const found = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
       if (!found.background) {
         throw invalidValueError(
@@ -74,9 +79,27 @@ export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesAp
       }
       const cancelled = await cancelJob({ jobs: state.jobs, timings: state.timings, now }, found.tenant, found.id);
       const job = cancelled?.job ?? (await findResponseJob(state, found.tenant, found.id));
-      return { json: await viewStoredResponse(job, state) };
+      const json = await viewStoredResponse(job, state);
+      if (cancelled?.ended) await completeCancelled(cancelled.job, api, telemetry);
+      return { json };
     },
   };
+}
+
+/** Completes a job that was cancelled while it waited. Never throws: a step that fails is left to the sweep. */
+async function completeCancelled(
+  job: Job,
+  { state, sendReply }: StoredResponsesApi,
+  { logger }: Telemetry,
+): Promise<void> {
+  if (sendReply === undefined) return;
+  const onError = createFailureLog(logger);
+  const onStepFailed = (_job: Job, _step: string, thrown: unknown) => Promise.reject(thrown);
+  try {
+    await completeJob(job, { ...state, steps: { reply: sendReply }, onStepFailed, onError });
+  } catch (thrown) {
+    onError('completion steps not finished', thrown);
+  }
 }
 
 /**

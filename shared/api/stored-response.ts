@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { abbreviateId } from '../core/ids.ts';
-import { readInput, readOutput } from '../jobs/fan-in.ts';
+import { readInput, readOutput } from '../jobs/completion.ts';
 import { isTerminal, type Job, shownStatus } from '../jobs/job.ts';
 import type { JobOutput } from '../jobs/ports.ts';
 import type { Includes } from '../openai/responses/includes.ts';

@@ -1,12 +1,16 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { newId } from '../core/ids.ts';
-import type { Metrics } from '../core/metrics.ts';
+import { createFailureLog } from '../core/logger.ts';
+import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { getCapabilities } from '../inference/providers/providers.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { createRouter, type RouterOptions } from '../inference/router.ts';
+import { createDynamoDBPace } from '../jobs/dynamodb-pace.ts';
+import { createPace } from '../jobs/pace.ts';
 import type { JobSettings } from '../jobs/settings.ts';
 import { createYielding } from '../jobs/yielding.ts';
 import { computeSystemFingerprint } from '../openai/fingerprint.ts';
+import { createInputPreparation } from './input-preparation.ts';
 import { createAnswerJob } from './job-answer.ts';
 import type { createJobClients } from './job-clients.ts';
 import { createJobDependencies, type StoreOptions } from './job-dependencies.ts';
@@ -20,11 +24,14 @@ export interface WorkerOptions extends StoreOptions, Pick<RouterOptions, 'create
 export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: JobSettings,
-  metrics: Metrics,
+  telemetry: ProcessTelemetry,
   { registry, createModel, mayCreateKeys }: WorkerOptions,
 ) {
+  const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
+  const { jobs, bodies } = dependencies;
   return {
-    ...createJobDependencies(clients, settings, metrics, { mayCreateKeys }),
+    ...dependencies,
+    prepareInput: createInputPreparation({ registry, conversations, jobs, bodies }),
     answerJob: createAnswerJob({
       router: createRouter({ registry, createModel, getCapabilities }),
       fingerprint: (model) => computeSystemFingerprint(registry.models[model]),
@@ -33,6 +40,12 @@ export function createWorkerDependencies(
     ids: newId,
     random: Math.random,
     yielding: createYielding(Date.now),
+    pace: createPace({
+      table: createDynamoDBPace(clients.dynamodb, settings.JOBS_TABLE),
+      now: Date.now,
+      random: Math.random,
+      onError: createFailureLog(telemetry.forRequest({}).logger),
+    }),
     sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
   };
 }

@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { setTimeout as sleepFor } from 'node:timers/promises';
 import {
   DeleteObjectsCommand,
   GetObjectCommand,
@@ -10,27 +11,38 @@ import {
 } from '@aws-sdk/client-s3';
 import { omitUndefined } from '../core/objects.ts';
 
+/** Requests that are sent for one object while S3 responds 409, because another conditional write of it is in progress. */
+const MAX_CONFLICTS = 5;
+const CONFLICT_PAUSE_MS = 50;
+
 /** S3's limit for the keys of one DeleteObjects request. */
 const DELETE_BATCH_SIZE = 1_000;
 
 /** Creates the client of a bucket. Its functions throw S3's errors. */
 export function createBucket(client: S3Client, bucketName: string) {
   return {
-    /** Writes an object. Returns false if `onlyIfNew` is set and the key exists. */
+    /**
+     * Writes an object. Returns false if `onlyIfNew` is set and the key exists. Repeats the request while another such request
+     * for the key is in progress.
+     */
     async put(key: string, bytes: Uint8Array, onlyIfNew: boolean): Promise<boolean> {
-      try {
-        await client.send(
-          new PutObjectCommand({
-            Bucket: bucketName,
-            Key: key,
-            Body: bytes,
-            ...(onlyIfNew ? { IfNoneMatch: '*' } : {}),
-          }),
-        );
-        return true;
-      } catch (thrown) {
-        if (thrown instanceof S3ServiceException && thrown.$metadata.httpStatusCode === 412) return false;
-        throw thrown;
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          await client.send(
+            new PutObjectCommand({
+              Bucket: bucketName,
+              Key: key,
+              Body: bytes,
+              ...(onlyIfNew ? { IfNoneMatch: '*' } : {}),
+            }),
+          );
+          return true;
+        } catch (thrown) {
+          const status = thrown instanceof S3ServiceException ? thrown.$metadata.httpStatusCode : undefined;
+          if (status === 412) return false;
+          if (status !== 409 || attempt === MAX_CONFLICTS) throw thrown;
+          await sleepFor(CONFLICT_PAUSE_MS * attempt);
+        }
       }
     },
     /** Reads an object. Returns undefined if there is none, or if it is larger than `maxBytes`. */

@@ -1,12 +1,6 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createRequestHandler } from './request-handler.ts';
 
-/**
- * The most sealed bytes that are stored in an item. With its keys, such an item stays well below DynamoDB's limit of
- * 400 KB; larger objects cost less to write in S3.
- */
-export const TABLE_LIMIT_BYTES = 300_000;
-
 /** DynamoDB answers within milliseconds. A second without an answer means a lost connection. */
 const REQUEST_TIMEOUT_MS = 1_000;
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import {
   BatchGetItemCommand,
+  type BatchGetItemCommandOutput,
   BatchWriteItemCommand,
   ConditionalCheckFailedException,
   DeleteItemCommand,
@@ -74,6 +75,35 @@ export async function findItems({ client, name }: Table, keys: readonly Item[]):
   return Responses?.[name] ?? [];
 }
 
+/**
+ * Reads up to 100 items by their keys, strongly consistent. Asks again, after a growing pause, for keys that a throttled table
+ * left unprocessed.
+ * @throws LambentError `overloaded` if eight requests in a row return nothing
+ */
+export async function getItems(
+  { client, name }: Table,
+  keys: readonly Item[],
+  { sleep = sleepFor }: Pick<BatchOptions, 'sleep'> = {},
+): Promise<readonly Item[]> {
+  const items: Item[] = [];
+  let left: Item[] = [...keys];
+  let failed = 0;
+  for (let round = 0; left.length > 0; round += 1) {
+    if (failed === MAX_FAILED_BATCHES)
+      throw new LambentError('overloaded', `${name} left ${left.length} reads unprocessed`);
+    if (round > 0) await sleep(Math.min(BASE_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2));
+    const command: BatchGetItemCommand = new BatchGetItemCommand({
+      RequestItems: { [name]: { Keys: left, ConsistentRead: true } },
+    });
+    const { Responses, UnprocessedKeys }: BatchGetItemCommandOutput = await client.send(command);
+    items.push(...(Responses?.[name] ?? []));
+    const again: Item[] = UnprocessedKeys?.[name]?.Keys ?? [];
+    failed = again.length === left.length ? failed + 1 : 0;
+    left = again;
+  }
+  return items;
+}
+
 /** Writes an item, replacing any with the same key. Returns false if the condition doesn't hold. */
 export async function putItem({ client, name }: Table, item: Item, condition: Condition = {}): Promise<boolean> {
   const command = new PutItemCommand({ TableName: name, Item: item, ...toInput(condition) });
@@ -104,6 +134,32 @@ export async function updateAndGetItem({ client, name }: Table, key: Item, updat
   return output && (output.Attributes ?? {});
 }
 
+/**
+ * Updates an item, or creates it. Returns the new version, or the one for which the condition doesn't hold. DynamoDB returns
+ * that one for the price of the refused write; a stand-in that doesn't is asked for it.
+ */
+export async function updateOrGetItem(
+  table: Table,
+  key: Item,
+  update: Update,
+): Promise<{ readonly isWritten: boolean; readonly item: Item | undefined }> {
+  const command = new UpdateItemCommand({
+    TableName: table.name,
+    Key: key,
+    UpdateExpression: update.change,
+    ...toInput(update),
+    ReturnValues: 'ALL_NEW',
+    ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+  });
+  try {
+    const { Attributes } = await table.client.send(command);
+    return { isWritten: true, item: Attributes };
+  } catch (thrown) {
+    if (!(thrown instanceof ConditionalCheckFailedException)) throw thrown;
+    return { isWritten: false, item: thrown.Item ?? (await getItem(table, key)) };
+  }
+}
+
 /** Deletes an item. Returns false if the condition doesn't hold. */
 export async function deleteItem({ client, name }: Table, key: Item, condition: Condition = {}): Promise<boolean> {
   const command = new DeleteItemCommand({ TableName: name, Key: key, ...toInput(condition) });
@@ -130,6 +186,42 @@ export async function queryAllItems(table: Table, query: Query): Promise<Item[]>
 /** Reads the first page of a query's result. */
 export async function queryPage(table: Table, query: Query): Promise<readonly Item[]> {
   return (await readPage(table, query)).items;
+}
+
+/** Reads one page of a query's result, which begins after the `next` of the page before. The last page has no `next`. */
+export async function queryPageAfter(
+  table: Table,
+  query: Query,
+  after?: unknown,
+): Promise<{ readonly items: readonly Item[]; readonly next?: unknown }> {
+  const { items, last } = await readPage(table, query, isItem(after) ? after : undefined);
+  return { items, ...(last === undefined ? {} : { next: last }) };
+}
+
+function isItem(after: unknown): after is Item {
+  return typeof after === 'object' && after !== null;
+}
+
+/** Counts the items that a query finds, without reading them out. Makes one request per page. */
+export async function countItems({ client, name }: Table, query: Query): Promise<number> {
+  let count = 0;
+  let after: Item | undefined;
+  do {
+    const page = await client.send(
+      new QueryCommand({
+        TableName: name,
+        IndexName: query.index,
+        KeyConditionExpression: query.where,
+        ExpressionAttributeNames: query.names,
+        ExpressionAttributeValues: query.values,
+        Select: 'COUNT',
+        ExclusiveStartKey: after,
+      }),
+    );
+    count += page.Count ?? 0;
+    after = page.LastEvaluatedKey;
+  } while (after !== undefined);
+  return count;
 }
 
 async function readPage({ client, name }: Table, query: Query, after?: Item) {

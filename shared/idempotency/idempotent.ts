@@ -1,232 +1,322 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { setTimeout } from 'node:timers/promises';
 import type { HttpRequest, Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { computeFingerprint } from '../core/fingerprint.ts';
+import type { Sleep } from '../core/heartbeat.ts';
+import { newId } from '../core/ids.ts';
 import { describeError } from '../core/logger.ts';
 import type { Bodies, BodyName, JobStore } from '../jobs/ports.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
-import type { ClaimKey, Claims, Outcome, Taking } from './idempotency-records.ts';
-import { type ClaimTimings, type HeldKey, holdKey } from './record-lease.ts';
-import { type Kept, type Reference, replayed, shownAgain } from './replay.ts';
+import {
+  keyInUseError,
+  keyReusedError,
+  mayHaveResult,
+  resultDeletedError,
+  resultNotStoredError,
+} from './idempotency-errors.ts';
+import type {
+  Claim,
+  ClaimedRecord,
+  ClaimResult,
+  IdempotencyRecord,
+  IdempotencyRecords,
+  OperationResult,
+  RecordKey,
+} from './idempotency-records.ts';
+import { type ClaimTimings, type KeyLease, startKeyLease } from './key-lease.ts';
+import { type RecordedResponse, type Reference, replayReference, replayResponse } from './replay.ts';
 
-/** What keeps the answers of idempotent calls. */
+/** The stores of idempotent calls. */
 export interface Idempotency {
-  readonly claims: Claims;
+  readonly records: IdempotencyRecords;
   readonly bodies: Bodies;
-  /** What tells whether a stored response is still there. */
+  /** Tells whether a stored response still exists. */
   readonly jobs: Pick<JobStore, 'read'>;
   readonly vault: Vault;
   readonly timings: ClaimTimings;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now?: () => number;
-  /** Resolves after `ms`, or as soon as `signal` aborts. */
-  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Pauses between renewals. Default: real time. */
+  readonly sleep?: Sleep;
 }
 
 export interface IdempotentOptions {
-  /** The route's name: the same key on another route is another key. */
+  /** Name of the route. The same key on another route is another key. */
   readonly name: string;
-  /** Loads what keeps the answers; called for requests with a key only. */
+  /** Loads the stores. Called only for requests with a key. */
   readonly open: () => Promise<Idempotency>;
-  /** Whether the answer to this body may be kept; a repetition is refused where not. */
-  readonly keeps?: (body: unknown) => boolean;
-  /** How the answer is repeated where it is not to be kept itself. */
+  /** Returns whether the response to a body may be stored. If not, a repetition is refused. Default: true. */
+  readonly mayStore?: (body: unknown) => boolean;
+  /** Replays responses that show objects stored elsewhere. */
   readonly reference?: Reference;
-  /** Whether the route itself finds what an earlier call with this body and its key made: it needn't wait for that one. */
-  readonly findsEarlier?: (body: unknown) => boolean;
-  /** Whether a frame of a stream may be its last: it is held back until the answer is kept. */
-  readonly mayEnd?: (frame: string) => boolean;
+  /** Returns whether the route can show the result of a call that still runs, so that a repetition needn't wait. */
+  readonly showsRunning?: (body: unknown) => boolean;
+  /** Returns whether a frame may be the last of its stream. Such frames are sent after the result is recorded. */
+  readonly isFinalFrame?: (frame: string) => boolean;
 }
 
 const DAY_SECONDS = 86_400;
-/** A key is a word of the caller's making; a UUID has 36 characters. */
+/** Keys are chosen by callers. A UUID has 36 characters. */
 const MAX_KEY_LENGTH = 255;
-/** What the second of two at once is told to wait. */
-const RETRY_AFTER_MS = 2_000;
-/** A longer stream is not kept: its memory is the function's, and its repetition is refused. */
-const MAX_KEPT_CHARACTERS = 16_000_000;
+/** A longer stream is not recorded, because it is gathered in memory. Its repetition is refused. */
+const MAX_RECORDED_CHARACTERS = 16_000_000;
 
 /**
- * Makes a route answer once for each `Idempotency-Key`: the same key and body get the first answer again for 24 hours,
- * and nothing is done a second time. A failed attempt frees its key, and so does one that crashed, half a minute after it
- * was last heard of; one that can't be heard of so long stops. Only whole answers are kept, and given again as long as what
- * they show has not been deleted: it isn't made anew either, since a repetition may be nothing but late. Its `run` throws
- * LambentError `idempotency_key_reused` for another body, `idempotency_key_in_use` while the first attempt runs,
- * `idempotent_answer_not_kept`, and what the route throws.
+ * Makes a route perform one operation per `Idempotency-Key` for 24 hours: a repeated request with the same body gets the
+ * first response again. Every attempt of the operation has the operation's id, which is random, and stores its result under
+ * ids derived from that. An attempt that takes over a key (its holder was killed, or a write failed whose response was lost)
+ * first looks for such a result, so nothing is done twice. A failed attempt that stored nothing frees its key.
+ *
+ * Only complete responses are recorded. A response is replayed until the object that it shows is deleted; afterwards the
+ * request is refused, because it may be a late repetition.
+ *
+ * `run` throws LambentError `idempotency_key_reused` for another body, `idempotency_key_in_use` while the first attempt runs,
+ * `idempotent_answer_not_kept`, and every error of the route.
  */
 export function idempotent(route: Route, options: IdempotentOptions): Route {
   return {
     ...route,
     async run(request) {
-      const word = request.headers['idempotency-key'];
-      if (word === undefined) return route.run(request);
-      return new Attempt(await options.open(), options, request, keyOf(options.name, word, request)).run(route);
+      const key = request.headers['idempotency-key'];
+      if (key === undefined) return route.run(request);
+      return new IdempotentCall(await options.open(), options, request, toRecordKey(options.name, key, request)).run(
+        route,
+      );
     },
   };
 }
 
-/** One call with a key. */
-class Attempt {
+/** One call with an idempotency key. */
+class IdempotentCall {
   readonly #idempotency: Idempotency;
   readonly #options: IdempotentOptions;
   readonly #request: HttpRequest;
-  readonly #key: ClaimKey;
+  readonly #key: RecordKey;
   readonly #owner = randomUUID();
   readonly #expiresAt: number;
-  readonly #keeps: boolean;
+  readonly #mayStore: boolean;
 
-  constructor(idempotency: Idempotency, options: IdempotentOptions, request: HttpRequest, key: ClaimKey) {
+  constructor(idempotency: Idempotency, options: IdempotentOptions, request: HttpRequest, key: RecordKey) {
     this.#idempotency = idempotency;
     this.#options = options;
     this.#request = request;
     this.#key = key;
     this.#expiresAt = Math.floor(this.#now() / 1000) + DAY_SECONDS;
-    this.#keeps = options.keeps?.(request.body) ?? true;
+    this.#mayStore = options.mayStore?.(request.body) ?? true;
   }
 
   async run(route: Route): Promise<HttpResponse> {
-    const { taking, until } = await this.#take();
-    if (taking.taken) return this.#first(route, { epoch: taking.epoch, ...this.#hold(until) });
-    const { claim } = taking;
-    return claim.outcome === undefined ? this.#beside(route) : this.#again(claim.epoch, claim.outcome);
-  }
-
-  /** Gives the first answer again, as long as what it shows is there. */
-  async #again(epoch: number, { kept, response }: Outcome): Promise<HttpResponse> {
-    const { reference } = this.#options;
-    if (kept === 'nowhere') throw response === undefined ? notKept() : deleted();
-    const name = this.#bodyName(epoch, response);
-    if (response === undefined) {
-      const answer = await this.#idempotency.bodies.read(name, { place: kept });
-      return reference === undefined ? replayed(answer) : shownAgain(answer, this.#request, reference).catch(asDeleted);
+    const { result, isRepeated } = await this.#claim();
+    if (result.claimed) {
+      return this.#perform(route, { record: result.record, isRepeated, lease: this.#startLease() });
     }
-    const answer = await this.#idempotency.bodies.find(name);
-    // In this order: of a response that is there now, the answer was there before.
-    if (!(await this.#isStored(response))) throw deleted();
-    return replayed(answer);
+    const { record } = result;
+    return record.result === undefined ? this.#showRunning(route, record) : this.#replay(record, record.result);
   }
 
-  /** Takes the key, or finds who has it: somebody with the same body. */
-  async #take(): Promise<{ readonly taking: Taking; readonly until: number }> {
-    const { claims, vault } = this.#idempotency;
+  /** Claims the key, or returns the record of the call that has it, whose body is the same. */
+  async #claim(): Promise<{ readonly result: ClaimResult; readonly isRepeated: boolean }> {
+    const { records, vault, timings } = this.#idempotency;
     const asked = computeFingerprint(this.#request.body);
     const fingerprint = await vault.seal(this.#fingerprintName, asked);
-    const now = this.#now();
-    const until = now + this.#idempotency.timings.claimMs;
-    const claimant = { owner: this.#owner, until, fingerprint, expiresAt: this.#expiresAt };
-    const taking = await claims.take(this.#key, claimant, now);
-    if (taking.taken) return { taking, until };
-    const first = await vault.open(this.#fingerprintName, taking.claim.fingerprint);
-    if (!asked.equals(first)) throw reused();
-    return { taking, until };
+    const createClaim = (operation: string): Claim => ({
+      owner: this.#owner,
+      until: this.#now() + timings.claimMs,
+      fingerprint,
+      expiresAt: this.#expiresAt,
+      operation,
+    });
+    let result = await records.claim(this.#key, createClaim(newId()), this.#now());
+    let isRepeated = false;
+    while (!result.claimed) {
+      const { record } = result;
+      const isSame = asked.equals(await vault.open(this.#fingerprintName, record.fingerprint));
+      const isFree = record.result === undefined && (record.until ?? 0) <= this.#now();
+      if (!isFree && !isSame) throw keyReusedError();
+      if (!isFree) break;
+      // A free key may be used for another request, which is a new operation.
+      const claim = createClaim(isSame ? this.#operationOf(record) : newId());
+      result = await records.takeOver(this.#key, record, claim, this.#now());
+      isRepeated = isSame;
+    }
+    return { result, isRepeated };
   }
 
-  #hold(until: number): HeldKey {
-    const { claims, timings, sleep = sleepFor } = this.#idempotency;
-    const renew = (next: number) => claims.renew(this.#key, this.#owner, next);
-    return holdKey(until, { renew, timings, now: () => this.#now(), sleep }, inUse);
+  /** Returns a record's operation. Earlier versions derived the ids of background responses from the key and the body. */
+  #operationOf({ operation }: IdempotencyRecord): string {
+    if (operation !== undefined) return operation;
+    const { headers, body } = this.#request;
+    return computeFingerprint([this.#key.tenant, headers['idempotency-key'], body]).toString('hex').slice(0, 32);
   }
 
-  async #first(route: Route, held: Held): Promise<HttpResponse> {
+  #startLease(): KeyLease {
+    const { records, timings, sleep } = this.#idempotency;
+    const renew = (until: number) => records.renew(this.#key, this.#owner, until);
+    return startKeyLease({ renew, timings, now: () => this.#now(), sleep }, keyInUseError);
+  }
+
+  /** Replays the response of an ended operation, if the object that it shows still exists. */
+  async #replay(record: IdempotencyRecord, { kept, response }: OperationResult): Promise<HttpResponse> {
+    if (kept === 'nowhere') throw response === undefined ? resultNotStoredError() : resultDeletedError();
+    const name = this.#toBodyName(record, response);
+    if (response === undefined) return this.#replayRecorded(await this.#idempotency.bodies.read(name, { place: kept }));
+    const recorded = await this.#idempotency.bodies.find(name);
+    // Read in this order: if the response exists now, its recorded HTTP response existed before.
+    if (!(await this.#isStored(response))) throw resultDeletedError();
+    return replayResponse(recorded);
+  }
+
+  async #replayRecorded(recorded: unknown): Promise<HttpResponse> {
+    const { reference } = this.#options;
+    if (reference === undefined) return replayResponse(recorded);
     try {
-      const signal = AbortSignal.any([this.#request.signal, held.lost]);
-      const answer = await route.run({ ...this.#request, signal });
-      if ('frames' in answer) return { ...answer, frames: this.#recorded(answer, held) };
-      const { stored, ...kept } = answer;
-      await this.#finish(kept, stored, held);
-      await held.letGo();
+      return await replayReference(recorded, this.#request, reference);
+    } catch (thrown) {
+      throw thrown instanceof LambentError && thrown.code === 'not_found' ? resultDeletedError() : thrown;
+    }
+  }
+
+  /** Lets the route show the result of a call that still runs, if it can. */
+  #showRunning(route: Route, record: IdempotencyRecord): Promise<HttpResponse> {
+    if (!this.#options.showsRunning?.(this.#request.body)) throw keyInUseError();
+    const operation = { id: this.#operationOf(record), attempt: record.epoch + 1, isRepeated: true };
+    return route.run({ ...this.#request, operation });
+  }
+
+  async #perform(route: Route, attempt: Attempt): Promise<HttpResponse> {
+    try {
+      const recorded = attempt.isRepeated && this.#mayStore ? await this.#findRecorded(attempt.record) : undefined;
+      if (recorded !== undefined) {
+        const replay = await this.#replayRecorded(recorded);
+        await this.#release(attempt, true);
+        return replay;
+      }
+      const signal = AbortSignal.any([this.#request.signal, attempt.lease.lost]);
+      const { record, isRepeated } = attempt;
+      const operation = { id: record.operation, attempt: record.epoch + 1, isRepeated };
+      const answer = await route.run({ ...this.#request, signal, operation });
+      if ('frames' in answer) return { ...answer, frames: this.#recordFrames(answer, attempt) };
+      const { stored, ...response } = answer;
+      const isFinished = await this.#finish(response, stored, attempt);
+      await (isFinished ? attempt.lease.stop() : this.#release(attempt, true));
       return answer;
     } catch (error) {
-      await this.#release(held);
+      await this.#release(attempt, mayHaveResult(error));
       throw error;
     }
   }
 
-  /** Another attempt runs. What it may have made by now can be shown all the same, where it can be found. */
-  #beside(route: Route): Promise<HttpResponse> {
-    if (this.#options.findsEarlier?.(this.#request.body)) return route.run(this.#request);
-    throw inUse();
+  /** Finds the response that an earlier attempt recorded without being able to say so in the key's record. */
+  async #findRecorded(record: IdempotencyRecord): Promise<unknown> {
+    for (let epoch = record.epoch - 1; epoch >= 0; epoch -= 1) {
+      const recorded = await this.#idempotency.bodies.find(this.#toBodyName({ ...record, epoch }, undefined));
+      if (recorded !== undefined) return recorded;
+    }
+    return undefined;
   }
 
-  /** The frames as they come, gathered on the way; the last ones wait until they are kept. */
-  async *#recorded(
+  /** Passes frames on and gathers them. The last frames wait until the result is recorded. */
+  async *#recordFrames(
     { frames, headers, stored }: Extract<HttpResponse, { frames: unknown }>,
-    held: Held,
+    attempt: Attempt,
   ): AsyncGenerator<string, unknown> {
     const gathered: string[] = [];
     let characters = 0;
     let last = '';
-    let finished = false;
+    let isFinished = false;
+    let mayHaveStored = false;
     const iterator = frames[Symbol.asyncIterator]();
     try {
       for (;;) {
         const next = await iterator.next();
         if (next.done) {
-          const whole = next.value === true;
-          const fits = characters <= MAX_KEPT_CHARACTERS;
-          if (whole) await this.#finish({ headers, frames: gathered }, stored, held, fits);
-          finished = whole;
+          if (next.value === true) {
+            const fits = characters <= MAX_RECORDED_CHARACTERS;
+            isFinished = await this.#finish({ headers, frames: gathered }, stored, attempt, fits);
+            mayHaveStored = !isFinished;
+          }
           if (last !== '') yield last;
           return next.value;
         }
         characters += next.value.length;
-        if (characters <= MAX_KEPT_CHARACTERS) gathered.push(next.value);
+        if (characters <= MAX_RECORDED_CHARACTERS) gathered.push(next.value);
         last += next.value;
-        if (this.#options.mayEnd?.(next.value)) continue;
+        if (this.#options.isFinalFrame?.(next.value)) continue;
         yield last;
         last = '';
       }
+    } catch (error) {
+      mayHaveStored = mayHaveResult(error);
+      throw error;
     } finally {
-      await (finished ? held.letGo() : this.#release(held));
+      await (isFinished ? attempt.lease.stop() : this.#release(attempt, mayHaveStored));
       await iterator.return?.();
     }
   }
 
   /**
-   * Keeps an answer. When that fails the answer is given all the same: it is there and charged, and refusing it would
-   * only make its caller ask for another.
-   * @throws LambentError `idempotency_key_in_use` when another has the key by now: the answer will be that one's
+   * Records a response. If that fails, the response is returned all the same: it is complete and charged, and the caller
+   * would only repeat the request.
+   * @returns whether the response was recorded
+   * @throws LambentError `idempotency_key_in_use` if another call has the key; its response will be the recorded one
    */
-  async #finish(answer: Kept, stored: string | undefined, held: Held, fits = true): Promise<void> {
-    const { claims } = this.#idempotency;
-    held.lost.throwIfAborted();
-    let isOurs = true;
+  async #finish(
+    response: RecordedResponse,
+    stored: string | undefined,
+    attempt: Attempt,
+    fits = true,
+  ): Promise<boolean> {
+    const { records } = this.#idempotency;
+    attempt.lease.lost.throwIfAborted();
+    let isOurs: boolean;
     try {
-      const outcome = this.#keeps && fits ? await this.#keep(answer, stored, held) : ({ kept: 'nowhere' } as const);
-      isOurs = await claims.finish(this.#key, this.#owner, outcome);
+      const result =
+        this.#mayStore && fits ? await this.#record(response, stored, attempt.record) : ({ kept: 'nowhere' } as const);
+      isOurs = await records.finish(this.#key, this.#owner, result);
     } catch (thrown) {
-      this.#request.telemetry.logger.warn('idempotent answer not kept', describeError(thrown));
+      this.#request.telemetry.logger.warn('idempotent response not recorded', describeError(thrown));
+      return false;
     }
-    if (!isOurs) throw inUse();
+    if (!isOurs) throw keyInUseError();
+    return true;
   }
 
-  async #keep(answer: Kept, response: string | undefined, { epoch }: Held): Promise<Outcome> {
+  async #record(
+    response: RecordedResponse,
+    stored: string | undefined,
+    record: IdempotencyRecord,
+  ): Promise<OperationResult> {
     const { bodies } = this.#idempotency;
-    const name = { ...this.#bodyName(epoch, response), expiresAt: this.#expiresAt };
-    const { place } = await bodies.write(name, this.#reduced(answer));
-    if (response === undefined) return { kept: place };
-    if (await this.#isStored(response)) return { kept: place, response };
-    // Whoever deleted it has removed what was there by then: this came later.
-    await bodies.sweep(this.#key.tenant, response);
-    return { kept: 'nowhere', response };
+    const name = { ...this.#toBodyName(record, stored), expiresAt: this.#expiresAt };
+    const { place } = await bodies.write(name, this.#reduceToIds(response));
+    if (stored === undefined) return { kept: place };
+    if (await this.#isStored(stored)) return { kept: place, response: stored };
+    // The stored response was deleted before this write, so its deletion didn't include it.
+    await bodies.sweep(this.#key.tenant, stored);
+    return { kept: 'nowhere', response: stored };
   }
 
-  #reduced(answer: Kept): Kept {
+  #reduceToIds(response: RecordedResponse): RecordedResponse {
     const { reference } = this.#options;
-    return reference === undefined || 'frames' in answer ? answer : { json: reference.idsOf(answer.json) };
+    return reference === undefined || 'frames' in response ? response : { json: reference.idsOf(response.json) };
   }
 
   async #isStored(response: string): Promise<boolean> {
     return (await this.#idempotency.jobs.read(this.#key.tenant, response)) !== undefined;
   }
 
-  /** A claim that can't be given back expires. */
-  async #release(held: Held): Promise<void> {
-    await held.letGo();
+  /**
+   * Frees the key. Keeps the record if this attempt or an earlier one may have stored a result. A claim whose release fails
+   * lapses.
+   */
+  async #release({ lease, isRepeated }: Attempt, mayHaveStored: boolean): Promise<void> {
+    const { records } = this.#idempotency;
+    await lease.stop();
     try {
-      await this.#idempotency.claims.release(this.#key, this.#owner);
+      await (isRepeated || mayHaveStored
+        ? records.abandon(this.#key, this.#owner)
+        : records.remove(this.#key, this.#owner));
     } catch (thrown) {
       this.#request.telemetry.logger.warn('idempotency key not released', describeError(thrown));
     }
@@ -241,55 +331,28 @@ class Attempt {
   }
 
   /**
-   * Each attempt's own, lest one that was taken over write over its successor's answer; and that of a stored response among
-   * what belongs to the response, so that whoever deletes that deletes it too.
+   * Returns the name of a recorded HTTP response. Each attempt has its own, so that one that was taken over doesn't overwrite
+   * its successor's. One that shows a stored response belongs to that response, and is deleted with it.
    */
-  #bodyName(epoch: number, response: string | undefined): Omit<BodyName, 'expiresAt'> {
+  #toBodyName({ epoch, operation }: IdempotencyRecord, stored: string | undefined): Omit<BodyName, 'expiresAt'> {
     const { tenant, id } = this.#key;
-    return response === undefined
-      ? { tenant, id, kind: 'output', epoch }
-      : { tenant, id: response, kind: 'replay', epoch };
+    if (stored !== undefined) return { tenant, id: stored, kind: 'replay', epoch };
+    return { tenant, id: operation === undefined ? id : `idem#${operation}`, kind: 'output', epoch };
   }
 }
 
-/** A key that this attempt has, and its number. */
-interface Held extends HeldKey {
-  readonly epoch: number;
+/** An attempt of an operation: the call has the key until the lease is stopped. */
+interface Attempt {
+  readonly record: ClaimedRecord;
+  readonly isRepeated: boolean;
+  readonly lease: KeyLease;
 }
 
-function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
-  return setTimeout(ms, undefined, { signal }).catch(() => {});
-}
-
-/** The key in the table: hashed, since a caller's words may say what they are about. */
-function keyOf(name: string, word: string, { principal, pathParameters }: HttpRequest): ClaimKey {
-  if (word === '' || word.length > MAX_KEY_LENGTH) {
+/** Returns the key of a record. The caller's key is hashed, because it may contain content. */
+function toRecordKey(name: string, key: string, { principal, pathParameters }: HttpRequest): RecordKey {
+  if (key === '' || key.length > MAX_KEY_LENGTH) {
     throw new LambentError('invalid_value', `Invalid 'Idempotency-Key': expected 1 to ${MAX_KEY_LENGTH} characters.`);
   }
-  const text = JSON.stringify([name, pathParameters, word]);
+  const text = JSON.stringify([name, pathParameters, key]);
   return { tenant: principal.tenant, id: `idem#${createHash('sha256').update(text).digest('hex')}` };
-}
-
-function reused(): LambentError {
-  return new LambentError('idempotency_key_reused', 'This idempotency key was used with another body before.');
-}
-
-function inUse(): LambentError {
-  const message = 'A request with this idempotency key is still running. Try again soon.';
-  return new LambentError('idempotency_key_in_use', message, { retryAfterMs: RETRY_AFTER_MS });
-}
-
-/** What a repeated answer shows isn't there: whoever made it has deleted it. */
-function asDeleted(thrown: unknown): never {
-  throw thrown instanceof LambentError && thrown.code === 'not_found' ? deleted() : thrown;
-}
-
-function deleted(): LambentError {
-  const message = 'What was made with this idempotency key has been deleted. Use another key.';
-  return new LambentError('idempotent_answer_not_kept', message);
-}
-
-function notKept(): LambentError {
-  const message = 'A request with this idempotency key has been answered, and its answer was not to be stored.';
-  return new LambentError('idempotent_answer_not_kept', message);
 }

@@ -1,4 +1,4 @@
-import { LambentError, toLambentError } from '../core/errors.ts';
+import { type ErrorCode, LambentError, toLambentError } from '../core/errors.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
@@ -24,6 +24,8 @@ export interface GenerateOptions {
   /** Epoch milliseconds at which the function must have answered. */
   readonly deadlineAt: number;
   readonly streamed: boolean;
+  /** Whether a target that throttles is asked again. False for callers that pace their calls. Default: true. */
+  readonly retriesThrottled?: boolean;
   /** The telemetry of the request. Nothing is logged or counted if undefined. */
   readonly telemetry?: Telemetry | undefined;
 }
@@ -126,7 +128,10 @@ export function createRouter(options: RouterOptions): Router {
         reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
         if (!managesOwnHealth && countsAgainstTarget(error, getCapabilities(candidate.target)))
           breaker.recordFailure(request.tenant, now());
-        const retries = mayRetry(error, attempts) && breaker.getWaitMs(request.tenant, now()) === 0;
+        const retries =
+          mayRetry(error, attempts) &&
+          (call.retriesThrottled !== false || !THROTTLED.has(error.code)) &&
+          breaker.getWaitMs(request.tenant, now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (attempts - 1)) + BACKOFF_MS * random();
         if (!retries || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > MAX_PAUSE_MS)) throw error;
         await pause(pauseMs, call.signal);
@@ -135,7 +140,7 @@ export function createRouter(options: RouterOptions): Router {
   }
 
   return {
-    async generate(request, { signal, deadlineAt, streamed, telemetry }) {
+    async generate(request, { signal, deadlineAt, ...options }) {
       const candidates = findCandidates(request, registry, getCapabilities);
       const until = Math.min(deadlineAt, now() + (registry.models[request.model]?.timeoutMs ?? 0));
       const total = new AbortController();
@@ -143,7 +148,7 @@ export function createRouter(options: RouterOptions): Router {
         () => total.abort(new LambentError('deadline_exceeded', 'The deadline of the request has passed')),
         Math.max(0, until - now()),
       );
-      const call: Call = { signal: AbortSignal.any([signal, total.signal]), deadlineAt: until, streamed, telemetry };
+      const call: Call = { ...options, signal: AbortSignal.any([signal, total.signal]), deadlineAt: until };
       try {
         const available = excludeOpenBreakers(candidates, request.tenant);
         let failure: LambentError | undefined;
@@ -239,6 +244,8 @@ class FirstTokenTimeoutError extends UpstreamError {
     super('upstream_timeout', message, { recovery: 'nextTarget' });
   }
 }
+
+const THROTTLED: ReadonlySet<ErrorCode> = new Set(['rate_limit_exceeded', 'overloaded']);
 
 function mayRetry(error: LambentError, attempts: number): boolean {
   if (!(error instanceof UpstreamError)) return false;

@@ -5,9 +5,9 @@ import type { Job } from './job.ts';
 import type { JobInput, JobOutput } from './ports.ts';
 
 /**
- * Answers a job: asks its model, and encodes the answer as the job's API does. Handed to the engine, which knows no API.
+ * Answers a job: asks its model, and encodes the answer as the job's API does. Provided to the engine, which knows no API.
  * The last event of a stream is left to its readers: it says how the job ended, which only the job itself can say.
- * Throws LambentError `upstream_cut` when the model's answer ends early, and what the model and the event log throw.
+ * Throws LambentError `upstream_cut` when the model's answer ends early, and the errors of the model and the event log.
  */
 export type AnswerJob = (job: Job, input: JobInput, call: AnswerCall) => Promise<JobAnswer>;
 
@@ -20,6 +20,8 @@ export interface AnswerCall {
   readonly telemetry: Telemetry | undefined;
   /** Takes the events of a streamed job; absent for any other. */
   readonly log: EventWriter | undefined;
+  /** Must be called when the model begins to answer. */
+  readonly onBegin: () => void;
 }
 
 /** A complete answer, encoded. */

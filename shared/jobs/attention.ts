@@ -1,39 +1,46 @@
+import { purposeOf } from './index-entry.ts';
 import { isTerminal, type Job } from './job.ts';
 import type { JobTimings } from './timings.ts';
-import { endCancelled, expire, giveUp, MAX_ATTEMPTS, postpone, type Transition } from './transitions.ts';
+import { deadAt, endCancelled, expire, giveUp, isExhausted, recover, type Transition } from './transitions.ts';
 
-/** What a job needs of whoever looks at it. */
+/** What has to be done for a job that nothing else happens to. */
 export type Need =
-  /** Nothing: somebody holds it, it waits for its time, or it has ended and all has been told. */
+  /** Nothing: a living worker holds it, it waits and has a ticket, or it has ended and its completion steps are done. */
   | { readonly kind: 'nothing' }
-  /** To be ended, since no holder can do it any more. */
+  /** Its holder is dead: `by` makes it wait again. */
+  | { readonly kind: 'recover'; readonly by: Transition }
+  /** It has to be ended, because no holder can end it. */
   | { readonly kind: 'end'; readonly by: Transition }
-  /** To be announced again, once `by` has put off the next look. */
-  | { readonly kind: 'announce'; readonly by: Transition }
-  /** To be told of, once `by` has put off the next look. */
-  | { readonly kind: 'tell'; readonly by: Transition };
-
-/** What `job` needs at `now` (epoch milliseconds). */
-export function needOf(job: Job, now: number, timings: JobTimings): Need {
-  if (isTerminal(job.status)) {
-    const endedAt = job.completedAt ?? now;
-    return job.fanIn === undefined
-      ? NOTHING
-      : { kind: 'tell', by: postpone(job, now + pauseAfter(now - endedAt, timings)) };
-  }
-  if (job.leaseExpiresAt !== undefined && job.leaseExpiresAt > now) return NOTHING;
-  if (job.cancelRequested) return { kind: 'end', by: endCancelled(job, now, timings) };
-  if (job.deadline <= now) return { kind: 'end', by: expire(job, now, timings) };
-  if (job.attempts >= MAX_ATTEMPTS) return { kind: 'end', by: giveUp(job, now, timings) };
-  if (job.notBefore !== undefined && job.notBefore > now) return NOTHING;
-  const idleSince = job.leaseExpiresAt ?? job.notBefore ?? job.createdAt;
-  const next = Math.min(now + pauseAfter(now - idleSince, timings), job.deadline);
-  return { kind: 'announce', by: postpone(job, next) };
-}
+  /** It waits and needs a ticket. */
+  | { readonly kind: 'ticket' }
+  /** It has ended, with completion steps left. */
+  | { readonly kind: 'complete' };
 
 const NOTHING: Need = { kind: 'nothing' };
 
-/** Twice as long each time: what has waited long most likely waits behind others, and every look costs requests. */
-function pauseAfter(idleMs: number, { pickupMs, longestPickupMs }: JobTimings): number {
-  return Math.min(Math.max(pickupMs, idleMs), longestPickupMs);
+/**
+ * Returns what `job` needs at `now` (epoch milliseconds).
+ * @param lastOutageAt when the table was last not available: until a grace period later, holders may not have renewed yet
+ * @param hasTicket true if the caller holds a ticket of the job
+ */
+export function needOf(
+  job: Job,
+  now: number,
+  timings: JobTimings,
+  lastOutageAt = Number.NEGATIVE_INFINITY,
+  hasTicket = false,
+): Need {
+  if (isTerminal(job.status)) return job.fanIn === undefined ? NOTHING : { kind: 'complete' };
+  if (job.status === 'in_progress' && deadAt(job, timings, lastOutageAt) > now) return NOTHING;
+  if (job.cancelRequested) return { kind: 'end', by: endCancelled(job, now, timings) };
+  if (job.deadline <= now) return { kind: 'end', by: expire(job, now, timings) };
+  if (isExhausted(job)) return { kind: 'end', by: giveUp(job, now, timings) };
+  if (job.status === 'in_progress') return { kind: 'recover', by: recover(job, now, timings, lastOutageAt, hasTicket) };
+  // A job of the previous version has a message of its own, or needs one. Either way a ticket does no harm.
+  return purposeOf(job) === 'wait' ? NOTHING : { kind: 'ticket' };
+}
+
+/** Returns the time of the next look at something that has been left undone since `since`: each time twice as late. */
+export function nextLook(since: number, now: number, firstMs: number, longestMs: number): number {
+  return now + Math.min(Math.max(firstMs, now - since), longestMs);
 }

@@ -14,8 +14,12 @@ export interface BlobName {
 export interface Blobs {
   /** @param expiresAt epoch seconds */
   put(name: BlobName, bytes: Uint8Array, expiresAt: number): Promise<BodyRef['place']>;
-  /** As `put`, unless something is there: undefined then. */
-  putNew(name: BlobName, bytes: Uint8Array, expiresAt: number): Promise<BodyRef['place'] | undefined>;
+  /** As `put`, unless there is something in that place already. What is in the other place doesn't count. */
+  putNew(
+    name: BlobName,
+    bytes: Uint8Array,
+    expiresAt: number,
+  ): Promise<{ readonly place: BodyRef['place']; readonly isNew: boolean }>;
   /** @returns undefined when nothing is there, or what was has expired */
   get(name: BlobName, place: BodyRef['place']): Promise<Uint8Array | undefined>;
   /** Events of a job in the order of their numbers, from the chunk on that begins with `from` or later. */

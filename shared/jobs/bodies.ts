@@ -26,16 +26,19 @@ export function createBodies(vault: Vault, blobs: Blobs): Bodies {
     },
     async writeNew(name, body) {
       const sealed = await seal(name, body);
-      const place = await blobs.putNew(blobOf(name), sealed, name.expiresAt);
-      return place === undefined ? undefined : refOf(name, place, sealed);
+      const { place, isNew } = await blobs.putNew(blobOf(name), sealed, name.expiresAt);
+      return { ref: refOf(name, place, sealed), isNew };
     },
     async read(name, { place }) {
       const sealed = await blobs.get(blobOf(name), place);
       if (sealed === undefined) throw new LambentError('record_unreadable', `The ${name.kind} of ${name.id} is gone`);
       return open(name, sealed);
     },
-    async find(name) {
-      const sealed = (await blobs.get(blobOf(name), 'table')) ?? (await blobs.get(blobOf(name), 's3'));
+    async find(name, ref) {
+      const sealed =
+        ref === undefined
+          ? ((await blobs.get(blobOf(name), 'table')) ?? (await blobs.get(blobOf(name), 's3')))
+          : await blobs.get(blobOf(name), ref.place);
       return sealed === undefined ? undefined : open(name, sealed);
     },
     remove: (name, { place }) => blobs.removeOne(blobOf(name), place),

@@ -21,15 +21,20 @@ function holdsOne(condition: Condition, value: Job[keyof Job]): boolean {
   }
 }
 
-/** `job` after `change`, as a new object. */
+/** Returns `job` after `change`, as a new object. The index entry is the store's part. */
 export function changed(job: Job, { set = {}, remove = [], add = {} }: JobChange): Job {
-  const next: Job = {
-    ...job,
-    ...set,
-    epoch: (set.epoch ?? job.epoch) + (add.epoch ?? 0),
-    attempts: (set.attempts ?? job.attempts) + (add.attempts ?? 0),
-    releases: (set.releases ?? job.releases) + (add.releases ?? 0),
-  };
+  const next: { -readonly [Field in keyof Job]: Job[Field] } = { ...job, ...set };
+  for (const [field, number] of Object.entries(add)) {
+    if (isCounter(field)) next[field] = (next[field] ?? 0) + number;
+  }
   for (const field of remove) Reflect.deleteProperty(next, field);
   return next;
+}
+
+const COUNTERS = ['epoch', 'attempts', 'asks', 'releases', 'crashes'] as const satisfies (keyof NonNullable<
+  JobChange['add']
+>)[];
+
+function isCounter(field: string): field is (typeof COUNTERS)[number] {
+  return COUNTERS.some((counter) => counter === field);
 }

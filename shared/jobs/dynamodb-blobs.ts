@@ -1,22 +1,39 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
 import type { createBucket } from '../aws/bucket.ts';
-import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
 import { deleteItems, getItem, putItem, queryAllItems, queryPage } from '../aws/table.ts';
 import type { BlobName, Blobs } from './blobs.ts';
 import { jobKey } from './keys.ts';
+
+/**
+ * The most sealed bytes of a body that are stored in an item. A larger body costs less as an object.
+ *
+ * At list prices (US East, on demand, November 2026: see `bench/prices.ts`), a million bodies of `k` KB that are written once
+ * and read `r` times cost $0.625 per KB written and $0.125 per 4 KB read in DynamoDB, and $5 written and $0.40 per read in S3:
+ * `0.625 k + r · 0.125 ⌈k / 4⌉` against `5 + 0.4 r`. Read once or twice, an item of 8 KB costs $5.25 or $5.50 and an object $5.40
+ * or $5.80; an item of 9 KB costs $6.00 or $6.38. So items have up to 8 KB, of which keys and names take less than 192 bytes.
+ *
+ * Storage is left out because it depends on the retention: a month of it would lower the limit to 6 KB. A chunk of events has
+ * an item besides its object, which would raise it to 9 KB. An object takes some milliseconds longer to write and to read.
+ */
+export const BODY_ITEM_BYTES = 8_000;
 
 export interface DynamoDBBlobsOptions {
   readonly tableName: string;
   readonly bucket: ReturnType<typeof createBucket>;
   /** Epoch milliseconds. */
   readonly now?: () => number;
+  /** Default: `BODY_ITEM_BYTES`. */
+  readonly maxItemBytes?: number;
 }
 
-/** Sealed bytes as items beside the job's, or as objects of the bucket above 300 KB. Throws what AWS throws. */
+/**
+ * Sealed bytes as items beside the job's, or as objects of the bucket above `BODY_ITEM_BYTES`. Items that an earlier version
+ * wrote may have up to 300 KB. Throws what AWS throws.
+ */
 export function createDynamoDBBlobs(
   client: DynamoDBClient,
-  { tableName, bucket, now = Date.now }: DynamoDBBlobsOptions,
+  { tableName, bucket, now = Date.now, maxItemBytes = BODY_ITEM_BYTES }: DynamoDBBlobsOptions,
 ): Blobs {
   const table = { client, name: tableName };
   const isOver = (item: Item) => Number(item['expiresAt']?.N) * 1000 <= now();
@@ -36,7 +53,7 @@ export function createDynamoDBBlobs(
 
   return {
     async put(name, bytes, expiresAt) {
-      if (bytes.byteLength <= TABLE_LIMIT_BYTES) {
+      if (bytes.byteLength <= maxItemBytes) {
         await putBlob(name, { bytes }, expiresAt, false);
         return 'table';
       }
@@ -46,10 +63,10 @@ export function createDynamoDBBlobs(
       return 's3';
     },
     async putNew(name, bytes, expiresAt) {
-      if (bytes.byteLength <= TABLE_LIMIT_BYTES) {
-        return (await putBlob(name, { bytes }, expiresAt, true)) ? 'table' : undefined;
+      if (bytes.byteLength <= maxItemBytes) {
+        return { place: 'table', isNew: await putBlob(name, { bytes }, expiresAt, true) };
       }
-      return (await bucket.put(objectKey(name), bytes, true)) ? 's3' : undefined;
+      return { place: 's3', isNew: await bucket.put(objectKey(name), bytes, true) };
     },
     async get(name, place) {
       if (place === 's3') return bucket.get(objectKey(name));

@@ -1,59 +1,79 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
-import { getItem, putItem, queryPage, updateAndGetItem, updateItem } from '../aws/table.ts';
+import { countItems, getItem, getItems, putItem, queryPageAfter, updateAndGetItem, updateItem } from '../aws/table.ts';
 import { Expression } from './expressions.ts';
+import { indexAttributes } from './index-entry.ts';
 import type { Job } from './job.ts';
-import { dueKey, itemKey, JOB_SORT_KEY, jobItem, parseJobItem } from './job-item.ts';
-import { duePartition, fromJobKey, TOMBSTONE_MS } from './keys.ts';
+import { itemKey, JOB_SORT_KEY, jobItem, parseJobItem } from './job-item.ts';
+import { fromJobKey, TOMBSTONE_MS } from './keys.ts';
 import type { JobStore } from './ports.ts';
 
 export interface DynamoDBStoreOptions {
   readonly tableName: string;
+  /** Shards of each index partition that this store writes to. */
+  readonly shards: number;
   /** Epoch milliseconds. */
   readonly now?: () => number;
 }
 
-/** The sparse index of what is due. */
-const DUE_INDEX = 'due';
+/** The sparse index. Its keys are the attributes `duePartition` and `dueAt`. */
+const INDEX = 'due';
 
 /**
- * Jobs in DynamoDB: one item each, every method one request. What has expired is gone for every method, though
- * DynamoDB's TTL may take days to remove it. Throws what DynamoDB throws.
+ * Creates a job store in DynamoDB: one item per job, one request per call. An expired item doesn't exist for any method,
+ * though DynamoDB's TTL may take days to remove it. Throws DynamoDB's errors.
  */
 export function createDynamoDBStore(
   client: DynamoDBClient,
-  { tableName, now = Date.now }: DynamoDBStoreOptions,
+  { tableName, shards, now = Date.now }: DynamoDBStoreOptions,
 ): JobStore {
   const table = { client, name: tableName };
   const seconds = () => Math.floor(now() / 1000);
   const isDeleted = (item: Item) => item['deletedAt'] !== undefined;
+  const isExpired = (item: Item) => Number(item['expiresAt']?.N) * 1000 <= now();
 
-  /** Strongly read: what was written is seen by the next reader, whoever that is. Undefined when it has expired. */
-  async function itemOf(tenant: string, id: string): Promise<Item | undefined> {
+  async function readItem(tenant: string, id: string): Promise<Item | undefined> {
     const item = await getItem(table, itemKey(tenant, id));
-    return item !== undefined && Number(item['expiresAt']?.N) * 1000 > now() ? item : undefined;
+    return item === undefined || isExpired(item) ? undefined : item;
   }
 
   async function read(tenant: string, id: string): Promise<Job | undefined> {
-    const item = await itemOf(tenant, id);
+    const item = await readItem(tenant, id);
     return item === undefined || isDeleted(item) ? undefined : parseJobItem(item);
   }
 
   return {
     read,
-    async create(job) {
-      const created = await putItem(table, jobItem(job), {
+    async create(job, index) {
+      const placed = index === undefined ? job : { ...job, ...indexAttributes(job.tenant, job.id, index, shards) };
+      const created = await putItem(table, jobItem(placed), {
         condition: 'attribute_not_exists(pk) OR expiresAt <= :now',
         values: marshall({ ':now': seconds() }),
       });
-      if (created) return { created, job };
+      if (created) return { created, job: placed };
       const known = await read(job.tenant, job.id);
       return known === undefined ? { created } : { created, job: known };
     },
+    async readMany(keys) {
+      const items = await getItems(
+        table,
+        keys.map(({ tenant, id }) => itemKey(tenant, id)),
+      );
+      return items.flatMap((item) => {
+        if (isDeleted(item) || isExpired(item)) return [];
+        try {
+          return [parseJobItem(item)];
+        } catch {
+          return [];
+        }
+      });
+    },
     async update(tenant, id, guard, change) {
+      const { index } = change;
+      const placed = index === undefined || index === 'none' ? index : indexAttributes(tenant, id, index, shards);
       const expression = new Expression();
       const item = await updateAndGetItem(table, itemKey(tenant, id), {
-        change: expression.change(change),
+        change: expression.change(change, placed),
         condition: expression.guard(guard, seconds()),
         ...expression.placeholders(),
       });
@@ -64,8 +84,7 @@ export function createDynamoDBStore(
       const tombstone = marshall({
         deletedAt: at,
         expiresAt: Math.floor((at + TOMBSTONE_MS) / 1000),
-        dueAt: at,
-        duePartition: dueKey(duePartition(tenant, id)),
+        ...indexAttributes(tenant, id, { purpose: 'tomb', dueAt: at }, shards),
       });
       return putItem(
         table,
@@ -77,24 +96,46 @@ export function createDynamoDBStore(
       );
     },
     async wasDeleted(tenant, id) {
-      const item = await itemOf(tenant, id);
+      const item = await readItem(tenant, id);
       return item !== undefined && isDeleted(item);
     },
     async settle(tenant, id) {
       await updateItem(table, itemKey(tenant, id), {
-        change: 'REMOVE dueAt',
+        change: 'REMOVE duePartition, dueAt',
         condition: 'attribute_exists(deletedAt) OR expiresAt <= :now',
         values: marshall({ ':now': seconds() }),
       });
     },
-    async due(partition, until, limit) {
-      const items = await queryPage(table, {
-        index: DUE_INDEX,
-        where: 'duePartition = :partition AND dueAt <= :until',
-        values: marshall({ ':partition': dueKey(partition), ':until': until }),
-        pageSize: limit,
-      });
-      return items.flatMap(({ pk, sk }) => (pk?.S === undefined || sk?.S !== JOB_SORT_KEY ? [] : [fromJobKey(pk.S)]));
+    async list(partition, until, { limit, after }) {
+      const { items, next } = await queryPageAfter(
+        table,
+        {
+          index: INDEX,
+          where: 'duePartition = :partition AND dueAt <= :until',
+          values: marshall({ ':partition': partition, ':until': until }),
+          pageSize: limit,
+        },
+        after,
+      );
+      const entries = items.flatMap(({ pk, sk, dueAt }) =>
+        pk?.S === undefined || sk?.S !== JOB_SORT_KEY
+          ? []
+          : [{ ...fromJobKey(pk.S), partition, dueAt: Number(dueAt?.N) }],
+      );
+      return { entries, ...(next === undefined ? {} : { next }) };
     },
+    count: (partition) =>
+      countItems(table, {
+        index: INDEX,
+        where: 'duePartition = :partition',
+        values: marshall({ ':partition': partition }),
+      }),
+    // The partition too: a claim may have the very time at which the job was to be looked at while it waited.
+    postpone: ({ tenant, id, partition, dueAt }, to) =>
+      updateItem(table, itemKey(tenant, id), {
+        change: 'SET dueAt = :to',
+        condition: 'duePartition = :partition AND dueAt = :seen',
+        values: marshall({ ':partition': partition, ':seen': dueAt, ':to': to }),
+      }),
   };
 }

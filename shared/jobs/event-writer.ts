@@ -11,14 +11,14 @@ export const CHUNK_MS = 250;
  */
 export class EventWriter {
   readonly #job: Job;
-  readonly #log: EventLog;
+  readonly #log: Pick<EventLog, 'append'>;
   #next: number;
   #events: EventChunk['events'][number][] = [];
   #timer: NodeJS.Timeout | undefined;
   #appending: Promise<void> = Promise.resolve();
   #failure: { readonly thrown: unknown } | undefined;
 
-  constructor(job: Job, log: EventLog) {
+  constructor(job: Job, log: Pick<EventLog, 'append'>) {
     this.#job = job;
     this.#log = log;
     this.#next = firstSequenceOf(job.epoch);

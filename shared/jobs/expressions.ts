@@ -1,5 +1,8 @@
 import { type Item, marshall } from '../aws/attributes.ts';
+import type { indexAttributes } from './index-entry.ts';
 import type { Condition, Guard, JobChange } from './ports.ts';
+
+type IndexAttributes = ReturnType<typeof indexAttributes>;
 
 /** Guards and changes in DynamoDB's language. Every name goes by a placeholder, since many are reserved words. */
 export class Expression {
@@ -12,10 +15,13 @@ export class Expression {
     return [visible, ...guard.map((condition) => this.#condition(condition))].join(' AND ');
   }
 
-  change({ set = {}, remove = [], add = {} }: JobChange): string {
-    const sets = present(set).map(([field, value]) => `${this.#name(field)} = ${this.#value(value)}`);
+  /** @param index the two attributes of the new index entry, `none` to remove them, or undefined to leave them */
+  change({ set = {}, remove = [], add = {} }: JobChange, index?: IndexAttributes | 'none'): string {
+    const placed = index === 'none' ? {} : index;
+    const sets = present({ ...set, ...placed }).map(([field, value]) => `${this.#name(field)} = ${this.#value(value)}`);
     const adds = present(add).map(([field, value]) => `${this.#name(field)} ${this.#value(value)}`);
-    const removes = remove.map((field) => this.#name(field));
+    const unplaced = index === 'none' ? ['duePartition', 'dueAt'] : [];
+    const removes = [...remove, ...unplaced].map((field) => this.#name(field));
     return [clause('SET', sets), clause('REMOVE', removes), clause('ADD', adds)].join(' ').trim();
   }
 

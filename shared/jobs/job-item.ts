@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { LambentError } from '../core/errors.ts';
 import { type Job, STATUSES } from './job.ts';
-import { duePartition, jobKey } from './keys.ts';
+import { jobKey } from './keys.ts';
 
 /** The sort key of a job's own item. */
 export const JOB_SORT_KEY = 'job';
@@ -12,15 +12,9 @@ export function itemKey(tenant: string, id: string): Item {
   return marshall({ pk: jobKey(tenant, id), sk: JOB_SORT_KEY });
 }
 
-/** The table item of a job: its fields under their own names, and the partition of the index that it is due in. */
+/** Returns the table item of a job: its fields under their own names. */
 export function jobItem(job: Job): Item {
-  const key = itemKey(job.tenant, job.id);
-  return { ...key, ...marshall({ duePartition: dueKey(duePartition(job.tenant, job.id)), ...job }) };
-}
-
-/** The index's partition key. */
-export function dueKey(partition: number): string {
-  return `due#${partition}`;
+  return { ...itemKey(job.tenant, job.id), ...marshall({ ...job }) };
 }
 
 const bodyRef = v.object({ place: v.picklist(['table', 's3']), epoch: v.number(), sizeBytes: v.number() });
@@ -35,8 +29,14 @@ const jobSchema = v.object({
   owner: v.exactOptional(v.string()),
   leaseExpiresAt: v.exactOptional(v.number()),
   attempts: v.number(),
+  asks: v.exactOptional(v.number()),
   releases: v.number(),
-  tier: v.picklist(['interactive', 'default', 'flex']),
+  crashes: v.exactOptional(v.number()),
+  begun: v.exactOptional(v.boolean()),
+  alone: v.exactOptional(v.boolean()),
+  cutOff: v.exactOptional(v.boolean()),
+  // A claim succeeds before its result is parsed: a tier of a newer version must not make the job unreadable.
+  tier: v.fallback(v.picklist(['interactive', 'default', 'flex']), 'default'),
   lane: v.exactOptional(v.string()),
   deadline: v.number(),
   notBefore: v.exactOptional(v.number()),
@@ -48,6 +48,7 @@ const jobSchema = v.object({
   startedAt: v.exactOptional(v.number()),
   completedAt: v.exactOptional(v.number()),
   input: bodyRef,
+  contextBytes: v.exactOptional(v.number()),
   output: v.exactOptional(bodyRef),
   usage: v.exactOptional(
     v.object({
@@ -63,6 +64,7 @@ const jobSchema = v.object({
   previousResponse: v.exactOptional(v.string()),
   replyTo: v.exactOptional(v.string()),
   fanIn: v.exactOptional(v.array(v.string())),
+  duePartition: v.exactOptional(v.string()),
   dueAt: v.exactOptional(v.number()),
   expiresAt: v.number(),
 });

@@ -51,10 +51,20 @@ export interface Job {
   /** Who holds the lease. */
   readonly owner?: string;
   readonly leaseExpiresAt?: number;
-  /** Claims that were not released. */
+  /** Attempts whose model began to answer, or that failed in another way that counts. The job fails after the third. */
   readonly attempts: number;
-  /** Claims that were given back; the pause before the next one grows with it. */
+  /** Attempts that asked the model, answered or not. An item of an earlier version has none. */
+  readonly asks?: number;
+  /** Attempts that ended with a release. The pause before the next attempt grows with it. */
   readonly releases: number;
+  /** Attempts whose worker died. After the first, the job runs only alone in its environment. */
+  readonly crashes?: number;
+  /** True if the current attempt's model began to answer. */
+  readonly begun?: boolean;
+  /** True if the current attempt runs alone in its environment. */
+  readonly alone?: boolean;
+  /** True if the end of an invocation cut off the last attempt. The next one needs a whole invocation. */
+  readonly cutOff?: boolean;
   readonly tier: JobTier;
   readonly lane?: Lane;
   /** After it the job expires instead of running. */
@@ -71,6 +81,8 @@ export interface Job {
   readonly startedAt?: number;
   readonly completedAt?: number;
   readonly input: BodyRef;
+  /** Bytes of the messages that are added to the input when an attempt begins. Absent if there are none. */
+  readonly contextBytes?: number;
   readonly output?: BodyRef;
   readonly usage?: Usage;
   /** Number of its stream's last event, where its holder knows it: see `endSequenceOf`. */
@@ -86,7 +98,9 @@ export interface Job {
    * have steps of its own among them.
    */
   readonly fanIn?: readonly (FanIn | UnknownStep)[];
-  /** When somebody must look at it if nothing else happens; absent when nobody need. */
+  /** The job's partition of the index: see `IndexEntry`. Absent once nothing remains to be done for the job. */
+  readonly duePartition?: string;
+  /** The job's place in that partition, in epoch milliseconds. Absent if `duePartition` is. */
   readonly dueAt?: number;
   /** Epoch seconds after which it is gone, by DynamoDB's TTL and, before that, for every reader. */
   readonly expiresAt: number;

@@ -2,17 +2,17 @@ import { startHeartbeat } from '../core/heartbeat.ts';
 import type { Job } from './job.ts';
 import type { JobStore } from './ports.ts';
 import type { JobTimings } from './timings.ts';
-import { renew } from './transitions.ts';
+import { renew, type Transition } from './transitions.ts';
 
-/** Why an attempt stops before its answer is whole. */
+/** Why an attempt stops before its answer is complete. */
 export type Stop =
-  /** Another may hold the job by now, or it was deleted. */
+  /** The job has another holder, has ended, or was deleted. */
   | 'fenced'
-  /** Its caller said so. */
+  /** Its caller cancelled it. */
   | 'cancelled'
   /** Its deadline has passed. */
   | 'overdue'
-  /** The function's own time is up. */
+  /** The function is about to time out. */
   | 'shutdown';
 
 /** The reason with which an attempt's signal aborts. */
@@ -34,60 +34,58 @@ export interface LeasePorts {
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
-export interface LeaseOptions {
-  /** Aborts when the function's time is up. */
-  readonly shutdown: AbortSignal;
-  /** Keeps the message that brought the job hidden for longer. A hint: its failure is nobody's. */
-  readonly extendVisibility: () => Promise<void>;
-}
-
-/** A job in hand: renewed by a heartbeat until it is let go of. */
+/** A claimed job, which a heartbeat renews until it is let go of. */
 export interface Lease {
-  /** Aborts, with a `Stopped`, when the attempt has to end. */
+  /** Aborts with a `Stopped` when the attempt has to end. */
   readonly signal: AbortSignal;
   /** Why the attempt has to end; undefined while it need not. */
   readonly stop: Stop | undefined;
-  /** Ends the heartbeat, once the one on its way is back. */
+  /**
+   * Writes a transition that only the holder may make and that doesn't end the attempt. Stops the attempt if the write shows
+   * that another holds the job. Throws the table's errors.
+   */
+  write(transition: Transition): Promise<void>;
+  /** Ends the heartbeat, after a renewal in progress. */
   letGo(): Promise<void>;
 }
 
 /**
- * Keeps a claimed job. A renewal that is refused aborts the attempt, and so does one that can't be made until the lease
- * runs out: a worker that can't reach the table stops working before another begins.
+ * Keeps a claimed job. Only a write that is refused proves that the job has another holder; a renewal that fails in any other
+ * way is retried, even after the lease has ended, since others wait a grace period before they take the job over.
+ * @param shutdown aborts when the function is about to time out
  */
-export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, options: LeaseOptions): Lease {
+export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, shutdown: AbortSignal): Lease {
   const attempt = new AbortController();
-  let leaseExpiresAt = job.leaseExpiresAt ?? 0;
-  const stop = (why: Stop): void => attempt.abort(new Stopped(why));
+  const stop = (reason: Stop): void => attempt.abort(new Stopped(reason));
   const onShutdown = (): void => stop('shutdown');
-  options.shutdown.addEventListener('abort', onShutdown);
-  if (options.shutdown.aborted) onShutdown();
+  shutdown.addEventListener('abort', onShutdown);
+  if (shutdown.aborted) onShutdown();
 
-  async function beat(): Promise<void> {
-    if (now() >= job.deadline) return stop('overdue');
-    const { guard, change } = renew(job.epoch, now(), timings);
-    let renewed: Job | undefined;
-    try {
-      renewed = await jobs.update(job.tenant, job.id, guard, change);
-    } catch {
-      if (now() + timings.heartbeatMs >= leaseExpiresAt) stop('fenced');
-      return;
-    }
-    if (renewed === undefined) return stop('fenced');
-    leaseExpiresAt = renewed.leaseExpiresAt ?? 0;
-    if (renewed.cancelRequested) return stop('cancelled');
-    await options.extendVisibility().catch(() => {});
+  async function write({ guard, change }: Transition): Promise<void> {
+    const after = (await jobs.update(job.tenant, job.id, guard, change)) ?? (await readIfHeld());
+    if (after === undefined) stop('fenced');
+    else if (after.cancelRequested) stop('cancelled');
   }
 
-  const pauseMs = (): number => Math.min(timings.heartbeatMs, Math.max(0, job.deadline - now()));
-  const heartbeat = startHeartbeat(
-    pauseMs(),
-    async () => {
-      await beat();
-      return attempt.signal.aborted ? undefined : pauseMs();
-    },
-    sleep,
-  );
+  /**
+   * Returns the job if it is still held. Then a refused write was made before, in a request whose response was lost: the
+   * repetition of a write that isn't idempotent is refused.
+   */
+  async function readIfHeld(): Promise<Job | undefined> {
+    const found = await jobs.read(job.tenant, job.id);
+    return found?.epoch === job.epoch && found.status === 'in_progress' ? found : undefined;
+  }
+
+  /** Renews the lease. Returns the milliseconds until the next renewal, or undefined if the attempt has to end. */
+  async function beat(): Promise<number | undefined> {
+    let pauseMs = timings.heartbeatMs;
+    if (now() >= job.deadline) stop('overdue');
+    else await write(renew(job, now(), timings)).catch(() => (pauseMs = timings.retryMs));
+    return attempt.signal.aborted ? undefined : untilDeadline(pauseMs);
+  }
+
+  const untilDeadline = (ms: number): number => Math.min(ms, Math.max(0, job.deadline - now()));
+  const heartbeat = startHeartbeat(untilDeadline(timings.heartbeatMs), beat, sleep);
 
   return {
     signal: attempt.signal,
@@ -95,8 +93,9 @@ export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, option
       const reason: unknown = attempt.signal.reason;
       return reason instanceof Stopped ? reason.stop : undefined;
     },
+    write,
     async letGo() {
-      options.shutdown.removeEventListener('abort', onShutdown);
+      shutdown.removeEventListener('abort', onShutdown);
       await heartbeat.stop();
     },
   };

@@ -1,70 +1,124 @@
 import type { GenerationRequest } from '../inference/generation.ts';
+import type { IndexEntry } from './index-entry.ts';
 import type { BodyRef, Job } from './job.ts';
 
 /**
- * The jobs' table. Two real implementations: DynamoDB, and the one in memory that the model check walks. One contract
- * suite runs on both. Every method is one conditional write or one read; nothing else keeps a job safe.
+ * The jobs' table. It has two implementations: DynamoDB, and one in memory for the model check and the simulation. One
+ * contract suite runs on both. Each method is one conditional write or one read; nothing else keeps a job safe.
  */
 export interface JobStore {
-  /** Writes a new job, unless there is one under its id, or was one that has been deleted. */
-  create(job: Job): Promise<Created>;
-  /** The job, strongly read; undefined when it isn't there or has expired. */
+  /** Writes a new job with its index entry, unless a job or the tombstone of one has its id. */
+  create(job: Job, index?: IndexEntry): Promise<Created>;
+  /** Reads a job, strongly consistent. Undefined if it doesn't exist or has expired. */
   read(tenant: string, id: string): Promise<Job | undefined>;
   /**
-   * Applies `change` if `guard` holds at that moment.
-   * @returns the job as it is after it, or undefined when it isn't there or the guard did not hold
+   * Reads several jobs, strongly consistent.
+   * @param keys 100 at most
+   * @returns those that exist and can be read, in no particular order
+   */
+  readMany(keys: readonly JobKey[]): Promise<readonly Job[]>;
+  /**
+   * Applies `change` if `guard` holds.
+   * @returns the job after the change, or undefined if it doesn't exist or the guard does not hold
    */
   update(tenant: string, id: string, guard: Guard, change: JobChange): Promise<Job | undefined>;
   /**
-   * Replaces the job by a tombstone, whatever its state, so that a later commit fails and a message that comes twice
-   * doesn't bring it back. The tombstone is due until `settle`. False when the job wasn't there.
+   * Replaces a job, whatever its state, by a tombstone, so that a later commit fails and a duplicate message doesn't
+   * create it again. The tombstone stays in the index until `settle`.
+   * @returns false if the job didn't exist
    */
   delete(tenant: string, id: string): Promise<boolean>;
-  /** Whether there is a tombstone under this id: what comes for it comes too late. */
+  /** Whether this id has a tombstone. */
   wasDeleted(tenant: string, id: string): Promise<boolean>;
-  /** Ends what is due of a job that no reader sees any more (deleted, or past its time): its bodies have been swept. */
+  /** Removes a deleted or expired job from the index, after its bodies have been removed. */
   settle(tenant: string, id: string): Promise<void>;
-  /** Keys of jobs whose `dueAt` is at or before `now`, oldest first, from one of the index's 16 partitions. */
-  due(
-    partition: number,
-    now: number,
-    limit: number,
-  ): Promise<readonly { readonly tenant: string; readonly id: string }[]>;
+  /**
+   * Lists the entries of an index partition up to a time, oldest first.
+   * @param partition see `partitionKey`
+   * @param until epoch milliseconds, inclusive
+   */
+  list(partition: string, until: number, page: PageRequest): Promise<IndexPage>;
+  /** Counts the entries of an index partition. */
+  count(partition: string): Promise<number>;
+  /**
+   * Moves an entry within its partition, if it is still where it was seen. Works for every item, readable or not.
+   * @returns false if the entry has moved or gone
+   */
+  postpone(entry: ListedEntry, dueAt: number): Promise<boolean>;
 }
 
-/** What became of `create`. `deleted`: there was a job of this id, and it stays deleted. */
+export interface JobKey {
+  readonly tenant: string;
+  readonly id: string;
+}
+export interface PageRequest {
+  readonly limit: number;
+  /** The `next` of the page before. */
+  readonly after?: unknown;
+}
+export interface IndexPage {
+  readonly entries: readonly ListedEntry[];
+  /** Absent on the last page. */
+  readonly next?: unknown;
+}
+/** An entry as the index shows it, which follows the table with a lag. */
+export interface ListedEntry extends JobKey {
+  readonly partition: string;
+  readonly dueAt: number;
+}
+
+/** The result of `create`. Without a job: one had this id and was deleted, or is deleted now. */
 export type Created =
   | { readonly created: true; readonly job: Job }
   | { readonly created: false; readonly job: Job }
   | { readonly created: false; readonly job?: undefined };
 
-/** A condition on a job, as data: what DynamoDB evaluates, and what the model check evaluates, is the same. All must hold. */
+/** A condition on a job, as data, so that DynamoDB and the model check evaluate the same. All parts must hold. */
 export type Guard = readonly Condition[];
 export type Condition =
   | { readonly field: keyof Job; readonly is: 'equal'; readonly value: string | number | boolean }
   | { readonly field: keyof Job; readonly is: 'oneOf'; readonly values: readonly string[] }
   | { readonly field: keyof Job; readonly is: 'absent' }
-  /** Absent counts as at most anything. */
+  /** An absent field counts as 0. */
   | { readonly field: keyof Job; readonly is: 'absentOrAtMost'; readonly value: number }
   | { readonly field: keyof Job; readonly is: 'above'; readonly value: number };
 
 export interface JobChange {
-  readonly set?: Partial<Omit<Job, 'tenant' | 'id'>>;
-  readonly remove?: readonly (keyof Job)[];
-  /** Adds to numbers; safe here, since every change is conditional and a repeated one fails its guard. */
-  readonly add?: { readonly epoch?: number; readonly attempts?: number; readonly releases?: number };
+  readonly set?: Partial<Omit<Job, 'tenant' | 'id' | 'duePartition' | 'dueAt'>>;
+  readonly remove?: readonly Exclude<keyof Job, 'tenant' | 'id' | 'duePartition' | 'dueAt'>[];
+  /** Adds to numbers. Safe although requests may be repeated: the guard of every such change fails once it is made. */
+  readonly add?: {
+    readonly epoch?: number;
+    readonly attempts?: number;
+    readonly asks?: number;
+    readonly releases?: number;
+    readonly crashes?: number;
+  };
+  /** The job's new index entry, or `none` to remove it. Unchanged if absent. */
+  readonly index?: IndexEntry | 'none';
 }
 
 /** What a job was asked, sealed. Only what is needed to run it and to show it. */
 export interface JobInput {
   /** The caller's own body, as it was accepted. */
   readonly body: unknown;
-  /** What is sent to the model: with the conversation, or the chain before it, in front. */
+  /** What is sent to the model. With a `context` it has no messages until an attempt begins. */
   readonly generation: GenerationRequest;
+  /** Present if stored items precede the request. */
+  readonly context?: InputContext;
   /** Whether reasoning items carry what the caller has to bring back. */
   readonly continuations?: boolean;
   /** The key under which a program sent it. */
   readonly idempotencyKey?: string;
+}
+
+/**
+ * The stored items that precede a request: of the job's conversation, or of its previous responses. The messages are built of
+ * them when an attempt begins, and never stored, so that deleted content is in no other record. An earlier version stored them.
+ */
+export interface InputContext {
+  /** Position in the conversation after the last item that precedes the request. Absent without a conversation. */
+  readonly end?: number;
 }
 
 /** What a job answered, sealed: the final object of its API, and the items that chains and conversations go on from. */
@@ -75,16 +129,22 @@ export interface JobOutput {
   readonly continuations?: Readonly<Record<string, string>>;
 }
 
-/** Bodies of jobs: sealed, beside the job in its table up to 300 KB, in the bucket above. */
+/** Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. */
 export interface Bodies {
   /** Writes a body, over what the same attempt has written under that name before. */
   write(name: BodyName, body: unknown): Promise<BodyRef>;
-  /** Writes a body unless there is one under that name: undefined then. */
-  writeNew(name: BodyName, body: unknown): Promise<BodyRef | undefined>;
+  /**
+   * Writes a body unless there is one under that name in the place that follows from its size.
+   * @returns where this body belongs, and whether it was written there
+   */
+  writeNew(name: BodyName, body: unknown): Promise<{ readonly ref: BodyRef; readonly isNew: boolean }>;
   /** @throws LambentError `record_unreadable` */
   read(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<unknown>;
-  /** Reads a body whose reference isn't known: one that `writeNew` found. Undefined when there is none after all. */
-  find(name: Omit<BodyName, 'expiresAt'>): Promise<unknown>;
+  /**
+   * Reads a body that may not exist: in the place of `ref`, or in either. Undefined if there is none. An earlier version may
+   * have left one in the other place, because it had another limit for items.
+   */
+  find(name: Omit<BodyName, 'expiresAt'>, ref?: Pick<BodyRef, 'place'>): Promise<unknown>;
   /** Removes one body. */
   remove(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<void>;
   /**
@@ -124,11 +184,13 @@ export interface EventChunk {
   readonly expiresAt: number;
 }
 
-/** Sends a pointer to a job onto its lane's queue. A hint: a lost one is found again by the sweep. */
-export interface JobQueue {
-  send(pointer: Pointer, delaySeconds: number): Promise<void>;
+/** Sends tickets to the queues of their lanes. */
+export interface TicketQueue {
+  /**
+   * Sends tickets, in as few requests as possible.
+   * @returns whether each was accepted, in order
+   */
+  send(tickets: readonly Ticket[]): Promise<readonly boolean[]>;
 }
-export interface Pointer extends Pick<Job, 'tenant' | 'id' | 'lane'> {
-  /** The job's tier. A newer version may know more of them. */
-  readonly tier?: string;
-}
+/** What a ticket says of its job. All but the key are hints that save a read. */
+export type Ticket = Pick<Job, 'tenant' | 'id' | 'lane' | 'tier' | 'model'> & { readonly bytes: number };

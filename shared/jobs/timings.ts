@@ -1,31 +1,46 @@
 /** Intervals of the job engine, in milliseconds. They keep their proportions when all are divided by the same number. */
 export interface JobTimings {
-  /** How long a claim holds a job. A lease survives two missed heartbeats. */
+  /** How long a claim or a renewal holds a job. */
   readonly leaseMs: number;
   /** Between two renewals of a lease. */
   readonly heartbeatMs: number;
-  /** A job that no worker has claimed by then is enqueued again. Twice the worst cold start and poll. */
-  readonly pickupMs: number;
-  /** The longest time between two such enqueues: a job that waits long is most likely behind many others. */
-  readonly longestPickupMs: number;
+  /** Between two tries of a renewal, or of storing an answer, that failed. */
+  readonly retryMs: number;
+  /** How long after the end of its lease a job is taken over: a holder that an outage kept from renewing can still do it. */
+  readonly graceMs: number;
+  /** A job whose ticket is not confirmed as sent by then gets one from the sweep. */
+  readonly wakeMs: number;
+  /** The sweep first looks at a waiting job after this time, then each time after twice as long. */
+  readonly firstLookMs: number;
+  /** The longest time between two such looks. */
+  readonly longestLookMs: number;
   /** Completion steps that the job's last holder has not done by then are done by the sweep. */
   readonly completionMs: number;
-  /** The first pause after a throttled or failed attempt; it doubles with each further one. */
+  /** Completion steps that still fail after this time are given up. */
+  readonly stepsEndMs: number;
+  /** Between two comparisons of jobs and tickets. SQS's counts follow its messages within this time. */
+  readonly countLagMs: number;
+  /** The first pause after a throttled or failed attempt. It doubles with each further one. */
   readonly firstPauseMs: number;
   /** The longest such pause. */
   readonly longestPauseMs: number;
-  /** A job whose table could not be reached is enqueued again after it. */
-  readonly unreachableMs: number;
 }
 
-/** What runs in AWS. */
+/**
+ * The intervals in AWS. A holder renews every 15 s and others wait for 75 s: an outage of up to 45 s that begins just before a
+ * renewal leaves it 15 s to retry.
+ */
 export const JOB_TIMINGS: JobTimings = {
-  leaseMs: 45_000,
+  leaseMs: 60_000,
   heartbeatMs: 15_000,
-  pickupMs: 60_000,
-  longestPickupMs: 900_000,
+  retryMs: 2_000,
+  graceMs: 15_000,
+  wakeMs: 30_000,
+  firstLookMs: 900_000,
+  longestLookMs: 6 * 3_600_000,
   completionMs: 60_000,
+  stepsEndMs: 24 * 3_600_000,
+  countLagMs: 60_000,
   firstPauseMs: 2_000,
-  longestPauseMs: 60_000,
-  unreachableMs: 30_000,
+  longestPauseMs: 900_000,
 };

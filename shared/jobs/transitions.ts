@@ -1,101 +1,201 @@
 import type { ErrorCode } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
+import { type IndexEntry, purposeOf, queueOf } from './index-entry.ts';
 import { type BodyRef, FAN_INS, type FanIn, type Job, type Lane, STATUSES, type TerminalStatus } from './job.ts';
 import type { Guard, JobChange } from './ports.ts';
 import type { JobTimings } from './timings.ts';
 
 /**
- * Every way in which a job changes, as data: what must hold, and what then changes. Nothing else writes to a job that
- * exists. Times are epoch milliseconds.
+ * Every way in which a job changes, as data: the guard that must hold, and the change. Nothing else writes to an existing
+ * job. Each transition that changes what remains to be done also writes the index entry. Times are epoch milliseconds.
  */
 export interface Transition {
   readonly guard: Guard;
   readonly change: JobChange;
 }
 
-/** Claims without a release after which a job fails with the last error. */
+/** A job fails after this many attempts whose model began to answer, or that failed in another way that counts. */
 export const MAX_ATTEMPTS = 3;
+/**
+ * A job fails after it has asked its model this often, whatever came of it. With pauses of up to 15 minutes a model may be
+ * throttled for a day before.
+ */
+export const MAX_ASKS = 128;
 
 const OPEN = ['queued', 'in_progress'] as const;
 const TERMINAL = STATUSES.filter((status) => status !== 'queued' && status !== 'in_progress');
 
 const isOpen = { field: 'status', is: 'oneOf', values: OPEN } as const;
-const unheldAt = (now: number) => ({ field: 'leaseExpiresAt', is: 'absentOrAtMost', value: now }) as const;
-/** Once its caller was told that it is cancelled, a job becomes nothing else. */
+const isQueued = { field: 'status', is: 'equal', value: 'queued' } as const;
+/** After a cancel was requested, a job can end only as cancelled. */
 const uncancelled = { field: 'cancelRequested', is: 'equal', value: false } as const;
-/** Being the holder: nobody has claimed since, and nothing has ended it. */
-const holding = (epoch: number): Guard => [
-  { field: 'epoch', is: 'equal', value: epoch },
+const isCurrent = ({ epoch }: Pick<Job, 'epoch'>) => ({ field: 'epoch', is: 'equal', value: epoch }) as const;
+
+/** Holds for the current holder only: no later claim, and the job has not ended. */
+const holding = (job: Pick<Job, 'epoch'>): Guard => [
+  isCurrent(job),
   { field: 'status', is: 'equal', value: 'in_progress' },
 ];
 
-/** Takes a job that nobody holds. */
-export function claim(owner: string, now: number, { leaseMs }: JobTimings): Transition {
+/** Holds if the lease, if any, ended so long ago that its holder is taken for dead. */
+const unheldAt = (now: number, { graceMs }: JobTimings) =>
+  ({ field: 'leaseExpiresAt', is: 'absentOrAtMost', value: now - graceMs }) as const;
+
+/**
+ * Returns the time at which the current holder, if it stays silent, is taken for dead.
+ * @param lastOutageAt when the table was last not available
+ */
+export function deadAt(
+  { leaseExpiresAt = 0 }: Job,
+  { graceMs }: JobTimings,
+  lastOutageAt = Number.NEGATIVE_INFINITY,
+): number {
+  return Math.max(leaseExpiresAt, lastOutageAt) + graceMs;
+}
+
+/** Under which conditions a worker claims. */
+export interface ClaimTerms {
+  readonly owner: string;
+  /** True if the environment runs nothing else: required for jobs whose earlier worker died. */
+  readonly alone: boolean;
+  /** True if a whole invocation remains: required for jobs that the end of an invocation cut off. */
+  readonly whole: boolean;
+  /** The lane that the worker serves. */
+  readonly lane?: Lane | undefined;
+}
+
+/** Claims a waiting job. */
+export function claim({ owner, alone, whole, lane }: ClaimTerms, now: number, { leaseMs }: JobTimings): Transition {
   return {
     guard: [
-      isOpen,
-      unheldAt(now),
+      isQueued,
       uncancelled,
       { field: 'deadline', is: 'above', value: now },
       { field: 'notBefore', is: 'absentOrAtMost', value: now },
       { field: 'attempts', is: 'absentOrAtMost', value: MAX_ATTEMPTS - 1 },
+      { field: 'asks', is: 'absentOrAtMost', value: MAX_ASKS - 1 },
+      ...(alone ? [] : [{ field: 'crashes', is: 'absentOrAtMost', value: 0 } as const]),
+      ...(whole ? [] : [{ field: 'cutOff', is: 'absent' } as const]),
     ],
     change: {
-      set: { status: 'in_progress', owner, leaseExpiresAt: now + leaseMs, startedAt: now, dueAt: now + leaseMs },
-      // What earlier attempts failed of is no word on this one, which may end without leaving any.
-      remove: ['notBefore', 'errorCode'],
-      add: { epoch: 1, attempts: 1 },
+      set: {
+        status: 'in_progress',
+        owner,
+        leaseExpiresAt: now + leaseMs,
+        startedAt: now,
+        ...(alone ? { alone } : {}),
+      },
+      // The error of an earlier attempt says nothing of this one, which may end without writing any.
+      remove: ['notBefore', 'errorCode', 'begun', 'cutOff', ...(alone ? [] : (['alone'] as const))],
+      add: { epoch: 1, asks: 1 },
+      index: { purpose: 'run', queue: queueOf({ lane }), dueAt: now },
     },
   };
 }
 
-/** Keeps a job for another lease. */
-export function renew(epoch: number, now: number, { leaseMs }: JobTimings): Transition {
-  return { guard: holding(epoch), change: { set: { leaseExpiresAt: now + leaseMs, dueAt: now + leaseMs } } };
+/** Extends a job's lease. */
+export function renew(job: Pick<Job, 'epoch'>, now: number, { leaseMs }: JobTimings): Transition {
+  return { guard: holding(job), change: { set: { leaseExpiresAt: now + leaseMs } } };
 }
 
-/** Why and until when a holder lets go of a job that hasn't ended. */
+/** Counts the attempt, because its model begins to answer. Also extends the lease. */
+export function begin(job: Pick<Job, 'epoch'>, now: number, { leaseMs }: JobTimings): Transition {
+  return {
+    guard: [...holding(job), { field: 'begun', is: 'absent' }],
+    change: { set: { begun: true, leaseExpiresAt: now + leaseMs }, add: { attempts: 1 } },
+  };
+}
+
+/** Why and until when a holder releases a job that hasn't ended. */
 export interface Pause {
   readonly notBefore: number;
   readonly errorCode?: ErrorCode;
-  /** Where it goes on, when that is another lane than its own. */
+  /** The lane on which the job goes on, if it changes. */
   readonly lane?: Lane;
+  /** True if the model was asked. */
+  readonly asked: boolean;
+  /** True if the attempt counts although its model has not begun to answer. */
+  readonly counts?: boolean;
+  /** True if the end of the invocation cut the attempt off. */
+  readonly cutOff?: boolean;
+  /** False if the job has no ticket afterwards, and the sweep has to send one. */
+  readonly ticket: boolean;
 }
 
-/**
- * Gives a job back with its attempt: it could not be tried at all. Refused once a cancel was asked for, which only its
- * holder can answer.
- */
-export function release({ epoch, deadline }: Job, pause: Pause, timings: JobTimings): Transition {
-  return letGo(epoch, deadline, pause, timings, { attempts: -1, releases: 1 });
-}
-
-/** Gives a job back after an attempt that failed, to be tried again. Refused as `release` is. */
-export function retry({ epoch, deadline }: Job, pause: Pause, timings: JobTimings): Transition {
-  return letGo(epoch, deadline, pause, timings, {});
-}
-
-function letGo(
-  epoch: number,
-  deadline: number,
-  { notBefore, errorCode, lane }: Pause,
-  { pickupMs }: JobTimings,
-  add: JobChange['add'] & {},
-): Transition {
+/** Releases a job, to be tried again. Refused after a cancel was requested, which its holder must carry out. */
+export function release(job: Job, pause: Pause, timings: JobTimings): Transition {
+  const { notBefore, errorCode, lane, asked, counts = false, cutOff = false, ticket } = pause;
   return {
-    guard: [...holding(epoch), uncancelled],
+    guard: [...holding(job), uncancelled],
     change: {
-      set: {
-        status: 'queued',
-        notBefore,
-        dueAt: Math.min(notBefore + pickupMs, deadline),
-        ...(errorCode === undefined ? {} : { errorCode }),
-        ...(lane === undefined ? {} : { lane }),
-      },
-      remove: ['owner', 'leaseExpiresAt'],
-      add,
+      set: { status: 'queued', notBefore, ...omitUndefined({ errorCode, lane }), ...(cutOff ? { cutOff } : {}) },
+      remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
+      add: { releases: 1, ...(asked ? {} : { asks: -1 }), ...(counts ? { attempts: 1 } : {}) },
+      index: waiting({ ...job, ...omitUndefined({ lane }) }, notBefore, ticket, timings),
     },
   };
 }
+
+/**
+ * Makes a job whose holder is dead wait again. It becomes a suspect, whose next attempt runs alone, unless an outage explains
+ * why the holder was silent.
+ * @param lastOutageAt when the table was last not available
+ * @param hasTicket true if the caller holds a ticket of the job
+ */
+export function recover(
+  job: Job,
+  now: number,
+  timings: JobTimings,
+  lastOutageAt = Number.NEGATIVE_INFINITY,
+  hasTicket = false,
+): Transition {
+  const crashed = lastOutageAt < (job.leaseExpiresAt ?? 0);
+  // An attempt whose model began to answer is counted already. One that ran alone is itself the cause of the crash.
+  const counts = crashed && job.alone === true && job.begun !== true;
+  // Its ticket comes back by itself, unless its worker died before it had shortened the queue's long visibility timeout. A
+  // job that an earlier version claimed has none.
+  const from = hasTicket || purposeOf(job) !== 'run' ? now : now + timings.wakeMs;
+  return {
+    guard: [...holding(job), unheldAt(now, timings), uncancelled],
+    change: {
+      set: { status: 'queued' },
+      remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
+      add: { ...(crashed ? { crashes: 1 } : {}), ...(counts ? { attempts: 1 } : {}) },
+      index: waiting(job, from, hasTicket, timings),
+    },
+  };
+}
+
+/** Records that a waiting job's ticket was sent, unless something has happened to the job since `job` was read. */
+export function ticketSent(job: Job, now: number, timings: JobTimings): Transition {
+  return {
+    guard: [isCurrent(job), isQueued, dueAtUnchanged(job)],
+    change: { index: waiting(job, Math.max(now, job.notBefore ?? 0), true, timings) },
+  };
+}
+
+/**
+ * Gives a waiting job back to the sweep, because its ticket is going to be deleted.
+ * @param until the time of its next ticket: before it, a worker could only drop that one too
+ */
+export function ticketDropped(job: Job, until: number, timings: JobTimings): Transition {
+  return {
+    guard: [isCurrent(job), isQueued],
+    change: { index: waiting(job, Math.max(until, job.notBefore ?? 0), false, timings) },
+  };
+}
+
+/** The index entry of a job that waits from `from` on, with or without a ticket. */
+function waiting(job: Job, from: number, ticket: boolean, timings: JobTimings): IndexEntry {
+  const queue = queueOf(job);
+  if (!ticket) return { purpose: 'wake', queue, dueAt: Math.min(from, job.deadline) };
+  return { purpose: 'wait', queue, dueAt: Math.min(from + timings.firstLookMs, job.deadline) };
+}
+
+const dueAtUnchanged = ({ dueAt }: Job) =>
+  dueAt === undefined
+    ? ({ field: 'dueAt', is: 'absent' } as const)
+    : ({ field: 'dueAt', is: 'equal', value: dueAt } as const);
 
 /** How a job ended. */
 export interface Ending {
@@ -107,26 +207,23 @@ export interface Ending {
 }
 
 /**
- * Ends a job as its holder; once a cancel was asked for, as cancelled alone. `owner` stays, so that a holder who never
- * heard the answer can tell that it was its own.
+ * Ends a job as its holder; after a cancel was requested, as cancelled only. `owner` stays, so that a holder whose request
+ * lost its response recognises its own commit.
  */
 export function commit(job: Job, ending: Ending, now: number, timings: JobTimings): Transition {
-  const held = holding(job.epoch);
+  const held = holding(job);
   return {
     guard: ending.status === 'cancelled' ? held : [...held, uncancelled],
     change: ended(job, ending, now, timings),
   };
 }
 
-/** Ends a job that waits, on its caller's word. */
+/** Ends a waiting job at its caller's request. */
 export function cancelQueued(job: Job, now: number, timings: JobTimings): Transition {
-  return {
-    guard: [{ field: 'status', is: 'equal', value: 'queued' }],
-    change: ended(job, { status: 'cancelled' }, now, timings),
-  };
+  return { guard: [isQueued], change: ended(job, { status: 'cancelled' }, now, timings) };
 }
 
-/** Asks the holder of a running job to end it. From here on it can only end as cancelled. */
+/** Asks the holder of a running job to end it. From here on it can end only as cancelled. */
 export function requestCancel(): Transition {
   return {
     guard: [{ field: 'status', is: 'equal', value: 'in_progress' }],
@@ -134,26 +231,35 @@ export function requestCancel(): Transition {
   };
 }
 
-/** Ends a job whose cancel its dead holder can't answer. */
+/** Ends a job whose cancel was requested and whose holder is dead. */
 export function endCancelled(job: Job, now: number, timings: JobTimings): Transition {
   return {
-    guard: [isOpen, unheldAt(now), { field: 'cancelRequested', is: 'equal', value: true }],
+    guard: [isOpen, unheldAt(now, timings), { field: 'cancelRequested', is: 'equal', value: true }],
     change: ended(job, { status: 'cancelled' }, now, timings),
   };
 }
 
-/** Ends a job whose time is over, once nobody holds it. */
+/** Ends a job after its deadline, if it has no living holder. */
 export function expire(job: Job, now: number, timings: JobTimings): Transition {
   return {
-    guard: [isOpen, unheldAt(now), uncancelled, { field: 'deadline', is: 'absentOrAtMost', value: now }],
+    guard: [isOpen, unheldAt(now, timings), uncancelled, { field: 'deadline', is: 'absentOrAtMost', value: now }],
     change: ended(job, { status: 'expired', errorCode: 'deadline_exceeded' }, now, timings),
   };
 }
 
-/** Ends a job that has been tried as often as it may, with what it failed of last; a crash leaves no word of itself. */
+/** Whether a job has used all of its attempts or asks. */
+export function isExhausted({ attempts, asks = 0 }: Job): boolean {
+  return attempts >= MAX_ATTEMPTS || asks >= MAX_ASKS;
+}
+
+/** Fails an exhausted job with its last error, if it has no living holder. A crash leaves no error: `internal` then. */
 export function giveUp(job: Job, now: number, timings: JobTimings): Transition {
+  const isUsedUp =
+    job.attempts >= MAX_ATTEMPTS
+      ? ({ field: 'attempts', is: 'above', value: MAX_ATTEMPTS - 1 } as const)
+      : ({ field: 'asks', is: 'above', value: MAX_ASKS - 1 } as const);
   return {
-    guard: [isOpen, unheldAt(now), uncancelled, { field: 'attempts', is: 'above', value: MAX_ATTEMPTS - 1 }],
+    guard: [isOpen, unheldAt(now, timings), uncancelled, isUsedUp],
     change: ended(
       job,
       { status: 'failed', ...(job.errorCode === undefined ? { errorCode: 'internal' } : {}) },
@@ -174,50 +280,60 @@ function ended(
     set: {
       status,
       completedAt: now,
-      ...(output === undefined ? {} : { output }),
-      ...(usage === undefined ? {} : { usage }),
-      ...(endSequence === undefined ? {} : { endSequence }),
-      ...(errorCode === undefined ? {} : { errorCode }),
-      ...(fanIn.length === 0 ? {} : { fanIn, dueAt: now + completionMs }),
+      ...omitUndefined({ output, usage, endSequence, errorCode }),
+      ...(fanIn.length === 0 ? {} : { fanIn }),
     },
     remove: [
       'leaseExpiresAt',
       'notBefore',
-      ...(fanIn.length === 0 ? (['dueAt'] as const) : []),
-      // What an earlier attempt failed of is no property of a job that got its answer.
+      'begun',
+      'alone',
+      'cutOff',
+      // The error of an earlier attempt doesn't belong to a job that got its answer.
       ...(errorCode === undefined && output !== undefined ? (['errorCode'] as const) : []),
     ],
+    index: fanIn.length === 0 ? 'none' : { purpose: 'step', dueAt: now + completionMs },
   };
 }
 
-/** What has to be told of a job that ended so. */
+/** Returns the completion steps of a job that ended with `status`. */
 function fanInOf(job: Job, status: TerminalStatus, output: BodyRef | undefined): readonly FanIn[] {
   const wanted: Readonly<Record<FanIn, boolean>> = {
     conversation: job.conversation !== undefined && (status === 'completed' || status === 'incomplete'),
     reply: job.replyTo !== undefined,
     usage: false,
-    bodies: job.attempts > 1 || (job.attempts > 0 && output === undefined),
+    bodies: job.epoch > 1 || (job.epoch > 0 && output === undefined),
     forget: !job.stored,
   };
   return FAN_INS.filter((step) => wanted[step]);
 }
 
-/** All has been told of an ended job. */
-export function told(): Transition {
+/** Records that all completion steps of an ended job are done. */
+export function completed(): Transition {
   return {
     guard: [{ field: 'status', is: 'oneOf', values: TERMINAL }],
-    change: { remove: ['fanIn', 'dueAt'] },
+    change: { remove: ['fanIn'], index: 'none' },
   };
 }
 
-/** Looks again later: set before an announcement or a telling is repeated, so that one sweep at a time repeats it. */
-export function postpone(job: Job, dueAt: number): Transition {
-  return {
-    guard: [
-      { field: 'epoch', is: 'equal', value: job.epoch },
-      { field: 'status', is: 'equal', value: job.status },
-      job.dueAt === undefined ? { field: 'dueAt', is: 'absent' } : { field: 'dueAt', is: 'equal', value: job.dueAt },
-    ],
-    change: { set: { dueAt } },
-  };
+/**
+ * Moves a job that an earlier version placed in the index, or the sweep's next look at it, to `dueAt`. An ended job that needs
+ * nothing leaves the index.
+ */
+export function lookAgain(job: Job, dueAt: number, timings: JobTimings): Transition {
+  // Another transition may have given the job the same time by chance: hence also the status.
+  const isUnchanged = { field: 'status', is: 'equal', value: job.status } as const;
+  return { guard: [isCurrent(job), isUnchanged, dueAtUnchanged(job)], change: { index: entryAt(job, dueAt, timings) } };
+}
+
+function entryAt(job: Job, dueAt: number, { leaseMs }: JobTimings): IndexEntry | 'none' {
+  const queue = queueOf(job);
+  switch (job.status) {
+    case 'queued':
+      return { purpose: purposeOf(job) === 'wake' ? 'wake' : 'wait', queue, dueAt };
+    case 'in_progress':
+      return { purpose: 'run', queue, dueAt: job.startedAt ?? dueAt - leaseMs };
+    default:
+      return job.fanIn === undefined ? 'none' : { purpose: 'step', dueAt };
+  }
 }

@@ -2,22 +2,25 @@ import { type ErrorCode, type LambentError, toLambentError } from '../core/error
 import type { Job, TerminalStatus } from './job.ts';
 import type { Stop } from './lease.ts';
 import type { JobTimings } from './timings.ts';
-import { MAX_ATTEMPTS } from './transitions.ts';
+import { MAX_ASKS, MAX_ATTEMPTS } from './transitions.ts';
 
-/** What follows from an attempt that came to no answer. */
+/** What follows from an attempt that has no complete answer. */
 export type Verdict =
   | { readonly kind: 'end'; readonly status: TerminalStatus; readonly errorCode?: ErrorCode }
-  /** Given back with its attempt. */
-  | { readonly kind: 'release'; readonly pauseMs: number; readonly errorCode?: ErrorCode }
-  /** Tried again, as one of three attempts. */
-  | { readonly kind: 'retry'; readonly pauseMs: number; readonly errorCode: ErrorCode }
-  /** Somebody else's now. */
+  /** The job is released, to be tried again. */
+  | {
+      readonly kind: 'release';
+      readonly pauseMs: number;
+      readonly errorCode?: ErrorCode;
+      /** True if the attempt counts as one of three although its model has not begun to answer. */
+      readonly counts?: boolean;
+      /** True if the end of the invocation cut the attempt off. */
+      readonly cutOff?: boolean;
+    }
+  /** The job has another holder, or has ended. */
   | { readonly kind: 'none' };
 
-/**
- * What is nobody's fault but the moment's: throttling and outages, of models and of what a job is stored in. However
- * long it lasts, it fails no job before its deadline.
- */
+/** Errors of throttling and outages, of models and of stores. Before a model has begun to answer they count no attempt. */
 const MOMENTARY: ReadonlySet<ErrorCode> = new Set([
   'rate_limit_exceeded',
   'overloaded',
@@ -25,75 +28,93 @@ const MOMENTARY: ReadonlySet<ErrorCode> = new Set([
   'vault_unavailable',
 ]);
 
-/** SQS delays a message no longer than that. */
-const LONGEST_ASKED_PAUSE_MS = 900_000;
-/** Flex work waits this many times as long as other work, which then finds the room. */
+/** The longest pause that an upstream's `retry-after` is followed for. */
+const LONGEST_ASKED_PAUSE_MS = 450_000;
+/** Flex work waits this many times as long as other work, which then finds free capacity. */
 const FLEX_PATIENCE = 4;
 
 export interface Circumstances {
   /** Why the attempt was stopped, if it was. */
   readonly stop: Stop | undefined;
-  /** Whether the model was asked. */
-  readonly asked: boolean;
+  /** How far the attempt came with its model. */
+  readonly progress: Progress;
   /** Epoch milliseconds. */
   readonly now: number;
-  /** 0 up to 1, to spread those who come back. */
+  /** From 0 up to 1: spreads the retries of jobs that failed together. */
   readonly random: number;
   readonly timings: JobTimings;
 }
 
-/** Judges what an attempt threw. */
+/** How far an attempt came: its model was not asked, was asked, or began to answer. */
+export type Progress = 'unasked' | 'asked' | 'begun';
+
+/** Decides what follows from what an attempt threw. */
 export function verdictOn(thrown: unknown, job: Job, circumstances: Circumstances): Verdict {
-  const { stop, asked, now } = circumstances;
+  const { stop, progress, now } = circumstances;
   if (stop === 'fenced') return { kind: 'none' };
   if (stop === 'cancelled') return { kind: 'end', status: 'cancelled' };
   if (stop === 'overdue' || now >= job.deadline) {
     return { kind: 'end', status: 'expired', errorCode: 'deadline_exceeded' };
   }
-  if (stop === 'shutdown') return shutDown(job, asked);
-  const error = failureOf(thrown);
-  if (MOMENTARY.has(error.code)) {
-    return { kind: 'release', pauseMs: pauseOf(job, job.releases, error, circumstances), errorCode: error.code };
+  if (stop === 'shutdown') return verdictOnShutdown(job, progress);
+  const error = toFailure(thrown);
+  const { code: errorCode } = error;
+  const isMomentary = MOMENTARY.has(errorCode);
+  if (!(isMomentary || error.retryable) || isLast(job, progress, !isMomentary)) {
+    return { kind: 'end', status: 'failed', errorCode };
   }
-  if (!error.retryable || job.attempts >= MAX_ATTEMPTS) return { kind: 'end', status: 'failed', errorCode: error.code };
-  return { kind: 'retry', pauseMs: pauseOf(job, job.attempts - 1, error, circumstances), errorCode: error.code };
+  const pauseMs = pauseOf(job, error, circumstances);
+  return { kind: 'release', pauseMs, errorCode, counts: !isMomentary && progress !== 'begun' };
+}
+
+/** An attempt that the end of the invocation cut off is repeated where a whole invocation remains. */
+function verdictOnShutdown(job: Job, progress: Progress): Verdict {
+  if (progress === 'unasked') return { kind: 'release', pauseMs: 0 };
+  // An answer that takes longer than an invocation would otherwise be begun and paid for until the deadline.
+  if (isLast(job, progress, true)) return { kind: 'end', status: 'failed', errorCode: 'deadline_exceeded' };
+  return {
+    kind: 'release',
+    pauseMs: 0,
+    errorCode: 'deadline_exceeded',
+    cutOff: true,
+    counts: progress !== 'begun',
+  };
 }
 
 /**
- * A function that had to stop before it asked gives the attempt back. One that asked has used it: an answer that takes
- * longer than a function may run would be begun and paid for until the deadline.
+ * Whether the attempt was the job's last.
+ * @param job as it was claimed. The beginning of an answer has counted since
+ * @param counts whether the attempt counts even if its model has not begun to answer
  */
-function shutDown(job: Job, asked: boolean): Verdict {
-  if (!asked) return { kind: 'release', pauseMs: 0 };
-  if (job.attempts >= MAX_ATTEMPTS) return { kind: 'end', status: 'failed', errorCode: 'deadline_exceeded' };
-  return { kind: 'retry', pauseMs: 0, errorCode: 'deadline_exceeded' };
+function isLast({ attempts, asks = 0 }: Job, progress: Progress, counts: boolean): boolean {
+  const used = attempts + (counts || progress === 'begun' ? 1 : 0);
+  return used >= MAX_ATTEMPTS || (progress !== 'unasked' && asks >= MAX_ASKS);
 }
 
-/** The error behind what was thrown. What AWS says of itself is an outage of what jobs are stored in. */
-function failureOf(thrown: unknown): Pick<LambentError, 'code' | 'retryable' | 'retryAfterMs'> {
-  if (isAwsFailure(thrown)) return { code: 'vault_unavailable', retryable: true, retryAfterMs: undefined };
+/** Returns the error to judge. An error of AWS itself is an outage of a store. */
+function toFailure(thrown: unknown): Pick<LambentError, 'code' | 'retryable' | 'retryAfterMs'> {
+  if (isAwsError(thrown)) return { code: 'vault_unavailable', retryable: true, retryAfterMs: undefined };
   return toLambentError(thrown);
 }
 
-/** Whether the AWS SDK threw it: every exception of a service and every lost connection carries `$metadata`. */
-export function isAwsFailure(thrown: unknown): boolean {
+/** Whether the AWS SDK threw it: each service exception and each lost connection has `$metadata`. */
+export function isAwsError(thrown: unknown): boolean {
   return thrown instanceof Error && '$metadata' in thrown;
 }
 
-/** Milliseconds for which a job that stands back for other work does so: as if it had been throttled. */
-export function standBackMs(job: Job, chance: Pick<Circumstances, 'random' | 'timings'>): number {
-  return pauseOf(job, job.releases, { retryAfterMs: undefined }, chance);
+/** Returns the milliseconds for which a job yields to other work: as if it had been throttled. */
+export function yieldPauseMs(job: Job, chance: Pick<Circumstances, 'random' | 'timings'>): number {
+  return pauseOf(job, { retryAfterMs: undefined }, chance);
 }
 
 function pauseOf(
   job: Job,
-  earlier: number,
   { retryAfterMs }: { retryAfterMs: number | undefined },
   { random, timings }: Pick<Circumstances, 'random' | 'timings'>,
 ): number {
   const patience = job.tier === 'flex' ? FLEX_PATIENCE : 1;
-  const grown = Math.min(timings.firstPauseMs * 2 ** earlier, timings.longestPauseMs) * patience;
-  const asked = Math.min(retryAfterMs ?? 0, LONGEST_ASKED_PAUSE_MS / 2);
-  // At least half of it, so that it is a pause; the rest by chance, so that those who left together don't return so.
+  const grown = Math.min(timings.firstPauseMs * 2 ** job.releases, timings.longestPauseMs / patience) * patience;
+  const asked = Math.min(retryAfterMs ?? 0, LONGEST_ASKED_PAUSE_MS);
+  // At least half of it, so that it is a pause. The rest is random, so that jobs that left together don't return together.
   return Math.round(asked + grown * (0.5 + random / 2));
 }

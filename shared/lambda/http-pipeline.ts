@@ -28,6 +28,21 @@ export interface HttpRequest<Principal> {
   /** Epoch milliseconds by which the response must have ended. */
   readonly deadlineAt: number;
   readonly telemetry: Telemetry;
+  /** Present if the request has an idempotency key. */
+  readonly operation?: Operation;
+}
+
+/** The operation that all requests with the same idempotency key perform together. */
+export interface Operation {
+  /**
+   * 32 random hexadecimal digits. The ids of everything that the operation stores are derived from it, so that a repeated
+   * request finds it.
+   */
+  readonly id: string;
+  /** 1 for the first attempt. */
+  readonly attempt: number;
+  /** True if an earlier attempt may have stored a result. The route must look for it first. */
+  readonly isRepeated: boolean;
 }
 
 export interface HttpRoute<Principal> {

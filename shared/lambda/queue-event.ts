@@ -5,11 +5,15 @@ const record = v.object({
   messageId: v.string(),
   receiptHandle: v.string(),
   body: v.string(),
+  /** The queue. Only messages of an event have it. */
+  eventSourceARN: v.exactOptional(v.string()),
   attributes: v.object({
     SenderId: v.string(),
     ApproximateReceiveCount: v.optional(v.string(), '1'),
     /** Epoch milliseconds. */
     SentTimestamp: v.exactOptional(v.string()),
+    /** Epoch milliseconds. */
+    ApproximateFirstReceiveTimestamp: v.exactOptional(v.string()),
   }),
 });
 
@@ -26,4 +30,27 @@ export function parseQueueEvent(event: unknown): readonly QueueRecord[] {
   const result = v.safeParse(queueEvent, event);
   if (result.success) return result.output.Records;
   throw new LambentError('invalid_value', 'The event is not a batch of messages from SQS.');
+}
+
+/** A message in SQS's response to a receive. */
+interface ReceivedMessage {
+  readonly MessageId?: unknown;
+  readonly ReceiptHandle?: unknown;
+  readonly Body?: unknown;
+  readonly Attributes?: unknown;
+}
+
+/**
+ * Returns a message that was received from SQS as the event would contain it.
+ * @throws LambentError `invalid_value` if SQS left out what was requested
+ */
+export function parseReceivedMessage({ MessageId, ReceiptHandle, Body, Attributes }: ReceivedMessage): QueueRecord {
+  const result = v.safeParse(record, {
+    messageId: MessageId,
+    receiptHandle: ReceiptHandle,
+    body: Body,
+    attributes: Attributes,
+  });
+  if (result.success) return result.output;
+  throw new LambentError('invalid_value', 'SQS delivered an incomplete message.');
 }

@@ -1,38 +1,44 @@
+import { setTimeout as sleepFor } from 'node:timers/promises';
 import middy, { type MiddyfiedHandler } from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { type LambentError, toLambentError } from '../core/errors.ts';
-import { describeError, type Logger } from '../core/logger.ts';
+import { createFailureLog, describeError } from '../core/logger.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { markInitEnd } from './environment.ts';
+import {
+  type Invocation,
+  type MessageAction,
+  MessagePool,
+  type MessageQueue,
+  type PoolOptions,
+  type Processing,
+} from './message-pool.ts';
 import { parseQueueEvent, type QueueRecord } from './queue-event.ts';
 import { RequestContext } from './request-context.ts';
 import { answerWarmEvents } from './warm-event.ts';
 
-/** Operations on the queue that a function consumes. */
-export interface QueueControl {
-  /** Sets messages' visibility timeout: they stay hidden for `seconds` from now on. */
-  setVisibility(receiptHandles: readonly string[], seconds: number): Promise<void>;
+/** Requests to the queue that a function consumes, and to its dead-letter queue. */
+export interface QueueControl extends MessageQueue {
   /** Sends a message to the dead-letter queue, with the reason. */
   deadLetter(record: QueueRecord, reason: LambentError): Promise<void>;
 }
 
 /** Everything that belongs to one message. */
-export interface MessageContext {
-  /** Aborts shortly before the function's timeout. */
-  readonly signal: AbortSignal;
-  /** Epoch milliseconds at which `signal` aborts. */
-  readonly deadlineAt: number;
-  /** Extends the message's visibility timeout. Must be called before it expires. Never rejects. */
-  readonly extendVisibility: () => Promise<void>;
+export interface MessageContext extends Processing, Invocation {
   /** The message's own logger and metrics. Its annotations don't appear on the lines of other messages. */
   readonly telemetry: Telemetry;
 }
 
-export interface QueuePipelineOptions {
+export interface QueuePipelineOptions
+  extends Pick<PoolOptions, 'places' | 'maxBytes' | 'bytesOf' | 'visibilitySeconds'> {
   readonly telemetry: ProcessTelemetry;
   readonly queue: QueueControl;
-  /** Seconds for which a message stays hidden after it is received and after each `extendVisibility`. */
-  readonly visibilitySeconds: number;
+  /** URL of the queue. */
+  readonly queueUrl: string;
+  /** The pause after a first delivery that failed. It doubles with each further delivery. */
+  readonly firstRetryMs: number;
+  /** The longest such pause. */
+  readonly longestRetryMs: number;
 }
 
 /** Thrown for a message that can never be processed. It is sent to the dead-letter queue at once. */
@@ -59,87 +65,107 @@ export interface BatchResponse {
 }
 
 /**
- * Creates the pipeline of a function behind a queue. Processes the messages of a batch concurrently, and each fails
- * alone: if `run` throws `MessageRejectedError`, the message goes to the dead-letter queue; after any other error it is
- * delivered again.
+ * Creates the pipeline of a function behind a queue. It processes the messages of its event and, while places are free and
+ * enough time is left, others that it receives itself. Each message fails alone: if `run` throws `MessageRejectedError`, the
+ * message goes to the dead-letter queue; after any other error it is delivered again after a pause.
+ * @param run returns what becomes of the message
  */
 export function createQueuePipeline(
   options: QueuePipelineOptions,
-  run: (record: QueueRecord, context: MessageContext) => Promise<void>,
+  run: (record: QueueRecord, context: MessageContext) => Promise<MessageAction>,
 ): MiddyfiedHandler<unknown, BatchResponse | string> {
   markInitEnd();
+  const logError = createFailureLog(options.telemetry.forRequest({}).logger);
+  const pool = new MessagePool({
+    ...options,
+    process: (record, processing, invocation) => {
+      const { requestId } = invocation;
+      const telemetry = options.telemetry.forRequest({ requestId, messageId: record.messageId });
+      return processMessage(record, options, run, { ...processing, ...invocation, telemetry });
+    },
+    now: Date.now,
+    sleep: sleepInBackground,
+    onError: logError,
+  });
   return middy<unknown, BatchResponse | string>({ timeoutEarlyInMillis: 0 })
     .use(answerWarmEvents())
-    .handler((event, lambdaContext) => serve(options, run, event, lambdaContext));
+    .handler((event, lambdaContext) => serve(pool, options, event, lambdaContext));
 }
 
 async function serve(
-  options: QueuePipelineOptions,
-  run: (record: QueueRecord, context: MessageContext) => Promise<void>,
+  pool: MessagePool,
+  { telemetry, queueUrl }: QueuePipelineOptions,
   event: unknown,
   lambdaContext: Context,
 ): Promise<BatchResponse> {
-  const context = new RequestContext(options.telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
-  const { logger, metrics } = context.telemetry;
-  const extendVisibility = async (receiptHandles: readonly string[], log: Logger): Promise<void> => {
-    // A failure is harmless: if the message is delivered twice, the second worker finds the job leased.
-    await options.queue
-      .setVisibility(receiptHandles, options.visibilitySeconds)
-      .catch((thrown: unknown) => log.warn('visibility not extended', describeError(thrown)));
-  };
+  const context = new RequestContext(telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
   try {
-    const records = parseQueueEvent(event);
-    const receiptHandles = records.map(({ receiptHandle }) => receiptHandle);
-    const extended = extendVisibility(receiptHandles, logger);
-    const outcomes = await Promise.all(
-      records.map((record) => {
-        const telemetry = options.telemetry.forRequest({
-          requestId: context.requestId,
-          messageId: record.messageId,
-        });
-        return processMessage(record, options.queue, run, {
-          signal: context.signal,
-          deadlineAt: context.deadlineAt,
-          extendVisibility: () => extendVisibility([record.receiptHandle], telemetry.logger),
-          telemetry,
-        });
-      }),
-    );
-    await extended;
-    const failed = records.filter((_, index) => outcomes[index] === 'failed');
-    metrics.publish({
-      Messages: [records.length, 'Count'],
-      MessagesFailed: [failed.length, 'Count'],
-      MessagesRefused: [outcomes.filter((outcome) => outcome === 'rejected').length, 'Count'],
-      ...context.getInvocationMetrics(),
-    });
-    return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) };
+    const [records, foreign] = partitionByQueue(parseQueueEvent(event), queueUrl);
+    if (foreign.length > 0) context.telemetry.logger.warn('messages of another queue left', { count: foreign.length });
+    const { requestId, signal, deadlineAt } = context;
+    const kept = await pool.serve(records, { requestId, signal, deadlineAt });
+    context.telemetry.metrics.publish(context.getInvocationMetrics());
+    const left = [...kept, ...foreign.map(({ messageId }) => messageId)];
+    return { batchItemFailures: left.map((itemIdentifier) => ({ itemIdentifier })) };
   } finally {
     context.end();
   }
 }
 
+/**
+ * Separates the messages of other queues. While a deployment moves a queue to another function, its old event source mapping
+ * may still invoke this one, which must leave such messages to the new one.
+ */
+function partitionByQueue(records: readonly QueueRecord[], queueUrl: string) {
+  const name = queueUrl.slice(queueUrl.lastIndexOf('/') + 1);
+  const isOwn = ({ eventSourceARN }: QueueRecord) =>
+    eventSourceARN === undefined || eventSourceARN.slice(eventSourceARN.lastIndexOf(':') + 1) === name;
+  return [records.filter(isOwn), records.filter((record) => !isOwn(record))] as const;
+}
+
 async function processMessage(
   record: QueueRecord,
-  queue: QueueControl,
-  run: (record: QueueRecord, context: MessageContext) => Promise<void>,
+  options: QueuePipelineOptions,
+  run: (record: QueueRecord, context: MessageContext) => Promise<MessageAction>,
   context: MessageContext,
-): Promise<'processed' | 'rejected' | 'failed'> {
+): Promise<MessageAction> {
   const { logger, metrics } = context.telemetry;
+  const publish = (outcome: { readonly failed?: number; readonly rejected?: number }) => {
+    const { failed = 0, rejected = 0 } = outcome;
+    metrics.publish({
+      Messages: [1, 'Count'],
+      MessagesFailed: [failed, 'Count'],
+      MessagesRefused: [rejected, 'Count'],
+    });
+  };
   try {
-    await run(record, context);
-    return 'processed';
+    const action = await run(record, context);
+    publish({});
+    return action;
   } catch (thrown) {
     try {
       if (!(thrown instanceof MessageRejectedError)) throw thrown;
-      await queue.deadLetter(record, thrown.reason);
+      await options.queue.deadLetter(record, thrown.reason);
       logger.warn('message rejected', describeError(thrown.reason));
-      return 'rejected';
+      publish({ rejected: 1 });
+      return { kind: 'delete' };
     } catch (failure) {
       logger.error('message failed', describeError(toLambentError(failure)));
-      return 'failed';
+      publish({ failed: 1 });
+      return { kind: 'hide', ms: retryPauseMs(record, options) };
     }
   } finally {
     metrics.flush();
   }
+}
+
+function retryPauseMs(
+  { attributes: { ApproximateReceiveCount } }: QueueRecord,
+  { firstRetryMs, longestRetryMs }: QueuePipelineOptions,
+): number {
+  return Math.min(firstRetryMs * 2 ** (Number(ApproximateReceiveCount) - 1), longestRetryMs);
+}
+
+async function sleepInBackground(ms: number, signal: AbortSignal): Promise<void> {
+  await sleepFor(ms, undefined, { signal }).catch(() => {});
 }

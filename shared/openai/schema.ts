@@ -42,8 +42,11 @@ export interface TextLimits {
 /** The name of a function or of an output format. */
 export const functionName = text({ min: 1, max: 64, pattern: /^[a-zA-Z0-9_-]+$/ });
 
-/** The id of a stored object. Lambent's ids have about 40 characters. Any other text leads to a not-found error. */
-export const storedId = text({ min: 1, max: 128 });
+/** Maximum length of the id of a stored object. Lambent's ids have about 50 characters. */
+export const MAX_ID_LENGTH = 128;
+
+/** The id of a stored object. Any text that is not an id of Lambent leads to a not-found error. */
+export const storedId = text({ min: 1, max: MAX_ID_LENGTH });
 
 /** A whole number from `min` to `max`, both included. */
 export function integer(min: number, max: number) {

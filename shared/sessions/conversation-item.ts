@@ -60,8 +60,17 @@ export function parseRow(item: Item, now: number): ItemRow | undefined {
   const fields = unmarshall(item);
   const row = v.safeParse(rowSchema, fields);
   if (!row.success || isPastExpiry(fields, now)) return undefined;
-  const position = Number(v.parse(sortKeySchema, fields).sk.slice('item#'.length));
-  return { ...row.output, position };
+  return { ...row.output, position: parsePosition(fields) };
+}
+
+/** Parses the tombstone of an item. Throws `ValiError` for any other item. */
+export function parseDeletedRow(item: Item): Pick<ItemRow, 'position' | 'epoch'> {
+  const fields = unmarshall(item);
+  return { position: parsePosition(fields), epoch: v.parse(rowSchema.entries.epoch, fields['epoch']) };
+}
+
+function parsePosition(fields: object): number {
+  return Number(v.parse(sortKeySchema, fields).sk.slice('item#'.length));
 }
 
 /** True for an item that has expired. DynamoDB deletes it within days; until then, reads must ignore it. */

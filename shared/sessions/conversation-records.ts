@@ -48,7 +48,10 @@ export interface ConversationTable {
   ): Promise<ConversationHead | undefined>;
   /** Deletes the head; false if it doesn't exist. */
   deleteHead(key: ConversationKey, now: number): Promise<boolean>;
-  /** Deletes all items, uncommitted ones included. Lists the bucket, queries, and sends a batch for every 25 items. */
+  /**
+   * Deletes all items, uncommitted ones included. Lists the bucket, sends one query per megabyte, and a batch for every 25
+   * items.
+   */
   deleteItems(key: ConversationKey): Promise<void>;
   /** Acquires the lock, or takes over an expired one. Idempotent per owner. Sends a second request if it is refused. */
   acquireLock(key: ConversationKey, owner: string, until: number, now: number): Promise<LockResult>;
@@ -67,21 +70,33 @@ export interface ConversationTable {
   /** True if the item at `position` is committed and was written under the lock's `epoch`. Sends two requests. */
   isCommitted(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
   /**
-   * Writes an item; false if the holder of a later lock wrote at its position. Sealed content of 300 KB or more goes to
-   * the bucket first.
+   * Writes an item; false if the holder of a later lock wrote at its position. Sealed content above
+   * `ITEM_BYTES` goes to the bucket first.
    */
   putItem(key: ConversationKey, row: ItemRow & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
   /** Returns an item's sealed bytes, from the bucket if they are stored there; undefined if they are gone. */
   readSealed(key: ConversationKey, row: ItemRow): Promise<Uint8Array | undefined>;
   /** Yields the items of a range of positions, in either direction. Sends one query per megabyte. */
   queryItems(key: ConversationKey, range: PositionRange, now: number): AsyncIterable<ItemRow>;
+  /** True if a turn has items from position `from` up to `to`. Sends one query per megabyte, which returns no content. */
+  hasTurn(key: ConversationKey, turn: string, from: number, to: number): Promise<boolean>;
+  /**
+   * Returns those of the ids that items below position `to` have. Sends one query per megabyte and 100 ids, which returns no
+   * content.
+   */
+  findIds(key: ConversationKey, ids: readonly string[], to: number): Promise<ReadonlySet<string>>;
   /** Finds the item with this id below position `to`. Searches from the newest item on, one query per megabyte. */
   findItem(key: ConversationKey, itemId: string, to: number, now: number): Promise<ItemRow | undefined>;
   /**
    * Deletes an item's content and leaves a tombstone, so that a late writer can't write at its position; false if the
-   * item was deleted before.
+   * item was deleted before. An item in the bucket takes three requests.
    */
   markItemDeleted(key: ConversationKey, row: ItemRow): Promise<boolean>;
+  /**
+   * Completes the deletion of an item in the bucket whose object may not have been removed; false if there is no such item
+   * below position `to`. Sends one query per megabyte.
+   */
+  removeDeletedItem(key: ConversationKey, itemId: string, to: number): Promise<boolean>;
 }
 
 export interface WriteTimes {

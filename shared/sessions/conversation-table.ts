@@ -1,12 +1,21 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
-import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
-import { deleteItem, deleteItems, getItem, putItem, queryItems, updateAndGetItem, updateItem } from '../aws/table.ts';
+import {
+  deleteItem,
+  deleteItems,
+  getItem,
+  putItem,
+  type Query,
+  queryItems,
+  updateAndGetItem,
+  updateItem,
+} from '../aws/table.ts';
 import { omitUndefined } from '../core/objects.ts';
 import {
   HEAD,
   hasExpired,
   MAX_POSITION,
+  parseDeletedRow,
   parseHead,
   parseRow,
   toItemSortKey,
@@ -17,6 +26,13 @@ import {
   toTableKey,
 } from './conversation-item.ts';
 import type { ConversationKey, ConversationTable, PositionRange } from './conversation-records.ts';
+
+/**
+ * The most sealed bytes that are stored in an item's row. A larger item costs less as an object of the bucket. By the prices of
+ * `BODY_ITEM_BYTES` (shared/jobs/dynamodb-blobs.ts), counting the row that an object needs too, that is so above 9 KB for an item
+ * that is read once, and above 13 KB for one that is read with every turn of a long conversation.
+ */
+export const ITEM_BYTES = 12_000;
 
 /** Stores the items that are too large for the table. */
 export interface ItemBucket {
@@ -34,19 +50,27 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
   async function* queryPositions(
     key: ConversationKey,
     { from, to, newestFirst, pageSize }: PositionRange,
-    itemId?: string,
+    { filter, values, fields }: Pick<Query, 'filter' | 'values' | 'fields'> = {},
   ): AsyncGenerator<Item> {
     if (from >= to) return;
     yield* queryItems(table, {
       where: 'pk = :pk AND sk BETWEEN :from AND :to',
-      values: marshall({
-        ':pk': toPartitionKey(key),
-        ':from': toItemSortKey(from),
-        ':to': toItemSortKey(to - 1),
-        ':itemId': itemId,
-      }),
+      values: {
+        ...marshall({ ':pk': toPartitionKey(key), ':from': toItemSortKey(from), ':to': toItemSortKey(to - 1) }),
+        ...values,
+      },
       newestFirst,
-      ...omitUndefined({ filter: itemId === undefined ? undefined : 'itemId = :itemId', pageSize }),
+      ...omitUndefined({ filter, fields, pageSize }),
+    });
+  }
+
+  /** Removes a deleted item's object, and then the id in its tombstone. */
+  async function removeObject(key: ConversationKey, position: number, epoch: number): Promise<void> {
+    await bucket.remove([toObjectKey(key, position, epoch)]);
+    await updateItem(table, toTableKey(key, toItemSortKey(position)), {
+      change: 'REMOVE deletedItemId',
+      condition: 'attribute_exists(buried) AND epoch = :epoch',
+      values: marshall({ ':epoch': epoch }),
     });
   }
 
@@ -82,9 +106,13 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     async deleteItems(key) {
       // The whole prefix: a writer that crashed or lost its lock may have left objects that no item refers to.
       await bucket.remove(await bucket.list(toObjectPrefix(key)));
-      const keys: Item[] = [];
-      for await (const { pk, sk } of queryPositions(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
-        if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
+      let keys: Item[] = [];
+      const range = { from: 0, to: MAX_POSITION, newestFirst: false };
+      for await (const item of queryPositions(key, range, { fields: 'pk, sk' })) {
+        keys.push(item);
+        if (keys.length < DELETE_PAGE_SIZE) continue;
+        await deleteItems(table, keys);
+        keys = [];
       }
       await deleteItems(table, keys);
     },
@@ -131,7 +159,7 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
 
     async putItem(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
-      const isLarge = sealed.byteLength >= TABLE_LIMIT_BYTES;
+      const isLarge = sealed.byteLength > ITEM_BYTES;
       if (isLarge) await bucket.put(toObjectKey(key, position, epoch), sealed, false);
       const attributes = marshall({ itemId, epoch, turn, sealed: isLarge ? undefined : sealed, expiresAt });
       const written = await putItem(
@@ -155,23 +183,61 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
 
     async findItem(key, itemId, to, now) {
-      const range = { from: 0, to, newestFirst: true };
-      for await (const item of queryPositions(key, range, itemId)) return parseRow(item, now);
+      const filter = { filter: 'itemId = :itemId', values: marshall({ ':itemId': itemId }) };
+      for await (const item of queryPositions(key, { from: 0, to, newestFirst: true }, filter))
+        return parseRow(item, now);
       return undefined;
     },
 
+    async hasTurn(key, turn, from, to) {
+      const filter = { filter: 'turn = :turn', values: marshall({ ':turn': turn }), fields: 'sk' };
+      for await (const _ of queryPositions(key, { from, to, newestFirst: true }, filter)) return true;
+      return false;
+    },
+
+    async findIds(key, ids, to) {
+      const found = new Set<string>();
+      for (let start = 0; start < ids.length; start += MAX_OPERANDS) {
+        const values = Object.fromEntries(
+          ids.slice(start, start + MAX_OPERANDS).map((id, index) => [`:id${index}`, { S: id }]),
+        );
+        const filter = { filter: `itemId IN (${Object.keys(values).join(', ')})`, values, fields: 'itemId' };
+        for await (const { itemId } of queryPositions(key, { from: 0, to, newestFirst: true }, filter)) {
+          if (itemId?.S !== undefined) found.add(itemId.S);
+        }
+      }
+      return found;
+    },
+
     async markItemDeleted(key, { position, itemId, epoch, sealed }) {
-      const deleted = await updateItem(table, toTableKey(key, toItemSortKey(position)), {
-        change: 'SET buried = :true REMOVE sealed, itemId',
+      const itemKey = toTableKey(key, toItemSortKey(position));
+      const isLarge = sealed === undefined;
+      const deleted = await updateItem(table, itemKey, {
+        // The tombstone keeps the id until the object is removed, so that a repetition finds the object.
+        change: `SET buried = :true${isLarge ? ', deletedItemId = itemId' : ''} REMOVE sealed, itemId`,
         condition: 'itemId = :itemId',
         values: marshall({ ':true': true, ':itemId': itemId }),
       });
-      if (!deleted) return false;
-      if (sealed === undefined) await bucket.remove([toObjectKey(key, position, epoch)]);
-      return true;
+      if (isLarge) await removeObject(key, position, epoch);
+      return deleted;
+    },
+
+    async removeDeletedItem(key, itemId, to) {
+      const filter = { filter: 'deletedItemId = :itemId', values: marshall({ ':itemId': itemId }) };
+      for await (const item of queryPositions(key, { from: 0, to, newestFirst: true }, filter)) {
+        const { position, epoch } = parseDeletedRow(item);
+        await removeObject(key, position, epoch);
+        return true;
+      }
+      return false;
     },
   };
 }
+
+/** Items that are listed before they are deleted. */
+const DELETE_PAGE_SIZE = 500;
+/** DynamoDB's limit of operands of `IN`. */
+const MAX_OPERANDS = 100;
 
 const EXISTS = 'attribute_exists(pk) AND expiresAt > :seconds';
 const OWNS_LOCK = 'lockOwner = :owner AND lockEpoch = :epoch';

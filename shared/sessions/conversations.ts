@@ -1,4 +1,3 @@
-import { LambentError } from '../core/errors.ts';
 import type { Sleep } from '../core/heartbeat.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -6,9 +5,9 @@ import type { ConversationHead, ConversationKey, ConversationTable } from './con
 import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
 import { afterNotFoundError, conversationItemNotFoundError, conversationNotFoundError } from './session-errors.ts';
-import { type ConversationTurns, createTurns, type Turn } from './turns.ts';
+import { type ConversationTurns, createTurns, type EarlierItems, type Turn } from './turns.ts';
 
-export type { ConversationItem, Turn };
+export type { ConversationItem, EarlierItems, Turn };
 
 /** A conversation as the API shows it. */
 export interface Conversation {
@@ -36,7 +35,10 @@ export interface ItemPage {
  * doesn't exist, has expired or belongs to another tenant. The error doesn't reveal which.
  */
 export interface Conversations extends ConversationTurns {
-  /** Creates a conversation with its first items. Throws LambentError `internal` if the id exists already. */
+  /**
+   * Creates a conversation with its first items. Returns it unchanged if it exists: the caller, or an earlier attempt of the
+   * same operation, created it in a request whose response was lost.
+   */
   create(
     key: ConversationKey,
     metadata: Conversation['metadata'],
@@ -47,14 +49,15 @@ export interface Conversations extends ConversationTurns {
   update(key: ConversationKey, metadata: Conversation['metadata']): Promise<Conversation>;
   /** Deletes the conversation and its items. */
   delete(key: ConversationKey): Promise<void>;
-  /** Returns a page of items. Throws LambentError `not_found` too if `after` names no item. */
+  /**
+   * Returns a page of items, fewer than `limit` if they are large. Throws LambentError `not_found` too if `after` names no
+   * item.
+   */
   list(key: ConversationKey, listing: ListOptions): Promise<ItemPage>;
   /** Returns an item. Throws LambentError `not_found` too if it doesn't exist. */
   retrieveItem(key: ConversationKey, itemId: string): Promise<ConversationItem>;
   /** Deletes an item and returns its conversation. Throws LambentError `not_found` too if it doesn't exist. */
   deleteItem(key: ConversationKey, itemId: string): Promise<Conversation>;
-  /** Returns all items, oldest first, without acquiring the lock. */
-  readItems(key: ConversationKey): Promise<readonly ConversationItem[]>;
 }
 
 export interface ConversationsOptions {
@@ -70,6 +73,8 @@ export interface ConversationsOptions {
 }
 
 const DAY_SECONDS = 86_400;
+/** Sealed bytes of a page of items, of which each has up to 6 MB. A page has at least one item. */
+const MAX_PAGE_BYTES = 4_000_000;
 
 /** Creates the conversations of one environment. */
 export function createConversations(options: ConversationsOptions): Conversations {
@@ -109,10 +114,9 @@ export function createConversations(options: ConversationsOptions): Conversation
         nextPosition: items.length,
         ...omitUndefined({ metadata: sealed }),
       };
-      if (!(await table.create(key, head, expiry()))) {
-        throw new LambentError('internal', 'The id of a new conversation exists already');
-      }
-      return { id: key.id, createdAt: head.createdAt, metadata };
+      if (await table.create(key, head, expiry())) return { id: key.id, createdAt: head.createdAt, metadata };
+      // Ids are random, so this is the same conversation: created by a request whose response was lost.
+      return toConversation(key, await readHead(key));
     },
 
     async retrieve(key) {
@@ -145,27 +149,37 @@ export function createConversations(options: ConversationsOptions): Conversation
         if (newestFirst) to = row.position;
         else from = row.position + 1;
       }
-      const items = await sealedItems.read(key, { from, to, newestFirst }, limit + 1);
-      return { items: items.slice(0, limit), hasMore: items.length > limit };
+      const items: ConversationItem[] = [];
+      let sizeBytes = 0;
+      for await (const page of sealedItems.readPages(key, { from, to, newestFirst, pageSize: limit + 1 })) {
+        for (const item of page) {
+          sizeBytes += item.sizeBytes;
+          const isFull = items.length === limit || (items.length > 0 && sizeBytes > MAX_PAGE_BYTES);
+          if (isFull) return { items, hasMore: true };
+          items.push(item);
+        }
+      }
+      return { items, hasMore: false };
     },
 
     async retrieveItem(key, itemId) {
       const { nextPosition } = await readHead(key);
       const row = await table.findItem(key, itemId, nextPosition, now());
       if (row === undefined) throw conversationItemNotFoundError(itemId);
-      return sealedItems.open(key, row);
+      const { id, content } = await sealedItems.open(key, row);
+      return { id, content };
     },
 
     async deleteItem(key, itemId) {
       const head = await readHead(key);
       const row = await table.findItem(key, itemId, head.nextPosition, now());
-      if (row === undefined || !(await table.markItemDeleted(key, row))) throw conversationItemNotFoundError(itemId);
-      return toConversation(key, head);
-    },
-
-    async readItems(key) {
-      const { nextPosition } = await readHead(key);
-      return sealedItems.read(key, { from: 0, to: nextPosition, newestFirst: false });
+      if (row !== undefined) {
+        // False if another call deleted the item meanwhile, or if the SDK repeated a request whose response was lost.
+        await table.markItemDeleted(key, row);
+        return toConversation(key, head);
+      }
+      if (await table.removeDeletedItem(key, itemId, head.nextPosition)) return toConversation(key, head);
+      throw conversationItemNotFoundError(itemId);
     },
   };
 }

@@ -11,6 +11,12 @@ export interface ConversationItem {
   readonly content: unknown;
 }
 
+/** An item as it was read. */
+export interface ReadItem extends ConversationItem {
+  /** Size of its sealed content. */
+  readonly sizeBytes: number;
+}
+
 /** Where one turn writes its items. */
 export interface WritePosition {
   /** Position of the first item. */
@@ -26,9 +32,9 @@ export interface SealedItems {
    * Returns the item in a row.
    * @throws LambentError `record_unreadable`
    */
-  open(key: ConversationKey, row: ItemRow): Promise<ConversationItem>;
-  /** Reads the items of a range, at most `limit`. */
-  read(key: ConversationKey, range: PositionRange, limit?: number): Promise<ConversationItem[]>;
+  open(key: ConversationKey, row: ItemRow): Promise<ReadItem>;
+  /** Yields the items of a range in pages of at most 16 items, of which at most 4 are in the bucket. */
+  readPages(key: ConversationKey, range: PositionRange): AsyncIterable<readonly ReadItem[]>;
   /**
    * Writes the items of one turn.
    * @param expiresAt epoch seconds
@@ -44,26 +50,34 @@ export interface SealedItems {
 
 /** Maximum number of items that are opened or written at once. */
 const CONCURRENCY = 16;
+/** Maximum number of items in the bucket, of up to 6 MB each, that are read at once. */
+const LARGE_CONCURRENCY = 4;
 
 /** Creates the sealed items of a table. `now` returns epoch milliseconds. */
 export function createSealedItems(table: ConversationTable, vault: Vault, now: () => number): SealedItems {
-  async function open(key: ConversationKey, row: ItemRow): Promise<ConversationItem> {
+  async function open(key: ConversationKey, row: ItemRow): Promise<ReadItem> {
     const sealed = await table.readSealed(key, row);
     if (sealed === undefined) throw new LambentError('record_unreadable', `The content of ${row.itemId} is missing`);
-    return { id: row.itemId, content: decodeJson(await vault.open(toItemRecordName(key, row), sealed)) };
+    const content = decodeJson(await vault.open(toItemRecordName(key, row), sealed));
+    return { id: row.itemId, content, sizeBytes: sealed.byteLength };
   }
 
   return {
     open,
 
-    async read(key, range, limit = Number.POSITIVE_INFINITY) {
-      const rows: ItemRow[] = [];
-      const paged = Number.isFinite(limit) ? { ...range, pageSize: limit } : range;
-      for await (const row of table.queryItems(key, paged, now())) {
+    async *readPages(key, range) {
+      let rows: ItemRow[] = [];
+      let large = 0;
+      const openRows = () => mapInParallel(rows, CONCURRENCY, (row) => open(key, row));
+      for await (const row of table.queryItems(key, range, now())) {
         rows.push(row);
-        if (rows.length >= limit) break;
+        if (row.sealed === undefined) large += 1;
+        if (rows.length < CONCURRENCY && large < LARGE_CONCURRENCY) continue;
+        yield await openRows();
+        rows = [];
+        large = 0;
       }
-      return mapInParallel(rows, CONCURRENCY, (row) => open(key, row));
+      if (rows.length > 0) yield await openRows();
     },
 
     async write(key, items, { from, epoch, turn }, expiresAt) {

@@ -1,12 +1,24 @@
 import { type Sleep, startHeartbeat } from '../core/heartbeat.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
-import type { ConversationItem, SealedItems } from './sealed-items.ts';
+import type { ConversationItem, ReadItem, SealedItems } from './sealed-items.ts';
 import { conversationLockedError, conversationNotFoundError } from './session-errors.ts';
+
+/** The items of a conversation below a position. They are read by pages, because a conversation may not fit into memory. */
+export interface EarlierItems {
+  /** The position after the last item. */
+  readonly end: number;
+  /** Yields the items, oldest first. */
+  pages(): AsyncIterable<readonly ReadItem[]>;
+  /** Returns those of the ids that items have. */
+  findIds(ids: readonly string[]): Promise<ReadonlySet<string>>;
+  /** True if the turn has added items. */
+  hasTurn(turn: string): Promise<boolean>;
+}
 
 /** An open turn. It holds the conversation's lock, so no other turn adds items before it ends. */
 export interface Turn {
-  /** All items of the conversation, oldest first. */
-  readonly items: readonly ConversationItem[];
+  /** The conversation's items when the turn began. */
+  readonly earlier: EarlierItems;
   /**
    * Adds the turn's items and ends the turn. The items become visible together, or not at all.
    * @throws LambentError `conversation_locked` if the lock expired and another turn has begun; `not_found` if the
@@ -20,6 +32,11 @@ export interface Turn {
 /** The turns of conversations: one at a time per conversation. */
 export interface ConversationTurns {
   /**
+   * Opens the items of a conversation without acquiring the lock.
+   * @param end only items below this position. Default: all
+   */
+  readEarlier(key: ConversationKey, end?: number): Promise<EarlierItems>;
+  /**
    * Begins a turn: acquires the conversation's lock, waiting a few seconds if another turn holds it.
    * @param turn a unique id, such as the response's
    * @throws LambentError `conversation_locked` if the other turn doesn't end in time
@@ -27,9 +44,15 @@ export interface ConversationTurns {
   beginTurn(key: ConversationKey, turn: string): Promise<Turn>;
   /**
    * Adds the items of a turn that was answered in the background. Idempotent: a turn is added once.
+   * @param from the end of the conversation when the turn began: the turn isn't looked for below it
    * @throws LambentError `conversation_locked` if another turn holds the lock; retry later
    */
-  appendFinishedTurn(key: ConversationKey, turn: string, items: readonly ConversationItem[]): Promise<void>;
+  appendFinishedTurn(
+    key: ConversationKey,
+    turn: string,
+    items: readonly ConversationItem[],
+    from?: number,
+  ): Promise<void>;
 }
 
 export interface TurnsOptions {
@@ -92,7 +115,7 @@ export function createTurns({ table, items, expiry, now, random, sleep }: TurnsO
     throw conversationNotFoundError(key.id);
   }
 
-  async function openTurn(key: ConversationKey, lock: HeldLock): Promise<Turn> {
+  function openTurn(key: ConversationKey, lock: HeldLock): Turn {
     const { nextPosition, lockEpoch, owner } = lock;
     let ended = false;
     const renew = async (): Promise<number> => {
@@ -107,32 +130,41 @@ export function createTurns({ table, items, expiry, now, random, sleep }: TurnsO
       ended = true;
       await table.releaseLock(key, owner, lockEpoch);
     };
-    try {
-      return {
-        items: await items.read(key, { from: 0, to: nextPosition, newestFirst: false }),
-        async commit(added) {
-          await writeAndCommit(key, lock, added);
-          ended = true;
-          await heartbeat.stop();
-        },
-        release,
-      };
-    } catch (error) {
-      await release();
-      throw error;
-    }
+    return {
+      earlier: readEarlier(key, nextPosition),
+      async commit(added) {
+        await writeAndCommit(key, lock, added);
+        ended = true;
+        await heartbeat.stop();
+      },
+      release,
+    };
+  }
+
+  function readEarlier(key: ConversationKey, end: number): EarlierItems {
+    return {
+      end,
+      pages: () => items.readPages(key, { from: 0, to: end, newestFirst: false }),
+      findIds: (ids) => table.findIds(key, ids, end),
+      hasTurn: (turn) => table.hasTurn(key, turn, 0, end),
+    };
   }
 
   return {
+    async readEarlier(key, end) {
+      const head = await table.readHead(key, now());
+      if (head === undefined) throw conversationNotFoundError(key.id);
+      return readEarlier(key, Math.min(end ?? head.nextPosition, head.nextPosition));
+    },
+
     async beginTurn(key, turn) {
       return openTurn(key, await acquireLock(key, turn));
     },
 
-    async appendFinishedTurn(key, turn, added) {
+    async appendFinishedTurn(key, turn, added, from = 0) {
       const lock = await acquireLock(key, turn);
       try {
-        const range = { from: 0, to: lock.nextPosition, newestFirst: true };
-        for await (const row of table.queryItems(key, range, now())) if (row.turn === turn) return;
+        if (await table.hasTurn(key, turn, from, lock.nextPosition)) return;
         await writeAndCommit(key, lock, added);
       } finally {
         await table.releaseLock(key, lock.owner, lock.lockEpoch);

@@ -7,6 +7,8 @@ export interface WrappedKey {
   readonly wrapped: Uint8Array;
   /** Epoch milliseconds. */
   readonly createdAt: number;
+  /** ARN of the KMS key that encrypted it. Earlier versions didn't store it. */
+  readonly kmsKey?: string;
 }
 
 /** The stored keys of one tenant. */
@@ -39,7 +41,10 @@ const integer = v.pipe(v.number(), v.safeInteger());
 const tombstoneSchema = v.object({ pk: v.string(), deletedAt: integer });
 const activeSchema = v.object({
   current: integer,
-  versions: v.record(v.string(), v.object({ wrapped: v.instance(Uint8Array), createdAt: integer })),
+  versions: v.record(
+    v.string(),
+    v.object({ wrapped: v.instance(Uint8Array), createdAt: integer, kmsKey: v.exactOptional(v.string()) }),
+  ),
 });
 
 /**

@@ -4,7 +4,7 @@ import { getItem, putItem, updateItem } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
 import { type KeyHistory, parseKeyHistory, type Tombstone, toTenantItemKey, type WrappedKey } from './key-item.ts';
 
-/** The keys table. Every method throws LambentError `vault_unavailable` if the table is not available. */
+/** The keys table. Every method throws LambentError `vault_unavailable` if the table is not available or not a keys table. */
 export interface TenantKeyTable {
   /** Reads a tenant's keys consistently; undefined for a tenant that never had a key. */
   read(tenant: string): Promise<KeyHistory | undefined>;
@@ -24,18 +24,27 @@ export interface TenantKeyTable {
 /**
  * Creates the client of the keys table in DynamoDB. Each tenant is one item, so every change is one conditional write
  * and DynamoDB orders the changes. No transaction is needed, and a deleted tenant can't be created again in between.
+ * @param onFailure called with the error of each failed request, for metrics
  */
-export function createTenantKeyTable(client: DynamoDBClient, name: string): TenantKeyTable {
+export function createTenantKeyTable(
+  client: DynamoDBClient,
+  name: string,
+  onFailure: (thrown: unknown) => void = () => {},
+): TenantKeyTable {
   const table = { client, name };
+  const mapErrors = <Output>(response: Promise<Output>) =>
+    mapTableErrors(response).catch((thrown: unknown) => {
+      onFailure(thrown);
+      throw thrown;
+    });
   return {
     async read(tenant) {
-      const item = await mapTableErrors(getItem(table, toTenantItemKey(tenant)));
-      return item && parseKeyHistory(item);
+      return mapErrors(getItem(table, toTenantItemKey(tenant)).then((item) => item && parseKeyHistory(item)));
     },
 
-    addVersion(tenant, version, { wrapped, createdAt }) {
+    addVersion(tenant, version, { wrapped, createdAt, kmsKey }) {
       const itemKey = toTenantItemKey(tenant);
-      const key = { wrapped, createdAt };
+      const key = { wrapped, createdAt, kmsKey };
       const write =
         version === 1
           ? putItem(
@@ -50,12 +59,12 @@ export function createTenantKeyTable(client: DynamoDBClient, name: string): Tena
               names: { '#current': 'current', '#versions': 'versions', '#next': String(version) },
               values: marshall({ ':next': version, ':key': key, ':previous': version - 1 }),
             });
-      return mapTableErrors(write);
+      return mapErrors(write);
     },
 
     async markErased({ tenant, deletedAt }) {
       const tombstone = { ...toTenantItemKey(tenant), ...marshall({ deletedAt }) };
-      await mapTableErrors(putItem(table, tombstone, { condition: 'attribute_not_exists(deletedAt)' }));
+      await mapErrors(putItem(table, tombstone, { condition: 'attribute_not_exists(deletedAt)' }));
     },
   };
 }
@@ -70,6 +79,7 @@ export async function mapTableErrors<Output>(response: Promise<Output>): Promise
 }
 
 function tableError(cause: unknown): LambentError {
-  const name = cause instanceof Error ? cause.name : 'unknown failure';
-  return new LambentError('vault_unavailable', `The keys table is not available (${name})`, { cause });
+  const reason =
+    cause instanceof LambentError ? cause.message : cause instanceof Error ? cause.name : 'unknown failure';
+  return new LambentError('vault_unavailable', `The keys table is not available (${reason})`, { cause });
 }

@@ -1,19 +1,24 @@
 import { DecryptCommand, GenerateDataKeyCommand, type KMSClient } from '@aws-sdk/client-kms';
 import { LambentError } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
+import type { WrappedKey } from './key-item.ts';
 import { unreadableRecordError } from './record.ts';
 
 /**
  * Decrypts a wrapped tenant key with KMS. Returns 32 bytes, which the caller wipes.
- * @throws LambentError `vault_unavailable` if KMS is not available or refuses access; `record_unreadable` if `wrapped`
- * was not made by this KMS key for this tenant
+ * @throws LambentError `vault_unavailable` if KMS is not available, refuses access or has another key; `record_unreadable` if
+ * `wrapped` is damaged or was not made for this tenant or by a KMS key that was deleted since
  */
-export type UnwrapKey = (tenant: string, wrapped: Uint8Array) => Promise<Uint8Array>;
+export type UnwrapKey = (tenant: string, key: WrappedKey) => Promise<Uint8Array>;
 
 /**
  * Generates a tenant key with KMS: in plain form (32 bytes, which the caller wipes) and wrapped.
  * @throws LambentError `vault_unavailable`
  */
-export type GenerateKey = (tenant: string) => Promise<{ readonly key: Uint8Array; readonly wrapped: Uint8Array }>;
+export type GenerateKey = (tenant: string) => Promise<GeneratedKey>;
+interface GeneratedKey extends Pick<WrappedKey, 'wrapped' | 'kmsKey'> {
+  readonly key: Uint8Array;
+}
 
 /** A finished call to KMS, the SDK's retries included. */
 export interface KmsCall {
@@ -25,15 +30,29 @@ export interface KmsCall {
 export type OnKmsCall = (call: KmsCall) => void;
 
 /** Creates the function that unwraps keys. It needs `kms:Decrypt`, as does every function with a vault. */
-export function createKeyUnwrapper(client: KMSClient, keyId: string, onCall: OnKmsCall = () => {}): UnwrapKey {
-  return async (tenant, wrapped) => {
+export function createKeyUnwrapper(
+  client: KMSClient,
+  keyId: string,
+  onCall: OnKmsCall = () => {},
+  now: () => number = Date.now,
+): UnwrapKey {
+  return async (tenant, key) => {
     const command = new DecryptCommand({
       KeyId: keyId,
-      CiphertextBlob: wrapped,
+      CiphertextBlob: key.wrapped,
       EncryptionContext: toEncryptionContext(tenant),
     });
-    const { Plaintext } = await observeCall('Decrypt', onCall, () => client.send(command));
-    return requireBytes(Plaintext);
+    try {
+      const { Plaintext } = await observeCall('Decrypt', onCall, () => client.send(command));
+      return requireBytes(Plaintext);
+    } catch (thrown) {
+      const isOld = now() - key.createdAt > KEY_VISIBLE_MS;
+      const isSame = getKeyName(keyId) !== undefined && getKeyName(keyId) === getKeyName(key.kmsKey);
+      if (isOld && isSame && isNotFound(thrown)) {
+        throw unreadableRecordError("the KMS key that wrapped the tenant's key was deleted", thrown);
+      }
+      throw thrown;
+    }
   };
 }
 
@@ -45,9 +64,32 @@ export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnK
       KeySpec: 'AES_256',
       EncryptionContext: toEncryptionContext(tenant),
     });
-    const { Plaintext, CiphertextBlob } = await observeCall('GenerateDataKey', onCall, () => client.send(command));
-    return { key: requireBytes(Plaintext), wrapped: requireBytes(CiphertextBlob) };
+    const { Plaintext, CiphertextBlob, KeyId } = await observeCall('GenerateDataKey', onCall, () =>
+      client.send(command),
+    );
+    return {
+      key: requireBytes(Plaintext),
+      wrapped: requireBytes(CiphertextBlob),
+      ...omitUndefined({ kmsKey: KeyId }),
+    };
   };
+}
+
+/** KMS's endpoints may not know a new key for some minutes (eventual consistency). */
+const KEY_VISIBLE_MS = 3_600_000;
+
+/**
+ * True if KMS has no such key: a wrong name, or one that was deleted after its waiting period. Only a key that has wrapped a
+ * tenant's key is known to have existed.
+ */
+function isNotFound(thrown: unknown): boolean {
+  return thrown instanceof LambentError && thrown.cause instanceof Error && thrown.cause.name === 'NotFoundException';
+}
+
+/** Returns the name of a KMS key from its id or its ARN. An alias names no certain key. */
+function getKeyName(reference: string | undefined): string | undefined {
+  if (reference === undefined || reference.includes('alias/')) return undefined;
+  return reference.slice(reference.lastIndexOf('/') + 1);
 }
 
 /**
@@ -80,12 +122,13 @@ async function observeCall<Output>(
 }
 
 /**
- * Maps a KMS failure to an error. The failure is permanent only if the wrapped key is damaged or belongs to another KMS
- * key or tenant. Every other failure is transient or can be repaired while jobs wait (a policy that has not propagated,
- * a disabled key), so it must not fail accepted work.
+ * Maps a KMS failure to an error. Everything that an operator can repair while jobs wait is transient: throttling, an outage,
+ * a policy or a grant, a disabled key, a key whose deletion can still be cancelled (`KMSInvalidStateException`), and a wrong key
+ * (`IncorrectKeyException`, `NotFoundException`). A wrapped key that is damaged or belongs to another tenant stays so.
+ * https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors
  */
 function kmsError(name: string, cause: unknown): LambentError {
-  if (name === 'InvalidCiphertextException' || name === 'IncorrectKeyException') {
+  if (name === 'InvalidCiphertextException') {
     return unreadableRecordError("the tenant's wrapped key is damaged or belongs to another tenant", cause);
   }
   return new LambentError('vault_unavailable', `KMS is not available (${name})`, { cause });

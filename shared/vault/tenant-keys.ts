@@ -3,7 +3,7 @@ import { TenantSecret } from './derivation.ts';
 import type { KeyHistory } from './key-item.ts';
 import type { TenantKeyTable } from './key-table.ts';
 import type { GenerateKey, UnwrapKey } from './kms-keys.ts';
-import { type TenantKey, unreadableRecordError } from './record.ts';
+import type { TenantKey } from './record.ts';
 import { TenantKeyCache } from './tenant-key-cache.ts';
 
 export interface TenantKeysOptions {
@@ -61,8 +61,8 @@ export class TenantKeys {
   /**
    * Calls `use` with the key that seals for the tenant. Creates the key if the tenant has none.
    * @param use must be synchronous: the key may be wiped as soon as it has returned
-   * @throws LambentError `tenant_deleted`, `vault_unavailable`; `record_unreadable` if the wrapped key is damaged;
-   * `configuration` if the tenant has no key and this function may not create one
+   * @throws LambentError `tenant_deleted`; `vault_unavailable`, also if the tenant has no key and this function may not create
+   * one; `record_unreadable` if the wrapped key is damaged or its KMS key was deleted
    */
   async withCurrentKey<Result>(tenant: string, use: (key: TenantKey) => Result): Promise<Result> {
     const version = this.#cache.getCurrentVersion(tenant);
@@ -73,7 +73,7 @@ export class TenantKeys {
 
   /**
    * Calls `use` with this version of the tenant's key.
-   * @throws LambentError `record_unreadable` if the version doesn't exist; otherwise as `withCurrentKey`
+   * @throws LambentError `vault_unavailable` if the version doesn't exist; otherwise as `withCurrentKey`
    */
   async withKeyVersion<Result>(tenant: string, version: number, use: (key: TenantKey) => Result): Promise<Result> {
     const key = this.#cache.get(tenant, version) ?? (await this.#fetchVersion(tenant, version));
@@ -105,7 +105,7 @@ export class TenantKeys {
   async #createIfDue(tenant: string, { history, expiresAt }: KeyHistoryRead): Promise<TenantKey | undefined> {
     if (history === undefined) {
       if (this.#generate !== undefined) return this.#create(this.#generate, tenant, 1, expiresAt);
-      throw new LambentError('configuration', 'The tenant has no key, and this function may not create one');
+      throw new LambentError('vault_unavailable', 'The tenant has no key, and this function may not create one');
     }
     const createdAt = history.versions.get(history.current)?.createdAt ?? 0;
     if (this.#generate === undefined || this.#now() < createdAt + this.#rotateAfterMs) return undefined;
@@ -120,9 +120,9 @@ export class TenantKeys {
 
   /** Creates a key version. If another environment created one first, fetches that one. */
   async #create(generate: GenerateKey, tenant: string, version: number, expiresAt: number): Promise<TenantKey> {
-    const { key, wrapped } = await generate(tenant);
+    const { key, ...wrapped } = await generate(tenant);
     const secret = toTenantSecret(key);
-    if (await this.#table.addVersion(tenant, version, { wrapped, createdAt: this.#now() })) {
+    if (await this.#table.addVersion(tenant, version, { ...wrapped, createdAt: this.#now() })) {
       return this.#addToCache(tenant, { version, secret }, expiresAt);
     }
     secret.wipe();
@@ -144,8 +144,11 @@ export class TenantKeys {
 
   /** Unwraps a version. Concurrent calls for the same version share one call to KMS. */
   async #fetch(tenant: string, version: number, { history, expiresAt }: KeyHistoryRead): Promise<TenantKey> {
-    const wrapped = history?.versions.get(version)?.wrapped;
-    if (wrapped === undefined) throw unreadableRecordError("the tenant has no key of the record's key version");
+    const wrapped = history?.versions.get(version);
+    // A table that lacks a tenant's keys is the wrong one, or an old copy: only a tombstone says that they are gone.
+    if (wrapped === undefined) {
+      throw new LambentError('vault_unavailable', "The keys table has no key of the record's key version");
+    }
     return this.#unwrapping.run(`${version} ${tenant}`, async () => {
       const cached = this.#cache.get(tenant, version);
       if (cached !== undefined) return cached;

@@ -18,9 +18,9 @@ export interface RecordName {
 export interface Vault {
   /**
    * Seals `plaintext` under the tenant's current key.
-   * @throws LambentError `tenant_deleted`; `vault_unavailable` if KMS or the keys table is not available;
-   * `record_unreadable` if the stored key is damaged; `configuration` if the tenant has no key and this function may
-   * not create one. RangeError for a name without an unambiguous encoding
+   * @throws LambentError `tenant_deleted`; `vault_unavailable` if KMS or the keys table is not available or is the wrong one;
+   * `record_unreadable` if the stored key is damaged or its KMS key was deleted. RangeError for a name without an unambiguous
+   * encoding
    */
   seal(name: RecordName, plaintext: Uint8Array): Promise<Uint8Array>;
   /**

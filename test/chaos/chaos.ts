@@ -27,9 +27,10 @@ async function main(): Promise<void> {
       window: { type: 'string', default: '200' },
       /** Maximum of concurrent invocations. Default: 12, or 24 with workers, because dispatchers wait for slots. */
       concurrency: { type: 'string' },
-      /** Mean seconds between two kills, and between two restarts of SQS; 0 for never. */
+      /** Mean seconds between two kills, between two restarts of SQS, and between two brownouts; 0 for never. */
       'kill-every': { type: 'string', default: '1.5' },
       'restart-every': { type: 'string', default: '20' },
+      'brownout-every': { type: 'string', default: '20' },
       /**
        * Number of GPU workers, which run the jobs and may die or hang; concurrent requests and speed of each worker.
        */
@@ -61,6 +62,7 @@ async function main(): Promise<void> {
     mode: parseMode(values.mode),
     killEverySeconds: Number(values['kill-every']),
     restartEverySeconds: Number(values['restart-every']),
+    brownoutEverySeconds: Number(values['brownout-every']),
     faultMix: parseFaultMix(values.faults),
     ...(workers === 0 ? {} : { gpu }),
     ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),

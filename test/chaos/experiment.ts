@@ -6,14 +6,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { createSeededRandom } from '../../local/faults/random.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
+import { readDeadLetters } from './dead-letters.ts';
 import { startFaultInjection } from './fault-injection.ts';
-import { checkResponses, readTable } from './final-state.ts';
+import { checkConversations, checkResponses, readTable, type TableState } from './final-state.ts';
 import { type Findings, judgeEvidence } from './findings.ts';
 import { startGpuSide } from './gpu/gpu-side.ts';
+import { findMissingPoison } from './kind-findings.ts';
 import { createLedger, type Ledger } from './ledger.ts';
+import { putOversizeBody, TENANT } from './messages.ts';
 import type { ChaosOptions } from './options.ts';
 import { type Produced, startProducers } from './producers.ts';
-import { HOSTED_QUESTIONS } from './questions.ts';
+import { createHostedQuestions } from './questions.ts';
 import { REPLY_QUEUES, readReplies } from './replies.ts';
 import { startChaosUpstream } from './upstream.ts';
 
@@ -24,6 +28,14 @@ const SWEEP_MS = 1_000;
  * message returns after that time if its receiver died before it set a shorter one.
  */
 const VISIBILITY_SECONDS = 60;
+/** How long a long answer takes: two renewals of a lease. Divided by `divisor`. */
+const LONG_ANSWER_MS = 30_000;
+/** By how much a store is slow in a brownout. Divided by `divisor`. */
+const SLOW_MS = 5_000;
+/** The share of messages that others overtake. */
+const OVERTAKEN = 0.2;
+/** The local runner's log line of an invocation that it refuses. */
+const STOPPED_CHAIN = 'Lambda stopped a recursive loop';
 /** The longest time between two actions on a waiting job in AWS, and the extra time that a busy machine may need. */
 const LONGEST_PAUSE_MS = 900_000;
 const MARGIN_MS = 60_000;
@@ -40,9 +52,18 @@ export async function runChaos(options: ChaosOptions): Promise<Findings> {
 
 async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack): Promise<Findings> {
   const random = createSeededRandom(options.seed);
+  const run = `chaos-${options.seed}`;
   const folder = open.adopt(await mkdtemp(join(tmpdir(), 'lambent-chaos-')), (path) => rm(path, { recursive: true }));
+  const hostedQuestions = createHostedQuestions(options.killEverySeconds > 0);
+  let crash: (job: number) => void = () => {};
   const upstream = open.adopt(
-    await startChaosUpstream({ workers: options.window, random: createSeededRandom(options.seed + 100) }),
+    await startChaosUpstream({
+      workers: options.window,
+      random: createSeededRandom(options.seed + 100),
+      longMs: LONG_ANSWER_MS / options.divisor,
+      isCrashing: (job) => hostedQuestions.kind(job) === 'crashing',
+      crash: (job) => crash(job),
+    }),
     (each) => each.close(),
   );
   const gpu =
@@ -55,6 +76,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   );
 
   let table: string | undefined;
+  let stoppedChains = 0;
   const ledger = createLedger(() => table);
   const cloud = open.adopt(
     await startCloud({
@@ -70,7 +92,11 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
       schedules: false,
       concurrency: options.concurrency,
       managedFunctions: options.mode === 'managed' ? 'all' : [],
-      faults: { seed: options.seed, onExchange: ledger.observe },
+      overtaken: OVERTAKEN,
+      faults: { seed: options.seed, slowMs: SLOW_MS / options.divisor, onExchange: ledger.observe },
+      onLog({ text: line }) {
+        if (line.startsWith(STOPPED_CHAIN)) stoppedChains += 1;
+      },
     }),
     (each) => each.close(),
   );
@@ -79,7 +105,8 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   const prepareQueues = async () => {
     await Promise.all([replies.create(), shortenVisibility(cloud, Math.ceil(VISIBILITY_SECONDS / options.divisor))]);
   };
-  await prepareQueues();
+  await Promise.all([prepareQueues(), putOversizeBody(cloud)]);
+  const deadLetters = open.adopt(readDeadLetters(cloud), (each) => each.close());
   const sweeping = startSweeping(cloud);
   open.defer(() => sweeping.end());
 
@@ -94,15 +121,16 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
     { cloud, upstream, onKill: ledger.noteKill, onRestart: prepareQueues },
     { ...options, random },
   );
+  crash = (job) => injection.killInvocation(ledger.entries.get(deriveResponseId(TENANT, `${run}-${job}`))?.holder);
   const gpuRun = gpu?.start(cloud, ledger);
   open.defer(() => gpuRun?.close());
-  const questions = gpu?.questions ?? HOSTED_QUESTIONS;
+  const questions = gpu?.questions ?? hostedQuestions;
   const { produced, done } = startProducers({
     ...options,
     cloud,
     ledger,
     questions,
-    run: `chaos-${options.seed}`,
+    run,
     restarts: () => injection.restarts,
     stopStarting: stopStarting.signal,
     giveUp: giveUp.signal,
@@ -121,7 +149,9 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   while (ledger.openCount() > 0 && !isQuiet()) await sleep(100);
   const seconds = (Date.now() - startedAt) / 1000;
   await waitForReplies(ledger, produced, replies.received);
+  await waitForDeadLetters(() => findMissingPoison(produced, deadLetters.bodies, injection.restarts), isQuiet);
   const gpuEvidence = await gpuRun?.collectEvidence();
+  const isCompleted = (id: string) => ledger.entries.get(id)?.end?.status === 'completed';
 
   return judgeEvidence({
     options,
@@ -132,10 +162,26 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
     upstream,
     replies,
     faults: cloud.faults?.counts(),
-    table: await readTable(cloud, table),
+    table: await readSettledTable(cloud, table, isQuiet),
     responses: await checkResponses(cloud, produced.accepted, questions, createSeededRandom(options.seed + 200)),
+    kinds: {
+      questions,
+      turns: await checkConversations(cloud, produced, questions, isCompleted),
+      deadLetters: deadLetters.bodies,
+      restarts: injection.restarts,
+    },
+    stoppedChains,
     gpu: gpuEvidence,
   });
+}
+
+/** Reads the table when all completion steps are done, or no job has changed for a long time. */
+async function readSettledTable(cloud: Cloud, name: string | undefined, isQuiet: () => boolean): Promise<TableState> {
+  while (true) {
+    const table = await readTable(cloud, name);
+    if (table.incompleteSteps === 0 || isQuiet()) return table;
+    await sleep(1_000);
+  }
 }
 
 /** Waits until every job has been accepted, or no job has changed for a long time (`isQuiet`). */
@@ -146,7 +192,7 @@ async function waitUntilAccepted(
   isQuiet: () => boolean,
 ): Promise<void> {
   const target = () => (stopStarting.aborted ? produced.started : jobs);
-  while (produced.accepted.size < target() && !isQuiet()) await sleep(100);
+  while (produced.accepted.size + produced.poison.size < target() && !isQuiet()) await sleep(100);
 }
 
 async function waitUntilQuiet(isQuiet: () => boolean): Promise<void> {
@@ -159,11 +205,15 @@ async function waitForReplies(ledger: Ledger, produced: Produced, received: () =
   while (received() < Math.min(produced.queue, ledger.endedCount()) && Date.now() < until) await sleep(100);
 }
 
+async function waitForDeadLetters(findMissing: () => readonly string[], isQuiet: () => boolean): Promise<void> {
+  while (findMissing().length > 0 && !isQuiet()) await sleep(100);
+}
+
 async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
   const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials, maxAttempts: 20 });
-  for (const queue of ['GENERATION_QUEUE_URL', 'GPU_QUEUE_URL']) {
+  for (const queue of ['GENERATION_QUEUE_URL', 'JOBS_QUEUE_URL', 'GPU_QUEUE_URL']) {
     await client.send(
       new SetQueueAttributesCommand({
         QueueUrl: cloud.resources[queue],
@@ -174,8 +224,8 @@ async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
   client.destroy();
 }
 
-/** Runs the sweep repeatedly, as its schedule does. */
-function startSweeping(cloud: Cloud): { end(): Promise<void> } {
+/** Runs the sweep repeatedly, as its schedule does. A run that is in progress at the end is left to end with the cloud. */
+function startSweeping(cloud: Cloud): { end(): void } {
   const ended = new AbortController();
   async function sweep(): Promise<void> {
     while (!ended.signal.aborted) {
@@ -186,13 +236,8 @@ function startSweeping(cloud: Cloud): { end(): Promise<void> } {
       await sleep(SWEEP_MS, undefined, { signal: ended.signal }).catch(() => {});
     }
   }
-  const running = sweep().catch(() => {});
-  return {
-    end() {
-      ended.abort();
-      return running;
-    },
-  };
+  void sweep().catch(() => {});
+  return { end: () => ended.abort() };
 }
 
 function startReporting(

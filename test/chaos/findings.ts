@@ -11,6 +11,14 @@ import {
   judgeGpu,
   toUpstreamEvidence,
 } from './gpu/findings.ts';
+import {
+  countKindViolations,
+  describeKinds,
+  judgeKinds,
+  type KindEvidence,
+  type KindFindings,
+} from './kind-findings.ts';
+import { mustComplete } from './kinds.ts';
 import type { Ledger } from './ledger.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Produced } from './producers.ts';
@@ -29,6 +37,9 @@ export interface Evidence {
   readonly faults: ReturnType<Faults['counts']> | undefined;
   readonly table: TableState;
   readonly responses: ResponseCheck;
+  readonly kinds: KindEvidence;
+  /** Number of invocations that Lambda refused because they belonged to a recursive loop. */
+  readonly stoppedChains: number;
   /** Present only if GPU workers ran the jobs instead of the upstream. */
   readonly gpu?: GpuEvidence | undefined;
 }
@@ -52,6 +63,13 @@ export interface Findings {
   readonly committedByOthers: number;
   /** Jobs that did not complete although fewer than three of their attempts were killed or cut. */
   readonly failedByThrottling: number;
+  /** Accepted jobs that expired. */
+  readonly expired: number;
+  readonly kinds: KindFindings;
+  /** Invocations that Lambda refused because they belonged to a recursive loop. */
+  readonly stoppedChains: number;
+  /** Tokens of the upstream for jobs that had to complete. Absent if GPU workers ran the jobs. */
+  readonly tokens?: TokenCounts;
   /** Jobs whose end differs between ledger and table. */
   readonly disagreements: number;
   readonly responses: ResponseCheck;
@@ -72,13 +90,24 @@ export interface Findings {
   readonly holdersGone: number;
   readonly kills: InjectedFaults['kills'];
   readonly queueRestarts: number;
+  readonly brownouts: InjectedFaults['brownouts'];
   readonly recoveryMs: { readonly count: number; readonly p50: number | null; readonly p99: number | null };
   readonly faults: Evidence['faults'];
   readonly gpu?: GpuFindings;
 }
 
+interface TokenCounts {
+  readonly sent: number;
+  /** Tokens of streams that the upstream itself cut. */
+  readonly cut: number;
+  /** The others that are in no committed answer. */
+  readonly wasted: number;
+}
+
 /** A job may fail only after this many attempts. */
 const MAX_ATTEMPTS = 3;
+/** The largest share of tokens that may be wasted if no process is killed. */
+const MAX_WASTED = 0.02;
 
 /** Derives the findings from the evidence. */
 export function judgeEvidence(evidence: Evidence): Findings {
@@ -93,6 +122,7 @@ export function judgeEvidence(evidence: Evidence): Findings {
   const isOpen = (id: string) => ['queued', 'in_progress'].includes(findStatus(id) ?? '');
   // Including those whose caller got no response.
   const createdIds = [...new Set([...ids, ...ledger.entries.keys()])];
+  const kindOf = (id: string) => evidence.kinds.questions.kind(produced.accepted.get(id) ?? -1);
   const failedIds = ids.filter((id) => findEnd(id) !== undefined && findEnd(id)?.status !== 'completed');
   const sum = (field: 'releases' | 'killed' | 'frozen' | 'abandoned' | 'committedByOthers') =>
     entries.reduce((total, entry) => total + entry[field], 0);
@@ -113,7 +143,10 @@ export function judgeEvidence(evidence: Evidence): Findings {
       entries.filter(({ ends, changedAfterEnd }) => ends > 1 || changedAfterEnd > 0).length +
       [...replies.answers.values()].filter(({ size }) => size > 1).length,
     committedByOthers: sum('committedByOthers'),
-    failedByThrottling: failedIds.filter((id) => spoiled(id) < MAX_ATTEMPTS).length,
+    failedByThrottling: failedIds.filter((id) => mustComplete(kindOf(id)) && spoiled(id) < MAX_ATTEMPTS).length,
+    expired: ids.filter((id) => findEnd(id)?.status === 'expired').length,
+    kinds: judgeKinds({ ...evidence, ...evidence.kinds, upstream: gpu === undefined ? upstream : undefined }),
+    stoppedChains: evidence.stoppedChains,
     disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== findStatus(id)).length,
     responses,
     incompleteSteps: table.incompleteSteps,
@@ -130,14 +163,31 @@ export function judgeEvidence(evidence: Evidence): Findings {
     holdersGone: sum('abandoned'),
     kills: injected.kills,
     queueRestarts: injected.restarts.length,
+    brownouts: injected.brownouts,
     recoveryMs: {
       count: recoveries.length,
       p50: recoveries.length === 0 ? null : Math.round(computeQuantile(recoveries, 0.5)),
       p99: recoveries.length === 0 ? null : Math.round(computeQuantile(recoveries, 0.99)),
     },
     faults,
+    ...(gpu === undefined ? { tokens: countTokens(evidence) } : {}),
     ...(gpu === undefined ? {} : { gpu: judgeGpu(gpu, ledger, produced.accepted) }),
   };
+}
+
+/** Counts the tokens of jobs that had to complete, including jobs whose caller got no response. */
+function countTokens({ produced, ledger, upstream, kinds }: Evidence): TokenCounts {
+  const counted = { sent: 0, cut: 0, wasted: 0 };
+  const counts = (job: number | undefined) => job === undefined || mustComplete(kinds.questions.kind(job));
+  for (const job of new Set([...produced.accepted.values()].filter(counts))) {
+    const { tokens, cutTokens } = upstream.countStreams(job);
+    counted.sent += tokens;
+    counted.cut += cutTokens;
+  }
+  const committed = [...ledger.entries.values()]
+    .filter(({ id }) => counts(produced.accepted.get(id)))
+    .reduce((sum, { usage }) => sum + (usage?.outputTokens ?? 0), 0);
+  return { ...counted, wasted: counted.sent - counted.cut - committed };
 }
 
 /** Returns a function that counts the killed or cut attempts of a job. */
@@ -154,15 +204,18 @@ function countSpoiledAttempts({ produced, ledger, upstream, gpu }: Evidence): (i
 /** Returns true if no job was lost, committed twice or failed without cause, and every other check passed. */
 export function isClean(findings: Findings): boolean {
   const { lost, pending, committedTwice, committedByOthers, failedByThrottling, disagreements, responses } = findings;
-  const { accepted, gpu } = findings;
+  const { expired, kinds, stoppedChains, incompleteSteps, accepted, options, tokens, gpu } = findings;
   const twice = committedTwice + committedByOthers;
-  const violations = lost + pending + twice + failedByThrottling + disagreements + responses.wrong;
-  return violations === 0 && accepted.total === accepted.begun && (gpu === undefined || isGpuClean(gpu));
+  const failures = failedByThrottling + expired + stoppedChains + incompleteSteps + countKindViolations(kinds);
+  const violations = lost + pending + twice + failures + disagreements + responses.wrong;
+  const wastes = options.killEverySeconds === 0 && tokens !== undefined && tokens.wasted > MAX_WASTED * tokens.sent;
+  const handledAll = accepted.total + kinds.poison.messages === accepted.begun;
+  return violations === 0 && handledAll && !wastes && (gpu === undefined || isGpuClean(gpu));
 }
 
 /** Formats the findings as lines of text. */
 export function describeFindings(findings: Findings): string {
-  const { accepted, failed, kills, recoveryMs, modelCalls, options, faults, gpu } = findings;
+  const { accepted, failed, kills, recoveryMs, modelCalls, tokens, options, faults, gpu } = findings;
   const formatCounts = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts)
       .map(([name, count]) => `${name} ${count}`)
@@ -178,6 +231,9 @@ export function describeFindings(findings: Findings): string {
     ['committed twice', findings.committedTwice],
     ['committed by a fenced attempt', findings.committedByOthers],
     ['failed by throttling alone', findings.failedByThrottling],
+    ['expired', findings.expired],
+    ['recursive loops stopped', findings.stoppedChains],
+    ...describeKinds(findings.kinds),
     ['ledger and table disagree', findings.disagreements],
     ['wrong responses', `${findings.responses.wrong} of ${findings.responses.checked} checked`],
     ['messages lost by SQS, sent again', findings.forgottenByQueue],
@@ -186,18 +242,25 @@ export function describeFindings(findings: Findings): string {
     ['answers on the reply queue', `${findings.replies.received} of ${findings.replies.jobs} jobs`],
     ['incomplete completion steps', findings.incompleteSteps],
     ['model calls', `${modelCalls.total}, ${modelCalls.begun} answered, ${modelCalls.wasted} wasted`],
+    ...(tokens === undefined ? [] : [['tokens wasted', describeTokens(tokens)] as [string, string]]),
     ['processes killed', formatCounts(kills)],
     ['jobs whose holder was killed', findings.holdersKilled],
     ['jobs whose holder was frozen', findings.holdersFrozen],
     ['jobs whose holder was lost otherwise', findings.holdersGone],
     ['recovery', `p50 ${formatSeconds(recoveryMs.p50)}, p99 ${formatSeconds(recoveryMs.p99)} (${recoveryMs.count})`],
     ['restarts of SQS', findings.queueRestarts],
+    ['brownouts', formatCounts(findings.brownouts)],
     ['claims, releases', `${findings.claims}, ${findings.releases}`],
     [gpu === undefined ? 'upstream' : 'calls to workers', formatCounts(findings.upstream)],
     ...(gpu === undefined ? [] : describeGpu(gpu)),
     ...Object.entries(faults ?? {}).map(([service, counts]): [string, string] => [service, formatCounts(counts)]),
   ];
   return lines.map(([name, value]) => `${name.padEnd(34)}${value}`).join('\n');
+}
+
+function describeTokens({ sent, cut, wasted }: TokenCounts): string {
+  const share = sent === 0 ? 0 : (100 * wasted) / sent;
+  return `${wasted} of ${sent} (${share.toFixed(1)}%), and ${cut} that the upstream cut`;
 }
 
 function countByName(names: readonly string[]): Record<string, number> {

@@ -2,6 +2,7 @@ import type { Exchange } from '../../local/faults/proxy.ts';
 
 /** The observed end of a job. */
 export interface End {
+  /** `deleted` if the job was deleted, whether or not it had ended before. */
   readonly status: string;
   readonly epoch: number;
   readonly errorCode: string | undefined;
@@ -145,7 +146,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
     const status = after['status']?.S ?? '';
     const sets = /^SET (.*?)(?: REMOVE .*| ADD .*)?$/s.exec(expression)?.[1] ?? '';
     const setsStatus = sets.includes('#status = ');
-    const end = readEnd(after, status);
+    const end = readEnd(after);
     if (entry.end !== undefined && !(setsStatus && TERMINAL.has(status))) {
       if (JSON.stringify(end) !== JSON.stringify(entry.end)) entry.changedAfterEnd += 1;
       return;
@@ -156,6 +157,8 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       entry.claims.push({ invocation: by, at });
       entry.holder = by;
     } else if (status === 'queued') {
+      // A job whose holder is dead was made to wait again. The next claim takes it over.
+      if (expression.includes('#crashes')) return;
       entry.releases += 1;
       entry.holder = undefined;
     } else if (TERMINAL.has(status)) {
@@ -164,14 +167,24 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       if (entry.end !== undefined) return;
       // The sweep gives up on a job only when its holder is gone: this was its last crash.
       if (status === 'failed' && end.outputEpoch === undefined) noteLastCrash(entry);
-      entry.end = end;
-      entry.endedAt = at;
       entry.usage = readUsage(after);
-      entry.holder = undefined;
-      endedCount += 1;
-      waiting.get(entry.id)?.();
-      waiting.delete(entry.id);
+      noteEnd(entry, end, at);
     }
+  }
+
+  /** Records that a tombstone has replaced the job. Any later change of it is one after its end. */
+  function applyDelete(entry: Entry, end: End, at: number): void {
+    if (entry.end === undefined) entry.ends += 1;
+    noteEnd(entry, end, at);
+  }
+
+  function noteEnd(entry: Entry, end: End, at: number): void {
+    if (entry.end === undefined) endedCount += 1;
+    entry.end = end;
+    entry.endedAt ??= at;
+    entry.holder = undefined;
+    waiting.get(entry.id)?.();
+    waiting.delete(entry.id);
   }
 
   function noteLastCrash(entry: Entry): void {
@@ -189,6 +202,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       if (write.TableName !== tableName() || key?.['sk']?.S !== 'job' || pk === undefined) return;
       lastSeenAt = now();
       const entry = getOrCreateEntry(pk);
+      if (write.Item?.['deletedAt'] !== undefined) applyDelete(entry, readEnd(write.Item), lastSeenAt);
       if (operation === 'PutItem') return;
       const { Attributes }: { Attributes?: Item } = JSON.parse(response.toString('utf8'));
       if (Attributes !== undefined) applyUpdate(entry, write.UpdateExpression ?? '', Attributes, requestId, lastSeenAt);
@@ -210,9 +224,9 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   };
 }
 
-function readEnd(item: Item, status: string): End {
+function readEnd(item: Item): End {
   return {
-    status,
+    status: item['deletedAt'] === undefined ? (item['status']?.S ?? '') : 'deleted',
     epoch: Number(item['epoch']?.N ?? 0),
     errorCode: item['errorCode']?.S,
     outputEpoch: item['output']?.M?.['epoch']?.N,

@@ -9,8 +9,6 @@ export interface ChaosOptions extends Omit<FaultInjectionOptions, 'random'> {
   readonly minutes?: number;
   /** The same seed gives the same sequence of faults; what they hit depends on timing. */
   readonly seed: number;
-  /** Divides the service's recovery intervals. */
-  readonly divisor: number;
   /** Maximum of unfinished jobs. */
   readonly window: number;
   /** Maximum of concurrent invocations of all functions, in standard mode. */

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CreateQueueCommand, DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { CreateQueueCommand } from '@aws-sdk/client-sqs';
 import * as v from 'valibot';
 import { ACCOUNT_ID } from '../../local/lambda/function.ts';
+import { createQueueClient, readQueue } from './queue-reader.ts';
 
 /** The messages of the reply queue. */
 export interface Replies {
@@ -25,28 +26,11 @@ const answerSchema = v.object({ id: v.string(), status: v.string(), response: v.
 
 /** Reads the reply queue until closed. */
 export function readReplies(endpoint: string): Replies {
-  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
-  const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials });
+  const client = createQueueClient(endpoint);
   const QueueUrl = `${endpoint}/${ACCOUNT_ID}/${NAME}`;
   const answers = new Map<string, Set<string>>();
   const ended = new AbortController();
   let received = 0;
-
-  async function read(): Promise<void> {
-    while (!ended.signal.aborted) {
-      try {
-        const { Messages = [] } = await client.send(
-          new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 5 }),
-          { abortSignal: ended.signal },
-        );
-        for (const { Body } of Messages) note(Body ?? '');
-        const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }));
-        if (Entries.length > 0) await client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
-      } catch {
-        await sleep(200);
-      }
-    }
-  }
 
   function note(body: string): void {
     const answer = v.safeParse(answerSchema, JSON.parse(body));
@@ -69,7 +53,7 @@ export function readReplies(endpoint: string): Replies {
           () => sleep(50, false),
         );
       }
-      if (!reading) void read();
+      if (!reading) void readQueue(client, QueueUrl, note, ended.signal);
       reading = true;
     },
     close() {

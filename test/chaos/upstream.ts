@@ -1,6 +1,9 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isLong } from './kinds.ts';
+import { findJob } from './questions.ts';
 
 /** Shares of requests that fail in each way, from 0 to 1 and at most 1 together. */
 export interface UpstreamFaults {
@@ -12,6 +15,16 @@ export interface UpstreamFaults {
   readonly refused: number;
   /** The stream ends before it is complete. */
   readonly cut: number;
+}
+
+/** The streams of a job. */
+export interface Streams {
+  readonly started: number;
+  /** Number of streams that the upstream itself cut. */
+  readonly cut: number;
+  /** Tokens of all streams, and of those that the upstream cut. */
+  readonly tokens: number;
+  readonly cutTokens: number;
 }
 
 /** Counts of the calls to an upstream. */
@@ -28,8 +41,7 @@ export interface ChaosUpstream {
   calls(): number;
   /** Number of requests by outcome. */
   counts(): Readonly<Record<keyof UpstreamFaults | 'answered' | 'busy', number>>;
-  /** Number of a job's streams that were started, and of those that were cut. */
-  countStreams(job: number): { readonly started: number; readonly cut: number };
+  countStreams(job: number): Streams;
   close(): Promise<void>;
 }
 
@@ -38,29 +50,46 @@ export interface ChaosUpstreamOptions {
   readonly workers: number;
   /** 0 up to 1. */
   readonly random: () => number;
+  /** Milliseconds that a long answer takes. The others are sent at once. */
+  readonly longMs: number;
+  /** Called instead of answering a job that `isCrashing`. */
+  readonly crash: (job: number) => void;
+  readonly isCrashing: (job: number) => boolean;
 }
 
 export const NO_FAULTS: UpstreamFaults = { throttled: 0, overloaded: 0, refused: 0, cut: 0 };
 
-/** Returns the prompt of a job, which names the job for the upstream. */
-export const createPrompt = (job: number): string => `job ${job}.`;
-
 const formatChunk = (content: string, finish_reason: string | null = null): string =>
   `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason }] })}\n\n`;
 
+const formatUsage = (tokens: number): string => {
+  const usage = { prompt_tokens: 1, completion_tokens: tokens, total_tokens: tokens + 1 };
+  return `data: ${JSON.stringify({ choices: [], usage })}\n\n`;
+};
+
+const NO_STREAMS: Streams = { started: 0, cut: 0, tokens: 0, cutTokens: 0 };
+/** Tokens of a long answer; a short one has two. */
+const LONG_TOKENS = 20;
+
 /**
- * Starts an OpenAI-compatible upstream that answers at once with `job <n>, call <k>`, so that an answer names its job
- * and call.
+ * Starts an OpenAI-compatible upstream. Its answer `job <n>, call <k>` names its job and call; a long one repeats `more` before
+ * `call`. Each chunk of a stream is a token.
  */
-export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptions): Promise<ChaosUpstream> {
+export async function startChaosUpstream(options: ChaosUpstreamOptions): Promise<ChaosUpstream> {
+  const { workers, random, longMs, crash, isCrashing } = options;
   let faults = NO_FAULTS;
   let calls = 0;
   let busy = 0;
   const counted = { throttled: 0, overloaded: 0, refused: 0, cut: 0, answered: 0, busy: 0 };
-  const jobs = new Map<number, { started: number; cut: number }>();
-  const countStreams = (job: number) => jobs.get(job) ?? { started: 0, cut: 0 };
+  const jobs = new Map<number, Streams>();
+  const countStreams = (job: number) => jobs.get(job) ?? NO_STREAMS;
 
   function serve(job: number, outgoing: ServerResponse): void {
+    if (isCrashing(job)) {
+      crash(job);
+      outgoing.destroy();
+      return;
+    }
     const outcome = busy >= workers ? 'busy' : chooseOutcome(faults, random());
     counted[outcome] += 1;
     if (outcome === 'throttled' || outcome === 'busy' || outcome === 'overloaded') {
@@ -75,16 +104,25 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
     outgoing.once('close', () => {
       busy -= 1;
     });
+    void stream(job, outcome === 'cut', outgoing);
+  }
+
+  async function stream(job: number, cut: boolean, outgoing: ServerResponse): Promise<void> {
     const before = countStreams(job);
-    jobs.set(job, { started: before.started + 1, cut: before.cut + (outcome === 'cut' ? 1 : 0) });
+    jobs.set(job, { ...before, started: before.started + 1, cut: before.cut + (cut ? 1 : 0) });
+    const more = isLong(job) ? Array<string>(LONG_TOKENS - 2).fill('more ') : [];
+    const tokens = [`job ${job}, `, ...more, `call ${before.started + 1}`];
     outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
-    outgoing.write(formatChunk(`job ${job}, `));
-    if (outcome === 'cut') {
-      // The delay lets the bytes that were sent arrive.
-      setTimeout(() => outgoing.destroy(), 5);
-      return;
+    for (const token of cut ? tokens.slice(0, tokens.length / 2) : tokens) {
+      if (outgoing.destroyed) return;
+      outgoing.write(formatChunk(token));
+      const now = countStreams(job);
+      jobs.set(job, { ...now, tokens: now.tokens + 1, cutTokens: now.cutTokens + (cut ? 1 : 0) });
+      // The first pause of a short answer that is cut lets the bytes that were sent arrive.
+      if (more.length > 0 || cut) await sleep(more.length > 0 ? longMs / LONG_TOKENS : 5);
     }
-    outgoing.end(`${formatChunk(`call ${before.started + 1}`)}${formatChunk('', 'stop')}data: [DONE]\n\n`);
+    if (cut) outgoing.destroy();
+    else outgoing.end(`${formatChunk('', 'stop')}${formatUsage(tokens.length)}data: [DONE]\n\n`);
   }
 
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
@@ -92,7 +130,7 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
     text(incoming).then(
       (body) => {
         calls += 1;
-        serve(Number(/job (\d+)\./.exec(body)?.[1] ?? -1), outgoing);
+        serve(findJob(body) ?? -1, outgoing);
       },
       () => outgoing.destroy(),
     );

@@ -1,7 +1,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import OpenAI from 'openai';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import type { Exchange } from '../../local/faults/proxy.ts';
@@ -10,6 +13,7 @@ import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fle
 import type { Worker } from '../../shared/gpu/registry/worker.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import type { Job } from '../../shared/jobs/job.ts';
+import { VISIBILITY_SECONDS } from '../../shared/lambda/queue-pipeline.ts';
 import { managedFunctions } from '../lambda-mode.ts';
 import { createWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
@@ -35,8 +39,8 @@ export interface GpuService extends AsyncDisposable {
 }
 
 /**
- * Starts a service with the models `gpu` and `helped`. The latter falls back to a hosted model. The sweep runs every
- * second.
+ * Starts a service with the models `gpu` and `helped`. The latter falls back to a hosted model. The sweep runs all the
+ * time.
  */
 export async function startGpuService(): Promise<GpuService> {
   const open = new AsyncDisposableStack();
@@ -70,9 +74,11 @@ export async function startGpuService(): Promise<GpuService> {
   });
   open.defer(() => client.destroy());
   const table = createDynamoDBFleetStore(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
-  const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '' });
-  const sweeping = setInterval(() => void cloud.invoke('sweep', '{}').catch(() => {}), 1_000);
-  open.defer(() => clearInterval(sweeping));
+  const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '', shards: 1 });
+  await shortenVisibility(cloud);
+  const ended = new AbortController();
+  open.defer(() => ended.abort());
+  void sweepRepeatedly(cloud, ended.signal);
   let boots = 0;
   return {
     cloud,
@@ -101,4 +107,31 @@ export async function startGpuService(): Promise<GpuService> {
     },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
+}
+
+/**
+ * Shortens the visibility timeout of the ticket queue. In AWS it is the function's timeout, after which a ticket returns whose
+ * receiver died before it set a shorter one.
+ */
+async function shortenVisibility({ endpoints, resources }: Cloud): Promise<void> {
+  const client = new SQSClient({
+    region: 'eu-west-1',
+    endpoint: endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  });
+  const VisibilityTimeout = String(VISIBILITY_SECONDS / TIMINGS_DIVISOR);
+  const QueueUrl = resources['GPU_QUEUE_URL'];
+  await client.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { VisibilityTimeout } }));
+  client.destroy();
+}
+
+/** Runs the sweep again each time it has ended. */
+async function sweepRepeatedly(cloud: Cloud, ended: AbortSignal): Promise<void> {
+  while (!ended.aborted) {
+    await cloud.invoke('sweep', '{}').then(
+      ({ body }) => text(body),
+      () => undefined,
+    );
+    await sleep(1_000, undefined, { signal: ended, ref: false }).catch(() => {});
+  }
 }

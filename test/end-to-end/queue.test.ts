@@ -45,12 +45,18 @@ describe('a program that uses only SQS', () => {
     );
     const [answer] = await waitUntil('an answer arrives', async () => {
       const { Messages } = await sqs.send(
-        new ReceiveMessageCommand({ QueueUrl: ANSWERS_REPLY_QUEUE_URL, WaitTimeSeconds: 20 }),
+        new ReceiveMessageCommand({
+          QueueUrl: ANSWERS_REPLY_QUEUE_URL,
+          WaitTimeSeconds: 20,
+          MessageSystemAttributeNames: ['AWSTraceHeader'],
+        }),
       );
       return Messages;
     });
     const id = deriveResponseId('local', idempotencyKey);
     expect(JSON.parse(answer?.Body ?? '')).toMatchObject({ id, idempotencyKey, status: 'completed' });
+    // Intake and generate, once each: the functions' bundles pass on what Lambda counts for its recursive-loop rule.
+    expect(answer?.Attributes?.AWSTraceHeader).toMatch(/;Lineage=[0-9a-f]{8}:1\|[0-9a-f]{8}:1$/);
     await waitUntilCompleted(id);
   });
 

@@ -36,6 +36,7 @@ const BATCHES = CONCURRENCY / BATCH_SIZE;
 const MARGIN_MS = 8_000;
 
 let testEnvironment: TestEnvironment;
+let intake: Handler;
 let generate: Handler;
 let dispatch: Handler;
 let lines: LogLine[];
@@ -65,7 +66,8 @@ beforeAll(async () => {
   vi.stubEnv('LOG_LEVEL', 'info');
   // No lease may expire before the last of all messages has arrived.
   vi.stubEnv('TIMINGS_DIVISOR', '1');
-  [generate, dispatch] = await Promise.all([
+  [intake, generate, dispatch] = await Promise.all([
+    import('../../functions/intake.ts').then(getHandler),
     import('../../functions/generate.ts').then(getHandler),
     import('../../functions/dispatch.ts').then(getHandler),
   ]);
@@ -86,7 +88,7 @@ type Kind = Behavior | 'refused' | 'forbidden';
 /**
  * Outcomes of an aborted job. It counts as fenced if DynamoDB's response to its release is lost, as on a busy machine.
  */
-const ABORTED = expect.stringMatching(/^(paused|fenced)$/);
+const ABORTED = expect.stringMatching(/^(released|fenced)$/);
 /** Every third batch hangs until its deadline. */
 const isAborted = (batch: number) => batch % 3 === 2;
 const getBatch = (index: number) => Math.floor(index / BATCH_SIZE);
@@ -108,30 +110,33 @@ const makeMessage = (index: number, kind: Kind, model: string) => ({
     ...(kind === 'refused' ? { temperature: 9 } : {}),
   },
 });
+const makeTicket = (index: number) => ({ version: 1, type: 'job', tenant: getTenant(index), id: getJobId(index) });
 const getJobId = (index: number) => deriveResponseId(getTenant(index), `${keyPrefix}-${index}`);
+
+const getIndices = (batch: number) => Array.from({ length: BATCH_SIZE }, (_, offset) => batch * BATCH_SIZE + offset);
 
 /** Calls a handler with a batch. The request id is `r<batch>`, the message ids are `m<index>`. */
 function callBatch(handler: Handler, batch: number, makeBody: (index: number) => unknown): Promise<unknown> {
-  const indices = Array.from({ length: BATCH_SIZE }, (_, offset) => batch * BATCH_SIZE + offset);
+  const indices = getIndices(batch);
   const { Records } = makeQueueEvent(...indices.map(makeBody));
   const event = { Records: Records.map((record, offset) => ({ ...record, messageId: `m${indices[offset]}` })) };
   return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 600_000, `r${batch}`));
 }
 
 /**
- * Calls a handler with all batches, and asserts that no message is to be delivered again. All are in flight before the
- * first answer. Each batch begins when the upstream has the messages of the previous one, so that a busy machine isn't
- * overloaded.
+ * Calls a handler with all batches, and asserts that it keeps exactly the messages that `isKept` names. All are in flight
+ * before the first answer. Each batch begins when the upstream has the messages of the previous one, so that a busy machine
+ * isn't overloaded.
  */
 async function callBatches(
   handler: Handler,
   makeBody: (index: number) => unknown,
-  callsUpstream: (index: number) => boolean,
+  { callsUpstream, isKept }: Readonly<Record<'callsUpstream' | 'isKept', (index: number) => boolean>>,
 ): Promise<void> {
   const { requests } = testEnvironment.upstream;
   const calls: Promise<unknown>[] = [];
   for (let batch = 0; batch < BATCHES; batch += 1) {
-    const indices = [...Array(BATCH_SIZE).keys()].map((offset) => batch * BATCH_SIZE + offset);
+    const indices = getIndices(batch);
     const arrived = requests.length + indices.filter(callsUpstream).length;
     const call = callBatch(handler, batch, makeBody);
     calls.push(call);
@@ -141,7 +146,17 @@ async function callBatches(
     });
     await waitUntil('the requests have arrived', () => ended || requests.length >= arrived);
   }
-  for (const result of await Promise.all(calls)) expect(result).toEqual({ batchItemFailures: [] });
+  for (const [batch, result] of (await Promise.all(calls)).entries()) {
+    const { batchItemFailures } = result as { batchItemFailures: { itemIdentifier: string }[] };
+    const kept = batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);
+    expect(new Set(kept)).toEqual(
+      new Set(
+        getIndices(batch)
+          .filter(isKept)
+          .map((index) => `m${index}`),
+      ),
+    );
+  }
 }
 
 const findLines = (index: number) => lines.filter(({ messageId }) => messageId === `m${index}`);
@@ -173,19 +188,66 @@ function expectTokensPublished(indices: readonly number[], getModelOfMessage: (i
   );
 }
 
-it('the generate function keeps the log lines, metrics and aborts of 64 interleaved messages apart', async () => {
+/** Turns messages into jobs. Takes their tickets from the queues, so that only the test's own batches run them. */
+async function acceptMessages(
+  indices: readonly number[],
+  kind: (index: number) => Kind,
+  model: (index: number) => string,
+): Promise<void> {
+  await intake(makeQueueEvent(...indices.map((index) => makeMessage(index, kind(index), model(index)))), makeContext());
+  await emptyTicketQueues();
+  lines.splice(0);
+}
+
+async function emptyTicketQueues(): Promise<void> {
+  const { services, jobsQueueUrl, gpuQueueUrl } = testEnvironment;
+  for (const url of [jobsQueueUrl, gpuQueueUrl]) {
+    while ((await services.messagesOf(url)).length > 0);
+  }
+}
+
+it('the intake function keeps the log lines of 64 interleaved messages apart', async () => {
+  keyPrefix = 'intake';
+  const kinds: readonly Kind[] = ['answer', 'refused', 'answer', 'forbidden'];
+  const kind = (index: number) => kinds[index % kinds.length] ?? 'answer';
+  const makeBody = (index: number) => makeMessage(index, kind(index), getModel(getTenant(index)));
+  await callBatches(intake, makeBody, { callsUpstream: () => false, isKept: () => false });
+
+  expectOwnLines((index) => getModel(getTenant(index)));
+  for (let index = 0; index < CONCURRENCY; index += 1) {
+    const warnings = findLines(index).filter(({ message }) => message === 'message rejected');
+    const job = await testEnvironment.jobs.read(getTenant(index), getJobId(index));
+    switch (kind(index)) {
+      case 'refused':
+        expect(warnings).toMatchObject([{ code: 'invalid_value' }]);
+        expect(job).toBeUndefined();
+        break;
+      case 'forbidden':
+        expect(warnings).toMatchObject([{ code: 'insufficient_permissions' }]);
+        expect(job).toBeUndefined();
+        break;
+      default:
+        expect(warnings).toEqual([]);
+        expect(job).toMatchObject({ status: 'queued', model: getModel(getTenant(index)) });
+    }
+  }
+  expect(testEnvironment.upstream.requests).toEqual([]);
+});
+
+it('the generate function keeps the log lines, metrics and aborts of 64 interleaved tickets apart', async () => {
   keyPrefix = 'generate';
-  const kind = (index: number) =>
-    getKind(index, ['answer', 'fail', 'answer', 'refused', 'answer', 'answer', 'forbidden']);
+  const kind = (index: number) => getKind(index, ['answer', 'fail', 'answer', 'answer', 'answer']);
   const indices = [...Array(CONCURRENCY).keys()];
+  await acceptMessages(indices, kind, (index) => getModel(getTenant(index)));
+  const { requests } = testEnvironment.upstream;
+  const before = requests.length;
   const answered = indices.filter((index) => kind(index) === 'answer');
   const failed = indices.filter((index) => kind(index) === 'fail');
   const openGate = createGate(answered.length + failed.length);
   passGate = async ({ text }) => {
     if (!text.includes('please hang')) await openGate();
   };
-  const makeBody = (index: number) => makeMessage(index, kind(index), getModel(getTenant(index)));
-  await callBatches(generate, makeBody, (index) => !['refused', 'forbidden'].includes(kind(index)));
+  await callBatches(generate, makeTicket, { callsUpstream: () => true, isKept: (index) => kind(index) === 'hang' });
 
   expectOwnLines((index) => getModel(getTenant(index)));
   for (const index of indices) {
@@ -208,33 +270,22 @@ it('the generate function keeps the log lines, metrics and aborts of 64 interlea
         expect(findOutcomes(index)).toMatchObject([{ ...common, outcome: 'ended', status: 'failed' }]);
         expect(warnings).toContainEqual(expect.objectContaining({ model: getModel(getTenant(index)) }));
         break;
-      case 'refused':
-        expect(warnings).toMatchObject([{ message: 'message rejected', code: 'invalid_value' }]);
-        break;
-      case 'forbidden':
-        expect(warnings).toMatchObject([{ message: 'message rejected', code: 'insufficient_permissions' }]);
-        break;
       default:
         expect(findOutcomes(index)).toMatchObject([{ ...common, outcome: ABORTED }]);
     }
   }
   expectTokensPublished(answered, (index) => getModel(getTenant(index)));
-  for (const request of testEnvironment.upstream.requests) {
+  for (const request of requests.slice(before)) {
     expect(await request.closedEarly).toBe(request.text.includes('please hang'));
   }
 });
 
-it('the dispatch function keeps the log lines, metrics and aborts of 64 interleaved messages apart', async () => {
+it('the dispatch function keeps the log lines, metrics and aborts of 64 interleaved tickets apart', async () => {
   keyPrefix = 'dispatch';
   const kind = (index: number) => getKind(index, ['answer', 'fail', 'answer', 'answer', 'answer']);
   const model = (index: number) => `${getModel(getTenant(index))}-gpu`;
   const indices = [...Array(CONCURRENCY).keys()];
-  // Creates the jobs, which generate forwards to the queue of dispatch.
-  for (const index of indices) {
-    const event = makeQueueEvent(makeMessage(index, kind(index), model(index)));
-    expect(await generate(event, makeContext())).toEqual({ batchItemFailures: [] });
-  }
-  lines.splice(0);
+  await acceptMessages(indices, kind, model);
   const { requests } = testEnvironment.upstream;
   const before = requests.length;
   const answered = indices.filter((index) => kind(index) === 'answer');
@@ -243,8 +294,7 @@ it('the dispatch function keeps the log lines, metrics and aborts of 64 interlea
   passGate = async ({ text }) => {
     if (!text.includes('please hang')) await openGate();
   };
-  const makePointer = (index: number) => ({ version: 1, type: 'job', tenant: getTenant(index), id: getJobId(index) });
-  await callBatches(dispatch, makePointer, () => true);
+  await callBatches(dispatch, makeTicket, { callsUpstream: () => true, isKept: (index) => kind(index) === 'hang' });
 
   expectOwnLines(model);
   for (const index of indices) {

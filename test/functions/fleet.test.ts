@@ -3,58 +3,51 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { listen } from '../../local/listen.ts';
 import { readBody } from '../../local/read-body.ts';
 import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
-import { type FleetTables, startFleetTables } from '../shared/gpu/fleets.ts';
+import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { createSlotRequest, getRefusal, NEVER_ABORTS } from '../shared/gpu/placement/slot-fixture.ts';
 import { createTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from '../shared/gpu/upkeep/stand-in-engine.ts';
+import { aJob } from '../shared/jobs/jobs.ts';
 import { type Services, startServices } from '../shared/jobs/services.ts';
 import { getHandler, makeContext } from './test-environment.ts';
 
 const TICK = { source: 'aws.events', 'detail-type': 'Scheduled Event' };
 
 const resources = new AsyncDisposableStack();
-let tables: FleetTables;
 let services: Services;
 let ecs: StandInEcs;
 let engine: StandInEngine;
 let tableName: string;
-let queueUrl: string;
+let jobsTable: string;
 let fleet: (event: unknown) => Promise<unknown>;
 /** Maximum concurrency of the GPU queue's event source mapping. */
 let maximumConcurrency = 2;
 const written: string[] = [];
 
 beforeAll(async () => {
-  [tables, services, ecs, engine] = await Promise.all([
-    startFleetTables(),
-    startServices(),
-    startStandInEcs(),
-    startStandInEngine(),
-  ]);
-  for (const part of [tables, services, ecs, engine]) resources.use(part);
+  [services, ecs, engine] = await Promise.all([startServices(), startStandInEcs(), startStandInEngine()]);
+  for (const part of [services, ecs, engine]) resources.use(part);
   const folder = await mkdtemp(join(tmpdir(), 'lambent-fleet-'));
   resources.defer(() => rm(folder, { recursive: true }));
   const lambda = await startLambdaApi();
   resources.defer(() => lambda.close());
-  [tableName, queueUrl] = await Promise.all([tables.newTable(), services.newQueue()]);
+  [tableName, jobsTable] = await Promise.all([services.newTable(), services.newTable()]);
   await writeFile(join(folder, 'models.json'), JSON.stringify(makeRegistry()));
   const environment = {
     AWS_REGION: 'eu-west-1',
     AWS_ACCESS_KEY_ID: 'test',
     AWS_SECRET_ACCESS_KEY: 'test',
-    AWS_ENDPOINT_URL_DYNAMODB: tables.url,
-    AWS_ENDPOINT_URL_SQS: services.urls.sqs,
+    AWS_ENDPOINT_URL_DYNAMODB: services.urls.dynamodb,
     AWS_ENDPOINT_URL_ECS: ecs.url,
     AWS_ENDPOINT_URL_LAMBDA: `http://127.0.0.1:${lambda.port}`,
     FLEET_TABLE: tableName,
-    GPU_QUEUE_URL: queueUrl,
+    JOBS_TABLE: jobsTable,
     GPU_MAPPING_ID: 'mapping',
     GPU_BATCH_SIZE: '2',
     DISPATCH_CONCURRENCY_MAX: '5',
@@ -99,7 +92,7 @@ async function startLambdaApi() {
   return listen(server, { port: 0 });
 }
 
-const store = () => createDynamoDBFleetStore(tables.client, { tableName });
+const store = () => createDynamoDBFleetStore(services.dynamodb, { tableName });
 const readWorkers = async (name: string) => (await store().read(name)).workers;
 
 /** Returns the log line with a fleet's metrics. */
@@ -118,15 +111,18 @@ it('a scheduled run registers workers, publishes metrics per fleet and sets the 
   expect(ecs.service.desiredCount).toBe(0);
 });
 
-it('a scheduled run starts the first worker of a fleet for which messages wait', async () => {
-  await services.sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: '{}' }));
+it('a scheduled run starts the first worker of a fleet for which jobs wait', async () => {
+  const job = aJob({ lane: 'gpu' });
+  const jobs = createDynamoDBStore(services.dynamodb, { tableName: jobsTable, shards: 4 });
+  // Its ticket is hidden for a pause, so that SQS counts no visible message.
+  await jobs.create(job, { purpose: 'wait', queue: 'gpu', dueAt: Date.now() });
   await fleet(TICK);
   expect(findMetrics('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
   expect(ecs.service.desiredCount).toBe(1);
   ecs.service.desiredCount = 1;
   await fleet(TICK);
   expect(ecs.requests.filter((operation) => operation === 'UpdateService')).toHaveLength(1);
-  await services.messagesOf(queueUrl);
+  await jobs.delete(job.tenant, job.id);
 });
 
 /** Simulates a chat request that found no worker in the ECS fleet `agoMs` milliseconds ago and was refused. */

@@ -4,11 +4,13 @@ import {
   type Handler,
   makeContext,
   makeQueueEvent,
+  receiveEvent,
   startTestEnvironment,
   type TestEnvironment,
 } from './test-environment.ts';
 
 let testEnvironment: TestEnvironment;
+let intake: Handler;
 let generate: Handler;
 let sweep: Handler;
 const written: string[] = [];
@@ -24,7 +26,8 @@ beforeAll(async () => {
     written.push(String(text));
     return true;
   });
-  [generate, sweep] = await Promise.all([
+  [intake, generate, sweep] = await Promise.all([
+    import('../../functions/intake.ts').then(getHandler),
     import('../../functions/generate.ts').then(getHandler),
     import('../../functions/sweep.ts').then(getHandler),
   ]);
@@ -60,8 +63,16 @@ const makeMessage = (key: string, input: string) => ({
   body: { model: 'default', input },
 });
 
+/** Turns messages into jobs and returns their tickets. */
+async function acceptMessages(...messages: object[]) {
+  await intake(makeQueueEvent(...messages), makeContext());
+  return receiveEvent(testEnvironment, testEnvironment.jobsQueueUrl);
+}
+
 it('the generate function publishes for each job its status and how long it waited and ran', async () => {
-  await generate(makeQueueEvent(makeMessage('good', 'Hello'), makeMessage('bad', 'please fail')), makeContext());
+  const tickets = await acceptMessages(makeMessage('good', 'Hello'), makeMessage('bad', 'please fail'));
+  written.splice(0);
+  await generate(tickets, makeContext());
   const jobs = findPublished('Jobs').map(({ dimensions, line }) => ({ dimensions, status: line['Status'] }));
   expect(jobs.toSorted((a, b) => String(a.status).localeCompare(String(b.status)))).toEqual([
     { dimensions: ['FunctionName', 'Status'], status: 'completed' },
@@ -70,15 +81,24 @@ it('the generate function publishes for each job its status and how long it wait
   for (const metric of ['JobWaitMs', 'JobRunMs']) {
     expect(findPublished(metric).map(({ line }) => line[metric])).toEqual([expect.any(Number), expect.any(Number)]);
   }
-  expect(findPublished('Messages')[0]?.line).toMatchObject({ Messages: 2, MessagesFailed: 0, MessagesRefused: 0 });
+  const perMessage = { Messages: 1, MessagesFailed: 0, MessagesRefused: 0 };
+  expect(findPublished('Messages').map(({ line }) => line)).toMatchObject([perMessage, perMessage]);
   expect(findPublished('KmsErrors')).toMatchObject([
     { dimensions: ['FunctionName'], line: { KmsCalls: 1, KmsErrors: 0 } },
   ]);
 });
 
-it('the sweep publishes its metrics with the dimension that the alarms use', async () => {
-  await generate(makeQueueEvent(makeMessage('alarms', 'Hello')), makeContext());
-  await sweep({}, makeContext());
-  expect(findPublished('JobsOverdue')).toMatchObject([{ dimensions: ['FunctionName'], line: { JobsOverdue: 0 } }]);
+it('the sweep publishes its metrics with the dimensions that the alarms use', async () => {
+  await acceptMessages(makeMessage('alarms', 'Hello'), makeMessage('more', 'Hello'));
+  await sweep({}, makeContext(1_000));
   expect(findPublished('SweepRuns')).toMatchObject([{ dimensions: ['FunctionName'], line: { SweepRuns: 1 } }]);
+  const waiting = findPublished('JobsWaiting').map(({ dimensions, line }) => ({
+    dimensions,
+    queue: line['Queue'],
+    jobs: line['JobsWaiting'],
+  }));
+  expect(waiting).toEqual([
+    { dimensions: ['FunctionName', 'Queue'], queue: 'jobs', jobs: 2 },
+    { dimensions: ['FunctionName', 'Queue'], queue: 'gpu', jobs: 0 },
+  ]);
 });

@@ -3,19 +3,30 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+import { GetQueueAttributesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { startKms } from '../../local/kms/server.ts';
 import { seedAccess } from '../../local/seed.ts';
+import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
+import type { JobStore } from '../../shared/jobs/ports.ts';
 import { FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { exists, type Services, startServices } from '../shared/jobs/services.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
+
+const JOB_SHARDS = 4;
 
 /** Stand-ins on the wire for everything that the functions call, and the functions' environment variables. */
 export interface TestEnvironment extends AsyncDisposable {
   readonly services: Services;
   readonly upstream: Upstream;
   readonly jobsTable: string;
+  /** The job store that the functions use. */
+  readonly jobs: JobStore;
+  /** The queue that programs send messages to. */
   readonly queueUrl: string;
   readonly deadLetterUrl: string;
+  /** The queue of the default lane's tickets. */
+  readonly jobsQueueUrl: string;
+  readonly jobsDeadLetterUrl: string;
   readonly gpuQueueUrl: string;
   readonly gpuDeadLetterUrl: string;
   readonly replyUrl: string;
@@ -65,13 +76,16 @@ export async function startTestEnvironment(
   const fleets = { [FLEET]: fleet };
   await writeFile(join(folder, 'models.json'), JSON.stringify({ models, fleets }));
   const jobsTable = await services.newTable();
-  const [queueUrl, deadLetterUrl, replyUrl, gpuQueueUrl, gpuDeadLetterUrl] = await Promise.all([
-    services.newQueue(),
-    services.newQueue(),
-    services.newQueue(),
-    services.newQueue(),
-    services.newQueue(),
-  ]);
+  const [queueUrl, deadLetterUrl, jobsQueueUrl, jobsDeadLetterUrl, replyUrl, gpuQueueUrl, gpuDeadLetterUrl] =
+    await Promise.all([
+      services.newQueue(),
+      services.newQueue(),
+      services.newQueue(),
+      services.newQueue(),
+      services.newQueue(),
+      services.newQueue(),
+      services.newQueue(),
+    ]);
   await createTable(services, 'access', ['pk']);
   await createTable(services, 'keys', ['pk', 'sk']);
   await createTable(services, 'sessions', ['pk', 'sk']);
@@ -81,8 +95,11 @@ export async function startTestEnvironment(
     services,
     upstream,
     jobsTable,
+    jobs: createDynamoDBStore(services.dynamodb, { tableName: jobsTable, shards: JOB_SHARDS }),
     queueUrl,
     deadLetterUrl,
+    jobsQueueUrl,
+    jobsDeadLetterUrl,
     gpuQueueUrl,
     gpuDeadLetterUrl,
     replyUrl,
@@ -104,6 +121,9 @@ export async function startTestEnvironment(
       KMS_KEY_ID: keyId,
       GENERATION_QUEUE_URL: queueUrl,
       GENERATION_DLQ_URL: deadLetterUrl,
+      JOBS_QUEUE_URL: jobsQueueUrl,
+      JOBS_DLQ_URL: jobsDeadLetterUrl,
+      JOB_SHARDS: String(JOB_SHARDS),
       GPU_QUEUE_URL: gpuQueueUrl,
       GPU_DLQ_URL: gpuDeadLetterUrl,
       FLEET_TABLE: 'fleet',
@@ -143,6 +163,35 @@ export function makeQueueEvent(...bodies: unknown[]) {
       eventSource: 'aws:sqs',
     })),
   };
+}
+
+/** Receives the visible messages of a queue as an event of SQS's event source mapping. */
+export async function receiveEvent({ services: { sqs } }: TestEnvironment, queueUrl: string) {
+  const { Messages = [] } = await sqs.send(
+    new ReceiveMessageCommand({
+      QueueUrl: queueUrl,
+      MaxNumberOfMessages: 10,
+      MessageSystemAttributeNames: ['SenderId', 'ApproximateReceiveCount', 'ApproximateFirstReceiveTimestamp'],
+    }),
+  );
+  return {
+    Records: Messages.map(({ MessageId = '', ReceiptHandle = '', Body = '', Attributes = {} }) => ({
+      messageId: MessageId,
+      receiptHandle: ReceiptHandle,
+      body: Body,
+      attributes: { SenderId: '000000000000', ApproximateReceiveCount: '1', ...Attributes },
+      eventSource: 'aws:sqs',
+    })),
+  };
+}
+
+/** Returns the number of messages in a queue, visible and hidden. */
+export async function countMessages({ services: { sqs } }: TestEnvironment, queueUrl: string): Promise<number> {
+  const { Attributes = {} } = await sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['All'] }),
+  );
+  const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible } = Attributes;
+  return Number(ApproximateNumberOfMessages) + Number(ApproximateNumberOfMessagesNotVisible);
 }
 
 /** Creates the context that Lambda passes to a handler. */

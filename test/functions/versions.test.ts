@@ -22,6 +22,7 @@ import {
 
 let testEnvironment: TestEnvironment;
 let stores: ReturnType<typeof createJobStores>;
+let intake: Handler;
 let generate: Handler;
 let sweep: Handler;
 
@@ -30,14 +31,15 @@ beforeAll(async () => {
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
   const { KMS_KEY_ID = '', KEYS_TABLE = '', JOBS_TABLE = '', BUCKET = '' } = testEnvironment.variables;
   const clients = { dynamodb: createDynamoDBClient(), kms: createKmsClient(), s3: createS3Client() };
-  const settings = { KMS_KEY_ID, KEYS_TABLE, JOBS_TABLE, BUCKET, TIMINGS_DIVISOR: 1 };
+  const settings = { KMS_KEY_ID, KEYS_TABLE, JOBS_TABLE, BUCKET, JOB_SHARDS: 4, TIMINGS_DIVISOR: 1 };
   stores = createJobStores(
     clients,
     settings,
     createMetrics('next', () => undefined),
     { mayCreateKeys: true },
   );
-  [generate, sweep] = await Promise.all([
+  [intake, generate, sweep] = await Promise.all([
+    import('../../functions/intake.ts').then(getHandler),
     import('../../functions/generate.ts').then(getHandler),
     import('../../functions/sweep.ts').then(getHandler),
   ]);
@@ -63,7 +65,7 @@ async function createJobOfNextVersion(changes: Partial<Job> = {}): Promise<strin
     fromTheNext: true,
   };
   const input = await stores.bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, jobInput);
-  const times = { createdAt: now, dueAt: now + 60_000, deadline: now + DAY_MS, expiresAt };
+  const times = { createdAt: now, duePartition: 'wait#jobs#1', dueAt: now + 60_000, deadline: now + DAY_MS, expiresAt };
   const job = aJob({ tenant, id, streamed: true, input, ...times, ...changes });
   const item = { ...jobItem(job), fromTheNext: { M: { batch: { S: 'batch_1' } } } };
   await testEnvironment.services.dynamodb.send(
@@ -83,11 +85,22 @@ async function readItem(id: string) {
 describe('a deployment of the next version', () => {
   it('this version runs the jobs of the next one and keeps unknown fields of their items', async () => {
     const id = await createJobOfNextVersion();
-    const pointer = { version: 1, type: 'job', tenant, id, fromTheNext: { priority: 1 } };
-    expect(await generate(makeQueueEvent(pointer), makeContext())).toEqual({ batchItemFailures: [] });
+    const ticket = { version: 1, type: 'job', tenant, id, fromTheNext: { priority: 1 } };
+    expect(await generate(makeQueueEvent(ticket), makeContext())).toEqual({ batchItemFailures: [] });
     expect(await stores.jobs.read(tenant, id)).toMatchObject({ status: 'completed', epoch: 1 });
     expect((await readItem(id))?.['fromTheNext']).toEqual({ M: { batch: { S: 'batch_1' } } });
     expect(await testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl)).toEqual([]);
+  });
+
+  it('this version runs a job of an unknown tier as any other, and leaves the tier as it is', async () => {
+    const id = await createJobOfNextVersion();
+    const tier = { S: 'batch' };
+    const Item = { ...(await readItem(id)), tier };
+    await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: testEnvironment.jobsTable, Item }));
+    const ticket = { version: 1, type: 'job', tenant, id, tier: 'batch' };
+    expect(await generate(makeQueueEvent(ticket), makeContext())).toEqual({ batchItemFailures: [] });
+    expect(await stores.jobs.read(tenant, id)).toMatchObject({ status: 'completed', epoch: 1 });
+    expect((await readItem(id))?.['tier']).toEqual(tier);
   });
 
   it('this version passes on events of unknown types unchanged', async () => {
@@ -105,9 +118,10 @@ describe('a deployment of the next version', () => {
       ...ended,
       replyTo: 'answers',
       fanIn: ['reply', 'webhook', 'forget'],
+      duePartition: 'step#1',
       dueAt: 1,
     });
-    await sweep({}, makeContext());
+    await sweep({}, makeContext(1_000));
     const [reply] = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
     expect(JSON.parse(reply?.body ?? '')).toMatchObject({ type: 'answer', id, status: 'failed' });
     const job = await stores.jobs.read(tenant, id);
@@ -115,8 +129,19 @@ describe('a deployment of the next version', () => {
     expect(job?.dueAt).toBeGreaterThan(Date.now());
   });
 
+  it('this version makes a dead job of the next one wait again and keeps index entries with unknown purposes', async () => {
+    const dead = { status: 'in_progress', epoch: 1, owner: 'next', leaseExpiresAt: 1, startedAt: 1 } as const;
+    const id = await createJobOfNextVersion({ ...dead, duePartition: 'run#jobs#1', dueAt: 1 });
+    const placedByNext = { duePartition: 'webhook#jobs#1', dueAt: 1 };
+    const unknown = await createJobOfNextVersion(placedByNext);
+    await sweep({}, makeContext(1_000));
+    expect(await stores.jobs.read(tenant, id)).toMatchObject({ status: 'queued', epoch: 1, crashes: 1 });
+    expect((await readItem(id))?.['fromTheNext']).toEqual({ M: { batch: { S: 'batch_1' } } });
+    expect(await stores.jobs.read(tenant, unknown)).toMatchObject(placedByNext);
+  });
+
   it('a message of the next message version goes to the dead-letter queue with the reason', async () => {
-    await generate(makeQueueEvent({ version: 2, type: 'generate', tenant, anything: 'else' }), makeContext());
+    await intake(makeQueueEvent({ version: 2, type: 'generate', tenant, anything: 'else' }), makeContext());
     const [message] = await testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl);
     expect(message?.attributes).toMatchObject({ reason: 'unsupported_value', param: 'version' });
   });

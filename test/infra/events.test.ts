@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { expect, it } from 'vitest';
 import { parseAuthorizerContext, parseBearerKey } from '../../shared/access/keys.ts';
 import { deriveResponseId, parseMessage } from '../../shared/api/queue-message.ts';
+import { ticketSchema } from '../../shared/jobs/ticket-message.ts';
 import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
 import { parseQueueEvent } from '../../shared/lambda/queue-event.ts';
 import { warmEventSchema } from '../../shared/lambda/warm-event.ts';
@@ -31,7 +32,7 @@ it("authorize.json is the authorizer's event for the request in chat.json", () =
 
 it('warm.json is a warm event, unlike the other samples', () => {
   expect(v.is(warmEventSchema, readSample('warm'))).toBe(true);
-  for (const other of ['chat', 'authorize', 'warmup', 'generate', 'sweep', 'message', 'fleet', 'fleet-drain'])
+  for (const other of ['chat', 'authorize', 'warmup', 'intake', 'generate', 'sweep', 'message', 'fleet', 'fleet-drain'])
     expect(v.is(warmEventSchema, readSample(other))).toBe(false);
 });
 
@@ -45,8 +46,14 @@ it('message.json is a valid message, whose response id follows from tenant and i
   expect(deriveResponseId('local', 'order-17')).toBe('resp_9be593a9c0c896ba5017ba8623059684042d90f4');
 });
 
-it("generate.json is an event source mapping's batch of a program's message and a pointer to a job", () => {
-  const records = parseQueueEvent(readSample('generate'));
+it("intake.json is an event source mapping's batch of a program's message and an earlier version's pointer to a job", () => {
+  const records = parseQueueEvent(readSample('intake'));
   expect(records.map(({ body }) => parseMessage(body).type)).toEqual(['generate', 'job']);
   expect(JSON.parse(records[0]?.body ?? '')).toEqual(readSample('message'));
+});
+
+it("generate.json is an event source mapping's batch of a ticket", () => {
+  const [record] = parseQueueEvent(readSample('generate'));
+  const ticket = v.parse(v.pipe(v.string(), v.parseJson(), ticketSchema), record?.body);
+  expect(ticket).toMatchObject({ tenant: 'local', model: 'default', bytes: 64 });
 });

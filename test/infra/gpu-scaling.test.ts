@@ -152,6 +152,11 @@ describe('metric math', () => {
     }
   });
 
+  it('the alarm on waiting jobs compares the longer of both queues, also if one publishes nothing', () => {
+    const [{ Expression }] = [off.Resources['JobsWaitingAlarm']?.Properties?.['Metrics']].flat().map(Object);
+    expect(evaluate(Expression, { jobs: [10, 2, undefined], gpu: [3, 30, 7] })).toEqual([10, 30, 7]);
+  });
+
   it('the expressions of memory and disk give percentages', () => {
     expect(evaluate(findExpression('GpuMemoryAlarm'), { used: [23_000], total: [46_000] })).toEqual([50]);
     expect(evaluate(findExpression('GpuDiskAlarm'), { used: [95] })).toEqual([5]);

@@ -3,7 +3,7 @@ export type Series = readonly (number | undefined)[];
 
 /**
  * Returns the values of an expression of CloudWatch's metric math. Supports the parts that the template uses: `FILL`,
- * `SUM` of a list, the four arithmetic operators, numbers and ids. As in CloudWatch, a period without data and a division
+ * `SUM` and `MAX` of a list, the four arithmetic operators, numbers and ids. As in CloudWatch, a period without data and a division
  * by 0 have no result.
  * @throws Error for any other syntax
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
@@ -43,7 +43,8 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     const token = next();
     if (/^\d/.test(token)) return Array.from({ length: periods }, () => Number(token));
     if (token === 'FILL') return evaluateFill();
-    if (token === 'SUM') return evaluateList();
+    if (token === 'SUM') return evaluateList((a, b) => a + b);
+    if (token === 'MAX') return evaluateList(Math.max);
     const series = metrics[token];
     if (series === undefined) throw new Error(`${expression} refers to the unknown metric ${token}`);
     return series;
@@ -61,7 +62,7 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
       return last;
     });
   };
-  const evaluateList = (): Series => {
+  const evaluateList = (operator: (a: number, b: number) => number): Series => {
     take('(');
     take('[');
     const all = [evaluateSum()];
@@ -72,7 +73,7 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     take(']');
     take(')');
     return Array.from({ length: periods }, (_, index) =>
-      all.map((series) => series[index]).reduce((total, value) => combine(total, value, (a, b) => a + b), 0),
+      all.map((series) => series[index]).reduce((result, value) => combine(result, value, operator)),
     );
   };
 

@@ -5,11 +5,11 @@ import { EVERYTHING, findByType, listStatements, packageStage, packageWithGpus, 
 /** Statements that may contain an asterisk, with the reason. */
 const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['ModelsPolicy1/ModelsBehindProfiles', "AWS chooses a profile's regions; the profile is a condition"],
-  ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'].map(
+  ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'SweepRole'].map(
     (role) => [`${role}/Objects`, "all tenants' bodies in one bucket"] as const,
   ),
   ['SweepRole/ConversationItems', "all tenants' items in one bucket"],
-  ['GenerateRole/Inbox', "all tenants' inboxes in one bucket"],
+  ['IntakeRole/Inbox', "all tenants' inboxes in one bucket"],
   ['DataKey/Administration', 'in a key policy, * is the key itself'],
   ['DataKey/StoredData', 'in a key policy, * is the key itself'],
   ['DataKey/GrantsToServicesOnly', 'a denial'],
@@ -20,6 +20,8 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['BucketPolicy/OnlyTls', 'a denial'],
   ['GenerationQueuePolicy/OnlyTls', 'a denial'],
   ['GenerationDlqPolicy/OnlyTls', 'a denial'],
+  ['JobsQueuePolicy/OnlyTls', 'a denial'],
+  ['JobsDlqPolicy/OnlyTls', 'a denial'],
   ['GpuQueuePolicy/OnlyTls', 'a denial'],
   ['GpuDlqPolicy/OnlyTls', 'a denial'],
   ['AlarmTopicPolicy/OnlyTls', 'a denial'],
@@ -98,13 +100,14 @@ describe('the policies of the template', () => {
     const objects = [...readObjects, 'Bucket s3:PutObject'];
     // Functions that accept idempotency keys store their records in the jobs table, and delete them.
     const idempotency = items('JobsTable', ['DeleteItem']);
-    const worker = [...createKeys, ...items('JobsTable', work), ...sessions, ...storeKey, ...objects];
+    const accepter = [...createKeys, ...items('JobsTable', work), ...storeKey, ...objects];
     // Functions that process accepted jobs don't create tenant keys: the keys exist already.
     const finisher = [
       ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...sessions],
       ...[...readKey, 'DataKey kms:GenerateDataKey', ...objects],
     ];
-    const send = ['GenerationQueue sqs:SendMessage', 'GpuQueue sqs:SendMessage'];
+    const send = ['JobsQueue sqs:SendMessage', 'GpuQueue sqs:SendMessage'];
+    const giveUp = 'JobsDlq sqs:SendMessage';
     const slots = items('FleetTable', [
       'BatchGetItem',
       'BatchWriteItem',
@@ -116,23 +119,27 @@ describe('the policies of the template', () => {
     const receive = ['ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'];
     const expected: Readonly<Record<string, readonly string[]>> = {
       AuthorizeRole: ['AccessTable dynamodb:GetItem', 'KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
-      ChatRole: [...worker, ...idempotency, ...send, ...slots],
-      SessionsRole: [...worker, ...idempotency],
+      ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots],
+      SessionsRole: [...accepter, ...sessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
-      GenerateRole: [
+      IntakeRole: [
         ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', ...send],
         ...receive.map((action) => `GenerationQueue sqs:${action}`),
-        ...worker,
+        ...accepter,
       ],
+      GenerateRole: [giveUp, ...send, ...receive.map((action) => `JobsQueue sqs:${action}`), ...finisher],
       DispatchRole: [
-        ...['GpuDlq sqs:SendMessage', ...send, ...slots],
+        ...['GpuDlq sqs:SendMessage', giveUp, ...send, ...slots],
         ...receive.map((action) => `GpuQueue sqs:${action}`),
         ...finisher,
       ],
-      SweepRole: [...finisher, ...send],
+      SweepRole: [
+        ...['JobsTable dynamodb:BatchGetItem', giveUp, ...send, ...finisher],
+        ...['JobsQueue sqs:GetQueueAttributes', 'GpuQueue sqs:GetQueueAttributes'],
+      ],
       FleetRole: [
         ...items('FleetTable', ['DeleteItem', 'PutItem', 'Query', 'UpdateItem']),
-        ...['DataKey kms:Decrypt', 'GpuQueue sqs:GetQueueAttributes'],
+        ...['DataKey kms:Decrypt', 'JobsTable dynamodb:Query'],
         // On dispatch's event source mapping, whose ARN is composed of several parts.
         ...[' lambda:GetEventSourceMapping', ' lambda:UpdateEventSourceMapping'],
       ],
@@ -160,7 +167,7 @@ describe('the policies of the template', () => {
     expect(JSON.stringify(findByType(withGpus, 'AWS::IAM::ManagedPolicy'))).not.toContain('gpu-key');
   });
 
-  it('the policies let only generate access inboxes, without writing to them', () => {
+  it('the policies let only intake access inboxes, without writing to them', () => {
     const grants = listStatements(minimal).filter(
       ({ where, statement }) => /Role\//.test(where) && /s3:(?!List)/.test(JSON.stringify(statement['Action'])),
     );
@@ -173,20 +180,29 @@ describe('the policies of the template', () => {
     expect(Object.fromEntries(reach)).toEqual({
       ...Object.fromEntries(conversing.map((role) => [`${role}/Objects`, under('job', 'conversation')])),
       'ResponsesRole/Objects': under('job'),
+      'IntakeRole/Objects': under('job'),
       'SweepRole/Objects': under('job'),
       'SweepRole/ConversationItems': under('conversation'),
-      'GenerateRole/Inbox': under('inbox'),
+      'IntakeRole/Inbox': under('inbox'),
     });
     const findActions = (where: string) => grants.find((grant) => grant.where === where)?.statement['Action'];
     expect(findActions('SweepRole/Objects')).toEqual(['s3:DeleteObject', 's3:GetObject']);
     expect(findActions('SweepRole/ConversationItems')).toEqual(['s3:DeleteObject', 's3:PutObject']);
-    const inbox = grants.find(({ where }) => where === 'GenerateRole/Inbox')?.statement;
+    const inbox = grants.find(({ where }) => where === 'IntakeRole/Inbox')?.statement;
     expect(inbox?.['Action']).toEqual(['s3:DeleteObject', 's3:GetObject']);
   });
 
   it('the policies allow creating and unwrapping tenant keys only with a tenant and the purpose of sealed records', () => {
     const statements = listStatements(minimal).filter(({ where }) => /^VaultKey\/TenantKeys$|Role\/Vault$/.test(where));
-    const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'];
+    const roles = [
+      'ChatRole',
+      'SessionsRole',
+      'ResponsesRole',
+      'IntakeRole',
+      'GenerateRole',
+      'DispatchRole',
+      'SweepRole',
+    ];
     const wheres = statements.map(({ where }) => where);
     expect(new Set(wheres)).toEqual(new Set(['VaultKey/TenantKeys', ...roles.map((role) => `${role}/Vault`)]));
     for (const { where, statement } of statements) {

@@ -154,7 +154,7 @@ describe('the queues', () => {
 
   it('the queues are encrypted with the data key, keep messages for 14 days and are accessible only over TLS', () => {
     const ids = findByType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
-    expect(ids).toEqual(['GenerationQueue', 'GenerationDlq', 'GpuQueue', 'GpuDlq']);
+    expect(ids).toEqual(['GenerationQueue', 'GenerationDlq', 'JobsQueue', 'JobsDlq', 'GpuQueue', 'GpuDlq']);
     for (const id of ids) {
       expect(findQueue(id)).toMatchObject({
         KmsMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] },
@@ -165,11 +165,12 @@ describe('the queues', () => {
   });
 
   it.each([
-    ['GenerationQueue', 'GenerationDlq'],
-    ['GpuQueue', 'GpuDlq'],
-  ])('the %s has a dead-letter queue that serves no other queue', (id, deadLetterId) => {
+    ['GenerationQueue', 'GenerationDlq', 200],
+    ['JobsQueue', 'JobsDlq', 1000],
+    ['GpuQueue', 'GpuDlq', 1000],
+  ])('the %s has a dead-letter queue that serves no other queue', (id, deadLetterId, maxReceiveCount) => {
     expect(findQueue(id)).toMatchObject({
-      RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': [deadLetterId, 'Arn'] }, maxReceiveCount: 10 },
+      RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': [deadLetterId, 'Arn'] }, maxReceiveCount },
       RedriveAllowPolicy: { redrivePermission: 'denyAll' },
     });
     expect(findQueue(deadLetterId)).not.toHaveProperty('RedrivePolicy');
@@ -179,17 +180,28 @@ describe('the queues', () => {
     expect(source.split(':').at(-1)).toBe(findQueue(id)['QueueName']);
   });
 
+  it('a message of the generation queue outlives 12 hours of failures, or of throttled invocations', () => {
+    const { RedrivePolicy, VisibilityTimeout } = findQueue('GenerationQueue');
+    const receives = Number(Object(RedrivePolicy).maxReceiveCount);
+    // After a failure it is delivered again after 5 s, then each time after twice as long, up to 15 minutes.
+    const pausesSeconds = Array.from({ length: receives - 1 }, (_, index) => Math.min(5 * 2 ** index, 900));
+    expect(pausesSeconds.reduce((sum, pause) => sum + pause, 0)).toBeGreaterThan(12 * 3_600);
+    // While Lambda throttles the function, it comes back when the visibility timeout has passed.
+    expect((receives - 1) * Number(VisibilityTimeout)).toBeGreaterThan(12 * 3_600);
+  });
+
   const listMappings = () => findByType(minimal, 'AWS::Lambda::EventSourceMapping').map(({ properties }) => properties);
 
   it("event source mappings report partial failures, limit concurrency, and hide messages for the function's timeout", () => {
     const expected = [
-      { id: 'GenerationQueue', name: 'generate', MaximumConcurrency: 5 },
-      { id: 'GpuQueue', name: 'dispatch', MaximumConcurrency: 2 },
+      { id: 'GenerationQueue', name: 'intake', BatchSize: 10, MaximumConcurrency: 2 },
+      { id: 'JobsQueue', name: 'generate', BatchSize: 4, MaximumConcurrency: 3 },
+      { id: 'GpuQueue', name: 'dispatch', BatchSize: 10, MaximumConcurrency: 2 },
     ];
     expect(listMappings()).toMatchObject(
-      expected.map(({ id, MaximumConcurrency }) => ({
+      expected.map(({ id, BatchSize, MaximumConcurrency }) => ({
         EventSourceArn: { 'Fn::GetAtt': [id, 'Arn'] },
-        BatchSize: 10,
+        BatchSize,
         FunctionResponseTypes: ['ReportBatchItemFailures'],
         ScalingConfig: { MaximumConcurrency },
       })),
@@ -202,7 +214,8 @@ describe('the queues', () => {
 
   it("queued work leaves half of a new account's 10 executions to other functions, and 3 while GPU jobs run too", () => {
     const limits = listMappings().map(({ ScalingConfig }) => Number(Object(ScalingConfig).MaximumConcurrency));
-    expect(limits[0]).toBeLessThanOrEqual(5);
+    const [intake = 0, generate = 0] = limits;
+    expect(intake + generate).toBeLessThanOrEqual(5);
     expect(limits.reduce((sum, limit) => sum + limit, 0)).toBeLessThanOrEqual(7);
   });
 });

@@ -5,7 +5,18 @@ import type { Template } from '../../infra/template.ts';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { EVERYTHING, findByType, listFunctions, packageStage } from './packaged.ts';
 
-const FUNCTIONS = ['authorize', 'chat', 'sessions', 'responses', 'generate', 'dispatch', 'sweep', 'warmup', 'fleet'];
+const FUNCTIONS = [
+  'authorize',
+  'chat',
+  'sessions',
+  'responses',
+  'intake',
+  'generate',
+  'dispatch',
+  'sweep',
+  'warmup',
+  'fleet',
+];
 
 let minimal: Template;
 let everything: Template;
@@ -50,6 +61,14 @@ describe('the functions', () => {
       expect(properties).not.toHaveProperty('ReservedConcurrentExecutions');
   });
 
+  it('only the functions that work on tickets may be invoked by messages that they cause', () => {
+    const allowed = listFunctions(minimal).filter(({ properties }) => properties['RecursiveLoop'] !== undefined);
+    expect(allowed.map(({ name, properties }) => [name, properties['RecursiveLoop']])).toEqual([
+      ['generate', 'Allow'],
+      ['dispatch', 'Allow'],
+    ]);
+  });
+
   it('the timeout of chat exceeds the longest timeout in models.json', () => {
     const file = join(import.meta.dirname, '../../models.json');
     const { models } = parseModelRegistry(readFileSync(file, 'utf8'), file);
@@ -66,44 +85,46 @@ describe('the functions', () => {
       );
     const sealed = { KMS_KEY_ID: { 'Fn::GetAtt': ['VaultKey', 'Arn'] }, KEYS_TABLE: 'lambent-dev-keys' };
     const sessions = { SESSIONS_TABLE: 'lambent-dev-sessions' };
-    const jobs = { ...sealed, JOBS_TABLE: 'lambent-dev-jobs', BUCKET: { Ref: 'Bucket' } };
-    const queue = { GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' }, GPU_QUEUE_URL: { Ref: 'GpuQueue' } };
+    const jobs = { ...sealed, JOBS_TABLE: 'lambent-dev-jobs', JOB_SHARDS: '4', BUCKET: { Ref: 'Bucket' } };
+    const queue = { JOBS_QUEUE_URL: { Ref: 'JobsQueue' }, GPU_QUEUE_URL: { Ref: 'GpuQueue' } };
+    const work = { ...queue, JOBS_DLQ_URL: { Ref: 'JobsDlq' }, REPLY_QUEUES: '{}', RETENTION_DAYS: '30' };
     const fleet = { FLEET_TABLE: 'lambent-dev-fleet' };
     const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(listVariables(minimal)).toEqual({
       authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access', KEYS_TABLE: 'lambent-dev-keys' },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
-      responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs },
-      generate: {
+      responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, REPLY_QUEUES: '{}' },
+      intake: {
         LOG_LEVEL: 'info',
         ACCESS_TABLE: 'lambent-dev-access',
         ...jobs,
-        ...sessions,
         ...queue,
+        GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' },
         GENERATION_DLQ_URL: { Ref: 'GenerationDlq' },
         REPLY_QUEUES: '{}',
         ...lifetime,
       },
+      generate: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...work, JOB_PLACES: '4' },
       dispatch: {
         LOG_LEVEL: 'info',
         ...jobs,
         ...sessions,
-        ...queue,
+        ...work,
         ...fleet,
         GPU_DLQ_URL: { Ref: 'GpuDlq' },
-        REPLY_QUEUES: '{}',
-        RETENTION_DAYS: '30',
+        JOB_PLACES: '10',
       },
       fleet: {
         LOG_LEVEL: 'info',
         ...fleet,
-        GPU_QUEUE_URL: { Ref: 'GpuQueue' },
+        JOBS_TABLE: 'lambent-dev-jobs',
+        JOB_SHARDS_READ: '4',
         GPU_MAPPING_ID: { Ref: 'DispatchEventSourceMappingSQSGpuQueue' },
         GPU_BATCH_SIZE: '10',
         DISPATCH_CONCURRENCY_MAX: '2',
       },
-      sweep: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...queue, REPLY_QUEUES: '{}', ...lifetime },
+      sweep: { LOG_LEVEL: 'info', ...jobs, JOB_SHARDS_READ: '4', ...sessions, ...work },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },
     });
     expect(listVariables(everything)['chat']).toMatchObject({ CORS_ORIGIN: 'https://app.example.com' });

@@ -54,6 +54,27 @@ async function start(path: string) {
 }
 
 describe('the S3 stand-in', () => {
+  it('rejects a conditional write of an S3 object that exists', async () => {
+    const { put, get } = await start(await createFolder());
+    await put('input', 'first', { IfNoneMatch: '*' });
+    await expect(put('input', 'second', { IfNoneMatch: '*' })).rejects.toMatchObject({
+      $metadata: { httpStatusCode: 412 },
+    });
+    expect(await get('input')).toMatchObject({ text: 'first' });
+    await put('input', 'third');
+    expect(await get('input')).toMatchObject({ text: 'third' });
+  });
+
+  it('accepts one of several conditional writes of an S3 object that arrive together', async () => {
+    const { put } = await start(await createFolder());
+    const results = await Promise.allSettled(['a', 'b', 'c'].map((text) => put('input', text, { IfNoneMatch: '*' })));
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    const refused = results.flatMap((result) =>
+      result.status === 'rejected' ? [result.reason.$metadata.httpStatusCode] : [],
+    );
+    for (const status of refused) expect([409, 412]).toContain(status);
+  });
+
   it('an S3 object survives a restart with its bytes, content type and metadata', async () => {
     const path = await createFolder();
     const first = await start(path);

@@ -6,8 +6,8 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
-import { describe, expect, it } from 'vitest';
-import { type Queues, startQueues } from '../../local/queues.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { type Queues, type QueuesOptions, startQueues } from '../../local/queues.ts';
 import { createReferences } from '../../local/service/references.ts';
 import { createServiceWith } from './event-sources/queues.ts';
 import { closeAfterwards, useCleanup } from './runners.ts';
@@ -26,14 +26,14 @@ interface QueuesFixture {
 }
 
 /** Starts SQS with the queue `work`, whose dead-letter queue is `dead`. */
-async function start(): Promise<QueuesFixture> {
+async function start(options: QueuesOptions = {}): Promise<QueuesFixture> {
   const redrive = { deadLetterTargetArn: { 'Fn::GetAtt': ['Dead', 'Arn'] }, maxReceiveCount: 2 };
   const resources = {
     Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', RedrivePolicy: redrive } },
     Dead: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'dead' } },
   };
   const service = createServiceWith(resources, REGION);
-  const queues = closeAfterwards(await startQueues());
+  const queues = closeAfterwards(await startQueues(options));
   await queues.create(service, createReferences(service, queues.url));
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new SQSClient({ endpoint: queues.url, region: REGION, credentials, maxAttempts: 1 });
@@ -76,6 +76,18 @@ describe('the SQS stand-in', () => {
     }
     expect(await receive()).toEqual([]);
     expect(await receive('dead')).toMatchObject([{ Body: 'poison' }]);
+  });
+
+  it('the SQS stand-in lets other messages overtake the given share of messages', async () => {
+    const { client, getUrl, send, receive } = await start({ overtaken: 1 });
+    await send('first');
+    const QueueUrl = getUrl('work');
+    await client.send(new SendMessageCommand({ QueueUrl, MessageBody: 'second', DelaySeconds: 0 }));
+    expect(await receive()).toMatchObject([{ Body: 'second' }]);
+    await vi.waitFor(async () => expect(await receive()).toMatchObject([{ Body: 'first' }]), { timeout: 10_000 });
+    const Entries = [{ Id: '0', MessageBody: 'third' }];
+    await client.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
+    expect(await receive()).toEqual([]);
   });
 
   it('the SQS stand-in accepts the characters that SQS accepts, and refuses the others', async () => {

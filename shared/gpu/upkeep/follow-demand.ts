@@ -8,8 +8,11 @@ import { computeNeed, type FleetNeed, needsFirstWorker, shareQueue } from './sca
 export interface DemandPorts {
   readonly fleets: Readonly<Record<string, FleetDefinition>>;
   readonly ecs: Ecs;
-  /** Returns the number of jobs that wait in the GPU queue. */
-  readonly readQueueDepth: () => Promise<number>;
+  /**
+   * Returns the number of jobs that wait for GPU workers, not counting those in progress, which appear in the fleet's leases
+   * and waiters. SQS's counts would leave out jobs whose ticket is hidden for a pause.
+   */
+  readonly countWaitingJobs: () => Promise<number>;
   /**
    * The limit for dispatchers: the mapping that invokes them, messages per dispatcher, and their maximum. Undefined on
    * a laptop.
@@ -33,12 +36,12 @@ export async function followDemand(reports: readonly FleetReport[], ports: Deman
   if (reports.length === 0) return;
   const { fleets, onError } = ports;
   const at = ports.now();
-  const depth = await ports.readQueueDepth().catch((thrown: unknown) => {
-    onError("could not read the queue's depth", '', thrown);
+  const queued = await ports.countWaitingJobs().catch((thrown: unknown) => {
+    onError('could not count the waiting jobs', '', thrown);
     return 0;
   });
   const views = reports.map(({ view }) => view);
-  const shares = shareQueue(depth, views, at);
+  const shares = shareQueue(queued, views, at);
   let batchSlots = 0;
   for (const [index, report] of reports.entries()) {
     const definition = fleets[report.fleet];

@@ -6,6 +6,7 @@ import {
   arrayOf,
   functionName,
   ignored,
+  MAX_ID_LENGTH,
   object,
   oneOf,
   storedId,
@@ -21,6 +22,8 @@ import { invalidValueError } from '../validation.ts';
 const parsed = ignored;
 /** Part of response items, which callers send back. */
 const status = ignored;
+/** The id of an item. Ids that Lambent generated are kept and stored; any other is replaced. */
+const id = optional(v.lazy((input) => (typeof input === 'string' ? text({ max: MAX_ID_LENGTH }) : v.unknown())));
 
 const inputText = object({ type: v.literal('input_text'), text: string, prompt_cache_breakpoint: ignored });
 const inputImage = object({
@@ -56,7 +59,7 @@ const systemParts = arrayOf(
 );
 const assistantParts = arrayOf(variant('type', { output_text: outputText, refusal }), 'objects');
 
-const envelope = { type: optional(v.literal('message')), id: ignored, status, phase: ignored };
+const envelope = { type: optional(v.literal('message')), id, status, phase: ignored };
 const instructions = object({
   ...envelope,
   role: v.picklist(['system', 'developer']),
@@ -71,7 +74,7 @@ const message = variant('role', {
 
 const functionCall = object({
   type: v.literal('function_call'),
-  id: ignored,
+  id,
   call_id: text({ min: 1 }),
   name: functionName,
   arguments: string,
@@ -84,7 +87,7 @@ const functionCall = object({
 
 const functionCallOutput = object({
   type: v.literal('function_call_output'),
-  id: ignored,
+  id,
   call_id: text({ min: 1 }),
   output: textOrParts(userParts),
   status,
@@ -95,7 +98,7 @@ const functionCallOutput = object({
 
 const reasoning = object({
   type: v.literal('reasoning'),
-  id: ignored,
+  id,
   summary: optional(arrayOf(variant('type', { summary_text: object({ type: string, text: string }) }), 'objects')),
   content: optional(arrayOf(variant('type', { reasoning_text: object({ type: string, text: string }) }), 'objects')),
   encrypted_content: optional(string),
@@ -166,18 +169,18 @@ export function isItemReference(item: InputItem): item is ItemReference {
 /**
  * Rejects items with the same id, as OpenAI does. Lists are paged by item id, so ids must be unique.
  * @param param the caller's parameter that holds the items
- * @param earlier the stored items that precede them
+ * @param earlier the ids of the stored items that precede them
  * @throws LambentError `invalid_value`
  */
 export function rejectDuplicateIds(
   items: readonly InputItem[],
   param: string,
-  earlier: readonly { readonly id: string }[] = [],
+  earlier: ReadonlySet<string> = new Set(),
 ): void {
-  const ids = new Set<unknown>(earlier.map(({ id }) => id));
+  const ids = new Set<string>();
   for (const { id } of items) {
     if (typeof id !== 'string' || id === '') continue;
-    if (ids.has(id)) {
+    if (ids.has(id) || earlier.has(id)) {
       const shortId = abbreviateId(id);
       const message = `Duplicate item found with id ${shortId}. Remove duplicate items from your input and try again.`;
       throw invalidValueError(param, message);

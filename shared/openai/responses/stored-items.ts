@@ -14,7 +14,8 @@ export type ItemIdGenerator = () => string;
 const RESPONSE_PREFIX = 'resp_';
 /** The number of hexadecimal digits for the attempt, and for the item's index in the attempt. */
 const DIGITS = 4;
-const LAMBENT_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
+/** Ids are stored in clear and have to fit into a table's item, so that even the prefix is bounded. */
+const LAMBENT_ID = /^[a-z]{1,16}_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
 
 /**
  * Creates a generator for the ids of a response's items. An item's id contains the response's id, so an item can be
@@ -28,6 +29,11 @@ export function createItemIdGenerator(responseId: string, epoch: number): ItemId
     index += 1;
     return stem + formatHex(index - 1);
   };
+}
+
+/** Returns whether an item's id has the form of those that Lambent generates. */
+export function isLambentId(itemId: string): boolean {
+  return LAMBENT_ID.test(itemId);
 }
 
 /** Returns the id of the response that an item may belong to, or undefined if Lambent didn't generate the id. */
@@ -61,7 +67,7 @@ export function toStoredInput(input: ResponsesBody['input'], createItemId: ItemI
 export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator): StoredItem {
   const next = createItemId();
   const keepOrCreateId = (prefix: string): string =>
-    typeof item.id === 'string' && LAMBENT_ID.test(item.id) ? item.id : `${prefix}_${next}`;
+    typeof item.id === 'string' && isLambentId(item.id) ? item.id : `${prefix}_${next}`;
   switch (item.type) {
     case 'function_call': {
       const { call_id, name, arguments: text } = item;

@@ -20,6 +20,7 @@ describe('the service with GPU workers under faults', () => {
       concurrency: 20,
       killEverySeconds: 2,
       restartEverySeconds: 10,
+      brownoutEverySeconds: 0,
       faultMix: 'changing',
       gpu: { workers: 3, slots: 8, speed: 1, faultEverySeconds: 1.5 },
     });

@@ -114,7 +114,7 @@ export function toUpstreamEvidence(calls: readonly EngineCall[]): UpstreamCalls 
     }),
     countStreams(job) {
       const own = byJob.get(job) ?? [];
-      return { started: own.length, cut: own.length - countEnded(own, 'whole') };
+      return { started: own.length, cut: own.length - countEnded(own, 'whole'), tokens: 0, cutTokens: 0 };
     },
   };
 }

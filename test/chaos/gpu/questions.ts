@@ -48,6 +48,7 @@ export function parseSignature(
  */
 export function createGpuQuestions(calls: () => readonly EngineCall[]): Questions {
   return {
+    kind: (job) => (job % 8 === 0 ? 'repeated' : 'plain'),
     body: (job) => ({ model: MODEL, instructions: createPreamble(job), input: createQuestion('job', job) }),
     isAnswer(job, text) {
       const named = parseSignature(text, createQuestion('job', job));

@@ -74,6 +74,8 @@ describe("the functions' bundles", () => {
     BUCKET: 'bucket',
     GENERATION_QUEUE_URL: 'http://127.0.0.1/queue',
     GENERATION_DLQ_URL: 'http://127.0.0.1/dead',
+    JOBS_QUEUE_URL: 'http://127.0.0.1/jobs',
+    JOBS_DLQ_URL: 'http://127.0.0.1/jobs-dead',
     GPU_QUEUE_URL: 'http://127.0.0.1/gpu',
     GPU_DLQ_URL: 'http://127.0.0.1/gpu-dead',
     FLEET_TABLE: 'fleet',

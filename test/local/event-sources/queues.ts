@@ -68,10 +68,13 @@ export function createServiceWith(resources: Service['resources'], region = REGI
  */
 export async function startMappedQueue({
   visibilitySeconds = 600,
+  maxReceives = 1_000,
   runner: runnerOptions = {},
   ...options
 }: {
   readonly visibilitySeconds?: number;
+  /** Receives after which the queue `dead` gets a message. */
+  readonly maxReceives?: number;
   readonly runner?: Partial<RunnerOptions>;
 } & Partial<Omit<EventSourceOptions, 'runner'>> = {}): Promise<MappedQueue> {
   const queues = closeAfterwards(await startQueues());
@@ -80,7 +83,15 @@ export async function startMappedQueue({
   closeAfterwards({ close: () => client.destroy() });
   const queueUrl = `${queues.url}/000000000000/work`;
   const service = createServiceWith({
-    Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', VisibilityTimeout: visibilitySeconds } },
+    Dead: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'dead' } },
+    Work: {
+      Type: 'AWS::SQS::Queue',
+      Properties: {
+        QueueName: 'work',
+        VisibilityTimeout: visibilitySeconds,
+        RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': ['Dead', 'Arn'] }, maxReceiveCount: maxReceives },
+      },
+    },
   });
   await queues.create(service, createReferences(service, queues.url));
   const runner = await startTestRunner({ functions: [defineFunction('queue')], ...runnerOptions });

@@ -57,7 +57,7 @@ describe('faults', () => {
     const faults = await startWithFaults();
     const calls = createCalls(faults);
     for (const service of SERVICES) await calls[service]();
-    expect(faults.counts().sqs).toEqual({ requests: 1, throttled: 0, failed: 0, cutBefore: 0, cutAfter: 0 });
+    expect(faults.counts().sqs).toEqual({ requests: 1, throttled: 0, failed: 0, cutBefore: 0, cutAfter: 0, slow: 0 });
   });
 
   it.each([
@@ -118,6 +118,18 @@ describe('faults', () => {
     expect(QueueUrls).toHaveLength(performed ? 1 : 0);
     sqs.destroy();
     kms.destroy();
+  });
+
+  it('a slow service performs a request after the delay', async () => {
+    const faults = await startWithFaults();
+    const performed: string[] = [];
+    const calls = createCalls(faults);
+    faults.set('kms', { slow: 1 });
+    const slow = calls.kms().then(() => performed.push('slow'));
+    await calls.sqs().then(() => performed.push('other'));
+    await slow;
+    expect(performed).toEqual(['other', 'slow']);
+    expect(faults.counts().kms).toMatchObject({ requests: 1, slow: 1 });
   });
 
   it('faults are injected into the given share of requests, and into the same requests for the same seed', async () => {

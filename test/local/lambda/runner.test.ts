@@ -3,6 +3,7 @@ import { availableParallelism, getPriority } from 'node:os';
 import { resolve } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
+import { extendLineage, formatTraceHeader } from '../../../local/lambda/lineage.ts';
 import {
   closeAfterwards,
   createGate,
@@ -19,6 +20,8 @@ import {
 useCleanup();
 
 const json = JSON.stringify;
+/** Returns the trace header of a first invocation of `echo`. */
+const traceHeaderOf = (requestId: string) => formatTraceHeader(requestId, extendLineage([], 'lambent-test-echo'));
 /** Returns the numbers from 0 to `count - 1`. */
 const range = (count: number) => Array.from({ length: count }, (_, index) => index);
 
@@ -59,7 +62,7 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       callbackWaitsForEmptyEventLoop: true,
       remainingMs: expect.toSatisfy((ms: number) => ms > 10_000 && ms <= 20_000),
       title: 'lambda:echo',
-      ...(mode === 'managed' ? { xRayTraceId: `Root=1-${requestId}`, storedTraceId: `Root=1-${requestId}` } : {}),
+      ...(mode === 'managed' ? { xRayTraceId: traceHeaderOf(requestId), storedTraceId: traceHeaderOf(requestId) } : {}),
     });
   });
 
@@ -80,7 +83,7 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       _HANDLER: 'index.handler',
       ...(mode === 'managed'
         ? { AWS_LAMBDA_MAX_CONCURRENCY: '10', AWS_LAMBDA_NODEJS_WORKER_COUNT: '1', AWS_LAMBDA_LOG_FORMAT: 'JSON' }
-        : { _X_AMZN_TRACE_ID: expect.stringMatching(/^Root=1-[0-9a-f-]{36}$/) }),
+        : { _X_AMZN_TRACE_ID: expect.stringMatching(/^Root=1-[0-9a-f-]{36};Lineage=[0-9a-f]{8}:1$/) }),
     });
     expect(env).not.toHaveProperty('SECRET_OF_THE_RUNNER');
     expect(env).not.toHaveProperty('HOME');
@@ -483,7 +486,7 @@ describe('a function in managed mode', () => {
     );
     expect(new Set(contexts.map(([requestId]) => requestId)).size).toBe(maxConcurrency);
     for (const [index, [requestId, context]] of contexts.entries()) {
-      const [xRayTraceId, storedTraceId] = [`Root=1-${requestId}`, `Root=1-${requestId}`];
+      const [xRayTraceId, storedTraceId] = [traceHeaderOf(requestId), traceHeaderOf(requestId)];
       expect(context).toMatchObject({ awsRequestId: requestId, xRayTraceId, storedTraceId });
       expect(context.remainingMs).toBeLessThanOrEqual(20_000 - (400 - 30 * index) + 5);
     }

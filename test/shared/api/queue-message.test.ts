@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { deriveResponseId, getInboxKey, parseMessage } from '../../../shared/api/queue-message.ts';
-import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
+import { encodeTicket } from '../../../shared/jobs/ticket-message.ts';
 
 const MESSAGE = {
   version: 1,
@@ -27,10 +27,12 @@ it('response ids are equal exactly if tenant and key are equal', () => {
   );
 });
 
-it('a pointer message parses to itself, also with fields that a newer version added', () => {
+it('a ticket parses to itself, and so does the pointer of an earlier version', () => {
   const pointer = { tenant: 'acme', id: 'resp_1' };
-  expect(parseMessage(pointerMessage(pointer))).toEqual({ version: 1, type: 'job', ...pointer });
-  expect(parseMessage(JSON.stringify({ version: 1, type: 'job', ...pointer, tier: 'flex' }))).toMatchObject(pointer);
+  const ticket = { ...pointer, tier: 'default', model: 'default', bytes: 100 } as const;
+  expect(parseMessage(encodeTicket(ticket))).toEqual({ version: 1, type: 'job', ...ticket });
+  const earlier = { version: 1, type: 'job', ...pointer, delaySeconds: 60, added: true };
+  expect(parseMessage(JSON.stringify(earlier))).toMatchObject(pointer);
 });
 
 it.each([

@@ -1,69 +1,64 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
-import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
+import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { recordTelemetry } from '../core/recorded-telemetry.ts';
-import { makeAnswer } from '../inference/requests.ts';
-import { HOUR_MS, START } from '../jobs/jobs.ts';
+import { aJob, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
+import { recordTickets, ticketOf } from '../jobs/recorded-tickets.ts';
 import { aVault } from '../jobs/services.ts';
-import { answerWith } from './answer-with.ts';
+import { createReceiverPorts } from './receiver-ports.ts';
 
 const KEY = 'acme/inbox/order-1';
-const body = JSON.stringify({ model: 'default', input: 'Hello' });
+const body = { model: 'default', input: 'Hello' };
 const models = {
   default: { targets: [{ provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' }] },
 };
-
-async function* events() {
-  yield* makeAnswer('Hello');
-}
+const DELETE = { kind: 'delete' };
+const ID = deriveResponseId('acme', 'order-1');
 
 /**
  * Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws,
- * and `remove` replaces the deletion of the inbox object.
+ * `remove` replaces the deletion of the inbox object, and the vault fails with `vaultError`.
  */
-function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
-  const objects = new Map([[KEY, Buffer.from(body)]]);
-  const vault = aVault();
-  const blobs = createMemoryBlobs();
-  const store = createMemoryStore(() => START);
+function createReceiver({
+  failing,
+  remove,
+  vaultError,
+}: {
+  failing?: keyof JobStore;
+  remove?: () => Promise<void>;
+  vaultError?: LambentError;
+} = {}) {
+  const clock = { now: START };
+  const objects = new Map([[KEY, Buffer.from(JSON.stringify(body))]]);
+  const store = createMemoryStore(() => clock.now);
   const fail = async () => {
     throw Object.assign(new Error('unavailable'), { $metadata: {} });
   };
   const jobs = failing === undefined ? store : { ...store, [failing]: fail };
   const errors: string[] = [];
+  const queue = recordTickets();
   const ports = {
+    ...createReceiverPorts(clock),
     jobs,
-    bodies: createBodies(vault, blobs),
-    events: createEventLog(vault, blobs),
-    queue: { send: async () => {} },
-    answerJob: answerWith(
-      async () => ({ events: events() }),
-      () => START,
+    bodies: createBodies(
+      vaultError === undefined ? aVault() : { ...aVault(), seal: () => Promise.reject(vaultError) },
+      createMemoryBlobs(),
     ),
-    listeners: {},
-    timings: JOB_TIMINGS,
-    ids: () => 'worker',
-    random: () => 0.5,
+    queue,
     onError: (message: string) => void errors.push(message),
-    now: () => START,
-    sleep: (_ms: number, signal: AbortSignal) =>
-      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
-    senders: { find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const] }) },
     registry: parseModelRegistry(JSON.stringify({ models }), 'models.json'),
     inbox: {
       name: 'ours',
       get: async (key: string) => objects.get(key),
       remove: remove ?? (async (key: string) => void objects.delete(key)),
     },
-    replyQueues: {},
-    lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
   };
   const message = {
     version: 1,
@@ -71,49 +66,222 @@ function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?
     tenant: 'acme',
     idempotencyKey: 'order-1',
     endpoint: '/v1/responses',
-    bodyPointer: { bucket: 'ours', key: KEY },
   };
-  const record = {
-    messageId: 'm1',
-    receiptHandle: 'r1',
-    body: JSON.stringify(message),
-    attributes: { SenderId: 'AROA', ApproximateReceiveCount: '1' },
-  };
-  const call = {
-    signal: new AbortController().signal,
-    deadlineAt: START + HOUR_MS,
-    extendVisibility: async () => {},
-    telemetry: recordTelemetry(),
+  let alone = 0;
+  const runAlone = <T>(run: () => Promise<T>): Promise<T> => {
+    alone += 1;
+    return run();
   };
   return {
+    clock,
     objects,
     errors,
-    job: () => store.read('acme', deriveResponseId('acme', 'order-1')),
-    receive: () => receive(record, ports, call),
+    queue,
+    store,
+    countAlone: () => alone,
+    job: () => store.read('acme', ID),
+    /** Receives the message, or another body. */
+    receive: (
+      text: string = JSON.stringify({ ...message, bodyPointer: { bucket: 'ours', key: KEY } }),
+      {
+        received = 1,
+        firstAt = clock.now,
+        signal = new AbortController().signal,
+      }: { received?: number; firstAt?: number; signal?: AbortSignal } = {},
+    ) =>
+      receive(
+        {
+          messageId: 'm1',
+          receiptHandle: 'r1',
+          body: text,
+          attributes: {
+            SenderId: 'AROA',
+            ApproximateReceiveCount: String(received),
+            ApproximateFirstReceiveTimestamp: String(firstAt),
+          },
+        },
+        ports,
+        { runAlone, signal },
+      ),
+    inline: (changes: object = {}) => JSON.stringify({ ...message, body, ...changes }),
+    sweep: () =>
+      sweepOnce(
+        { ...ports, jobs: store, steps: {}, shards: 1, onStepFailed: async () => {} },
+        Number.POSITIVE_INFINITY,
+      ),
     /** Ends the failures of the job store. */
     restoreStore: () => Object.assign(jobs, store),
   };
 }
+
+it('a message becomes a job whose ticket is sent and recorded, and is deleted', async () => {
+  const receiver = createReceiver();
+  expect(await receiver.receive(receiver.inline())).toEqual(DELETE);
+  const job = await receiver.job();
+  expect(job).toMatchObject({
+    status: 'queued',
+    epoch: 0,
+    duePartition: 'wait#jobs#0',
+    dueAt: START + JOB_TIMINGS.firstLookMs,
+  });
+  expect(receiver.queue.tickets).toEqual([
+    { tenant: 'acme', id: ID, tier: 'default', model: 'default', bytes: job?.input.sizeBytes },
+  ]);
+});
 
 it('an inbox object is kept until its job exists', async () => {
   const receiver = createReceiver({ failing: 'create' });
   await expect(receiver.receive()).rejects.toThrow('unavailable');
   expect(receiver.objects.has(KEY)).toBe(true);
   receiver.restoreStore();
-  expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
-  expect(receiver.objects.has(KEY)).toBe(false);
-});
-
-it('an inbox object is deleted even if running its job fails', async () => {
-  const receiver = createReceiver({ failing: 'update' });
-  expect(await receiver.receive()).toMatchObject({ kind: 'refused' });
+  expect(await receiver.receive()).toEqual(DELETE);
   expect(await receiver.job()).toMatchObject({ status: 'queued' });
   expect(receiver.objects.has(KEY)).toBe(false);
 });
 
-it('a job completes even if its inbox object cannot be deleted', async () => {
+it('an inbox object is deleted even if its ticket cannot be recorded', async () => {
+  const receiver = createReceiver({ failing: 'update' });
+  expect(await receiver.receive()).toEqual(DELETE);
+  expect(receiver.errors).toEqual(['ticket not sent']);
+  expect(await receiver.job()).toMatchObject({ status: 'queued', duePartition: 'wake#jobs#0' });
+  expect(receiver.objects.has(KEY)).toBe(false);
+});
+
+it('a message is deleted even if its inbox object cannot be deleted', async () => {
   const receiver = createReceiver({ remove: () => Promise.reject(new Error('denied')) });
-  expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+  expect(await receiver.receive()).toEqual(DELETE);
   expect(receiver.errors).toEqual(['an inbox object could not be deleted']);
-  expect(await receiver.receive()).toEqual({ kind: 'refused', status: 'completed' });
+  receiver.clock.now += 1;
+  expect(await receiver.receive()).toEqual(DELETE);
+  expect(receiver.queue.ids()).toEqual([ID]);
+});
+
+it('a duplicate whose inbox object is gone is deleted if its job exists or was deleted, and rejected otherwise', async () => {
+  const receiver = createReceiver();
+  await receiver.receive();
+  expect(receiver.objects.size).toBe(0);
+  expect(await receiver.receive()).toEqual(DELETE);
+  await receiver.store.delete('acme', ID);
+  expect(await receiver.receive()).toEqual(DELETE);
+  const other = createReceiver();
+  other.objects.clear();
+  await expect(other.receive()).rejects.toMatchObject({ reason: { code: 'not_found' } });
+});
+
+it('another body under the same key is rejected', async () => {
+  const receiver = createReceiver();
+  await receiver.receive(receiver.inline());
+  const other = receiver.inline({ body: { ...body, input: 'Bye' } });
+  await expect(receiver.receive(other)).rejects.toMatchObject({ reason: { code: 'idempotency_key_reused' } });
+  expect(receiver.queue.ids()).toEqual([ID]);
+});
+
+it('a message whose response would be neither stored nor sent is rejected', async () => {
+  const receiver = createReceiver();
+  const unread = receiver.inline({ body: { ...body, store: false } });
+  await expect(receiver.receive(unread)).rejects.toMatchObject({
+    reason: { code: 'missing_required_parameter', param: 'replyTo' },
+  });
+  expect(await receiver.job()).toBeUndefined();
+});
+
+describe('a sender that dies', () => {
+  it.each([
+    ['before the ticket', 'not sent'],
+    ['after the ticket, before it is recorded', 'sent'],
+  ] as const)('%s leaves a job that gets a ticket from the sweep after 30 s', async (_when, state) => {
+    const receiver = createReceiver({ failing: 'update' });
+    if (state === 'not sent') receiver.queue.refuse = () => true;
+    await receiver.receive(receiver.inline());
+    receiver.queue.refuse = () => false;
+    const before = receiver.queue.ids().length;
+    receiver.restoreStore();
+    receiver.clock.now += JOB_TIMINGS.wakeMs - 1;
+    expect((await receiver.sweep()).wake).toMatchObject({ seen: 0 });
+    receiver.clock.now += 1;
+    expect((await receiver.sweep()).wake).toMatchObject({ seen: 1, ticketsSent: 1, failed: 0 });
+    expect(receiver.queue.ids()).toHaveLength(before + 1);
+    expect(await receiver.job()).toMatchObject({ status: 'queued', duePartition: 'wait#jobs#0' });
+    receiver.clock.now += JOB_TIMINGS.wakeMs;
+    expect((await receiver.sweep()).wake).toMatchObject({ seen: 0 });
+  });
+
+  it('before the job has left nothing that runs, and its message makes the job', async () => {
+    const receiver = createReceiver({ failing: 'create' });
+    await expect(receiver.receive(receiver.inline())).rejects.toThrow('unavailable');
+    expect(receiver.queue.tickets).toEqual([]);
+    receiver.restoreStore();
+    expect(await receiver.receive(receiver.inline())).toEqual(DELETE);
+    expect(receiver.queue.ids()).toEqual([ID]);
+  });
+});
+
+describe("an earlier version's pointer", () => {
+  it.each(['queued', 'in_progress'] as const)('to a job that is %s is replaced by a ticket', async (status) => {
+    const receiver = createReceiver();
+    await receiver.store.create(aJob({ status, lane: 'gpu', ...(status === 'queued' ? {} : { epoch: 1 }) }));
+    expect(await receiver.receive(ticketOf('resp_1'))).toEqual(DELETE);
+    expect(receiver.queue.tickets).toMatchObject([{ id: 'resp_1', lane: 'gpu' }]);
+    const partition = status === 'queued' ? 'wait#gpu#0' : undefined;
+    expect((await receiver.store.read('acme', 'resp_1'))?.duePartition).toBe(partition);
+  });
+
+  it.each(['wake', 'wait', 'run'] as const)(
+    'to a job that this version placed in %s is deleted without a ticket',
+    async (purpose) => {
+      const receiver = createReceiver();
+      await receiver.store.create(aJob(), { purpose, queue: 'jobs', dueAt: START });
+      expect(await receiver.receive(ticketOf('resp_1'))).toEqual(DELETE);
+      expect(receiver.queue.tickets).toEqual([]);
+    },
+  );
+
+  it('is kept if the ticket is not accepted', async () => {
+    const receiver = createReceiver();
+    receiver.queue.refuse = () => true;
+    await receiver.store.create(aJob());
+    await expect(receiver.receive(ticketOf('resp_1'))).rejects.toMatchObject({ code: 'upstream_unavailable' });
+  });
+
+  it.each(['completed', undefined] as const)('to a job that is %s is deleted without a ticket', async (status) => {
+    const receiver = createReceiver();
+    if (status !== undefined) await receiver.store.create(aJob({ status }));
+    expect(await receiver.receive(ticketOf('resp_1'))).toEqual(DELETE);
+    expect(receiver.queue.tickets).toEqual([]);
+  });
+});
+
+describe('a message that may crash its process', () => {
+  it('is processed alone from its third receive on', async () => {
+    const receiver = createReceiver();
+    await receiver.receive(receiver.inline(), { received: 2 });
+    expect(receiver.countAlone()).toBe(0);
+    await receiver.receive(receiver.inline(), { received: 3 });
+    expect(receiver.countAlone()).toBe(1);
+  });
+
+  it('is not processed if its turn comes when the function is about to time out', async () => {
+    const receiver = createReceiver();
+    const signal = AbortSignal.abort(new LambentError('deadline_exceeded', 'The function is about to time out'));
+    await expect(receiver.receive(receiver.inline(), { received: 3, signal })).rejects.toThrow(signal.reason);
+    expect(await receiver.job()).toBeUndefined();
+  });
+
+  it('is rejected at its tenth receive if they follow each other as crashes do', async () => {
+    const receiver = createReceiver();
+    const late = { received: 10, firstAt: START - 10 * 120_000 };
+    expect(await receiver.receive(receiver.inline(), late)).toEqual(DELETE);
+    const soon = { received: 10, firstAt: START - 10 * 120_000 + 1 };
+    await expect(receiver.receive(receiver.inline(), soon)).rejects.toMatchObject({ reason: { code: 'internal' } });
+  });
+});
+
+it.each([
+  ['vault_unavailable', 'delivered again', 'LambentError'],
+  ['tenant_deleted', 'rejected', 'MessageRejectedError'],
+] as const)('a message that the vault refuses with %s is %s', async (code, _what, name) => {
+  const receiver = createReceiver({ vaultError: new LambentError(code, code) });
+  await expect(receiver.receive()).rejects.toMatchObject({ name });
+  expect(receiver.objects.size).toBe(1);
+  expect(await receiver.job()).toBeUndefined();
 });

@@ -3,14 +3,16 @@ import { createConversationStep } from '../../../shared/api/conversation-step.ts
 import { createReplyStep } from '../../../shared/api/reply-queue.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { StepFailedError } from '../../../shared/jobs/completion.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies } from '../../../shared/jobs/ports.ts';
-import { createSendText } from '../../../shared/jobs/sqs-queue.ts';
-import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { sweepOnce } from '../../../shared/jobs/sweep.ts';
+import { createSendText } from '../../../shared/jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, anInput, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
+import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';
 
 let services: Services;
@@ -32,11 +34,14 @@ async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; er
   const fanIn = ['conversation', 'reply'] as const;
   const ended: Partial<Job> =
     errorCode === undefined ? { status: 'completed', output } : { status: 'failed', errorCode };
-  const pending = { epoch: 1, attempts: 1, completedAt: START, dueAt: START, fanIn };
-  await jobs.create(aJob({ input, replyTo: 'answers', conversation: 'conv_1', ...ended, ...pending }));
+  const pending = { epoch: 1, attempts: 1, completedAt: START, fanIn };
+  await jobs.create(aJob({ input, replyTo: 'answers', conversation: 'conv_1', ...ended, ...pending }), {
+    purpose: 'step',
+    dueAt: START,
+  });
   const turns: string[] = [];
   const errors: unknown[] = [];
-  const listeners = {
+  const steps = {
     conversation: createConversationStep({
       appendFinishedTurn: async (_conversation: unknown, turn: string) => void turns.push(turn),
     }),
@@ -49,16 +54,11 @@ async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; er
     errors,
     job: () => jobs.read(tenant, id),
     /** Runs the sweep once. `overrides` replace methods of the body store. */
-    sweep: (overrides: Partial<Bodies> = {}) =>
-      sweepDue(
-        {
-          ...{ jobs, bodies: { ...bodies, ...overrides }, listeners, onError },
-          queue: { send: async () => {} },
-          timings: JOB_TIMINGS,
-          now: () => START,
-        },
-        { until: Number.POSITIVE_INFINITY, perPartition: 10 },
-      ),
+    sweep: async (overrides: Partial<Bodies> = {}) => {
+      const ports = { jobs, bodies: { ...bodies, ...overrides }, steps, onError, onStepFailed: async () => {} };
+      const rest = { queue: recordTickets(), timings: JOB_TIMINGS, shards: 1, now: () => START };
+      return (await sweepOnce({ ...ports, ...rest }, Number.POSITIVE_INFINITY)).step;
+    },
     async answers() {
       return (await services.messagesOf(queueUrl)).map(({ body }) => JSON.parse(body));
     },
@@ -79,7 +79,7 @@ it.each([
   ['unpaired surrogates', 'a\ud83c b\udf0d'],
 ])('a response with %s is delivered unchanged', async (_name, text) => {
   const { answer, job, sweep, answers } = await createEndedJob({ text });
-  expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
+  expect(await sweep()).toMatchObject({ completed: 1, failed: 0 });
   expect(await answers()).toMatchObject([{ status: 'completed', response: answer }]);
   expect((await job())?.fanIn).toBeUndefined();
 });
@@ -93,7 +93,7 @@ it('a response is delivered if its size in bytes is within the limit of SQS', as
 describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fails with %s', (code) => {
   it('a job whose input is unreadable is delivered with its output', async () => {
     const { answer, turns, errors, job, failing, sweep, answers } = await createEndedJob();
-    expect(await sweep(failing(code, 'input'))).toMatchObject({ told: 1, failed: 0 });
+    expect(await sweep(failing(code, 'input'))).toMatchObject({ completed: 1, failed: 0 });
     expect(await answers()).toMatchObject([{ id, status: 'completed', response: answer }]);
     expect(turns).toEqual([]);
     expect(errors).toMatchObject([{ code }]);
@@ -103,7 +103,7 @@ describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fai
 
   it('a job whose output is unreadable is delivered with an error', async () => {
     const { turns, job, failing, sweep, answers } = await createEndedJob();
-    expect(await sweep(failing(code, 'output'))).toMatchObject({ told: 1, failed: 0 });
+    expect(await sweep(failing(code, 'output'))).toMatchObject({ completed: 1, failed: 0 });
     const error = { code: 'record_unreadable' };
     expect(await answers()).toMatchObject([{ id, status: 'completed', response: { error } }]);
     expect(turns).toEqual([]);
@@ -112,14 +112,35 @@ describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fai
 
   it('a failed job whose input is unreadable is delivered with its error', async () => {
     const { failing, sweep, answers } = await createEndedJob({ errorCode: code });
-    expect(await sweep(failing(code, 'input'))).toMatchObject({ told: 1, failed: 0 });
+    expect(await sweep(failing(code, 'input'))).toMatchObject({ completed: 1, failed: 0 });
     expect(await answers()).toMatchObject([{ id, status: 'failed', response: { error: { code } } }]);
+  });
+});
+
+describe('a completion step that can never succeed', () => {
+  const refused = (name: string) => Object.assign(new Error('refused'), { name, $metadata: {} });
+  const ended = { job: aJob({ conversation: 'conv_1', replyTo: 'answers' }), input: anInput(), output: { answer: {} } };
+  const failing = (thrown: Error) => ({
+    reply: createReplyStep({ answers: 'http://127.0.0.1/answers' }, () => Promise.reject(thrown)),
+    conversation: createConversationStep({ appendFinishedTurn: () => Promise.reject(thrown) }),
+  });
+
+  it('a reply that SQS refuses for its content is given up, and any other is repeated', async () => {
+    await expect(failing(refused('InvalidMessageContents')).reply(ended)).rejects.toThrow(StepFailedError);
+    for (const name of ['QueueDoesNotExist', 'AccessDenied', 'RequestThrottled'])
+      await expect(failing(refused(name)).reply(ended)).rejects.toMatchObject({ name });
+  });
+
+  it('a turn that DynamoDB refuses for its content is given up, and any other is repeated', async () => {
+    await expect(failing(refused('ValidationException')).conversation(ended)).rejects.toThrow(StepFailedError);
+    for (const name of ['ProvisionedThroughputExceededException', 'TimeoutError'])
+      await expect(failing(refused(name)).conversation(ended)).rejects.toMatchObject({ name });
   });
 });
 
 it('a job whose bodies are temporarily unavailable is delivered later', async () => {
   const { job, failing, sweep, answers } = await createEndedJob();
-  expect(await sweep(failing('vault_unavailable', 'input'))).toMatchObject({ told: 0, failed: 1 });
+  expect(await sweep(failing('vault_unavailable', 'input'))).toMatchObject({ completed: 0, failed: 1 });
   expect(await answers()).toEqual([]);
   expect(await job()).toMatchObject({ fanIn: ['conversation', 'reply'], dueAt: START + 60_000 });
 });

@@ -6,12 +6,13 @@ import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { claim, commit } from '../../../shared/jobs/transitions.ts';
+import { claim, commit, recover } from '../../../shared/jobs/transitions.ts';
 import { createKeepAliveStream } from '../../../shared/lambda/keep-alive.ts';
 import { waitUntil } from '../../wait.ts';
 import { aJob, anInput } from '../jobs/jobs.ts';
+import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 
 let stores: Stores;
@@ -45,7 +46,7 @@ async function createStreamedJob() {
   const input = await state.bodies.write({ tenant: TENANT, id, kind: 'input', epoch: 0, expiresAt }, anInput());
   const times = { createdAt: clock.now, deadline: clock.now + 600_000, expiresAt };
   const newJob = aJob({ tenant: TENANT, id, streamed: true, input, ...times });
-  await state.jobs.create(newJob);
+  await state.jobs.create(newJob, { purpose: 'wait', queue: 'jobs', dueAt: clock.now });
   const append = (epoch: number, firstSequence: number, ...types: string[]) =>
     state.events.append({
       tenant: TENANT,
@@ -56,7 +57,13 @@ async function createStreamedJob() {
       expiresAt,
     });
   const claimJob = async () => {
-    const { guard, change } = claim('worker', clock.now, JOB_TIMINGS);
+    const found = await state.jobs.read(TENANT, id);
+    if (found?.status === 'in_progress') {
+      const dead = recover(found, clock.now, JOB_TIMINGS);
+      await state.jobs.update(TENANT, id, dead.guard, dead.change);
+    }
+    const terms = { owner: 'worker', alone: true, whole: true };
+    const { guard, change } = claim(terms, clock.now, JOB_TIMINGS);
     const claimed = await state.jobs.update(TENANT, id, guard, change);
     if (claimed === undefined) throw new Error('The job could not be claimed');
     return claimed;
@@ -78,17 +85,14 @@ async function createStreamedJob() {
     return events;
   };
   /** Runs the sweep, which ends jobs whose worker has died. */
-  const sweep = () =>
-    sweepDue(
-      {
-        ...state,
-        queue: { send: async () => {} },
-        listeners: {},
-        now: () => clock.now,
-        onError: (_message, thrown) => expect.unreachable(String(thrown)),
-      },
-      { until: Number.POSITIVE_INFINITY, perPartition: 10 },
-    );
+  const sweep = async () => {
+    const ports = {
+      ...{ ...state, queue: recordTickets(), steps: {}, shards: 1, now: () => clock.now },
+      onStepFailed: async () => {},
+      onError: (_message: string, thrown: unknown) => expect.unreachable(String(thrown)),
+    };
+    return (await sweepOnce(ports, Number.POSITIVE_INFINITY)).run;
+  };
   return { id, state, append, claimJob, complete, read, sweep };
 }
 
@@ -100,7 +104,7 @@ describe('resumeStream', () => {
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
     const seen: Event[] = [];
     const reading = read(-1, seen);
-    clock.now += 50_000;
+    clock.now += JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs;
     const second = await claimJob();
     await append(2, 1_000_000, 'response.in_progress', 'response.output_text.delta');
     // The fenced worker writes until its next heartbeat. A reader that has advanced to the next worker ignores its events.
@@ -155,7 +159,7 @@ describe('resumeStream', () => {
     await claimJob();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
     await cancelJob({ jobs: state.jobs, timings: JOB_TIMINGS, now: () => clock.now }, TENANT, id);
-    clock.now += 50_000;
+    clock.now += JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs;
     expect(await sweep()).toMatchObject({ ended: 1 });
     const [last] = await read(3);
     expect(last).toMatchObject({ type: 'response.cancelled', response: { status: 'cancelled' } });

@@ -1,8 +1,14 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import OpenAI from 'openai';
-import type { HttpRequest } from '../../../shared/access/route.ts';
+import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
+import {
+  conversationReference,
+  createConversationRoute,
+  createItemsRoute,
+  itemsReference,
+} from '../../../shared/api/conversation-routes.ts';
 import {
   chatCompletionsRoute,
   listModelsRoute,
@@ -11,12 +17,15 @@ import {
 } from '../../../shared/api/generation-routes.ts';
 import { toLambentError } from '../../../shared/core/errors.ts';
 import type { Telemetry } from '../../../shared/core/telemetry.ts';
+import { type Idempotency, type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../../shared/openai/errors.ts';
+import { allowsStorage, runsInBackground } from '../../../shared/openai/request-flags.ts';
+import { isFinalFrame } from '../../../shared/openai/sse.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 export const TENANT = 'acme';
@@ -50,6 +59,7 @@ export async function startService(
   scripts: readonly Script[],
   registry = createTestRegistry(),
   state?: ApiState,
+  idempotency?: Idempotency,
 ): Promise<Service> {
   const generationRequests: GenerationRequest[] = [];
   const remainingScripts = [...scripts];
@@ -71,20 +81,28 @@ export async function startService(
   const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
   const stateOption = state === undefined ? {} : { state: async () => state };
   const api = { router, registry, ids: () => String(++count), now, ...stateOption };
+  const withKeys = (route: Route, options: Omit<IdempotentOptions, 'open'>): Route =>
+    idempotency === undefined ? route : idempotent(route, { ...options, open: async () => idempotency });
+  const generating = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };
   const routes = new Map([
-    ['POST /v1/chat/completions', chatCompletionsRoute(api)],
-    ['POST /v1/responses', responsesRoute(api)],
+    ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), { ...generating, name: 'chat.completions' })],
+    ['POST /v1/responses', withKeys(responsesRoute(api), { ...generating, name: 'responses' })],
     ['GET /v1/models', listModelsRoute(api)],
+    ...(state === undefined ? [] : createConversationRoutes(state, withKeys)),
   ]);
   const server = createServer((request, response) => {
     const url = request.url ?? '';
-    const id = /^\/v1\/models\/(.+)$/.exec(url)?.[1];
-    const route = id === undefined ? routes.get(`${request.method} ${url}`) : retrieveModelRoute(api);
+    const id = /^\/v1\/(?:models|conversations)\/(.+?)(?:\/items)?$/.exec(url)?.[1];
+    const path = url.replace(/^(\/v1\/conversations\/).+(\/items)$/, '$1{id}$2');
+    const route = routes.get(`${request.method} ${path}`) ?? retrieveModelRoute(api);
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
     readBody(request)
-      .then((body) => route?.run({ ...createHttpRequest(body, telemetry), pathParameters }))
+      .then((body) =>
+        route?.run({ ...createHttpRequest(body, telemetry), headers: readHeaders(request), pathParameters }),
+      )
       .then((answer) => writeAnswer(answer, response))
       .catch((thrown: unknown) => {
+        if (response.headersSent) return void response.destroy();
         const error = toLambentError(thrown);
         response.writeHead(httpStatusFor(error), { 'content-type': 'application/json', ...errorHeadersFor(error) });
         response.end(JSON.stringify(encodeErrorBody(error)));
@@ -101,6 +119,21 @@ export async function startService(
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+function createConversationRoutes(
+  { conversations }: ApiState,
+  withKeys: (route: Route, options: Omit<IdempotentOptions, 'open'>) => Route,
+): readonly (readonly [string, Route])[] {
+  const api = { conversations };
+  const reference = conversationReference(api);
+  return [
+    ['POST /v1/conversations', withKeys(createConversationRoute(api), { name: 'conversations', reference })],
+    [
+      'POST /v1/conversations/{id}/items',
+      withKeys(createItemsRoute(api), { name: 'conversations.items', reference: itemsReference(api) }),
+    ],
+  ];
 }
 
 /** Creates a request as the HTTP pipeline passes it to a route. */
@@ -124,6 +157,10 @@ async function listen(server: Server): Promise<string> {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return `http://127.0.0.1:${address.port}`;
+}
+
+function readHeaders({ headers }: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
 }
 
 async function readBody(request: IncomingMessage): Promise<unknown> {

@@ -5,13 +5,14 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
-import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
+import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 import { startService, TENANT } from './service.ts';
 
@@ -31,7 +32,7 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
     vault: stores.vault,
     retentionDays: 30,
   });
-  const queue = { send: async () => {} };
+  const queue = recordTickets();
   const bodies = createBodies(stores.vault, blobs);
   const state: ApiState = {
     jobs: { ...jobs, ...faults(jobs) },
@@ -46,12 +47,17 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
   await conversations.create(key, {}, []);
   return {
     state,
-    countItems: async () => (await conversations.readItems(key)).length,
+    async countItems() {
+      let count = 0;
+      for await (const page of (await conversations.readEarlier(key)).pages()) count += page.length;
+      return count;
+    },
     async sweep() {
       clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
-      const listeners = { conversation: createConversationStep(conversations) };
-      const ports = { jobs, bodies, queue, listeners, timings: JOB_TIMINGS, now: () => clock.now, onError: () => {} };
-      return sweepDue(ports, { until: Number.POSITIVE_INFINITY, perPartition: 10 });
+      const steps = { conversation: createConversationStep(conversations) };
+      const rest = { timings: JOB_TIMINGS, shards: 1, now: () => clock.now, onError: () => {} };
+      const ports = { jobs, bodies, queue, steps, onStepFailed: async () => {}, ...rest };
+      return (await sweepOnce(ports, Number.POSITIVE_INFINITY)).step;
     },
   };
 }
@@ -66,8 +72,8 @@ describe('a turn of a conversation', () => {
     expect(response.output_text).toBe('Hello');
     expect(service.logLines).toMatchObject([{ level: 'warn', message: 'completion step not recorded' }]);
     expect(await countItems()).toBe(2);
-    expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
+    expect(await sweep()).toMatchObject({ completed: 1, failed: 0 });
     expect(await countItems()).toBe(2);
-    expect(await sweep()).toMatchObject({ due: 0 });
+    expect(await sweep()).toMatchObject({ seen: 0 });
   });
 });

@@ -10,6 +10,8 @@ const MEGABYTE = Buffer.alloc(1_000_000, 'x');
 let server: Server;
 let listening: Awaited<ReturnType<typeof listen>>;
 let client: S3Client;
+/** Writes to which S3 still responds that another conditional write is in progress. */
+let conflicts = 0;
 beforeEach(async () => {
   server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '', 'http://localhost');
@@ -17,6 +19,11 @@ beforeEach(async () => {
       const error = '<Error><Key>stuck</Key><Code>SlowDown</Code><Message>Please reduce your rate</Message></Error>';
       response.setHeader('content-type', 'application/xml');
       return void response.end(`<?xml version="1.0"?><DeleteResult>${error}</DeleteResult>`);
+    }
+    if (request.method === 'PUT') {
+      conflicts -= 1;
+      response.writeHead(conflicts >= 0 ? 409 : 200, { 'content-type': 'application/xml' });
+      return void response.end(conflicts >= 0 ? '<Error><Code>ConditionalRequestConflict</Code></Error>' : '');
     }
     if (pathname.endsWith('/small')) return void response.end('small');
     // The rest of the body never arrives.
@@ -53,4 +60,15 @@ it.each([
 
 it('remove fails if S3 reports that an object was not deleted', async () => {
   await expect(createBucket(client, 'bodies').remove(['gone', 'stuck'])).rejects.toThrow('SlowDown');
+});
+
+it('a conditional write is repeated while another one of the key is in progress', async () => {
+  conflicts = 2;
+  expect(await createBucket(client, 'bodies').put('input', Buffer.from('text'), true)).toBe(true);
+});
+
+it('a conditional write fails if another one of the key never ends', async () => {
+  conflicts = 100;
+  const write = createBucket(client, 'bodies').put('input', Buffer.from('text'), true);
+  await expect(write).rejects.toMatchObject({ $metadata: { httpStatusCode: 409 } });
 });

@@ -1,7 +1,21 @@
-import type { BatchWriteItemCommand, DynamoDBClient, GetItemCommand, QueryCommand } from '@aws-sdk/client-dynamodb';
+import type {
+  BatchGetItemCommand,
+  BatchWriteItemCommand,
+  DynamoDBClient,
+  GetItemCommand,
+  QueryCommand,
+} from '@aws-sdk/client-dynamodb';
 import { describe, expect, it } from 'vitest';
 import { marshall, unmarshall } from '../../../shared/aws/attributes.ts';
-import { deleteItems, getItem, putItems, queryPage } from '../../../shared/aws/table.ts';
+import {
+  countItems,
+  deleteItems,
+  getItem,
+  getItems,
+  putItems,
+  queryPage,
+  queryPageAfter,
+} from '../../../shared/aws/table.ts';
 
 const keys = (count: number) => Array.from({ length: count }, (_, index) => marshall({ pk: `key${index}` }));
 
@@ -68,6 +82,68 @@ describe('a batch write', () => {
     await putItems(table, keys(10), { unprocessed: 'drop' });
     expect(batches).toEqual([10]);
     expect(written).toHaveLength(5);
+  });
+});
+
+describe('a batch read', () => {
+  it('a batch read is strongly consistent and asks again for keys that a throttled table left unprocessed', async () => {
+    const asked: number[] = [];
+    const client = {
+      async send({ input }: BatchGetItemCommand) {
+        const { Keys = [], ConsistentRead } = input.RequestItems?.['jobs'] ?? {};
+        expect(ConsistentRead).toBe(true);
+        asked.push(Keys.length);
+        return {
+          Responses: { jobs: Keys.slice(0, 4) },
+          UnprocessedKeys: Keys.length > 4 ? { jobs: { Keys: Keys.slice(4), ConsistentRead } } : {},
+        };
+      },
+    };
+    const table = { client: client as unknown as DynamoDBClient, name: 'jobs' };
+    expect(await getItems(table, keys(10))).toEqual(keys(10));
+    expect(asked).toEqual([10, 6, 2]);
+    expect(await getItems(table, [])).toEqual([]);
+    expect(asked).toHaveLength(3);
+  });
+
+  it('a batch read of a table that returns nothing pauses for longer each time, and ends', async () => {
+    const client = {
+      send: async ({ input }: BatchGetItemCommand) => ({ Responses: {}, UnprocessedKeys: input.RequestItems }),
+    };
+    const table = { client: client as unknown as DynamoDBClient, name: 'jobs' };
+    const { pauses, sleep } = createClock();
+    await expect(getItems(table, keys(3), { sleep })).rejects.toMatchObject({ code: 'overloaded' });
+    expect(pauses).toHaveLength(7);
+    expect(pauses[6]).toBeGreaterThan(pauses[0] ?? 0);
+  });
+});
+
+describe('a query of an index', () => {
+  /** Creates a table whose query has three pages of two items. */
+  function createPagedTable() {
+    const client = {
+      async send({ input }: QueryCommand) {
+        const page = Number(input.ExclusiveStartKey?.['page']?.N ?? 0);
+        const Items = input.Select === 'COUNT' ? undefined : keys(2);
+        return { Items, Count: 2, ...(page < 2 ? { LastEvaluatedKey: marshall({ page: page + 1 }) } : {}) };
+      },
+    };
+    return { client: client as unknown as DynamoDBClient, name: 'jobs' };
+  }
+  const query = { index: 'due', where: 'pk = :pk', values: marshall({ ':pk': 'a' }) };
+
+  it('a query of an index continues after the page before, and its last page says so', async () => {
+    const table = createPagedTable();
+    const first = await queryPageAfter(table, query);
+    const second = await queryPageAfter(table, query, first.next);
+    const third = await queryPageAfter(table, query, second.next);
+    expect([first, second, third].map(({ items }) => items.length)).toEqual([2, 2, 2]);
+    expect(second.next).toEqual(marshall({ page: 2 }));
+    expect(third).not.toHaveProperty('next');
+  });
+
+  it('a query of an index counts the items of all pages', async () => {
+    expect(await countItems(createPagedTable(), query)).toBe(6);
   });
 });
 

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HttpRequest } from '../../../shared/access/route.ts';
-import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
+import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
-import { CLAIM_TIMINGS } from '../../../shared/idempotency/record-lease.ts';
+import { CLAIM_TIMINGS } from '../../../shared/idempotency/key-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
@@ -22,36 +22,36 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 
-/** Whatever needs nobody's answer any more has happened. */
-const settled = () => new Promise((resolve) => setImmediate(resolve));
-const codeOf = (of: Promise<unknown>) =>
+/** Resolves after all callbacks that are already due. */
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+const getCode = (of: Promise<unknown>) =>
   of.then(JSON.stringify, (error: unknown) => Reflect.get(Object(error), 'code'));
 
-let words = 0;
+let count = 0;
 
-/** What all function environments share: the table, what is stored, the time, and one key that nobody has used. */
-function aWorld(options: Partial<IdempotentOptions> = {}) {
-  words += 1;
-  const word = `word-${words}`;
+/** Creates an unused key, and what all function environments share: the table, the stored bodies and the time. */
+function createKey(options: Partial<IdempotentOptions> = {}) {
+  count += 1;
+  const word = `word-${count}`;
   const clock = { now: START };
   const bodies = createBodies(aVault(), createMemoryBlobs());
 
-  /** An environment with a heartbeat of its own: one that is never woken is dead. */
-  function anEnvironment({ away = false }: { away?: boolean } = {}) {
+  /** Creates an environment. Its heartbeats run only when it is woken. If it is `away`, it can't renew or finish. */
+  function createEnvironment({ away = false }: { away?: boolean } = {}) {
     const sleepers = new Set<{ at: number; wake: () => void }>();
-    const claims = createClaims(services.dynamodb, table);
+    const records = createIdempotencyRecords(services.dynamodb, table);
     const renewals: number[] = [];
     const idempotency = {
-      claims: {
-        ...claims,
-        async renew(...args: Parameters<typeof claims.renew>) {
+      records: {
+        ...records,
+        async renew(...args: Parameters<typeof records.renew>) {
           try {
-            return await (away ? gone() : claims.renew(...args));
+            return await (away ? fail() : records.renew(...args));
           } finally {
             renewals.push(clock.now);
           }
         },
-        finish: (...args: Parameters<typeof claims.finish>) => (away ? gone() : claims.finish(...args)),
+        finish: (...args: Parameters<typeof records.finish>) => (away ? fail() : records.finish(...args)),
       },
       bodies,
       jobs: createMemoryStore(() => clock.now),
@@ -73,7 +73,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
         { scope: 'inference', run },
         { name: 'test', open: async () => idempotency, ...options },
       );
-      return route.run(aCall(word, body));
+      return route.run(makeRequest(word, body));
     }
     return {
       renewals,
@@ -88,7 +88,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
           answer.catch(() => {});
         });
       },
-      /** Lets the heartbeat that is due happen. */
+      /** Runs the heartbeats that are due. */
       async wake() {
         for (const sleeper of [...sleepers]) {
           if (sleeper.at > clock.now) continue;
@@ -97,19 +97,19 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
           sleeper.wake();
           await waitUntil('a renewal', () => renewals.length > before);
         }
-        await settled();
+        await settle();
       },
     };
   }
   const hash = createHash('sha256')
     .update(JSON.stringify(['test', {}, word]))
     .digest('hex');
-  return { clock, anEnvironment, key: { pk: { S: `acme#idem#${hash}` }, sk: { S: 'idem' } } };
+  return { clock, createEnvironment, key: { pk: { S: `acme#idem#${hash}` }, sk: { S: 'idem' } } };
 }
 
 type Run = (request: HttpRequest) => Promise<HttpResponse>;
 
-function aCall(word: string, body: unknown): HttpRequest {
+function makeRequest(word: string, body: unknown): HttpRequest {
   return {
     requestId: 'request',
     pathParameters: {},
@@ -123,14 +123,14 @@ function aCall(word: string, body: unknown): HttpRequest {
   };
 }
 
-const answering = (json: unknown) => async () => ({ json });
-const gone = () => Promise.reject(new Error('away'));
-const unasked = () => Promise.reject(new Error('asked again'));
-/** Runs until it is told to stop. */
-const hanging = ({ signal }: HttpRequest) =>
+const respondWith = (json: unknown) => async () => ({ json });
+const fail = () => Promise.reject(new Error('away'));
+const runTwice = () => Promise.reject(new Error('the route ran again'));
+/** Runs until it is aborted. */
+const runForever = ({ signal }: HttpRequest) =>
   new Promise<HttpResponse>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-/** Runs on whatever it is told, until the test ends it. */
-function deaf(json: unknown) {
+/** Creates a route that ignores its signal and ends when the test says so. */
+function createUnstoppable(json: unknown) {
   let end = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -139,46 +139,55 @@ function deaf(json: unknown) {
 }
 
 describe('a key whose holder was killed', () => {
-  it('is taken over half a minute after the holder was last heard of, and not before', async () => {
-    const { clock, anEnvironment } = aWorld();
-    const dead = anEnvironment();
-    await dead.begin(hanging);
+  it('a key can be claimed 30 seconds after the last renewal of its killed holder, and not before', async () => {
+    const { clock, createEnvironment } = createKey();
+    const dead = createEnvironment();
+    await dead.begin(runForever);
     clock.now += 10_000;
     await dead.wake();
-    const other = anEnvironment();
+    const other = createEnvironment();
     clock.now += 29_999;
-    await expect(other.call(unasked)).rejects.toMatchObject({
+    await expect(other.call(runTwice)).rejects.toMatchObject({
       code: 'idempotency_key_in_use',
       retryAfterMs: expect.any(Number),
     });
     clock.now += 1;
-    expect(await other.call(answering('second'))).toEqual({ json: 'second' });
-    expect(await other.call(unasked)).toMatchObject({ json: 'second', headers: { 'idempotent-replayed': 'true' } });
+    expect(await other.call(respondWith('second'))).toEqual({ json: 'second' });
+    expect(await other.call(runTwice)).toMatchObject({ json: 'second', headers: { 'idempotent-replayed': 'true' } });
   });
 });
 
+it('a key whose record has neither a result nor a time is taken over', async () => {
+  const { createEnvironment, key } = createKey();
+  await createEnvironment().begin(runForever);
+  await services.dynamodb.send(
+    new UpdateItemCommand({ TableName: table, Key: key, UpdateExpression: 'REMOVE claimUntil' }),
+  );
+  expect(await createEnvironment().call(respondWith('second'))).toEqual({ json: 'second' });
+});
+
 describe('a key whose holder lives', () => {
-  it('is in use for as long as that takes, and then answers', async () => {
-    const { clock, anEnvironment } = aWorld();
-    const holder = anEnvironment();
-    const other = anEnvironment();
-    const { run, end } = deaf('first');
+  it('a key stays in use for as long as its holder runs', async () => {
+    const { clock, createEnvironment } = createKey();
+    const holder = createEnvironment();
+    const other = createEnvironment();
+    const { run, end } = createUnstoppable('first');
     const first = await holder.begin(run);
     for (let passed = 0; passed < 120_000; passed += 10_000) {
       clock.now += 10_000;
       await holder.wake();
-      expect(await codeOf(other.call(unasked))).toBe('idempotency_key_in_use');
+      expect(await getCode(other.call(runTwice))).toBe('idempotency_key_in_use');
     }
     end();
     expect(await first.answer).toEqual({ json: 'first' });
-    expect(await other.call(unasked)).toMatchObject({ json: 'first' });
+    expect(await other.call(runTwice)).toMatchObject({ json: 'first' });
     expect(holder.renewals).toHaveLength(12);
   });
 
-  it('costs no renewal when it answers within 10 seconds, nor any afterwards', async () => {
-    const { clock, anEnvironment } = aWorld();
-    const holder = anEnvironment();
-    const { run, end } = deaf('first');
+  it('a call of less than 10 seconds makes no renewal', async () => {
+    const { clock, createEnvironment } = createKey();
+    const holder = createEnvironment();
+    const { run, end } = createUnstoppable('first');
     const { answer } = await holder.begin(run);
     clock.now += 9_999;
     await holder.wake();
@@ -189,105 +198,97 @@ describe('a key whose holder lives', () => {
     expect(holder.renewals).toEqual([]);
   });
 
-  it('stops when it can not be renewed, before another may have it', async () => {
-    const { clock, anEnvironment } = aWorld();
-    const holder = anEnvironment({ away: true });
-    const { answer } = await holder.begin(hanging);
-    let stopped = false;
-    answer.catch(() => {
-      stopped = true;
+  it('a holder that can’t renew retries every 2 seconds, keeps running and returns its response', async () => {
+    const { clock, createEnvironment } = createKey();
+    const holder = createEnvironment({ away: true });
+    const { run, end } = createUnstoppable('first');
+    let signal: AbortSignal | undefined;
+    const { answer } = await holder.begin((request) => {
+      signal = request.signal;
+      return run();
     });
-    for (clock.now += 10_000; clock.now < START + 28_000; clock.now += 2_000) {
-      await holder.wake();
-      expect(stopped).toBe(false);
-    }
-    await holder.wake();
-    expect(await codeOf(answer)).toBe('idempotency_key_in_use');
-    expect(clock.now).toBeLessThan(START + 30_000);
-  });
-
-  it('gives no answer, though it has one, once another may have the key', async () => {
-    const { clock, anEnvironment } = aWorld();
-    const holder = anEnvironment({ away: true });
-    const { run, end } = deaf('first');
-    const { answer } = await holder.begin(run);
-    for (clock.now += 10_000; clock.now <= START + 28_000; clock.now += 2_000) await holder.wake();
+    for (clock.now += 10_000; clock.now <= START + 90_000; clock.now += 2_000) await holder.wake();
+    expect(holder.renewals).toEqual(Array.from({ length: 41 }, (_, index) => START + 10_000 + index * 2_000));
+    expect(signal?.aborted).toBe(false);
     end();
-    expect(await codeOf(answer)).toBe('idempotency_key_in_use');
+    expect(await answer).toEqual({ json: 'first' });
   });
 });
 
 describe('a holder that was taken over', () => {
-  async function takenOver(run: Run) {
-    const world = aWorld({ mayEnd: (frame) => frame === 'end' });
-    const holder = world.anEnvironment();
+  async function takeOver(run: Run) {
+    const world = createKey({ isFinalFrame: (frame) => frame === 'end' });
+    const holder = world.createEnvironment();
     const { answer: first } = await holder.begin(run);
     world.clock.now += 30_000;
-    const other = world.anEnvironment();
+    const other = world.createEnvironment();
     return { ...world, holder, first, other };
   }
 
-  it('stops as soon as it is refused', async () => {
-    const { holder, first, other } = await takenOver(hanging);
-    await other.call(answering('second'));
+  it('a holder that was taken over stops at its next renewal', async () => {
+    const { holder, first, other } = await takeOver(runForever);
+    await other.call(respondWith('second'));
     await holder.wake();
-    expect(await codeOf(first)).toBe('idempotency_key_in_use');
-    expect(await other.call(unasked)).toMatchObject({ json: 'second' });
+    expect(await getCode(first)).toBe('idempotency_key_in_use');
+    expect(await other.call(runTwice)).toMatchObject({ json: 'second' });
   });
 
-  it.each(['before', 'after'])('answers nothing %s its successor has, and changes nothing of it', async (when) => {
-    const { run, end } = deaf('first');
-    const { first, other } = await takenOver(run);
-    const successor = deaf('second');
-    const { answer: second } = await other.begin(successor.run);
-    if (when === 'after') {
+  it.each(['before', 'after'])(
+    'a holder that was taken over returns nothing %s its successor has ended, and changes nothing',
+    async (when) => {
+      const { run, end } = createUnstoppable('first');
+      const { first, other } = await takeOver(run);
+      const successor = createUnstoppable('second');
+      const { answer: second } = await other.begin(successor.run);
+      if (when === 'after') {
+        successor.end();
+        await second;
+      }
+      end();
+      expect(await getCode(first)).toBe('idempotency_key_in_use');
       successor.end();
-      await second;
-    }
-    end();
-    expect(await codeOf(first)).toBe('idempotency_key_in_use');
-    successor.end();
-    expect(await second).toEqual({ json: 'second' });
-    expect(await other.call(unasked)).toMatchObject({ json: 'second' });
-  });
+      expect(await second).toEqual({ json: 'second' });
+      expect(await other.call(runTwice)).toMatchObject({ json: 'second' });
+    },
+  );
 
-  it('does not end its stream as if it were whole', async () => {
-    const { run, end } = deaf('first');
+  it('a holder that was taken over doesn’t end its stream as complete', async () => {
+    const { run, end } = createUnstoppable('first');
     async function* frames() {
       yield 'begin';
       await run();
       yield 'end';
       return true;
     }
-    const { first, other } = await takenOver(async () => ({ frames: frames() }));
+    const { first, other } = await takeOver(async () => ({ frames: frames() }));
     const answer = await first;
     if (!('frames' in answer)) throw new Error('not a stream');
     const seen: string[] = [];
     const reading = (async () => {
       for await (const frame of answer.frames) seen.push(frame);
     })();
-    await other.call(answering('second'));
+    await other.call(respondWith('second'));
     end();
-    expect(await codeOf(reading)).toBe('idempotency_key_in_use');
+    expect(await getCode(reading)).toBe('idempotency_key_in_use');
     expect(seen).toEqual(['begin']);
   });
 });
 
-it('lets a route show what its first call has made so far', async () => {
-  const { anEnvironment } = aWorld({ findsEarlier: () => true });
-  const { run, end } = deaf('queued');
-  const first = await anEnvironment().begin(run);
-  const other = anEnvironment();
-  expect(await other.call(answering('in progress'))).toEqual({ json: 'in progress' });
-  expect(await codeOf(other.call(unasked, { a: 2 }))).toBe('idempotency_key_reused');
+it('a route can show the result of a call that still runs', async () => {
+  const { createEnvironment } = createKey({ showsRunning: () => true });
+  const { run, end } = createUnstoppable('queued');
+  const first = await createEnvironment().begin(run);
+  const other = createEnvironment();
+  expect(await other.call(respondWith('in progress'))).toEqual({ json: 'in progress' });
+  expect(await getCode(other.call(runTwice, { a: 2 }))).toBe('idempotency_key_reused');
   end();
   expect(await first.answer).toEqual({ json: 'queued' });
-  expect(await other.call(unasked)).toMatchObject({ json: 'queued' });
+  expect(await other.call(runTwice)).toMatchObject({ json: 'queued' });
 });
 
-it('reads what a version wrote that numbered no attempts', async () => {
-  const { anEnvironment, key } = aWorld();
-  await anEnvironment().call(answering('old'));
+it('a record without an epoch, written by an earlier version, is replayed', async () => {
+  const { createEnvironment, key } = createKey();
+  await createEnvironment().call(respondWith('old'));
   const { Attributes } = await services.dynamodb.send(
     new UpdateItemCommand({
       TableName: table,
@@ -299,5 +300,5 @@ it('reads what a version wrote that numbered no attempts', async () => {
     }),
   );
   expect(Attributes).not.toHaveProperty('epoch');
-  expect(await anEnvironment().call(unasked)).toMatchObject({ json: 'old' });
+  expect(await createEnvironment().call(runTwice)).toMatchObject({ json: 'old' });
 });

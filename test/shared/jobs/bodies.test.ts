@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 import type { Blobs } from '../../../shared/jobs/blobs.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
-import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
+import { BODY_ITEM_BYTES, createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { aJob, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -61,8 +61,8 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
   it('lets the first of two inputs stand', async () => {
     const { id, bodies } = await aPlace();
     const input = { tenant, id, kind: 'input', epoch: 0, expiresAt } as const;
-    expect(await bodies.writeNew(input, { text: 'first' })).toMatchObject({ epoch: 0 });
-    expect(await bodies.writeNew(input, { text: 'second' })).toBeUndefined();
+    expect(await bodies.writeNew(input, { text: 'first' })).toMatchObject({ ref: { epoch: 0 }, isNew: true });
+    expect(await bodies.writeNew(input, { text: 'second' })).toMatchObject({ isNew: false });
     expect(await bodies.find(input)).toEqual({ text: 'first' });
   });
 
@@ -160,6 +160,24 @@ describe('in DynamoDB and S3', () => {
     const second = { type: 'e', sequence_number: 3 };
     await events.append({ tenant, id, epoch: 1, firstSequence: 3, expiresAt, events: [second] });
     expect((await events.read(tenant, id, -1)).flatMap((chunk) => chunk.events)).toEqual([first, second]);
+  });
+
+  it('stores a body of 8 KB in the table, reads larger items of an earlier version, and stores larger bodies in the bucket', async () => {
+    const { id, tableName, bodies, events } = await aRoom();
+    const name = { tenant, id, kind: 'output', epoch: 1, expiresAt } as const;
+    expect(await bodies.write(name, 'x'.repeat(BODY_ITEM_BYTES - 200))).toMatchObject({ place: 'table' });
+    expect(await bodies.write(name, 'x'.repeat(BODY_ITEM_BYTES))).toMatchObject({ place: 's3' });
+
+    const bucket = createBucket(services.s3, services.bucketName);
+    const options = { tableName, bucket, now: () => clock.now, maxItemBytes: 300_000 };
+    const earlierBlobs = createDynamoDBBlobs(services.dynamodb, options);
+    const ref = await createBodies(aVault(), earlierBlobs).write({ ...name, epoch: 2 }, 'x'.repeat(250_000));
+    expect(ref).toMatchObject({ place: 'table' });
+    expect(await bodies.read({ ...name, epoch: 2 }, ref)).toBe('x'.repeat(250_000));
+    const event = { type: 'e', sequence_number: 2, text: 'x'.repeat(250_000) };
+    const chunk = { tenant, id, epoch: 1, firstSequence: 2, expiresAt, events: [event] };
+    await createEventLog(aVault(), earlierBlobs).append(chunk);
+    expect(await events.read(tenant, id, -1)).toMatchObject([{ events: [event] }]);
   });
 
   it('no body is read after its time, though it lies there', async () => {

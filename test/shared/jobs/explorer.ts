@@ -166,7 +166,10 @@ export interface Exploration<State> {
   key(state: State): string;
   /** Everything that may happen next. */
   steps(state: State): Promise<readonly Step<State>[]>;
-  /** Throws when something is wrong. `before` is absent for the first state. */
+  /**
+   * Throws if something is wrong with a state. A step may throw too.
+   * @param before the state before the step; absent for the first
+   */
   check(state: State, before: State | undefined): Promise<void>;
 }
 
@@ -185,11 +188,12 @@ export async function explore<State>({ start, key, steps, check }: Exploration<S
   await check(start, undefined);
   for (let here = stack.pop(); here !== undefined; here = stack.pop()) {
     for (const step of await steps(here.state)) {
-      const state = await step.take();
       const path = { label: step.label, before: here.path };
       taken += 1;
       if (taken > MAX_STEPS) throw new Error(`More than ${MAX_STEPS} steps: the budget is too large`);
+      let state: State;
       try {
+        state = await step.take();
         await check(state, here.state);
       } catch (thrown) {
         throw new Error(`${thrown instanceof Error ? thrown.message : thrown}\nafter:\n${told(path)}`);

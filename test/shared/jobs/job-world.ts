@@ -1,177 +1,184 @@
-import { createHash } from 'node:crypto';
-import type { GenerationEvent } from '../../../shared/inference/generation.ts';
-import { UpstreamError } from '../../../shared/inference/model.ts';
-import { cancelJob, deleteJob } from '../../../shared/jobs/control.ts';
+import type { QueueName } from '../../../shared/jobs/index-entry.ts';
 import { isTerminal, type Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore, type Entry } from '../../../shared/jobs/memory-store.ts';
-import type { Bodies, BodyName, Guard, JobStore } from '../../../shared/jobs/ports.ts';
-import { sweepDue } from '../../../shared/jobs/sweep.ts';
-import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { runJob, type WorkerPorts } from '../../../shared/jobs/worker.ts';
-import { answerWith } from '../api/answer-with.ts';
-import { makeAnswer } from '../inference/requests.ts';
-import type { Program, Reach } from './explorer.ts';
-import { aJob, anInput, START } from './jobs.ts';
+import type { BodyName, Guard, JobChange, ListedEntry } from '../../../shared/jobs/ports.ts';
+import type { JobTimings } from '../../../shared/jobs/timings.ts';
+import { START } from './jobs.ts';
 
-/** Everything that outlives a process: the table, the bodies, the messages, the clock. */
+/** Everything that outlives a process: the table and its index, the bodies, the tickets, the clock. */
 export interface World {
   readonly now: number;
   readonly entries: ReadonlyMap<string, Entry>;
+  /** The job's index entry before its last change, which a lagging index still shows. */
+  readonly formerPlace?: Place | undefined;
+  /** Bodies by kind and attempt. */
   readonly bodies: ReadonlyMap<string, string>;
-  /** Messages on the queue; which one is delivered makes no difference, nor how many there are beyond two. */
-  readonly messages: number;
-  /** Whether somebody was told of the job's end. */
-  readonly told: boolean;
+  readonly tickets: readonly HeldTicket[];
+  /** Whether the completion step of the reply has run. */
+  readonly replied: boolean;
+  /** Attempts whose model began to answer. */
+  readonly begun: readonly number[];
+  /**
+   * True after the only two events that may leave a job without a ticket: a purge, and the replacement of a ticket that
+   * another worker had received too.
+   */
+  readonly mayLackTicket: boolean;
 }
 
-/** Changes the guards of the table, to show that the check would find it. */
-export type Mutation = (guard: Guard) => Guard;
-
-const JOB_KEY = 'acme#resp_1';
-
-/** A world in which one job waits, and its message too. */
-export function aWorld(job: Partial<Job> = {}): World {
-  return {
-    now: START,
-    entries: new Map([[JOB_KEY, { job: aJob(job) }]]),
-    bodies: new Map([['input#0', JSON.stringify(anInput())]]),
-    messages: 1,
-    told: false,
-  };
+/** A message of a ticket queue. */
+export interface HeldTicket {
+  readonly id: number;
+  readonly queue: QueueName;
+  /** Epoch milliseconds from which it may be received; 0 if that has passed. */
+  readonly visibleAt: number;
 }
 
-/** The job as it lies in the table; undefined when it has been deleted. */
+/** An entry of the index. */
+export interface Place {
+  readonly partition: string;
+  readonly dueAt: number;
+}
+
+/** A call of a process, with the process's own time. */
+export interface PerformedCall {
+  readonly method: string;
+  readonly args: readonly unknown[];
+}
+
+/** A change of the machine that the check must find. */
+export interface Mutation {
+  readonly guard?: (guard: Guard, change: JobChange) => Guard;
+  readonly change?: (change: JobChange, guard: Guard) => JobChange;
+  /** Writes new jobs, or tombstones, without an index entry. */
+  readonly unindexed?: 'create' | 'delete';
+  /** Postpones entries that have moved to another partition, if the time is the same. */
+  readonly postponesMoved?: boolean;
+  readonly timings?: Partial<JobTimings>;
+  /** A line of a program that does something else. */
+  readonly program?:
+    | 'creates the job before its input'
+    | 'deletes deferred tickets'
+    | 'deletes the ticket of a release';
+}
+
+export const TENANT = 'acme';
+export const JOB_ID = 'resp_1';
+const JOB_KEY = `${TENANT}#${JOB_ID}`;
+/** After this time a ticket that was received is delivered again, in milliseconds. */
+const VISIBILITY_MS = 60_000;
+/** Further tickets change nothing. */
+const MAX_TICKETS_PER_QUEUE = 2;
+
+/** A world in which nothing was submitted yet. */
+export const EMPTY_WORLD: World = {
+  now: START,
+  entries: new Map(),
+  bodies: new Map(),
+  tickets: [],
+  replied: false,
+  begun: [],
+  mayLackTicket: false,
+};
+
+/** Returns the job as it lies in the table; undefined if it doesn't exist or was deleted. */
 export function jobIn({ entries }: World): Job | undefined {
-  return jobAt(entries);
-}
-
-function jobAt(entries: World['entries']): Job | undefined {
   const entry = entries.get(JOB_KEY);
   return entry !== undefined && 'job' in entry ? entry.job : undefined;
 }
 
-/** Whether nobody need look at the job any more. */
-export function isSettled({ entries }: World): boolean {
+/** Whether the job was deleted. */
+export function isDeleted({ entries }: World): boolean {
   const entry = entries.get(JOB_KEY);
-  if (entry === undefined) return true;
-  return 'job' in entry ? isTerminal(entry.job.status) && entry.job.dueAt === undefined : entry.dueAt === undefined;
+  return entry !== undefined && !('job' in entry);
 }
 
-/** The programs, by the first word of a process's name: the code that runs in the functions, with the world as ports. */
-export function programOf(name: string): Program {
-  switch (name.split(' ')[0]) {
-    case 'worker':
-      return (reach) => runJob({ tenant: 'acme', id: 'resp_1' }, workerPorts(reach), workerCall(reach));
-    case 'sweep':
-      return (reach) => sweepDue(sweepPorts(reach), { until: Number.POSITIVE_INFINITY, perPartition: 10 });
-    case 'cancel':
-      return (reach) => cancelJob({ jobs: jobsOf(reach), timings: JOB_TIMINGS, now: reach.now }, 'acme', 'resp_1');
-    case 'delete':
-      return (reach) => deleteJob({ jobs: jobsOf(reach), bodies: bodiesOf(reach) }, 'acme', 'resp_1');
-    default:
-      throw new Error(`No program for ${name}`);
-  }
+/** Returns the attributes that place the job, or its tombstone, in the index. */
+export function placeIn({ entries }: World): { readonly duePartition?: string; readonly dueAt?: number } {
+  const entry = entries.get(JOB_KEY);
+  return entry === undefined ? {} : 'job' in entry ? entry.job : entry;
 }
 
-function workerCall(reach: Reach) {
-  return {
-    shutdown: new AbortController().signal,
-    deadlineAt: reach.now() + 900_000,
-    extendVisibility: async () => {},
-  };
+/** Whether nothing remains to be done for the job. */
+export function isSettled(world: World): boolean {
+  const job = jobIn(world);
+  return (job === undefined || isTerminal(job.status)) && placeIn(world).duePartition === undefined;
 }
 
-function sweepPorts(reach: Reach) {
-  return {
-    jobs: jobsOf(reach),
-    bodies: bodiesOf(reach),
-    queue: { send: async () => void (await reach.call('send', [])) },
-    listeners: { reply: async () => void (await reach.call('tell', [])) },
-    timings: JOB_TIMINGS,
-    now: reach.now,
-    onError: () => {},
-  };
+/** Returns a world whose job has other fields. */
+export function changeJob(world: World, changes: Partial<Job>): World {
+  const job = jobIn(world);
+  if (job === undefined) throw new Error('The world has no job to change');
+  return { ...world, entries: new Map([[JOB_KEY, { job: { ...job, ...changes } }]]) };
 }
 
-/** What sets workers apart, as it sets generate and dispatch apart. Those that a check begins later come first in number. */
-const WAYS: Readonly<Record<string, Pick<WorkerPorts, 'otherLane' | 'movesOnAfter'>>> = {
-  'worker 2': { movesOnAfter: new Set(['upstream_cut']) },
-  'worker 3': { otherLane: () => 'gpu' },
-};
-
-function workerPorts(reach: Reach) {
-  let ids = 0;
-  return {
-    ...sweepPorts(reach),
-    events: { append: async () => {}, read: async () => [] },
-    answerJob: answerWith(
-      async (_request, { signal }) => ({ events: answerNamed(await reach.call('generate', [], signal)) }),
-      reach.now,
-    ),
-    ids: () => `${reach.name}/${ids++}`,
-    random: () => 0.5,
-    sleep: async (ms: number, signal: AbortSignal) => void (await reach.call('sleep', [ms], signal)),
-    ...WAYS[reach.name],
-  };
+/** Returns the world after a step of the clock. */
+export function advance(world: World, ms: number): World {
+  const now = world.now + ms;
+  return { ...world, now, tickets: withVisibility(world.tickets, now) };
 }
 
-async function* answerNamed(outcome: unknown): AsyncGenerator<GenerationEvent> {
-  if (outcome === 'throttled') throw new UpstreamError('rate_limit_exceeded', 'throttled', { recovery: 'retry' });
-  if (outcome === 'cut') throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
-  yield* makeAnswer('Hi');
+/** Returns the world after a ticket was received. */
+export function receiveTicket(world: World, ticket: HeldTicket): World {
+  return hide(world, ticket.id, VISIBILITY_MS);
 }
 
-/** What the world answers to a call is what its own implementation answered there: `perform` below. */
-function jobsOf(reach: Reach): JobStore {
-  const call = <T>(method: keyof JobStore, args: readonly unknown[]) =>
-    reach.call(`jobs.${method}`, args) as Promise<T>;
-  return {
-    create: (job) => call('create', [job]),
-    read: (...args) => call('read', args),
-    update: (...args) => call('update', args),
-    delete: (...args) => call('delete', args),
-    wasDeleted: (...args) => call('wasDeleted', args),
-    settle: (...args) => call('settle', args),
-    // The job lies in one partition: the others are empty, whenever they are read.
-    due: async (partition, ...args) => (partition === PARTITION ? call('due', [partition, ...args]) : []),
-  };
+/** Returns the world after a purge of all ticket queues. */
+export function purge(world: World): World {
+  return { ...world, tickets: [], mayLackTicket: true };
 }
 
-const PARTITION = (createHash('sha256').update(JOB_KEY).digest()[0] ?? 0) % 16;
-
-function bodiesOf(reach: Reach): Bodies {
-  const call = <T>(method: keyof Bodies, args: readonly unknown[]) =>
-    reach.call(`bodies.${method}`, args) as Promise<T>;
-  return {
-    write: (...args) => call('write', args),
-    writeNew: (...args) => call('writeNew', args),
-    read: (...args) => call('read', args),
-    find: (...args) => call('find', args),
-    remove: (...args) => call('remove', args),
-    sweep: (...args) => call('sweep', args),
-  };
-}
-
-/** Answers a call, as the world does. */
+/** Answers a call as the world does. */
 export async function perform(
   world: World,
-  method: string,
-  args: readonly unknown[],
+  { method, args }: PerformedCall,
   mutation: Mutation,
 ): Promise<{ readonly world: World; readonly value?: unknown }> {
   if (method.startsWith('jobs.')) return performOnTable(world, method.slice(5), args, mutation);
   if (method.startsWith('bodies.')) return performOnBodies(world, method.slice(7), args);
   switch (method) {
-    case 'send':
-      return { world: { ...world, messages: Math.min(world.messages + 1, 2) } };
-    case 'tell':
-      return { world: { ...world, told: true } };
+    case 'index':
+      return { world, value: listed(currentPlace(world)) };
+    case 'tickets.send':
+      return { world: send(world, args[0] as readonly QueueName[]) };
+    case 'tickets.delete':
+      return { world: { ...world, tickets: world.tickets.filter(({ id }) => id !== args[0]) } };
+    case 'tickets.hide':
+      return { world: hide(world, Number(args[0]), Number(args[1])) };
+    case 'reply':
+      return { world: { ...world, replied: true } };
+    case 'begins':
+      return { world: { ...world, begun: [...world.begun, Number(args[0])] } };
     case 'generate':
+    case 'append':
     case 'sleep':
+    case 'shutdown':
       return { world };
     default:
       throw new Error(`No such call: ${method}`);
   }
+}
+
+/** What a lagging index shows; undefined if it shows the same as an exact one. */
+export function laggingIndex(world: World): unknown {
+  const before = listed(world.formerPlace);
+  return JSON.stringify(before) === JSON.stringify(listed(currentPlace(world))) ? undefined : before;
+}
+
+/** An entry of the index as a program sees it. */
+export interface IndexedEntry {
+  readonly partition: string;
+  readonly tenant: string;
+  readonly id: string;
+  readonly dueAt: number;
+}
+
+function listed(place: Place | undefined): readonly IndexedEntry[] {
+  return place === undefined ? [] : [{ ...place, tenant: TENANT, id: JOB_ID }];
+}
+
+function currentPlace(world: World): Place | undefined {
+  const { duePartition, dueAt } = placeIn(world);
+  return duePartition === undefined || dueAt === undefined ? undefined : { partition: duePartition, dueAt };
 }
 
 async function performOnTable(world: World, method: string, args: readonly unknown[], mutation: Mutation) {
@@ -179,19 +186,46 @@ async function performOnTable(world: World, method: string, args: readonly unkno
   const store = createMemoryStore(() => world.now, entries);
   const operation: unknown = Reflect.get(store, method);
   if (typeof operation !== 'function') throw new Error(`No such call: ${method}`);
-  const [tenant, id, guard, change] = args;
-  const mutated = method === 'update' ? [tenant, id, mutation(guard as Guard), change] : args;
-  const value: unknown = await Reflect.apply(operation, store, mutated);
-  for (const [key, entry] of entries) if ('job' in entry) entries.set(key, { job: withoutTimes(entry.job) });
-  return { world: { ...world, entries }, value: method === 'update' && value !== undefined ? jobAt(entries) : value };
+  const value: unknown = await Reflect.apply(operation, store, mutateArguments(world, method, args, mutation));
+  if (method === 'delete' && mutation.unindexed === 'delete') await store.settle(TENANT, JOB_ID);
+  for (const [key, entry] of entries) if ('job' in entry) entries.set(key, { job: withoutUnreadTimes(entry.job) });
+  const after: World = { ...world, entries };
+  const [was, is] = [currentPlace(world), currentPlace(after)];
+  const hasMoved = was?.partition !== is?.partition || was?.dueAt !== is?.dueAt;
+  return {
+    world: hasMoved ? { ...after, formerPlace: was } : after,
+    value: method === 'update' && value !== undefined ? jobIn(after) : value,
+  };
 }
 
-/** Nobody decides anything by these, and states that differ in nothing else are one. */
-function withoutTimes({ startedAt: _startedAt, completedAt: _completedAt, ...job }: Job): Job {
-  return job;
+function mutateArguments(
+  world: World,
+  method: string,
+  args: readonly unknown[],
+  mutation: Mutation,
+): readonly unknown[] {
+  if (method === 'create' && mutation.unindexed === 'create') return args.slice(0, 1);
+  if (method === 'postpone' && mutation.postponesMoved) {
+    const entry = args[0] as ListedEntry;
+    return [{ ...entry, partition: currentPlace(world)?.partition ?? entry.partition }, args[1]];
+  }
+  if (method !== 'update') return args;
+  const [tenant, id] = args;
+  const guard = args[2] as Guard;
+  const change = args[3] as JobChange;
+  return [tenant, id, mutation.guard?.(guard, change) ?? guard, mutation.change?.(change, guard) ?? change];
 }
 
-/** Bodies by kind and attempt, without their seals, which have tests of their own. */
+/** Leaves out times that nothing reads any more, so that states that differ in nothing else are one. */
+function withoutUnreadTimes({ startedAt, completedAt, ...job }: Job): Job {
+  return {
+    ...job,
+    ...(job.status === 'in_progress' && startedAt !== undefined ? { startedAt } : {}),
+    ...(job.fanIn !== undefined && completedAt !== undefined ? { completedAt } : {}),
+  };
+}
+
+/** Bodies without their seals, which have tests of their own. */
 function performOnBodies(world: World, method: string, args: readonly unknown[]) {
   const bodies = new Map(world.bodies);
   const changed = { ...world, bodies };
@@ -204,7 +238,38 @@ function performOnBodies(world: World, method: string, args: readonly unknown[])
   }
   const { kind, epoch } = args[0] as BodyName;
   const key = `${kind}#${epoch}`;
-  if (method === 'read') return { world, value: JSON.parse(bodies.get(key) ?? 'null') };
+  const found = bodies.get(key);
+  switch (method) {
+    case 'find':
+      return { world, value: found === undefined ? undefined : JSON.parse(found) };
+    case 'read':
+      return { world, value: JSON.parse(found ?? 'null') };
+    case 'remove':
+      bodies.delete(key);
+      return { world: changed };
+    case 'writeNew':
+      if (found !== undefined) return { world, value: { ref: { place: 'table', epoch, sizeBytes: 1 }, isNew: false } };
+  }
   bodies.set(key, JSON.stringify(args[1]));
-  return { world: changed, value: { place: 'table', epoch, sizeBytes: 1 } };
+  const ref = { place: 'table', epoch, sizeBytes: 1 };
+  return { world: changed, value: method === 'writeNew' ? { ref, isNew: true } : ref };
+}
+
+function send(world: World, queues: readonly QueueName[]): World {
+  let { tickets } = world;
+  for (const queue of queues) {
+    if (tickets.filter((ticket) => ticket.queue === queue).length >= MAX_TICKETS_PER_QUEUE) continue;
+    const id = [1, 2, 3, 4].find((free) => tickets.every((ticket) => ticket.id !== free)) ?? 0;
+    tickets = [...tickets, { id, queue, visibleAt: 0 }].sort((a, b) => a.id - b.id);
+  }
+  return { ...world, tickets };
+}
+
+function hide(world: World, id: number, ms: number): World {
+  const tickets = world.tickets.map((ticket) => (ticket.id === id ? { ...ticket, visibleAt: world.now + ms } : ticket));
+  return { ...world, tickets: withVisibility(tickets, world.now) };
+}
+
+function withVisibility(tickets: readonly HeldTicket[], now: number): readonly HeldTicket[] {
+  return tickets.map((ticket) => (ticket.visibleAt <= now ? { ...ticket, visibleAt: 0 } : ticket));
 }

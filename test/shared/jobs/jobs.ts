@@ -25,7 +25,6 @@ export function aJob(changes: Partial<Job> = {}): Job {
     stored: true,
     createdAt: START,
     input: { place: 'table', epoch: 0, sizeBytes: 100 },
-    dueAt: START + 60_000,
     expiresAt: (START + 24 * HOUR_MS) / 1000,
     ...changes,
   };

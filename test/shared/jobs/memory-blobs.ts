@@ -21,9 +21,9 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
       return 'table';
     },
     async putNew(name, bytes) {
-      if (held.has(keyOf(name))) return undefined;
-      held.set(keyOf(name), bytes);
-      return 'table';
+      const isNew = !held.has(keyOf(name));
+      if (isNew) held.set(keyOf(name), bytes);
+      return { place: 'table', isNew };
     },
     async get(name, place) {
       return place === 'table' ? held.get(keyOf(name)) : undefined;

@@ -1,42 +1,85 @@
+/**
+ * Checks the job engine by walking all interleavings of its own code on a store in memory, within these bounds: one job, one
+ * index shard, at most two tickets per queue, and the processes, events and steps of the clock of each scenario's budget. The
+ * check takes for granted:
+ * - DynamoDB is linearizable for one item. A contract suite holds the two stores to the same answers.
+ * - A sweep reads all partitions of the index at one moment, exact or one write late. Two sweeps read it at two moments.
+ * - Visibility is not extended, so a slow worker's ticket is delivered again after 60 s.
+ * - Calls in `AT_ONCE` commute with the steps of other processes.
+ * - One clock. If clocks disagree, leases end early or late: wasted work, but never a second commit.
+ */
+
+import { purposeOf } from '../../../shared/jobs/index-entry.ts';
 import { isTerminal, type Job } from '../../../shared/jobs/job.ts';
-import { type Answer, explore, Histories, type Step } from './explorer.ts';
-import { aWorld, isSettled, jobIn, type Mutation, perform, programOf, type World } from './job-world.ts';
+import { type Answer, explore, Histories, type Program, type Step } from './explorer.ts';
+import { checkState, checkStep } from './job-invariants.ts';
+import { createPrograms, type ProgramOptions, TROUBLES } from './job-programs.ts';
+import {
+  advance,
+  changeJob,
+  EMPTY_WORLD,
+  isDeleted,
+  isSettled,
+  jobIn,
+  laggingIndex,
+  type Mutation,
+  perform,
+  placeIn,
+  purge,
+  receiveTicket,
+  type World,
+} from './job-world.ts';
 
 /** How often each thing may happen on one way through. */
 export interface Budget {
-  /** Workers that a message is given to, one after the other or side by side. */
+  /** Tickets that are received. */
   readonly workers: number;
-  /** Deliveries of a message that then comes again. */
+  /** Receives of a ticket that stays visible. */
   readonly duplicates: number;
   readonly sweeps: number;
+  /** Tickets that the sweep sends because SQS seems to have lost one. */
+  readonly replacements: number;
+  readonly purges: number;
+  readonly submissions: number;
   readonly cancels: number;
   readonly deletes: number;
-  /** Steps of the clock. */
-  readonly ticks: number;
-  /** Answers of the model that are throttled, or cut off. */
+  /** Answers of the model that fail, before or after the first token. */
   readonly troubles: number;
-  /** Writes that happen and whose answer is lost. */
+  /** Writes that are made and whose response is lost. */
   readonly losses: number;
+  /** Requests to the table that are refused. */
+  readonly refusals: number;
+  /** Requests to the queue, the bodies, the event log or a reply queue that are refused. */
+  readonly faults: number;
+  /** Reads of the index that don't show the last write. */
+  readonly lags: number;
+  readonly shutdowns: number;
 }
 
-export interface Check {
+/** A situation to check. */
+export interface Scenario extends Omit<ProgramOptions, 'shutdowns'> {
   readonly budget: Partial<Budget>;
-  /** Fields that the job has otherwise at the start. */
-  readonly job?: Partial<Job>;
-  readonly mutation?: Mutation;
-  /** Milliseconds of a step of the clock: 23,000 call for a heartbeat, and two of them outlive a lease. */
-  readonly tickMs?: number;
+  /** Steps of the clock, in milliseconds, in this order. */
+  readonly ticks?: readonly number[];
+  /** Fields that the job has otherwise after its submission. With submissions in the budget there is no job yet. */
+  readonly start?: Partial<Job>;
 }
 
 const NOTHING: Budget = {
   workers: 0,
   duplicates: 0,
   sweeps: 0,
+  replacements: 0,
+  purges: 0,
+  submissions: 0,
   cancels: 0,
   deletes: 0,
-  ticks: 0,
   troubles: 0,
   losses: 0,
+  refusals: 0,
+  faults: 0,
+  lags: 0,
+  shutdowns: 0,
 };
 
 interface State {
@@ -44,183 +87,328 @@ interface State {
   /** Living processes, by history. */
   readonly processes: readonly number[];
   readonly left: Budget;
-  /** Times that the job has come to an end. */
-  readonly ends: number;
+  /** Steps of the clock that were taken. */
+  readonly ticked: number;
+}
+
+/** A pending call of a process. */
+type Pending = Awaited<ReturnType<Histories['standing']>>['pending'][number];
+
+/** Further answers that a call may get: its method, what it draws on, and the answer. `isMade`: the call takes effect. */
+interface Alternative {
+  readonly label: string;
+  readonly kind: keyof Budget;
+  readonly answer: Partial<Answer>;
+  readonly isMade: boolean;
+}
+
+const WRITES = /^(jobs\.(create|update|delete|settle|postpone)|tickets\.send|bodies\.(write|writeNew|remove|sweep))$/;
+const OUTSIDE_TABLE = /^(bodies\..*|tickets\..*|append|reply)$/;
+
+function alternativesTo({ method }: Pending, world: World, left: Budget): readonly Alternative[] {
+  const found: Alternative[] = [];
+  const add = (label: string, kind: keyof Budget, answer: Partial<Answer>, isMade = true): void => {
+    if (left[kind] > 0) found.push({ label, kind, answer, isMade });
+  };
+  if (method === 'generate') for (const trouble of TROUBLES) add(trouble, 'troubles', { value: trouble });
+  if (WRITES.test(method)) add('response lost', 'losses', { error: 'response lost' });
+  if (method.startsWith('jobs.')) add('refused', 'refusals', { error: 'refused' }, false);
+  if (OUTSIDE_TABLE.test(method)) add('refused', 'faults', { error: 'refused' }, false);
+  const lagging = method === 'index' ? laggingIndex(world) : undefined;
+  if (lagging !== undefined) add('one write late', 'lags', { value: lagging });
+  return found;
 }
 
 /**
- * Walks all interleavings that a budget allows and checks at each step what must be true of a job. A crash is no step of
- * its own: a process that is never given another answer has crashed, wherever it stands, and every state is also
- * checked for what becomes of it if all processes do.
- * @returns what was walked
- * @throws when something isn't true, with the steps that led to it
+ * Calls that are answered as soon as they are made. They commute with the steps of other processes: a body belongs to one
+ * attempt, a ticket that is sent, hidden or deleted later is received later, a process that wakes late is slow in the call
+ * that follows, and a sweep that reads the index late begins late.
  */
-export async function checkJobs({ budget, job, mutation = (guard) => guard, tickMs = 23_000 }: Check) {
-  const histories = new Histories(programOf);
-  const recovered = new Map<string, Promise<void>>();
+const AT_ONCE = /^(sleep|index|tickets\..*|reply|append|begins|bodies\..*)$/;
 
-  async function steps({ world, processes, left, ends }: State): Promise<Step<State>[]> {
+function isAnsweredAtOnce({ method }: Pending, name: string, hasSubmissions: boolean): boolean {
+  // The inputs of two submissions and of a deletion are the same body.
+  const isShared = hasSubmissions && method.startsWith('bodies.') && /^(submit|delete)/.test(name);
+  return AT_ONCE.test(method) && !isShared;
+}
+
+/**
+ * Walks all interleavings that a budget allows and checks at each step what must be true of a job. A crash is not a step: a
+ * process that is never answered again has crashed, wherever it is, and each state is also checked for what becomes of the job
+ * if all processes have.
+ * @returns how much was walked
+ * @throws if something isn't true, with the steps that led to it
+ */
+export async function checkJobs({ budget, ticks = [], start, ...options }: Scenario) {
+  const { mutation = {} } = options;
+  const shutdowns = (budget.shutdowns ?? 0) > 0;
+  const hasSubmissions = (budget.submissions ?? 0) > 0;
+  const programs = createPrograms({ ...options, shutdowns });
+  const histories = new Histories(programs);
+  const recovery = new Recovery(createPrograms(options), mutation);
+  const isHeld = async (processes: readonly number[], id: number) =>
+    processes.some((process) => histories.nameOf(process).endsWith(` with ${id}`));
+
+  async function steps(state: State): Promise<readonly Step<State>[]> {
+    const { world, processes, left, ticked } = state;
     const found: Step<State>[] = [];
-    const next = (change: Partial<State>): State => ({ world, processes, left, ends, ...change });
-    const spent = (kind: keyof Budget): Budget => ({ ...left, [kind]: left[kind] - 1 });
-    const add = (label: string, state: () => State | Promise<State>): void => {
-      found.push({ label, take: async () => state() });
+    const spent = (...kinds: (keyof Budget)[]): Budget => {
+      const rest: Record<keyof Budget, number> = { ...left };
+      for (const kind of kinds) rest[kind] -= 1;
+      return rest;
     };
-    const begin = (name: string, change: Partial<State>): State =>
-      next({ processes: [...processes, histories.begin(name, world.now)].sort((a, b) => a - b), ...change });
+    const add = (label: string, change: () => Partial<State>): void => {
+      found.push({ label, take: async () => ({ ...state, ...change() }) });
+    };
+    const withNew = (name: string): readonly number[] => sorted([...processes, histories.begin(name, world.now)]);
 
     for (const [index, process] of processes.entries()) {
       const name = histories.nameOf(process);
-      const replaced = (history: number | undefined) =>
-        [...processes.toSpliced(index, 1), ...(history === undefined ? [] : [history])].sort((a, b) => a - b);
+      const others = processes.toSpliced(index, 1);
       const { pending } = await histories.standing(process);
-      for (const { id, method, args, madeAt } of pending) {
-        if (method === 'sleep' && world.now < madeAt + Number(args[0])) continue;
-        const answered = async (answer: Partial<Answer>, kind?: keyof Budget): Promise<State> => {
-          const performed = await perform(world, method, args, mutation);
-          const value = 'value' in answer ? answer.value : performed.value;
-          const told: Answer = { call: id, now: world.now, ...('error' in answer ? answer : { value }) };
-          const history = await histories.after(process, told);
+      const ready = pending.filter(
+        ({ method, args, madeAt }) => method !== 'sleep' || world.now >= madeAt + Number(args[0]),
+      );
+      const stepsOf = (call: Pending): readonly Step<State>[] => {
+        const { id, method, args, madeAt } = call;
+        const take = async ({ kind, answer, isMade }: Partial<Alternative>): Promise<State> => {
+          const performed = isMade === false ? { world } : await perform(world, call, mutation);
+          const { value } = { value: performed.value, ...answer };
+          const given: Answer = { call: id, now: world.now, ...(answer?.error === undefined ? { value } : answer) };
+          const history = await histories.after(process, given);
           const standing = await histories.standing(history);
-          if (standing.failure !== undefined && told.error === undefined) throw new Error(standing.failure);
-          return next({
-            world: performed.world,
-            processes: replaced(standing.pending.length === 0 ? undefined : history),
-            ...(kind === undefined ? {} : { left: spent(kind) }),
-            ends: ends + (isEnd(world, performed.world) ? 1 : 0),
-          });
+          if (standing.failure !== undefined) throw new Error(`${name} failed: ${standing.failure}`);
+          let after = performed.world;
+          if (method === 'tickets.delete' && (await isHeld(others, Number(args[0])))) {
+            after = { ...after, mayLackTicket: true };
+          }
+          const rest = kind === undefined ? left : spent(kind);
+          if (rest.lags === 0) after = { ...after, formerPlace: undefined };
+          checkStep({ before: world, after, by: name, method, args, madeAt });
+          return {
+            ...state,
+            world: after,
+            processes: standing.pending.length === 0 ? others : sorted([...others, history]),
+            left: rest,
+          };
         };
-        if (AT_ONCE.test(method)) return [{ label: `${name}: ${method}`, take: () => answered({}) }];
-        add(`${name}: ${method}`, () => answered({}));
-        if (method === 'generate' && left.troubles > 0) {
-          add(`${name}: ${method}, throttled`, () => answered({ value: 'throttled' }, 'troubles'));
-          add(`${name}: ${method}, cut`, () => answered({ value: 'cut' }, 'troubles'));
-        }
-        if (/^jobs\.(update|delete)$/.test(method) && left.losses > 0) {
-          add(`${name}: ${method}, its answer lost`, () => answered({ error: 'lost' }, 'losses'));
+        return [
+          { label: `${name}: ${method}`, take: () => take({}) },
+          ...alternativesTo(call, world, left).map((alternative) => ({
+            label: `${name}: ${method}, ${alternative.label}`,
+            take: () => take(alternative),
+          })),
+        ];
+      };
+      const first = ready.find((call) => isAnsweredAtOnce(call, name, hasSubmissions));
+      if (first !== undefined) return stepsOf(first);
+      for (const call of ready) {
+        if (call.method !== 'shutdown') found.push(...stepsOf(call));
+        else if (left.shutdowns > 0) {
+          found.push({
+            label: `${name}: shutdown`,
+            take: async () => {
+              const history = await histories.after(process, { call: call.id, now: world.now });
+              return { ...state, processes: sorted([...others, history]), left: spent('shutdowns') };
+            },
+          });
         }
       }
     }
 
-    if (world.messages > 0 && left.workers > 0) {
-      const name = `worker ${left.workers}`;
-      const taken = { ...world, messages: world.messages - 1 };
-      add(`${name} receives`, () => begin(name, { world: taken, left: spent('workers') }));
-      if (left.duplicates > 0) {
-        const both = { ...left, workers: left.workers - 1, duplicates: left.duplicates - 1 };
-        add(`${name} receives a duplicate`, () => begin(name, { left: both }));
-      }
+    const offered = new Set<string>();
+    for (const ticket of world.tickets) {
+      if (ticket.visibleAt > 0 || left.workers === 0) continue;
+      const key = `${ticket.queue}, ${await isHeld(processes, ticket.id)}`;
+      if (offered.has(key)) continue;
+      offered.add(key);
+      const name = `${ticket.queue === 'gpu' ? 'dispatch' : 'generate'} ${left.workers} with ${ticket.id}`;
+      add(`${name} receives`, () => ({
+        world: receiveTicket(world, ticket),
+        processes: withNew(name),
+        left: spent('workers'),
+      }));
+      if (left.duplicates === 0) continue;
+      add(`${name} receives a duplicate`, () => ({ processes: withNew(name), left: spent('workers', 'duplicates') }));
     }
-    if (left.sweeps > 0) add('sweep begins', () => begin(`sweep ${left.sweeps}`, { left: spent('sweeps') }));
-    if (left.ticks > 0) {
-      add('time passes', () => next({ world: { ...world, now: world.now + tickMs }, left: spent('ticks') }));
+    const names = { sweeps: 'sweep', replacements: 'replace' } as const;
+    for (const kind of ['sweeps', 'replacements'] as const) {
+      if (left[kind] === 0) continue;
+      const name = `${names[kind]} ${left[kind]}`;
+      add(`${name} begins`, () => ({ processes: withNew(name), left: spent(kind) }));
     }
+    if (left.purges > 0 && world.tickets.length > 0) {
+      add('the queues are purged', () => ({ world: purge(world), left: spent('purges') }));
+    }
+    const tick = ticks[ticked];
+    if (tick !== undefined) add(`${tick} ms pass`, () => ({ world: advance(world, tick), ticked: ticked + 1 }));
     return found;
   }
 
-  const world = aWorld(job);
-  // From the beginning: what they do first is to read, and when they never do, they never came.
-  const callers = [
-    ...Array.from({ length: budget.cancels ?? 0 }, (_, index) => `cancel ${index}`),
-    ...Array.from({ length: budget.deletes ?? 0 }, (_, index) => `delete ${index}`),
-  ].map((name) => histories.begin(name, world.now));
+  const submitted = hasSubmissions ? EMPTY_WORLD : await recovery.runToEnd('submit 0', EMPTY_WORLD);
+  const world = start === undefined ? submitted : changeJob(submitted, start);
+  // Callers are there from the beginning: one that is never answered never came.
+  const callers = (['submissions', 'cancels', 'deletes'] as const).flatMap((kind) =>
+    Array.from({ length: budget[kind] ?? 0 }, (_, index) =>
+      histories.begin(`${CALLERS[kind]} ${index + 1}`, world.now),
+    ),
+  );
   const result = await explore<State>({
-    start: { world, processes: callers, left: { ...NOTHING, ...budget }, ends: 0 },
-    key: ({ world, processes, left, ends }) =>
-      `${worldKey(world)}|${processes.join()}|${Object.values(left).join()}|${ends}`,
+    start: { world, processes: sorted(callers), left: { ...NOTHING, ...budget }, ticked: 0 },
+    key: (state) =>
+      `${writeWorld(state.world)}|${state.processes.join()}|${Object.values(state.left).join()}|${state.ticked}`,
     steps,
-    async check(state, before) {
-      if (state.ends > 1) throw new Error('The job ended twice');
-      if (before !== undefined) checkStep(before.world, state.world);
-      checkOutput(state.world);
-      const key = worldKey({ ...state.world, messages: 0 });
-      const recovery = recovered.get(key) ?? recover(state.world, mutation);
-      recovered.set(key, recovery);
-      await recovery;
+    async check({ world: reached }) {
+      checkState(reached);
+      await recovery.check(reached);
     },
   });
-  return { ...result, histories: histories.size, recoveries: recovered.size };
+  return { ...result, histories: histories.size, recoveries: recovery.size };
 }
 
 /**
- * Calls that are answered as soon as they are made. They commute with what other processes do: a body belongs to one
- * attempt, a message sent later is a message that waits, and whoever wakes late is slow in the call that follows.
+ * Lets each worker of a job crash after its claim, until the job has ended.
+ * @param rounds how often the sweep and then a worker run at most
+ * @returns the job, ended or not
  */
-const AT_ONCE = /^(sleep|send|tell|bodies\..*)$/;
-
-const worldKeys = new WeakMap<World, string>();
-
-function worldKey(world: World): string {
-  const known = worldKeys.get(world) ?? writtenOut(world);
-  worldKeys.set(world, known);
-  return known;
-}
-
-function writtenOut({ now, entries, bodies, messages, told }: World): string {
-  return JSON.stringify([now, [...entries], [...bodies.keys()].sort(), messages, told]);
-}
-
-function isEnd(before: World, after: World): boolean {
-  const job = jobIn(after);
-  return job !== undefined && isTerminal(job.status) && !isTerminal(jobIn(before)?.status ?? 'queued');
-}
-
-/** What one step may not do. */
-function checkStep(before: World, after: World): void {
-  const was = jobIn(before);
-  const is = jobIn(after);
-  if (was === undefined && is !== undefined) throw new Error('A deleted job came back');
-  if (was === undefined || is === undefined) return;
-  if (isTerminal(was.status)) {
-    if (is.status !== was.status) throw new Error(`A job that was ${was.status} became ${is.status}`);
-    if (is.epoch !== was.epoch) throw new Error(`A job that was ${was.status} was claimed`);
-    if (is.output?.epoch !== was.output?.epoch) throw new Error('A committed answer was exchanged');
-  }
-  if (was.cancelRequested && isTerminal(is.status) && is.status !== 'cancelled') {
-    throw new Error(`A cancelled job became ${is.status}`);
-  }
-  if (is.epoch > was.epoch && was.cancelRequested) throw new Error('A job was claimed after its cancel');
-  if (is.epoch > was.epoch && (was.leaseExpiresAt ?? 0) > after.now) throw new Error('A held job was claimed');
-  if (is.attempts > 3) throw new Error('A job was tried more than three times');
-}
-
-/** A committed answer is there to be read, and is that of the attempt that committed it. */
-function checkOutput(world: World): void {
-  const job = jobIn(world);
-  if (job?.status !== 'completed') return;
-  if (job.output === undefined || job.output.epoch !== job.epoch) throw new Error('A committed answer is not its own');
-  if (!world.bodies.has(`output#${job.output.epoch}`)) throw new Error('A committed answer is gone');
-}
-
-/** Everybody crashes, every message is lost: sweeps and one worker must still bring the job to its end. */
-async function recover(from: World, mutation: Mutation): Promise<void> {
-  let world: World = { ...from, messages: 0 };
-  for (let round = 0; round < RECOVERY_ROUNDS && !isSettled(world); round += 1) {
-    world = { ...world, now: world.now + LONG_MS };
-    world = await alone(`sweep r${round}`, world, mutation);
-    for (; world.messages > 0; world = { ...world, messages: world.messages - 1 }) {
-      world = await alone(`worker r${round}`, world, mutation);
+export async function crashEachWorker(
+  { start, ...options }: ProgramOptions & { start?: Partial<Job> },
+  rounds: number,
+) {
+  const recovery = new Recovery(createPrograms(options), options.mutation ?? {});
+  let world = await recovery.runToEnd('submit 0', EMPTY_WORLD);
+  if (start !== undefined) world = changeJob(world, start);
+  for (let round = 0; round < rounds; round += 1) {
+    world = await recovery.runToEnd(`sweep ${round}`, advance(world, ROUND_MS));
+    for (const ticket of world.tickets.filter(({ visibleAt }) => visibleAt === 0)) {
+      const isClaim = (step: { readonly before: World; readonly after: World }) =>
+        jobIn(step.after)?.epoch !== jobIn(step.before)?.epoch;
+      world = await recovery.runToEnd(`generate ${round} with ${ticket.id}`, receiveTicket(world, ticket), isClaim);
     }
   }
-  if (!isSettled(world)) throw new Error(`The job was lost: it stays ${jobIn(world)?.status ?? 'deleted'}`);
-  if ((jobIn(world)?.replyTo ?? '') !== '' && !world.told) throw new Error('Nobody was told');
+  return jobIn(world);
 }
 
-/** Above every pause that a job may make. */
-const LONG_MS = 16 * 60_000;
-const RECOVERY_ROUNDS = 6;
+const CALLERS = { submissions: 'submit', cancels: 'cancel', deletes: 'delete' } as const;
 
-/** Runs one process from its beginning to its end. */
-async function alone(name: string, from: World, mutation: Mutation): Promise<World> {
-  const histories = new Histories(programOf);
-  let world = from;
-  let history = histories.begin(name, world.now);
-  for (;;) {
-    const { pending } = await histories.standing(history);
-    const call = pending.find(({ method }) => method !== 'sleep');
-    if (call === undefined) return world;
-    const performed = await perform(world, call.method, call.args, mutation);
-    history = await histories.after(history, { call: call.id, value: performed.value, now: world.now });
-    world = performed.world;
+function sorted(histories: readonly number[]): readonly number[] {
+  return [...histories].sort((a, b) => a - b);
+}
+
+const written = new WeakMap<World, string>();
+
+function writeWorld(world: World): string {
+  const { now, entries, formerPlace, bodies, tickets, replied, begun, mayLackTicket } = world;
+  const text =
+    written.get(world) ??
+    JSON.stringify([now, [...entries], formerPlace, [...bodies.keys()].sort(), tickets, replied, begun, mayLackTicket]);
+  written.set(world, text);
+  return text;
+}
+
+/** Above each pause that a job may make, and each time for which a ticket may be hidden. */
+const ROUND_MS = 16 * 60_000;
+const ROUNDS = 8;
+
+/** Finds out what becomes of a job if all processes have crashed. */
+class Recovery {
+  readonly #programs: (name: string) => Program;
+  readonly #mutation: Mutation;
+  readonly #known = new Map<string, Promise<void>>();
+
+  constructor(programs: (name: string) => Program, mutation: Mutation) {
+    this.#programs = programs;
+    this.#mutation = mutation;
   }
+
+  get size(): number {
+    return this.#known.size;
+  }
+
+  /** Checks that sweeps and the tickets that are left bring the job to its end in a bounded number of rounds. */
+  check(world: World): Promise<void> {
+    const tickets = world.tickets.map((ticket) => ({ ...ticket, visibleAt: 0 }));
+    const from = { ...world, tickets, formerPlace: undefined, begun: [] };
+    const key = JSON.stringify([writeWorld(from)]);
+    const known = this.#known.get(key) ?? this.#recover(from);
+    this.#known.set(key, known);
+    return known;
+  }
+
+  async #recover(from: World): Promise<void> {
+    let world = from;
+    for (let round = 0; round < ROUNDS && !isSettled(world); round += 1) {
+      world = await this.runToEnd(`sweep r${round}`, advance(world, ROUND_MS));
+      world = await this.#replaceLostTicket(world, round);
+      for (const ticket of world.tickets.filter(({ visibleAt }) => visibleAt === 0)) {
+        const kind = ticket.queue === 'gpu' ? 'dispatch' : 'generate';
+        world = await this.runToEnd(`${kind} r${round} with ${ticket.id}`, receiveTicket(world, ticket));
+      }
+    }
+    const job = jobIn(world);
+    if (!isSettled(world)) throw new Error(`The job was lost: it stays ${job?.status ?? 'deleted'}`);
+    if (isDeleted(world) && placeIn(from).duePartition !== undefined && world.bodies.size > 0) {
+      throw new Error('Bodies of a deleted job were left');
+    }
+    if (job?.replyTo !== undefined && !world.replied) throw new Error('The reply was lost');
+  }
+
+  /** The sweep compares the jobs that have tickets with the messages of the queue. */
+  async #replaceLostTicket(world: World, round: number): Promise<World> {
+    const job = jobIn(world);
+    const isMissing = job !== undefined && !isTerminal(job.status) && purposeOf(job) === 'wait';
+    return isMissing && world.mayLackTicket && world.tickets.length === 0
+      ? this.runToEnd(`replace r${round}`, world)
+      : world;
+  }
+
+  /**
+   * Runs one process from its beginning to its end, or until it crashes.
+   * @param crashesAfter the call that is the last to be answered
+   */
+  async runToEnd(
+    name: string,
+    from: World,
+    crashesAfter: (step: { readonly before: World; readonly after: World }) => boolean = () => false,
+  ): Promise<World> {
+    let world = from;
+    let isCrashed = false;
+    const crash = Promise.withResolvers<void>();
+    const { now } = world;
+    const answer = async (method: string, args: readonly unknown[]): Promise<unknown> => {
+      if (isCrashed) return NEVER;
+      const before = world;
+      const performed = await perform(before, { method, args }, this.#mutation);
+      world = performed.world;
+      checkStep({ before, after: world, by: name, method, args, madeAt: now });
+      if (crashesAfter({ before, after: world })) {
+        isCrashed = true;
+        crash.resolve();
+      }
+      return isCrashed ? NEVER : performed.value;
+    };
+    let last: Promise<unknown> = Promise.resolve();
+    const call = (method: string, args: readonly unknown[]): Promise<unknown> => {
+      const answered = last.then(() => answer(method, args));
+      last = answered.catch(() => {});
+      return answered;
+    };
+    const running = this.#programs(name)({
+      name,
+      now: () => now,
+      call: (method, args, signal) => {
+        if (method === 'sleep' || method === 'shutdown') return whenAborted(signal);
+        return call(method, args);
+      },
+    });
+    await Promise.race([running, crash.promise]);
+    checkState(world);
+    return world;
+  }
+}
+
+const NEVER = new Promise<never>(() => {});
+
+function whenAborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => signal?.addEventListener('abort', () => resolve()));
 }

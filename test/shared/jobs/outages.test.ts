@@ -8,9 +8,11 @@ import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
-import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
+import { aJob, anInput, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
+import { recordTickets } from './recorded-tickets.ts';
 import { aVault, type Services, startServices } from './services.ts';
+import { makeWorkerCall } from './worker-call.ts';
 
 let services: Services;
 let proxy: FaultProxy;
@@ -36,13 +38,13 @@ const STORE_PAUSE_MS = 2_000;
 
 /** A worker with a job in DynamoDB, which is away from the moment on at which the model fails, for three tries. */
 async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
-  const jobs = createDynamoDBStore(client, { tableName: await services.newTable(), now: () => START });
+  const jobs = createDynamoDBStore(client, { tableName: await services.newTable(), shards: 1, now: () => START });
   const blobs = createMemoryBlobs();
   const vault = aVault();
   const bodies = createBodies(vault, blobs);
   const { tenant, id, expiresAt } = aJob();
   await jobs.create(aJob({ input: await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, anInput()) }));
-  const sent: string[] = [];
+  const queue = recordTickets();
   let pauses = 0;
   const outcome = await runJob(
     { tenant, id },
@@ -51,12 +53,13 @@ async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
       bodies,
       timings: JOB_TIMINGS,
       events: createEventLog(vault, blobs),
-      queue: { send: async (pointer) => void sent.push(pointer.id) },
+      queue,
       answerJob: async () => {
         proxy.set({ [fault]: 1 });
         throw new UpstreamError(code, code, { recovery: 'retry' });
       },
-      listeners: {},
+      steps: {},
+      onStepFailed: async () => {},
       ids: () => 'worker',
       random: () => 1,
       onError: () => {},
@@ -67,29 +70,29 @@ async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
         if (pauses === 3) proxy.set({});
       },
     },
-    { shutdown: new AbortController().signal, deadlineAt: START + HOUR_MS, extendVisibility: async () => {} },
+    makeWorkerCall(),
   );
-  return { outcome, job: await jobs.read(tenant, id), sent, pauses };
+  return { outcome, job: await jobs.read(tenant, id), sent: queue.ids(), pauses };
 }
 
 describe.each([
   ['given back', 'rate_limit_exceeded', { attempts: 0, releases: 1 }],
-  ['tried again', 'upstream_cut', { attempts: 1, releases: 0 }],
+  ['tried again', 'upstream_cut', { attempts: 1, releases: 1 }],
 ] as const)('a job that is to be %s', (_name, code, counts) => {
   const waiting = { status: 'queued', epoch: 1, errorCode: code, ...counts };
 
   it.each(FAULTS.filter((fault) => fault !== 'cutAfter'))('is so after requests that were %s', async (fault) => {
     const { outcome, job, sent, pauses } = await anAttempt(fault, code);
-    expect(outcome).toMatchObject({ kind: 'paused', errorCode: code });
+    expect(outcome).toMatchObject({ kind: 'released', errorCode: code, ticket: true });
     expect(job).toMatchObject(waiting);
     expect(job?.owner).toBeUndefined();
-    expect(sent).toEqual(['resp_1']);
+    expect(sent).toEqual([]);
     expect(pauses).toBe(3);
   });
 
-  it('is so once when the answer was lost, and left to the sweep', async () => {
+  it('is so once when the answer was lost', async () => {
     const { outcome, job } = await anAttempt('cutAfter', code);
     expect(outcome.kind).toBe('fenced');
-    expect(job).toMatchObject({ ...waiting, dueAt: expect.any(Number) });
+    expect(job).toMatchObject({ ...waiting, duePartition: 'wait#jobs#0' });
   });
 });

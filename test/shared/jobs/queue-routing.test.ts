@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
-import { receiveOnLane } from '../../../shared/api/receive-pointer.ts';
+import { receiveTicket } from '../../../shared/api/receive-ticket.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
@@ -10,17 +10,18 @@ import type { GenerateOptions } from '../../../shared/inference/router.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { queueOf } from '../../../shared/jobs/index-entry.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 import { fallbackLaneOf, laneOf } from '../../../shared/jobs/queue-routing.ts';
-import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { answerWith } from '../api/answer-with.ts';
-import { createReceiverPorts } from '../api/receiver-ports.ts';
+import { createReceiverPorts, createWorkerPorts } from '../api/receiver-ports.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
+import { recordTickets, ticketOf } from './recorded-tickets.ts';
 import { aVault } from './services.ts';
 
 const hosted = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' };
@@ -55,27 +56,23 @@ const fails = (code: ErrorCode, recovery: Recovery): Behaviour =>
     throw new UpstreamError(code, 'told to', { recovery });
   };
 
-/** Generate and dispatch around one table, with the pointers on each queue. */
+/** Intake, generate and dispatch around one table, with the tickets on each queue. */
 async function aHouse() {
   const clock = { now: START };
   const vault = aVault();
   const blobs = createMemoryBlobs();
   const jobs = createMemoryStore(() => clock.now);
-  const queues = { generation: [] as string[], gpu: [] as string[] };
-  const delays: number[] = [];
+  const recorded = recordTickets();
   const behaviours: Behaviour[] = [];
   const requests: GenerationRequest[] = [];
   const ports = {
     ...createReceiverPorts(clock),
+    ...createWorkerPorts(clock),
     jobs,
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
-    queue: {
-      send: async ({ tenant, id, lane }: Pick<Job, 'tenant' | 'id' | 'lane'>, delaySeconds: number) => {
-        queues[lane === 'gpu' ? 'gpu' : 'generation'].push(pointerMessage({ tenant, id }));
-        delays.push(delaySeconds);
-      },
-    },
+    queue: recorded,
+    shards: 1,
     answerJob: answerWith(
       async (request, options) => {
         requests.push(request);
@@ -96,21 +93,27 @@ async function aHouse() {
   const callFor = (ms: number) => ({
     signal: new AbortController().signal,
     deadlineAt: clock.now + ms,
-    extendVisibility: async () => {},
+    requestId: 'request',
+    isWhole: () => true,
+    runAlone: <T>(run: () => Promise<T>) => run(),
+    mayHide: () => true,
     telemetry: recordTelemetry(),
   });
   const id = deriveResponseId('acme', 'order-1');
   return {
     clock,
-    queues,
-    delays,
+    /** Ids of the jobs whose tickets were sent to each queue. */
+    sent: () => ({
+      jobs: recorded.tickets.filter(({ lane }) => lane !== 'gpu').map(({ id }) => id),
+      gpu: recorded.tickets.filter(({ lane }) => lane === 'gpu').map(({ id }) => id),
+    }),
     behaviours,
     requests,
     ports,
     id,
     job: () => jobs.read('acme', id),
     /** Puts a job there as if it had been submitted, by this version or an earlier one. */
-    async put(changes: Partial<Job>) {
+    async put(changes: Partial<Job>, purpose: 'wake' | 'wait' = 'wait') {
       const { tenant, expiresAt } = aJob();
       const { tenant: _, ...generation } = anInput().generation;
       const asked = {
@@ -118,7 +121,8 @@ async function aHouse() {
         generation: { ...generation, model: changes.model },
       };
       const input = await ports.bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, asked);
-      await jobs.create(aJob({ id, input, ...changes }));
+      const index = { purpose, queue: queueOf(changes), dueAt: clock.now } as const;
+      await jobs.create(aJob({ id, input, ...changes }), index);
     },
     message: (model: string) =>
       JSON.stringify({
@@ -129,9 +133,10 @@ async function aHouse() {
         endpoint: '/v1/responses',
         body: { model, input: 'Hello' },
       }),
-    pointer: pointerMessage({ tenant: 'acme', id }),
+    ticket: ticketOf(id),
+    intake: (body: string) => receive(recordOf(body), ports, callFor(HOUR_MS)),
     generate: (body: string) =>
-      receive(
+      receiveTicket(
         recordOf(body),
         {
           ...ports,
@@ -141,13 +146,12 @@ async function aHouse() {
         callFor(HOUR_MS),
       ),
     dispatch: (body: string, timeMs = HOUR_MS) =>
-      receiveOnLane(
-        'gpu',
+      receiveTicket(
         recordOf(body),
-        { ...ports, movesOnAfter: new Set<ErrorCode>(['upstream_cut']) },
+        { ...ports, lane: 'gpu', movesOnAfter: new Set<ErrorCode>(['upstream_cut']) },
         callFor(timeMs),
       ),
-    sweep: () => sweepDue(ports, { until: Number.POSITIVE_INFINITY, perPartition: 10 }),
+    sweep: () => sweepOnce(ports, Number.POSITIVE_INFINITY),
   };
 }
 
@@ -186,6 +190,28 @@ it.each([
   expect(fallbackLaneOf('helped', thrown, registry)).toBe(lane);
 });
 
+describe('intake', () => {
+  it("sends the ticket of a program's job to the queue of its model's lane", async () => {
+    const house = await aHouse();
+    expect(await house.intake(house.message('gpu'))).toEqual({ kind: 'delete' });
+    expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', epoch: 0, duePartition: 'wait#gpu#0' });
+    expect(house.sent()).toEqual({ jobs: [], gpu: [house.id] });
+    expect(await house.dispatch(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 1 } });
+  });
+
+  it('creates one job for a message that is delivered again, also after the job has ended', async () => {
+    const house = await aHouse();
+    await house.intake(house.message('gpu'));
+    house.clock.now += 1;
+    await house.intake(house.message('gpu'));
+    expect(await house.dispatch(house.ticket)).toMatchObject({ kind: 'ended' });
+    expect(await house.intake(house.message('gpu'))).toEqual({ kind: 'delete' });
+    expect(await house.dispatch(house.ticket)).toEqual({ kind: 'unneeded', status: 'completed' });
+    expect(house.requests).toHaveLength(1);
+    expect(house.sent()).toEqual({ jobs: [], gpu: [house.id] });
+  });
+});
+
 describe('generate', () => {
   it.each<ErrorCode>(['overloaded', 'upstream_misconfigured'])(
     'hands a job over that failed of %s where a fallback is on GPU workers, with its attempt',
@@ -193,10 +219,10 @@ describe('generate', () => {
       const house = await aHouse();
       await house.put({ model: 'helped' });
       house.behaviours.push(fails(code, 'nextTarget'));
-      expect(await house.generate(house.pointer)).toMatchObject({ kind: 'forwarded' });
+      expect(await house.generate(house.ticket)).toMatchObject({ kind: 'forwarded' });
       expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', attempts: 0 });
-      expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
-      expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+      expect(house.sent()).toEqual({ jobs: [], gpu: [house.id] });
+      expect(await house.dispatch(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
     },
   );
 
@@ -204,12 +230,12 @@ describe('generate', () => {
     const house = await aHouse();
     await house.put({ model: 'helped' });
     house.behaviours.push(fails('context_length_exceeded', 'fail'));
-    expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'failed' } });
+    expect(await house.generate(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'failed' } });
     const other = await aHouse();
     await other.put({ model: 'hosted' });
     other.behaviours.push(fails('overloaded', 'nextTarget'));
-    expect(await other.generate(other.pointer)).toMatchObject({ kind: 'paused' });
-    expect(other.queues).toEqual({ generation: [other.pointer], gpu: [] });
+    expect(await other.generate(other.ticket)).toMatchObject({ kind: 'released', ticket: true });
+    expect(other.sent()).toEqual({ jobs: [], gpu: [] });
   });
 
   it('does not hand over a job that is cancelled while it fails', async () => {
@@ -220,53 +246,44 @@ describe('generate', () => {
       await cancelJob(house.ports, 'acme', house.id);
       throw new UpstreamError('overloaded', 'full', { recovery: 'nextTarget' });
     });
-    expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
-    expect(house.queues.gpu).toEqual([]);
+    expect(await house.generate(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
+    expect(house.sent().gpu).toEqual([]);
   });
 
-  it("makes a job of a program's message and announces it to dispatch, which runs it", async () => {
+  it('runs the jobs of its own lane', async () => {
     const house = await aHouse();
-    expect(await house.generate(house.message('gpu'))).toMatchObject({ kind: 'forwarded' });
-    expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', epoch: 0 });
-    expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
-    expect(await house.dispatch(house.pointer)).toMatchObject({
-      kind: 'ended',
-      job: { status: 'completed', epoch: 1 },
-    });
-  });
-
-  it('runs what is its own', async () => {
-    const house = await aHouse();
-    expect(await house.generate(house.message('hosted'))).toMatchObject({
-      kind: 'ended',
-      job: { status: 'completed' },
-    });
+    await house.intake(house.message('hosted'));
+    expect(house.sent()).toEqual({ jobs: [house.id], gpu: [] });
+    expect(await house.generate(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
     expect((await house.job())?.lane).toBeUndefined();
   });
 
   it.each([
-    ['that a sweep of an earlier version announced here', 'gpu' as const],
-    ['that an earlier version made, which knew no lanes', undefined],
-  ])('hands over a job %s, with its attempt', async (_name, lane) => {
+    ['whose ticket was sent to the wrong queue', 'gpu' as const],
+    ['whose model was moved to GPU workers since', undefined],
+  ])('forwards a job %s, at no attempt and no ask', async (_name, lane) => {
     const house = await aHouse();
     await house.put({ model: 'gpu', ...(lane === undefined ? {} : { lane }) });
-    expect(await house.generate(house.pointer)).toMatchObject({ kind: 'forwarded' });
-    expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', attempts: 0 });
-    expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
+    expect(await house.generate(house.ticket)).toMatchObject({ kind: 'forwarded' });
+    expect(await house.job()).toMatchObject({
+      ...{ status: 'queued', lane: 'gpu', attempts: 0, asks: 0, duePartition: 'wait#gpu#0' },
+    });
+    expect(house.sent()).toEqual({ jobs: [], gpu: [house.id] });
     expect(house.requests).toEqual([]);
-    expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
-    // Nor did that version say whose request it is.
+    expect(await house.dispatch(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+    // The stored request has no tenant, like one of an earlier version.
     expect(house.requests).toMatchObject([{ tenant: 'acme' }]);
   });
 
-  it('hands over what comes twice no more than once at a time', async () => {
+  it('leaves a job to the sweep whose ticket for the other lane is not accepted', async () => {
     const house = await aHouse();
-    await house.generate(house.message('gpu'));
-    await house.generate(house.message('gpu'));
-    expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'ended' });
-    expect(await house.generate(house.message('gpu'))).toEqual({ kind: 'refused', status: 'completed' });
-    expect(await house.dispatch(house.pointer)).toEqual({ kind: 'refused', status: 'completed' });
-    expect(house.requests).toHaveLength(1);
+    await house.put({ model: 'gpu' });
+    house.ports.queue.refuse = () => true;
+    expect(await house.generate(house.ticket)).toMatchObject({ kind: 'forwarded' });
+    expect((await house.job())?.duePartition).toBe('wake#gpu#0');
+    house.ports.queue.refuse = () => false;
+    expect((await house.sweep()).wake).toMatchObject({ ticketsSent: 1 });
+    expect(house.sent()).toEqual({ jobs: [], gpu: [house.id] });
   });
 
   it('ends a job that is cancelled while it is handed over', async () => {
@@ -280,8 +297,8 @@ describe('generate', () => {
       if (updates === 1) await cancelJob({ ...house.ports, jobs: { ...house.ports.jobs, update } }, 'acme', house.id);
       return job;
     };
-    expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
-    expect(house.queues.gpu).toEqual([]);
+    expect(await house.generate(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
+    expect(house.sent().gpu).toEqual([]);
   });
 });
 
@@ -290,18 +307,18 @@ describe('dispatch', () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     house.behaviours.push(cuts);
-    expect(await house.dispatch(house.pointer)).toMatchObject({
+    expect(await house.dispatch(house.ticket)).toMatchObject({
       kind: 'ended',
       job: { status: 'completed', epoch: 2, attempts: 2 },
     });
-    expect(house.queues).toEqual({ generation: [], gpu: [] });
+    expect(house.sent()).toEqual({ jobs: [], gpu: [] });
   });
 
   it('gives up after three', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     house.behaviours.push(cuts, cuts, cuts);
-    expect(await house.dispatch(house.pointer)).toMatchObject({
+    expect(await house.dispatch(house.ticket)).toMatchObject({
       kind: 'ended',
       job: { status: 'failed', errorCode: 'upstream_cut', epoch: 3 },
     });
@@ -312,34 +329,34 @@ describe('dispatch', () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     house.behaviours.push(cuts);
-    expect(await house.dispatch(house.pointer, 20_000)).toMatchObject({ kind: 'paused', job: { epoch: 1 } });
-    expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
+    expect(await house.dispatch(house.ticket, 20_000)).toMatchObject({ kind: 'released', ticket: true });
+    expect(await house.job()).toMatchObject({ status: 'queued', epoch: 1 });
   });
 
-  it('puts a job that found no slot back on its own queue, with its attempt', async () => {
+  it('hides the ticket of a job that found no slot, at no attempt', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     // biome-ignore lint/correctness/useYield: it fails before its first event
     house.behaviours.push(async function* () {
       throw new UpstreamError('overloaded', 'full', { recovery: 'nextTarget', retryAfterMs: 5_000 });
     });
-    expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'paused', errorCode: 'overloaded' });
-    expect(await house.job()).toMatchObject({ attempts: 0, releases: 1 });
-    expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
-    expect(house.delays[0]).toBeGreaterThanOrEqual(5);
+    const outcome = await house.dispatch(house.ticket);
+    expect(outcome).toMatchObject({ kind: 'released', errorCode: 'overloaded', ticket: true });
+    expect(await house.job()).toMatchObject({ attempts: 0, releases: 1, lane: 'gpu', duePartition: 'wait#gpu#0' });
+    expect((await house.job())?.notBefore).toBeGreaterThanOrEqual(house.clock.now + 5_000);
   });
 
-  it('announces a job on its own queue when the table can not be reached', async () => {
+  it('leaves a ticket on its own queue when the table can not be reached', async () => {
     const house = await aHouse();
     house.ports.jobs.update = () => Promise.reject(new Error('away'));
-    await house.dispatch(house.pointer);
-    expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
+    await expect(house.dispatch(house.ticket)).rejects.toThrow('away');
+    expect(house.sent()).toEqual({ jobs: [], gpu: [] });
   });
 
   it('runs a job whose model is on no GPU any more', async () => {
     const house = await aHouse();
     await house.put({ model: 'hosted', lane: 'gpu' });
-    expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+    expect(await house.dispatch(house.ticket)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   });
 
   it("refuses a program's message", async () => {
@@ -352,12 +369,11 @@ describe('dispatch', () => {
 });
 
 it.each([
-  ['gpu', { generation: 0, gpu: 1 }],
-  [undefined, { generation: 1, gpu: 0 }],
-] as const)('the sweep announces a job of the lane %s there', async (lane, counts) => {
+  ['gpu', { jobs: 0, gpu: 1 }],
+  [undefined, { jobs: 1, gpu: 0 }],
+] as const)('the sweep sends the ticket of a job of the lane %s there', async (lane, counts) => {
   const house = await aHouse();
-  await house.put({ model: 'gpu', ...(lane === undefined ? {} : { lane }) });
-  house.clock.now += 120_000;
-  await house.sweep();
-  expect({ generation: house.queues.generation.length, gpu: house.queues.gpu.length }).toEqual(counts);
+  await house.put({ model: 'gpu', ...(lane === undefined ? {} : { lane }) }, 'wake');
+  expect((await house.sweep()).wake).toMatchObject({ ticketsSent: 1 });
+  expect({ jobs: house.sent().jobs.length, gpu: house.sent().gpu.length }).toEqual(counts);
 });

@@ -1,6 +1,6 @@
 import { CreateTableCommand, DynamoDBClient, ScanCommand, waitUntilTableExists } from '@aws-sdk/client-dynamodb';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import { CreateQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { CreateQueueCommand, DeleteMessageCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { startObjects } from '../../../local/objects.ts';
 import { startQueues } from '../../../local/queues.ts';
 import { startTables } from '../../../local/tables.ts';
@@ -17,7 +17,7 @@ export interface Services extends AsyncDisposable {
   newTable(): Promise<string>;
   /** A queue that nobody has used yet: its URL. */
   newQueue(): Promise<string>;
-  /** The messages of a queue that are visible now. */
+  /** Receives up to ten visible messages of a queue and deletes them. */
   messagesOf(queueUrl: string): Promise<{ body: string; attributes: Record<string, string | undefined> }[]>;
   /** Everything in a table, as text: binary attributes as the bytes they are. */
   textOf(tableName: string): Promise<string>;
@@ -83,6 +83,7 @@ export async function startServices(): Promise<Services> {
       const { Messages = [] } = await sqs.send(
         new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, MessageAttributeNames: ['All'] }),
       );
+      for (const { ReceiptHandle } of Messages) await sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
       return Messages.map(({ Body = '', MessageAttributes = {} }) => ({
         body: Body,
         attributes: Object.fromEntries(

@@ -1,21 +1,26 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ErrorCode } from '../../../shared/core/errors.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { readOutput } from '../../../shared/jobs/completion.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import type { Pace } from '../../../shared/jobs/pace.ts';
+import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { runJob } from '../../../shared/jobs/worker.ts';
+import { claim, requestCancel } from '../../../shared/jobs/transitions.ts';
+import { type Outcome, runJob, type TicketAction, ticketAction, type WorkerCall } from '../../../shared/jobs/worker.ts';
 import { answerWith } from '../api/answer-with.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
+import { recordTickets } from './recorded-tickets.ts';
 import { aVault } from './services.ts';
+import { makeWorkerCall } from './worker-call.ts';
 
 type Behaviour = (options: GenerateOptions) => AsyncGenerator<GenerationEvent>;
 
@@ -33,6 +38,13 @@ const hangs: Behaviour = async function* ({ signal }) {
   await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 };
 
+/** Says a word and fails. */
+const beginsAndFails = (code: ErrorCode): Behaviour =>
+  async function* () {
+    yield { type: 'text', text: 'Well' };
+    throw new UpstreamError(code, code, { recovery: 'retry' });
+  };
+
 /** A worker's surroundings, with a clock that tests move: whoever sleeps wakes when its time has come. */
 async function aRoom(changes: Partial<Job> = {}) {
   const clock = { now: START };
@@ -41,22 +53,22 @@ async function aRoom(changes: Partial<Job> = {}) {
   const vault = aVault();
   const jobs = createMemoryStore(() => clock.now);
   const bodies = createBodies(vault, blobs);
-  const sent: { id: string; delaySeconds: number }[] = [];
+  const queue = recordTickets();
   const told: string[] = [];
   let behaviours: Behaviour[] = [answers];
   let ids = 0;
   let asked = 0;
   const { tenant, id, expiresAt } = aJob();
   const input = await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, anInput());
-  await jobs.create(aJob({ input, ...changes }));
+  const created = aJob({ input, ...changes });
+  await jobs.create(created, { purpose: 'wait', queue: 'jobs', dueAt: created.deadline });
   const ports = {
     jobs,
     bodies,
     timings: JOB_TIMINGS,
     events: createEventLog(vault, blobs),
-    queue: {
-      send: async (pointer: { id: string }, delaySeconds: number) => void sent.push({ id: pointer.id, delaySeconds }),
-    },
+    queue,
+    shards: 1,
     answerJob: answerWith(
       async (_request, options) => {
         const behaviour = behaviours[Math.min(asked, behaviours.length - 1)] ?? answers;
@@ -65,7 +77,8 @@ async function aRoom(changes: Partial<Job> = {}) {
       },
       () => clock.now,
     ),
-    listeners: { reply: async ({ job }: { job: Job }) => void told.push(job.status) },
+    steps: { reply: async ({ job }: { job: Job }) => void told.push(job.status) },
+    onStepFailed: async () => {},
     ids: () => `id${ids++}`,
     random: () => 1,
     onError: () => {},
@@ -82,15 +95,16 @@ async function aRoom(changes: Partial<Job> = {}) {
   };
   return {
     ports,
-    sent,
+    queue,
     told,
     clock,
     behave: (...next: Behaviour[]) => {
       behaviours = next;
       asked = 0;
     },
-    run: (shutdown = new AbortController().signal) =>
-      runJob({ tenant, id }, ports, { shutdown, deadlineAt: START + HOUR_MS, extendVisibility: async () => {} }),
+    run: (call: Partial<WorkerCall> = {}) => runJob({ tenant, id }, ports, makeWorkerCall(call)),
+    /** Milliseconds until the job may be claimed. */
+    pauseMs: async () => ((await jobs.read(tenant, id))?.notBefore ?? 0) - clock.now,
     job: () => jobs.read(tenant, id),
     async pass(ms: number) {
       clock.now += ms;
@@ -101,7 +115,7 @@ async function aRoom(changes: Partial<Job> = {}) {
       }
       await settled();
     },
-    sweep: () => sweepDue(ports, { until: Number.POSITIVE_INFINITY, perPartition: 10 }),
+    sweep: () => sweepOnce(ports, Number.POSITIVE_INFINITY),
     events: async () => (await ports.events.read(tenant, id, -1)).flatMap((chunk) => chunk.events),
   };
 }
@@ -111,21 +125,21 @@ const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 it('answers a job and commits it', async () => {
   const room = await aRoom();
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', usage: { outputTokens: 2 } } });
-  expect(await room.run()).toEqual({ kind: 'refused', status: 'completed' });
+  expect(await room.run()).toEqual({ kind: 'unneeded', status: 'completed' });
 });
 
-it('never counts throttling as an attempt, however long it lasts, and waits longer each time', async () => {
-  const room = await aRoom();
+it('counts no attempt for throttling before an answer begins, and waits longer each time', async () => {
+  const room = await aRoom({ deadline: START + 24 * HOUR_MS });
   room.behave(fails('rate_limit_exceeded', 'retry'));
   const delays: number[] = [];
   for (let round = 0; round < 12; round += 1) {
-    expect(await room.run()).toMatchObject({ kind: 'paused', errorCode: 'rate_limit_exceeded' });
-    expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, releases: round + 1 });
-    delays.push(room.sent.at(-1)?.delaySeconds ?? 0);
-    expect(await room.run()).toEqual({ kind: 'refused', status: 'queued' });
-    await room.pass(61_000);
+    expect(await room.run()).toMatchObject({ kind: 'released', errorCode: 'rate_limit_exceeded', ticket: true });
+    expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, asks: round + 1, releases: round + 1 });
+    delays.push((await room.pauseMs()) / 1000);
+    expect(await room.run()).toMatchObject({ kind: 'deferred', reason: 'not before' });
+    await room.pass(900_000);
   }
-  expect(delays.slice(0, 6)).toEqual([2, 4, 8, 16, 32, 60]);
+  expect(delays).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
   room.behave(answers);
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   expect((await room.job())?.errorCode).toBeUndefined();
@@ -135,21 +149,21 @@ it('waits as long as the upstream asks for', async () => {
   const room = await aRoom();
   room.behave(fails('rate_limit_exceeded', 'retry', 30_000));
   await room.run();
-  expect(room.sent[0]?.delaySeconds).toBe(32);
+  expect(await room.pauseMs()).toBe(32_000);
 });
 
 it('lets flex work wait four times as long as other work', async () => {
   const room = await aRoom({ tier: 'flex' });
   room.behave(fails('overloaded', 'retry'));
   await room.run();
-  expect(room.sent[0]?.delaySeconds).toBe(8);
+  expect(await room.pauseMs()).toBe(8_000);
 });
 
 it('fails a job at its third attempt, with the last error', async () => {
   const room = await aRoom({ replyTo: 'answers' });
   room.behave(fails('upstream_cut', 'retry'), fails('upstream_cut', 'retry'), fails('upstream_malformed', 'retry'));
   for (const _ of [1, 2]) {
-    expect(await room.run()).toMatchObject({ kind: 'paused' });
+    expect(await room.run()).toMatchObject({ kind: 'released' });
     await room.pass(60_000);
   }
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'upstream_malformed' } });
@@ -159,7 +173,7 @@ it('fails a job at its third attempt, with the last error', async () => {
 it('fails a job at once where a repetition can not help', async () => {
   const room = await aRoom();
   room.behave(fails('content_filter', 'fail'));
-  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', attempts: 1 } });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', attempts: 0, asks: 1 } });
 });
 
 it('aborts the model within a heartbeat of a cancel, and commits cancelled', async () => {
@@ -191,7 +205,7 @@ it('forgets what an earlier attempt failed of when the next one begins', async (
   await room.pass(60_000);
   const running = room.run();
   await settled();
-  expect(await room.job()).toMatchObject({ status: 'in_progress', attempts: 2 });
+  expect(await room.job()).toMatchObject({ status: 'in_progress', attempts: 2, begun: true });
   expect((await room.job())?.errorCode).toBeUndefined();
   await cancelJob(room.ports, 'acme', 'resp_1');
   await room.pass(15_000);
@@ -203,7 +217,7 @@ it('forgets what an earlier attempt failed of when the next one begins', async (
 it('ends a waiting job at once when it is cancelled, and never runs it', async () => {
   const room = await aRoom();
   expect(await cancelJob(room.ports, 'acme', 'resp_1')).toMatchObject({ ended: true, job: { status: 'cancelled' } });
-  expect(await room.run()).toEqual({ kind: 'refused', status: 'cancelled' });
+  expect(await room.run()).toEqual({ kind: 'unneeded', status: 'cancelled' });
 });
 
 it('stops by itself when its job was deleted', async () => {
@@ -225,20 +239,10 @@ it('expires at its deadline, while it runs and while it waits', async () => {
   await running.pass(5_000);
   expect(await outcome).toMatchObject({ kind: 'ended', job: { status: 'expired' } });
 
-  const waiting = await aRoom({ deadline: START + 20_000, dueAt: START + 20_000 });
+  const waiting = await aRoom({ deadline: START + 20_000 });
   await waiting.pass(20_000);
-  expect(await waiting.sweep()).toMatchObject({ ended: 1 });
+  expect((await waiting.sweep()).wait).toMatchObject({ ended: 1 });
   expect((await waiting.job())?.status).toBe('expired');
-});
-
-it('counts an attempt whose function ran out of time while the model answered', async () => {
-  const room = await aRoom();
-  room.behave(hangs);
-  const shutdown = new AbortController();
-  const running = room.run(shutdown.signal);
-  await settled();
-  shutdown.abort();
-  expect(await running).toMatchObject({ kind: 'paused', job: { status: 'queued', attempts: 1 } });
 });
 
 it("keeps a takeover's events above those of the attempt before, which says nothing more that counts", async () => {
@@ -247,7 +251,7 @@ it("keeps a takeover's events above those of the attempt before, which says noth
   const dead = room.run();
   await settled();
   // Its lease runs out unseen: nothing wakes its heartbeat.
-  room.clock.now += 46_000;
+  room.clock.now += JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs;
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 2 } });
   await room.pass(0);
   expect(await dead).toMatchObject({ kind: 'fenced' });
@@ -259,13 +263,441 @@ it("keeps a takeover's events above those of the attempt before, which says noth
   expect(second.map(({ type }) => type)).toContain('response.output_text.delta');
 });
 
-it('announces a job again whose message was lost, at growing distances', async () => {
-  const room = await aRoom();
-  await room.pass(60_000);
-  expect(await room.sweep()).toMatchObject({ due: 1, announced: 1 });
-  expect(await room.sweep()).toMatchObject({ due: 0 });
-  await room.pass(60_000);
-  expect(await room.sweep()).toMatchObject({ announced: 1 });
-  await room.pass(60_000);
-  expect(await room.sweep()).toMatchObject({ due: 0 });
+describe('an attempt', () => {
+  it('counts when its model begins to answer, and its pause counts none twice', async () => {
+    const room = await aRoom();
+    room.behave(hangs);
+    const shutdown = new AbortController();
+    const running = room.run({ shutdown: shutdown.signal });
+    await room.pass(0);
+    expect(await room.job()).toMatchObject({ status: 'in_progress', attempts: 1, begun: true });
+    shutdown.abort();
+    expect(await running).toMatchObject({ kind: 'released', job: { status: 'queued', attempts: 1 } });
+    expect((await room.job())?.begun).toBeUndefined();
+  });
+
+  it('counts if it is throttled after its model began to answer', async () => {
+    const room = await aRoom();
+    room.behave(beginsAndFails('rate_limit_exceeded'));
+    for (const attempts of [1, 2]) {
+      expect(await room.run()).toMatchObject({ kind: 'released', job: { attempts } });
+      await room.pass(60_000);
+    }
+    expect(await room.run()).toMatchObject({
+      kind: 'ended',
+      job: { status: 'failed', attempts: 3, errorCode: 'rate_limit_exceeded' },
+    });
+  });
+
+  it('counts if it fails for good reason before an answer begins', async () => {
+    const room = await aRoom();
+    room.behave(fails('upstream_malformed', 'retry'));
+    expect(await room.run()).toMatchObject({ kind: 'released', job: { attempts: 1, asks: 1 } });
+  });
+
+  it('ends the job at the 128th time that the model is asked', async () => {
+    const room = await aRoom({ asks: 126, releases: 126 });
+    room.behave(fails('rate_limit_exceeded', 'retry'));
+    expect(await room.run()).toMatchObject({ kind: 'released', job: { asks: 127, attempts: 0 } });
+    await room.pass(900_000);
+    expect(await room.run()).toMatchObject({
+      kind: 'ended',
+      job: { status: 'failed', asks: 128, errorCode: 'rate_limit_exceeded' },
+    });
+  });
+
+  it('is not made of a job that has no attempt or no ask left: the job ends', async () => {
+    for (const used of [{ attempts: 3 }, { asks: 128 }]) {
+      const room = await aRoom(used);
+      expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'internal' } });
+    }
+  });
+
+  it('asks nothing and counts nothing if it is stopped before its model was asked', async () => {
+    const room = await aRoom();
+    const shutdown = new AbortController();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (...args) => {
+      shutdown.abort();
+      return update(...args);
+    };
+    expect(await room.run({ shutdown: shutdown.signal })).toMatchObject({
+      kind: 'released',
+      job: { status: 'queued', attempts: 0, asks: 0 },
+    });
+    expect((await room.job())?.cutOff).toBeUndefined();
+  });
+
+  it('is not made when the function is about to time out: the ticket is given back', async () => {
+    const room = await aRoom();
+    const outcome = await room.run({ shutdown: AbortSignal.abort() });
+    expect(outcome).toEqual({ kind: 'deferred', reason: 'shutdown', until: START });
+    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
+  });
+
+  it('goes on if the write that counts it is repeated because its response was lost', async () => {
+    const room = await aRoom();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (tenant, id, guard, change) => {
+      const after = await update(tenant, id, guard, change);
+      return change.set?.begun === true ? update(tenant, id, guard, change) : after;
+    };
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 1 } });
+  });
+
+  it('is counted before its job ends', async () => {
+    const room = await aRoom();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (tenant, id, guard, change) => {
+      // The write that counts the attempt is slow. Its job must not end before it.
+      for (let turns = 0; change.set?.begun && turns < 200; turns += 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+        if ((await room.job())?.status === 'completed') break;
+      }
+      return update(tenant, id, guard, change);
+    };
+    expect(await room.run()).toMatchObject({ kind: 'ended' });
+    expect(await room.job()).toMatchObject({ status: 'completed', attempts: 1 });
+  });
+
+  it('counts at its release if the write that counts it failed', async () => {
+    const room = await aRoom();
+    room.behave(beginsAndFails('upstream_cut'));
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (tenant, id, guard, change) => {
+      if (change.set?.begun === true) throw new Error('refused');
+      return update(tenant, id, guard, change);
+    };
+    expect(await room.run()).toMatchObject({ kind: 'released', job: { attempts: 1 } });
+  });
 });
+
+it('an attempt whose job another worker has answered meanwhile leaves that answer', async () => {
+  const room = await aRoom();
+  room.behave(hangs, answers);
+  const slow = room.run();
+  await room.pass(0);
+  await room.ports.jobs.update('acme', 'resp_1', [], {
+    set: { status: 'queued' },
+    remove: ['owner', 'leaseExpiresAt', 'begun'],
+  });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 2 } });
+  await room.pass(JOB_TIMINGS.heartbeatMs);
+  expect(await slow).toMatchObject({ kind: 'fenced' });
+  const job = await room.job();
+  expect(job && (await readOutput(job, room.ports.bodies))).toBeDefined();
+});
+
+describe('a job that the end of an invocation cut off', () => {
+  it('is claimed next only by a whole invocation', async () => {
+    const room = await aRoom();
+    room.behave(hangs, answers);
+    const shutdown = new AbortController();
+    const running = room.run({ shutdown: shutdown.signal });
+    await room.pass(0);
+    shutdown.abort();
+    expect(await running).toMatchObject({ kind: 'released', errorCode: 'deadline_exceeded', job: { cutOff: true } });
+    expect(await room.run({ isWhole: () => false })).toEqual({
+      kind: 'deferred',
+      reason: 'cut off',
+      until: room.clock.now + 5_000,
+    });
+    expect(await room.run({ isWhole: () => true })).toMatchObject({
+      kind: 'ended',
+      job: { status: 'completed', attempts: 2 },
+    });
+    expect((await room.job())?.cutOff).toBeUndefined();
+  });
+
+  it('is not claimed by an invocation that waited long for the table', async () => {
+    const room = await aRoom({ cutOff: true });
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async () => {
+      room.ports.jobs.update = update;
+      throw Object.assign(new Error('away'), { $metadata: {} });
+    };
+    const running = room.run({ isWhole: () => room.clock.now === START });
+    await room.pass(0);
+    await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+  });
+
+  it('fails at its third attempt', async () => {
+    const room = await aRoom({ attempts: 2 });
+    room.behave(hangs);
+    const shutdown = new AbortController();
+    const running = room.run({ shutdown: shutdown.signal });
+    await room.pass(0);
+    shutdown.abort();
+    expect(await running).toMatchObject({
+      kind: 'ended',
+      job: { status: 'failed', attempts: 3, errorCode: 'deadline_exceeded' },
+    });
+  });
+});
+
+describe('a job whose worker died', () => {
+  /** A job that was claimed, and whose worker writes nothing any more. Its lease and the grace period are over. */
+  async function aDeadJob(changes: Partial<Job> = {}) {
+    const room = await aRoom({ status: 'queued', ...changes });
+    const terms = { owner: 'dead', alone: changes.crashes !== undefined, whole: true };
+    const { guard, change } = claim(terms, START, JOB_TIMINGS);
+    await room.ports.jobs.update('acme', 'resp_1', guard, change);
+    room.clock.now += JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs;
+    return room;
+  }
+
+  it('stays with its holder until its lease and the grace period are over', async () => {
+    const room = await aDeadJob();
+    room.clock.now -= 1;
+    expect(await room.run()).toEqual({ kind: 'deferred', reason: 'held', until: room.clock.now + 1 });
+  });
+
+  it('becomes a suspect without a counted attempt, and runs alone', async () => {
+    const room = await aDeadJob();
+    const alone: (Job | undefined)[] = [];
+    const runAlone: WorkerCall['runAlone'] = async (run) => {
+      alone.push(await room.job());
+      return run();
+    };
+    expect(await room.run({ runAlone })).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 1 } });
+    expect(alone).toMatchObject([{ status: 'queued', crashes: 1, attempts: 0 }]);
+  });
+
+  it('is recovered once: while its environment runs other jobs it is not claimed', async () => {
+    const room = await aDeadJob();
+    const waiting = Promise.withResolvers<void>();
+    const running = room.run({
+      runAlone: async (run) => {
+        await waiting.promise;
+        return run();
+      },
+    });
+    await room.pass(0);
+    expect(await room.job()).toMatchObject({ status: 'queued', crashes: 1, duePartition: 'wait#jobs#0' });
+    // Its ticket is in hand: a second one would make another environment wait to run the job alone, too.
+    await room.pass(JOB_TIMINGS.wakeMs);
+    await room.sweep();
+    expect(room.queue.tickets).toEqual([]);
+    waiting.resolve();
+    expect(await running).toMatchObject({ kind: 'ended' });
+  });
+
+  it('loses an attempt if it ran alone, and fails after three', async () => {
+    const room = await aDeadJob({ crashes: 1, attempts: 1 });
+    expect((await room.sweep()).run).toMatchObject({ recovered: 1 });
+    expect(await room.job()).toMatchObject({ status: 'queued', crashes: 2, attempts: 2 });
+    const last = await aDeadJob({ crashes: 2, attempts: 2 });
+    expect((await last.sweep()).run).toMatchObject({ recovered: 1 });
+    expect(await last.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'internal' } });
+  });
+
+  it('ends as cancelled if its cancel was requested', async () => {
+    const room = await aDeadJob();
+    const { guard, change } = requestCancel();
+    await room.ports.jobs.update('acme', 'resp_1', guard, change);
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
+  });
+
+  it('needs a whole invocation, after a long wait to run alone, if it was cut off too', async () => {
+    const room = await aRoom({ crashes: 1, cutOff: true });
+    const runAlone: WorkerCall['runAlone'] = async (run) => {
+      room.clock.now += 30_000;
+      return run();
+    };
+    const isWhole = () => room.clock.now < START + 30_000;
+    expect(await room.run({ runAlone, isWhole })).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+    let emptied = false;
+    const empty: WorkerCall['runAlone'] = (run) => {
+      emptied = true;
+      return run();
+    };
+    expect(await room.run({ isWhole: () => false, runAlone: empty })).toMatchObject({
+      kind: 'deferred',
+      reason: 'cut off',
+    });
+    expect(emptied).toBe(false);
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+  });
+});
+
+describe('a store that is not available', () => {
+  const away = () => Object.assign(new Error('away'), { $metadata: {} });
+
+  it('is waited for, and a claim whose response was lost is recognised', async () => {
+    const room = await aRoom();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (...args) => {
+      await update(...args);
+      room.ports.jobs.update = update;
+      throw away();
+    };
+    const running = room.run();
+    await room.pass(0);
+    await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 1 } });
+  });
+
+  it('costs a streamed job neither its answer nor an event', async () => {
+    const room = await aRoom({ streamed: true });
+    const { append } = room.ports.events;
+    let tries = 0;
+    room.ports.events.append = async (chunk) => {
+      tries += 1;
+      if (tries <= 3) throw away();
+      await append(chunk);
+    };
+    const running = room.run();
+    for (let round = 0; round < 4; round += 1) await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 1, releases: 0 } });
+    expect((await room.events()).map(({ type }) => type)).toContain('response.output_text.delta');
+  });
+
+  it('leaves the ticket to the pipeline when the function is about to time out', async () => {
+    const room = await aRoom();
+    const shutdown = new AbortController();
+    room.ports.jobs.update = () => {
+      shutdown.abort();
+      return Promise.reject(away());
+    };
+    await expect(room.run({ shutdown: shutdown.signal })).rejects.toThrow('away');
+  });
+
+  it('gives the holders of jobs a grace period to renew afterwards, and then blames none of them', async () => {
+    const room = await aRoom();
+    const { guard, change } = claim({ owner: 'other', alone: false, whole: true }, START, JOB_TIMINGS);
+    await room.ports.jobs.update('acme', 'resp_1', guard, change);
+    room.clock.now += HOUR_MS / 2;
+    const lastOutageAt = room.clock.now;
+    const run = () =>
+      runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, lastOutageAt: () => lastOutageAt }, makeWorkerCall());
+    const until = lastOutageAt + JOB_TIMINGS.graceMs;
+    expect(await run()).toEqual({ kind: 'deferred', reason: 'held', until });
+    room.clock.now = until;
+    expect(await run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 2 } });
+    expect((await room.job())?.crashes).toBeUndefined();
+  });
+});
+
+describe('the ticket of a job', () => {
+  it('is hidden and not sent again, however often its job is released, so that no chain of invocations grows', async () => {
+    const room = await aRoom({ deadline: START + 24 * HOUR_MS });
+    room.behave(fails('rate_limit_exceeded', 'retry'));
+    // Lambda ends a chain after 16 invocations.
+    for (let round = 0; round < 20; round += 1) {
+      const outcome = await room.run();
+      expect(outcome).toMatchObject({ kind: 'released', ticket: true });
+      expect(ticketAction(outcome, room.clock.now)).toEqual({ kind: 'hide', ms: await room.pauseMs() });
+      await room.sweep();
+      await room.pass(900_000);
+    }
+    expect(room.queue.tickets).toEqual([]);
+    expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, releases: 20 });
+  });
+
+  it('is replaced through the sweep if it may not be hidden for a pause', async () => {
+    const room = await aRoom();
+    room.behave(fails('overloaded', 'retry'));
+    const outcome = await room.run({ mayHide: () => false });
+    expect(outcome).toMatchObject({ kind: 'released', ticket: false });
+    expect(ticketAction(outcome, room.clock.now)).toEqual({ kind: 'delete' });
+    const job = await room.job();
+    expect(job).toMatchObject({ duePartition: 'wake#jobs#0', dueAt: job?.notBefore });
+    expect(room.queue.tickets).toEqual([]);
+    await room.pass(2_000);
+    expect((await room.sweep()).wake).toMatchObject({ ticketsSent: 1 });
+    expect(room.queue.ids()).toEqual(['resp_1']);
+  });
+
+  it('is replaced through the sweep if it may not be hidden any longer while the job waits', async () => {
+    const room = await aRoom({ cutOff: true });
+    const outcome = await room.run({ isWhole: () => false, mayHide: () => false });
+    expect(ticketAction(outcome, room.clock.now)).toEqual({ kind: 'delete' });
+    await room.pass(5_000);
+    expect((await room.sweep()).wake).toMatchObject({ ticketsSent: 1 });
+  });
+
+  it.each<[string, Outcome, TicketAction]>([
+    ['deleted when the job ended', { kind: 'ended', job: aJob() }, { kind: 'delete' }],
+    ['deleted when the job needs none', { kind: 'unneeded', status: 'absent' }, { kind: 'delete' }],
+    ['deleted when another queue got one', { kind: 'forwarded', job: aJob() }, { kind: 'delete' }],
+    [
+      'hidden for the pause of a released job',
+      { kind: 'released', job: aJob({ notBefore: START + 5_000 }), errorCode: undefined, ticket: true },
+      { kind: 'hide', ms: 5_000 },
+    ],
+    [
+      'hidden until the job can be claimed',
+      { kind: 'deferred', reason: 'held', until: START + 7_000 },
+      { kind: 'hide', ms: 7_000 },
+    ],
+    ['looked at again soon after the job was taken over', { kind: 'fenced', job: aJob() }, { kind: 'hide', ms: 1_000 }],
+  ])('is %s', (_what, outcome, action) => {
+    expect(ticketAction(outcome, START)).toEqual(action);
+  });
+
+  it('is hidden without a look at the job while its model rests', async () => {
+    const room = await aRoom();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const outcome = await runJob(
+      { tenant: 'acme', id: 'resp_1', model: 'default' },
+      { ...room.ports, pace },
+      makeWorkerCall(),
+    );
+    expect(outcome).toEqual({ kind: 'deferred', reason: 'resting model', until: START + 9_000 });
+    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
+  });
+});
+
+it('reports to the pace what a model accepts and throttles', async () => {
+  const room = await aRoom();
+  const reports: unknown[] = [];
+  const pace = aPace({
+    accepted: (model) => void reports.push(model),
+    throttled: (model, retryAfterMs) => void reports.push([model, retryAfterMs]),
+  });
+  room.behave(fails('rate_limit_exceeded', 'retry', 7_000), answers);
+  const run = () =>
+    runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, makeWorkerCall());
+  expect(await run()).toMatchObject({ kind: 'released' });
+  await room.pass(60_000);
+  expect(await run()).toMatchObject({ kind: 'ended' });
+  expect(reports).toEqual([['default', 7_000], 'default']);
+});
+
+describe('a permit to call a model', () => {
+  it('is given back if the job turns out not to need it', async () => {
+    const room = await aRoom();
+    let permits = 1;
+    const pace = aPace({ admit: async () => void permits--, giveBack: () => void permits++ });
+    const run = () =>
+      runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, makeWorkerCall());
+    expect(await run()).toMatchObject({ kind: 'ended' });
+    expect(permits).toBe(0);
+    expect(await run()).toMatchObject({ kind: 'unneeded' });
+    expect(permits).toBe(0);
+  });
+
+  it('is asked for after the claim if the ticket does not name the model, and the job waits without it', async () => {
+    const room = await aRoom();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, pace }, makeWorkerCall());
+    expect(outcome).toMatchObject({ kind: 'released', ticket: true });
+    expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, notBefore: START + 9_000 });
+  });
+
+  it('replaces a ticket that waits for one but may not be hidden any more', async () => {
+    const room = await aRoom();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const call = makeWorkerCall({ mayHide: () => false });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, call);
+    expect(outcome).toMatchObject({ kind: 'released', ticket: false });
+    // Not before: the next ticket could only be dropped again.
+    expect(await room.job()).toMatchObject({ status: 'queued', duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
+  });
+});
+
+/** Returns a pace that admits every call, except for what `changes` says. */
+function aPace(changes: Partial<Pace>): Pace {
+  return { admit: async () => undefined, giveBack: () => {}, accepted: () => {}, throttled: () => {}, ...changes };
+}

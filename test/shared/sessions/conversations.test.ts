@@ -4,9 +4,15 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startFaultProxy } from '../../../local/faults/proxy.ts';
 import type { Sleep } from '../../../shared/core/heartbeat.ts';
-import type { ConversationTable, LockResult } from '../../../shared/sessions/conversation-records.ts';
+import type { ConversationKey, ConversationTable, LockResult } from '../../../shared/sessions/conversation-records.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
-import { type Conversations, createConversations } from '../../../shared/sessions/conversations.ts';
+import {
+  type ConversationItem,
+  type Conversations,
+  createConversations,
+  type EarlierItems,
+} from '../../../shared/sessions/conversations.ts';
+import type { Vault } from '../../../shared/vault/vault.ts';
 import { waitUntil } from '../../wait.ts';
 import { type Stores, startStores } from './services.ts';
 
@@ -37,14 +43,22 @@ async function readRows(key: { tenant: string; id: string }) {
   return Items.filter(({ pk }) => pk?.S === `${key.tenant}#${key.id}`);
 }
 
-const readNames = async (key: { tenant: string; id: string }) =>
-  (await conversations.readItems(key)).map(({ id }) => id);
+/** Reads all items of a conversation. */
+const readItems = async (key: ConversationKey) => collect(await conversations.readEarlier(key));
+
+async function collect({ pages }: EarlierItems) {
+  const items: ConversationItem[] = [];
+  for await (const page of pages()) items.push(...page.map(({ id, content }) => ({ id, content })));
+  return items;
+}
+
+const readNames = async (key: ConversationKey) => (await readItems(key)).map(({ id }) => id);
 
 describe('a turn', () => {
   it('the items of a turn become visible together when it commits', async () => {
     const key = await createConversation('a');
     const turn = await conversations.beginTurn(key, 'one');
-    expect(turn.items.map(({ id }) => id)).toEqual(['a']);
+    expect((await collect(turn.earlier)).map(({ id }) => id)).toEqual(['a']);
     expect(await readNames(key)).toEqual(['a']);
     await turn.commit(makeItems('b', 'c'));
     expect(await readNames(key)).toEqual(['a', 'b', 'c']);
@@ -199,7 +213,7 @@ describe('a stored conversation', () => {
     const expiresAt = Math.floor(clock.now / 1000) + 99;
     for (const { sealed = new Uint8Array(), ...row } of rows)
       await table.putItem(key, { ...row, sealed, position: 1 - row.position }, expiresAt);
-    await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+    await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
   it('deleting a conversation deletes all its items', async () => {
@@ -241,7 +255,7 @@ describe('an item that is too large for the table', () => {
 
   it('a large item is stored sealed in the bucket, and is read like any other', async () => {
     const { key, objects } = await createLargeConversation();
-    expect(await conversations.readItems(key)).toEqual([large('a'), ...makeItems('b'), large('c')]);
+    expect(await readItems(key)).toEqual([large('a'), ...makeItems('b'), large('c')]);
     expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
     const kept = await Promise.all((await objects()).map((object) => stores.bucket.get(object)));
     expect(kept).toHaveLength(2);
@@ -279,7 +293,72 @@ describe('an item that is too large for the table', () => {
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
     await (await conversations.beginTurn(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
-    await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+    await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+  });
+});
+
+describe('a conversation that does not fit into memory', () => {
+  const large = (id: string) => ({ id, content: { said: 'x'.repeat(1_500_000) } });
+
+  /** Creates a conversation of 12 MB, and records what is read of its content. */
+  async function createHugeConversation() {
+    const opened: string[] = [];
+    const vault = {
+      ...stores.vault,
+      open: (...[name, sealed]: Parameters<Vault['open']>) => {
+        opened.push(name.field);
+        return stores.vault.open(name, sealed);
+      },
+    };
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    await conversations.create(key, {}, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map(large));
+    const recorded = createConversations({ table, vault, retentionDays: 30, now: () => clock.now });
+    return { key, opened, conversations: recorded };
+  }
+
+  it('items are added without reading any content', async () => {
+    const { key, opened, conversations: recorded } = await createHugeConversation();
+    const turn = await recorded.beginTurn(key, 'turn');
+    expect(await turn.earlier.findIds(['b', 'h', 'z'])).toEqual(new Set(['b', 'h']));
+    expect(await turn.earlier.hasTurn('turn')).toBe(false);
+    await turn.commit(makeItems('i'));
+    await recorded.appendFinishedTurn(key, 'background', makeItems('j'), 8);
+    await recorded.appendFinishedTurn(key, 'background', makeItems('j'), 8);
+    expect(opened).toEqual([]);
+    expect((await readNames(key)).slice(-3)).toEqual(['h', 'i', 'j']);
+  });
+
+  it('a page of a list ends before it exceeds 4 MB', async () => {
+    const { key, opened, conversations: recorded } = await createHugeConversation();
+    const names: string[] = [];
+    for (let after: string | undefined; ; after = names.at(-1)) {
+      const page = { newestFirst: false, limit: 100, ...(after === undefined ? {} : { after }) };
+      const { items, hasMore } = await recorded.list(key, page);
+      names.push(...items.map(({ id }) => id));
+      expect(items.length).toBeLessThanOrEqual(2);
+      if (!hasMore) break;
+    }
+    expect(names).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']);
+    expect(opened.length).toBeLessThan(20);
+  });
+
+  it('items are read in pages of at most four large ones', async () => {
+    const { key, opened, conversations: recorded } = await createHugeConversation();
+    const { pages } = await recorded.readEarlier(key, 7);
+    const sizes: number[] = [];
+    for await (const page of pages()) {
+      sizes.push(page.length);
+      if (sizes.length === 1) expect(opened).toHaveLength(4);
+    }
+    expect(sizes).toEqual([4, 3]);
+  });
+
+  it('hundreds of ids are found in one conversation', async () => {
+    const names = Array.from({ length: 250 }, (_, index) => `id${index}`);
+    const key = await createConversation(...names);
+    const { findIds } = await conversations.readEarlier(key, 240);
+    expect(await findIds([...names, 'other'])).toEqual(new Set(names.slice(0, 240)));
+    expect(await findIds([])).toEqual(new Set());
   });
 });
 
@@ -339,6 +418,51 @@ describe('a request whose response is lost', () => {
     const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });
     await (await cut.beginTurn(key, 'turn')).commit(makeItems('a'));
     expect(await readNames(key)).toEqual(['a', 'b']);
+  });
+});
+
+describe('an operation whose response is lost', () => {
+  const large = (id: string) => ({ id, content: 'x'.repeat(400_000) });
+
+  it('creating a conversation again returns it unchanged', async () => {
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    const create = () => conversations.create(key, { a: 'b' }, makeItems('a'));
+    const first = await create();
+    clock.now += 1_000;
+    expect(await create()).toEqual(first);
+    expect(await readNames(key)).toEqual(['a']);
+  });
+
+  it('deleting an item whose deletion was repeated by the SDK succeeds, and its object is removed', async () => {
+    const key = await createConversation();
+    await (await conversations.beginTurn(key, 'turn')).commit([large('a')]);
+    const markItemDeleted: ConversationTable['markItemDeleted'] = async (...args) => {
+      await table.markItemDeleted(...args);
+      return table.markItemDeleted(...args);
+    };
+    const repeating = { table: { ...table, markItemDeleted }, vault: stores.vault, retentionDays: 30 };
+    const repeated = createConversations({ ...repeating, now: () => clock.now });
+    expect(await repeated.deleteItem(key, 'a')).toMatchObject({ id: key.id });
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
+  });
+
+  it('deleting an item again removes the object that the first call left behind', async () => {
+    const key = await createConversation('b');
+    await (await conversations.beginTurn(key, 'turn')).commit([large('a')]);
+    const remove = () => Promise.reject(new Error('killed'));
+    const crashing = createConversationTable(stores.client, stores.tableName, { ...stores.bucket, remove });
+    const killed = createConversations({
+      table: crashing,
+      vault: stores.vault,
+      retentionDays: 30,
+      now: () => clock.now,
+    });
+    await expect(killed.deleteItem(key, 'a')).rejects.toThrow('killed');
+    expect(await readNames(key)).toEqual(['b']);
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toHaveLength(1);
+    expect(await conversations.deleteItem(key, 'a')).toMatchObject({ id: key.id });
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
+    await expect(conversations.deleteItem(key, 'a')).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 

@@ -38,7 +38,7 @@ export async function startServices(): Promise<Services> {
   const kmsOperations: string[] = [];
   const folder = await mkdtemp(join(tmpdir(), 'lambent-vault-'));
   const tables = await startTables({});
-  const realKms = await startKms({ stateFile: join(folder, 'kms.json') });
+  const realKms = await startKms({ stateFile: join(folder, 'kms.json'), now: () => clock.now });
   const dynamodbProxy = await startProxy(tables.url, (operation) => faults.dynamodb(operation));
   const kmsProxy = await startProxy(realKms.url, (operation) => {
     kmsOperations.push(operation);
@@ -88,7 +88,7 @@ export function startEnvironment(
   const onCall = (call: KmsCall) => void calls.push(call);
   const vault = createVault({
     table,
-    unwrap: createKeyUnwrapper(kms, keyId, onCall),
+    unwrap: createKeyUnwrapper(kms, keyId, onCall, () => clock.now),
     generate: mayCreate ? createKeyGenerator(kms, keyId, onCall) : undefined,
     now: () => clock.now,
     ...options,

@@ -233,7 +233,7 @@ describe('a copy of the records without the keys table', () => {
     const sealed = await start().seal(NAME, text('x'));
     const elsewhere = await services.newTable();
     const thief = startEnvironment(services, elsewhere);
-    expect(await catchCode(thief.open(NAME, sealed))).toBe('record_unreadable');
+    expect(await catchCode(thief.open(NAME, sealed))).toBe('vault_unavailable');
     await thief.seal(NAME, text('a different key'));
     expect(await catchCode(thief.open(NAME, sealed))).toBe('record_unreadable');
   });

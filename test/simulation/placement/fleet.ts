@@ -1,8 +1,8 @@
 import { Batch, type BatchTotals } from '../../../local/engine/batch.ts';
 import type { EngineRequest, Sequence } from '../../../local/engine/sequence.ts';
 import type { StepModel } from '../../../local/engine/step-model.ts';
+import type { VirtualTime } from '../virtual-time.ts';
 import { BLOCK_TOKENS } from './trace.ts';
-import type { VirtualTime } from './virtual-time.ts';
 
 /** Settings of a fleet's engines. */
 export interface EngineSettings {

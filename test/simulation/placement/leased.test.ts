@@ -4,9 +4,9 @@ import { createSeededRandom } from '../../../local/faults/random.ts';
 import { listPrefixDepths } from '../../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
+import { createVirtualTime } from '../virtual-time.ts';
 import { createFleet } from './fleet.ts';
 import { FLEET, leaseSlots, MODEL, toPrefixes, toWorkerIndex } from './leased.ts';
-import { createVirtualTime } from './virtual-time.ts';
 import { ENGINE } from './world.ts';
 
 const NEVER = new AbortController().signal;

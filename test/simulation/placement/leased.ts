@@ -3,9 +3,9 @@ import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator, type SlotAllocator } from '../../../shared/gpu/placement/slot-allocator.ts';
 import type { FleetStore } from '../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleetStore } from '../../../shared/gpu/registry/memory-fleet.ts';
+import type { VirtualTime } from '../virtual-time.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 import { BLOCK_TOKENS } from './trace.ts';
-import type { VirtualTime } from './virtual-time.ts';
 
 /** Assumed bytes per token, because traces contain tokens and no bytes. */
 const BYTES_PER_TOKEN = 4;

@@ -1,7 +1,7 @@
 import { findCapacity } from './capacity.ts';
 import { countSlots, loadTrace, type Run, type RunResult, type TraceSource } from './run.ts';
 import { POLICIES, type PolicyName } from './simulate.ts';
-import type { Threads } from './threads.ts';
+import type { PlacementThreads } from './threads.ts';
 
 /** The extent of a comparison of policies. */
 export interface Plan {
@@ -76,7 +76,7 @@ const NEAR_CAPACITY_SHARE = 0.9;
 const FIRST_GUESS = 2;
 
 /** Runs a plan on one trace and returns the findings. */
-export async function runStudy(threads: Threads, source: TraceSource, plan: Plan): Promise<Findings> {
+export async function runStudy(threads: PlacementThreads, source: TraceSource, plan: Plan): Promise<Findings> {
   const trace = await loadTrace(source);
   const base = {
     trace: source,
@@ -124,7 +124,7 @@ export async function runStudy(threads: Threads, source: TraceSource, plan: Plan
 }
 
 async function findCapacities(
-  threads: Threads,
+  threads: PlacementThreads,
   base: Omit<Run, 'policy'>,
   policies: readonly PolicyName[],
   seeds: readonly number[],
@@ -143,7 +143,12 @@ async function findCapacities(
   return new Map(await Promise.all(found));
 }
 
-async function compareInDetail(threads: Threads, base: Omit<Run, 'policy'>, seeds: readonly number[], scale: number) {
+async function compareInDetail(
+  threads: PlacementThreads,
+  base: Omit<Run, 'policy'>,
+  seeds: readonly number[],
+  scale: number,
+) {
   const found = POLICIES.map(async (policy) => {
     const runs = seeds.map((seed) => threads.run({ ...base, policy, load: { ...base.load, scale, seed } }));
     return [policy, await Promise.all(runs)] as const;
@@ -152,7 +157,7 @@ async function compareInDetail(threads: Threads, base: Omit<Run, 'policy'>, seed
 }
 
 async function computeCurves(
-  threads: Threads,
+  threads: PlacementThreads,
   base: Omit<Run, 'policy'>,
   shares: readonly number[],
   capacity: number,

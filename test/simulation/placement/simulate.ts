@@ -5,6 +5,7 @@ import type { Slot } from '../../../shared/gpu/placement/slot.ts';
 import type { SlotAllocator } from '../../../shared/gpu/placement/slot-allocator.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { EXPECTED_OUTPUT_TOKENS } from '../../../shared/inference/providers/gpu/gpu.ts';
+import { createVirtualTime, type VirtualTime } from '../virtual-time.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
 import { FLEET, leaseSlots, MODEL, type TableLatency, toPrefixes, toWorkerIndex } from './leased.ts';
 import {
@@ -19,7 +20,6 @@ import {
   twoChoices,
 } from './policies.ts';
 import { BLOCK_TOKENS } from './trace.ts';
-import { createVirtualTime, type VirtualTime } from './virtual-time.ts';
 import type { Arrival } from './workload.ts';
 
 /** Policies with exact, instant knowledge of the fleet. */

@@ -1,11 +1,5 @@
-/** A worker thread of `threads.ts`: runs each simulation that it receives. */
-import { parentPort } from 'node:worker_threads';
-import { type Run, runSimulation } from './run.ts';
+/** A thread of `startPlacementThreads`. */
+import { serveThread } from '../threads.ts';
+import { runSimulation } from './run.ts';
 
-parentPort?.on('message', async (run: Run) => {
-  try {
-    parentPort?.postMessage({ result: await runSimulation(run) });
-  } catch (error) {
-    parentPort?.postMessage({ error });
-  }
-});
+serveThread(runSimulation);

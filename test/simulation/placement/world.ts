@@ -1,8 +1,8 @@
 import { STEP_MODELS } from '../../../local/engine/step-model.ts';
 import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
+import { createVirtualTime } from '../virtual-time.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
 import type { Outcome, SimulationOptions } from './simulate.ts';
-import { createVirtualTime } from './virtual-time.ts';
 import type { Arrival } from './workload.ts';
 
 export const ENGINE: EngineSettings = { model: STEP_MODELS.h100, stepTokens: 2_048, maxSequences: 256 };

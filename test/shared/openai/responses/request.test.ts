@@ -146,6 +146,17 @@ describe('parseResponsesRequest', () => {
     expect(roles).toEqual(['assistant', 'tool', 'assistant', 'tool']);
   });
 
+  it('an item id of more than 128 characters is rejected, and one that is not a string is ignored', () => {
+    const items = [{ role: 'user', content: 'Hello' }, CALL, OUTPUT, { type: 'reasoning', summary: [] }];
+    for (const item of items) {
+      const id = `${'m'.repeat(500_000)}_${'a'.repeat(24)}`;
+      const { code, param, message } = catchError({ input: [{ ...item, id }] });
+      expect({ code, param }).toEqual({ code: 'invalid_value', param: 'input[0].id' });
+      expect(message.length).toBeLessThan(300);
+    }
+    expect(translateInput({ role: 'user', content: 'Hello', id: 5 })).toHaveLength(1);
+  });
+
   it('encrypted reasoning is decoded if it is Lambent’s own, and ignored otherwise', () => {
     const own = encodeReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
     const reasoning = { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'A bit.' }] };

@@ -21,7 +21,8 @@ describe('item ids', () => {
   });
 
   it('an item id that Lambent did not generate belongs to no response', () => {
-    for (const id of ['msg_1', 'item', '', 'msg_', `msg_${'0'.repeat(200)}`]) expect(responseIdFor(id)).toBeUndefined();
+    const long = [`msg_${'0'.repeat(200)}`, `${'m'.repeat(500_000)}_${'0'.repeat(40)}`];
+    for (const id of ['msg_1', 'item', '', 'msg_', ...long]) expect(responseIdFor(id)).toBeUndefined();
   });
 });
 

@@ -1,3 +1,5 @@
+import { Heap } from './heap.ts';
+
 /** A scheduled action. */
 interface ScheduledAction {
   readonly at: number;
@@ -32,7 +34,7 @@ export interface VirtualTime {
 
 /** Creates a clock at 0. */
 export function createVirtualTime(): VirtualTime {
-  const heap: ScheduledAction[] = [];
+  const heap = new Heap<ScheduledAction>(isBefore);
   let now = 0;
   let scheduledCount = 0;
   let isSettling = false;
@@ -40,7 +42,7 @@ export function createVirtualTime(): VirtualTime {
 
   const at = (ms: number, action: Action) => {
     const moment: ScheduledAction = { at: Math.max(now, ms), order: scheduledCount++, action };
-    push(heap, moment);
+    heap.push(moment);
     return () => {
       moment.action = undefined;
     };
@@ -74,7 +76,7 @@ export function createVirtualTime(): VirtualTime {
           await runMicrotasks();
         }
         if (failure !== undefined) throw failure.thrown;
-        const next = pop(heap);
+        const next = heap.pop();
         if (next === undefined) return;
         if (next.action === undefined) continue;
         now = next.at;
@@ -96,38 +98,4 @@ function runMicrotasks(): Promise<void> {
 
 function isBefore(a: ScheduledAction, b: ScheduledAction): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order);
-}
-
-function push(heap: ScheduledAction[], moment: ScheduledAction): void {
-  let index = heap.length;
-  heap.push(moment);
-  while (index > 0) {
-    const parent = (index - 1) >> 1;
-    const above = heap[parent];
-    if (above === undefined || !isBefore(moment, above)) break;
-    heap[index] = above;
-    index = parent;
-  }
-  heap[index] = moment;
-}
-
-function pop(heap: ScheduledAction[]): ScheduledAction | undefined {
-  const first = heap[0];
-  const last = heap.pop();
-  if (last === undefined || heap.length === 0) return first;
-  let index = 0;
-  for (;;) {
-    let child = 2 * index + 1;
-    let below = heap[child];
-    const other = heap[child + 1];
-    if (below !== undefined && other !== undefined && isBefore(other, below)) {
-      child += 1;
-      below = other;
-    }
-    if (below === undefined || !isBefore(below, last)) break;
-    heap[index] = below;
-    index = child;
-  }
-  heap[index] = last;
-  return first;
 }

@@ -1,0 +1,52 @@
+import { LambentError } from '../core/errors.ts';
+import { findAlias, type ModelRegistry } from '../inference/registry.ts';
+import type { Job } from '../jobs/job.ts';
+import type { InputContext, JobInput } from '../jobs/ports.ts';
+import type { Conversations } from '../sessions/conversations.ts';
+import { collectItems, type EarlierTurnItems } from './earlier-items.ts';
+import { isResponsesBody } from './job-content.ts';
+import { type ResponseStores, readChain } from './response-chain.ts';
+import { buildResponseContext, getContextLimit, listEarlierItems } from './response-context.ts';
+
+/** What building the context of a job depends on. */
+export interface JobContextPorts extends ResponseStores {
+  readonly registry: ModelRegistry;
+  readonly conversations: Pick<Conversations, 'readEarlier'>;
+}
+
+/**
+ * Adds the messages to the input of a job that continues a conversation or previous responses: the stored items as they are
+ * now, without those that were added or deleted since the request.
+ * @throws LambentError `not_found` if the conversation was deleted, `previous_response_not_found`, `context_length_exceeded`,
+ * `model_not_found`, `record_unreadable`
+ */
+export async function addContext(
+  job: Job,
+  input: JobInput & { readonly context: InputContext },
+  ports: JobContextPorts,
+): Promise<JobInput> {
+  const { tenant, model, streamed } = job;
+  const { body, generation } = input;
+  if (!isResponsesBody(body)) {
+    throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);
+  }
+  const parsed = { body, alias: findAlias(model, ports.registry), unknown: generation.unknown, streamed };
+  const earlier = await readEarlierItems(job, input.context, ports, getContextLimit(parsed));
+  const context = await buildResponseContext(parsed, earlier, { registry: ports.registry, tenant }, ports);
+  const { messages, conversationKey } = context.generation;
+  return { ...input, generation: { ...generation, messages, conversationKey } };
+}
+
+async function readEarlierItems(
+  { tenant, conversation, previousResponse }: Job,
+  { end }: InputContext,
+  { conversations, jobs, bodies }: JobContextPorts,
+  limit: ReturnType<typeof getContextLimit>,
+): Promise<EarlierTurnItems> {
+  if (conversation !== undefined) {
+    return collectItems(await conversations.readEarlier({ tenant, id: conversation }, end), limit);
+  }
+  return listEarlierItems(
+    previousResponse === undefined ? [] : await readChain({ jobs, bodies }, tenant, previousResponse),
+  );
+}

@@ -1,0 +1,27 @@
+import type { Cloud } from '../../local/cloud.ts';
+import { createQueueClient, readQueue } from './queue-reader.ts';
+
+/** The messages of the dead-letter queues. */
+export interface DeadLetters {
+  readonly bodies: ReadonlySet<string>;
+  close(): void;
+}
+
+const QUEUES = ['GENERATION_DLQ_URL', 'JOBS_DLQ_URL', 'GPU_DLQ_URL'] as const;
+
+/** Reads the dead-letter queues until closed. */
+export function readDeadLetters({ endpoints, resources }: Cloud): DeadLetters {
+  const client = createQueueClient(endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const bodies = new Set<string>();
+  const ended = new AbortController();
+  for (const queue of QUEUES) {
+    void readQueue(client, resources[queue] ?? '', (body) => void bodies.add(body), ended.signal);
+  }
+  return {
+    bodies,
+    close() {
+      ended.abort();
+      client.destroy();
+    },
+  };
+}

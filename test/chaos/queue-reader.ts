@@ -1,0 +1,29 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+
+export function createQueueClient(endpoint: string): SQSClient {
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  return new SQSClient({ region: 'eu-west-1', endpoint, credentials });
+}
+
+/** Passes the body of each message of a queue to `note`, and deletes the message, until `ended` aborts. */
+export async function readQueue(
+  client: SQSClient,
+  QueueUrl: string,
+  note: (body: string) => void,
+  ended: AbortSignal,
+): Promise<void> {
+  while (!ended.aborted) {
+    try {
+      const { Messages = [] } = await client.send(
+        new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 5 }),
+        { abortSignal: ended },
+      );
+      for (const { Body } of Messages) note(Body ?? '');
+      const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }));
+      if (Entries.length > 0) await client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
+    } catch {
+      await sleep(200);
+    }
+  }
+}

@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { watchOutages } from '../../../shared/jobs/outage-watch.ts';
+import { START } from './jobs.ts';
+
+/** Creates a watched store whose reads fail while `state.isAway`. */
+function createWatched() {
+  const state = { now: START, isAway: false };
+  const now = () => state.now;
+  const store = createMemoryStore(now);
+  const failing = {
+    ...store,
+    read: async (tenant: string, id: string) => {
+      if (state.isAway) throw Object.assign(new Error('unavailable'), { $metadata: {} });
+      return store.read(tenant, id);
+    },
+  };
+  const watched = watchOutages(failing, now);
+  return { state, read: () => watched.store.read('acme', 'resp_1').catch(() => 'failed'), watched };
+}
+
+describe('watchOutages', () => {
+  it('three failed requests in a row are an outage, and its last failure is remembered', async () => {
+    const { state, read, watched } = createWatched();
+    state.isAway = true;
+    await read();
+    await read();
+    expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
+    state.now += 1_000;
+    await read();
+    state.now += 1_000;
+    await read();
+    state.isAway = false;
+    state.now += 1_000;
+    await read();
+    expect(watched.lastOutageAt()).toBe(START + 2_000);
+  });
+
+  it('single failed requests among others are no outage', async () => {
+    const { state, read, watched } = createWatched();
+    for (let round = 0; round < 10; round += 1) {
+      state.isAway = round % 2 === 0;
+      await read();
+    }
+    expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
+  });
+});

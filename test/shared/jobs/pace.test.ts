@@ -1,0 +1,146 @@
+import { expect, it } from 'vitest';
+import { createPace, type PaceOptions } from '../../../shared/jobs/pace.ts';
+import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
+import { createMemoryPaceTable } from './memory-pace-table.ts';
+
+const START = 1_800_000_000_000;
+
+/** Environments that share a table. */
+function aFleet(changes: Partial<PaceOptions> = {}) {
+  const clock = { now: START };
+  const requests: string[] = [];
+  const table = new Proxy(changes.table ?? createMemoryPaceTable(), {
+    get(target, name) {
+      const method: unknown = Reflect.get(target, name);
+      if (typeof method !== 'function') return method;
+      return (...parameters: unknown[]) => {
+        requests.push(String(name));
+        return Reflect.apply(method, target, parameters);
+      };
+    },
+  });
+  const start = () => createPace({ now: () => clock.now, random: () => 0, onError: () => {}, ...changes, table });
+  return { clock, requests, start };
+}
+
+/** Returns how many of so many concurrent calls are admitted. */
+async function countAdmitted(pace: ReturnType<typeof createPace>, calls = 10): Promise<number> {
+  const waits = await Promise.all(Array.from({ length: calls }, () => pace.admit('model')));
+  return waits.filter((until) => until === undefined).length;
+}
+
+it('a model that is not throttled costs one read, however often it is asked', async () => {
+  const { clock, requests, start } = aFleet();
+  const pace = start();
+  for (let call = 0; call < 100; call += 1) {
+    expect(await countAdmitted(pace)).toBe(10);
+    pace.accepted('model');
+    clock.now += 1_000;
+  }
+  expect(requests).toEqual(['read']);
+});
+
+it('all environments together may call a throttled model twice as often as it accepted, and once more', async () => {
+  const { clock, start } = aFleet();
+  const [one, two] = [start(), start()];
+  await one.admit('model');
+  one.throttled('model', undefined);
+  clock.now += 1_000;
+  expect((await countAdmitted(one)) + (await countAdmitted(two))).toBe(1);
+  one.accepted('model');
+  await Promise.resolve();
+  clock.now += 1_000;
+  expect((await countAdmitted(one, 2)) + (await countAdmitted(two))).toBe(3);
+  // Nothing was accepted in this window.
+  clock.now += 1_000;
+  expect(await countAdmitted(two)).toBe(1);
+});
+
+it('a model is asked freely again when it was not throttled for a minute', async () => {
+  const { clock, start } = aFleet();
+  const [one, two] = [start(), start()];
+  one.throttled('model', undefined);
+  clock.now += 59_000;
+  expect(await countAdmitted(two)).toBe(1);
+  two.throttled('model', undefined);
+  clock.now += 59_000;
+  expect(await countAdmitted(one)).toBe(1);
+  clock.now += 1_000;
+  expect(await countAdmitted(one)).toBe(10);
+});
+
+it('an environment that was throttled lately looks whether others are throttled again', async () => {
+  const { clock, start } = aFleet();
+  const [one, two] = [start(), start()];
+  one.throttled('model', undefined);
+  for (const { at, admitted } of [
+    { at: 61_000, admitted: 10 },
+    { at: 66_000, admitted: 1 },
+  ]) {
+    clock.now = START + at;
+    expect(await countAdmitted(one)).toBe(admitted);
+    two.throttled('model', undefined);
+  }
+});
+
+it('a model rests in all environments for as long as it asked', async () => {
+  const { clock, requests, start } = aFleet();
+  const [one, two] = [start(), start()];
+  one.throttled('model', 30_000);
+  clock.now += 29_999;
+  expect(await one.admit('model')).toBe(START + 30_000);
+  const before = requests.length;
+  expect(await two.admit('model')).toBe(START + 30_000);
+  expect(await two.admit('model')).toBe(START + 30_000);
+  expect(requests.length - before).toBe(1);
+  clock.now += 1;
+  expect(await countAdmitted(two)).toBe(1);
+});
+
+it('a rest does not take from a model what it had accepted before', async () => {
+  const { clock, start } = aFleet();
+  const pace = start();
+  pace.throttled('model', undefined);
+  pace.accepted('model');
+  pace.accepted('model');
+  await new Promise(setImmediate);
+  pace.throttled('model', 5_000);
+  clock.now += 5_500;
+  expect(await countAdmitted(pace)).toBe(5);
+});
+
+it('refused calls are told to come back in a later window, the more widely the more there are', async () => {
+  const { start } = aFleet({ random: () => 0.999 });
+  const pace = start();
+  pace.throttled('model', undefined);
+  const waits = await Promise.all(Array.from({ length: 100 }, () => pace.admit('model')));
+  const spreads = waits.map((until) => (until ?? START + 1_000) - START - 1_000);
+  expect(Math.min(...spreads)).toBeGreaterThanOrEqual(0);
+  expect(Math.min(...spreads)).toBeLessThan(3_000);
+  expect(Math.max(...spreads)).toBeGreaterThan(10_000);
+  expect(Math.max(...spreads)).toBeLessThan(15_000);
+});
+
+it('a permit that is given back is used by the next call', async () => {
+  const { clock, start } = aFleet();
+  const pace = start();
+  pace.throttled('model', undefined);
+  clock.now += 1_000;
+  expect(await countAdmitted(pace)).toBe(1);
+  pace.giveBack('model');
+  expect(await countAdmitted(pace)).toBe(1);
+});
+
+it('without its table an environment limits itself, and blocks nothing', async () => {
+  const fail = () => Promise.reject(new Error('not available'));
+  const table: PaceTable = { read: fail, take: fail, accept: fail, open: fail, recordThrottled: fail };
+  const { clock, start } = aFleet({ table });
+  const pace = start();
+  expect(await countAdmitted(pace)).toBe(10);
+  pace.throttled('model', undefined);
+  clock.now += 1_000;
+  expect(await countAdmitted(pace)).toBe(1);
+  pace.accepted('model');
+  clock.now += 1_000;
+  expect(await countAdmitted(pace)).toBe(3);
+});

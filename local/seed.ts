@@ -16,6 +16,9 @@ const LOCAL_SENDER_ID = '000000000000';
 export async function seedAccess(client: DynamoDBClient, tableName: string): Promise<void> {
   const Item = createKeyItem(LOCAL_API_KEY, { tenant: 'local', keyId: 'local', scopes: SCOPES });
   await client.send(new PutItemCommand({ TableName: tableName, Item }));
-  const sender = createSenderItem(LOCAL_SENDER_ID, { keyId: 'local', tenants: ['local'], scopes: SCOPES });
+  const sender = createSenderItem(LOCAL_SENDER_ID, {
+    ...{ keyId: 'local', tenants: ['local'], scopes: SCOPES },
+    replyQueues: ['*'],
+  });
   await client.send(new PutItemCommand({ TableName: tableName, Item: sender }));
 }

@@ -9,6 +9,8 @@ export interface Sender {
   readonly keyId: string;
   readonly tenants: readonly string[];
   readonly scopes: readonly Scope[];
+  /** Aliases of the reply queues that the sender's messages may name, or `*` for all. */
+  readonly replyQueues: readonly string[];
 }
 
 /**
@@ -21,14 +23,22 @@ export function getSenderPartition(senderId: string): string {
 }
 
 /** Creates the access table's item for a sender. */
-export function createSenderItem(senderId: string, { keyId, tenants, scopes }: Sender): Item {
-  return marshall({ pk: getSenderPartition(senderId), keyId, tenants: new Set(tenants), scopes: new Set(scopes) });
+export function createSenderItem(senderId: string, { keyId, tenants, scopes, replyQueues }: Sender): Item {
+  return marshall({
+    pk: getSenderPartition(senderId),
+    keyId,
+    tenants: new Set(tenants),
+    scopes: new Set(scopes),
+    // DynamoDB has no empty sets.
+    replyQueues: replyQueues.length === 0 ? undefined : new Set(replyQueues),
+  });
 }
 
 const itemSchema = v.object({
   keyId: v.string(),
   tenants: v.set(v.string()),
   scopes: v.set(v.string()),
+  replyQueues: v.optional(v.set(v.string()), new Set<string>()),
   expiresAt: v.optional(v.number()),
 });
 
@@ -36,13 +46,18 @@ const itemSchema = v.object({
 export function parseSenderItem(item: Item, now: number): Sender | undefined {
   const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
-  const { keyId, tenants, scopes, expiresAt } = result.output;
+  const { keyId, tenants, scopes, replyQueues, expiresAt } = result.output;
   if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
-  return { keyId, tenants: [...tenants], scopes: [...scopes].filter(isScope) };
+  return { keyId, tenants: [...tenants], scopes: [...scopes].filter(isScope), replyQueues: [...replyQueues] };
 }
 
 /** Returns the principal of a sender that acts for `tenant`. Returns undefined if it may not. */
 export function resolvePrincipal(sender: Sender | undefined, tenant: string): Principal | undefined {
   if (sender === undefined || !sender.tenants.includes(tenant)) return undefined;
   return { tenant, keyId: sender.keyId, scopes: sender.scopes };
+}
+
+/** Returns whether the sender's messages may name the reply queue with this alias. */
+export function mayReplyTo({ replyQueues }: Sender, alias: string): boolean {
+  return replyQueues.includes(alias) || replyQueues.includes('*');
 }

@@ -1,5 +1,5 @@
 import type { SenderTable } from '../access/sender-table.ts';
-import { resolvePrincipal } from '../access/senders.ts';
+import { mayReplyTo, resolvePrincipal } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -36,7 +36,7 @@ export interface Inbox {
 }
 
 /**
- * Checks that the sender of a message may use its tenant, and that its reply queue exists.
+ * Checks that the sender of a message may use its tenant and its reply queue, and that the queue exists.
  * @throws MessageRejectedError with `insufficient_permissions` or `invalid_value`; any other error if the access table
  * can't be read
  */
@@ -45,8 +45,9 @@ export async function authorizeSender(
   record: QueueRecord,
   { senders, replyQueues, now }: AdmissionPorts,
 ): Promise<void> {
-  const principal = resolvePrincipal(await senders.find(record.attributes.SenderId, now()), tenant);
-  if (!principal?.scopes.includes('inference')) {
+  const sender = await senders.find(record.attributes.SenderId, now());
+  const principal = resolvePrincipal(sender, tenant);
+  if (sender === undefined || !principal?.scopes.includes('inference')) {
     throw new MessageRejectedError(
       new LambentError('insufficient_permissions', 'The sender is not allowed to use this tenant.', {
         param: 'tenant',
@@ -56,6 +57,13 @@ export async function authorizeSender(
   if (replyTo !== undefined && !Object.hasOwn(replyQueues, replyTo)) {
     throw new MessageRejectedError(
       new LambentError('invalid_value', 'This reply queue does not exist.', { param: 'replyTo' }),
+    );
+  }
+  if (replyTo !== undefined && !mayReplyTo(sender, replyTo)) {
+    throw new MessageRejectedError(
+      new LambentError('insufficient_permissions', 'The sender is not allowed to use this reply queue.', {
+        param: 'replyTo',
+      }),
     );
   }
 }

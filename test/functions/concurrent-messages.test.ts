@@ -51,7 +51,12 @@ beforeAll(async () => {
     { aliases: TENANTS.map(getModel), fleet: { stallMs: 600_000, waitMs: 600_000 } },
   );
   const { dynamodb } = testEnvironment.services;
-  const Item = createSenderItem('000000000000', { keyId: 'tests', tenants: TENANTS, scopes: ['inference'] });
+  const Item = createSenderItem('000000000000', {
+    keyId: 'tests',
+    tenants: TENANTS,
+    scopes: ['inference'],
+    replyQueues: ['answers'],
+  });
   await dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
   const fleet = createDynamoDBFleetStore(dynamodb, { tableName: 'fleet' });
   for (const id of ['w1', 'w2', 'w3', 'w4']) {

@@ -1,6 +1,8 @@
+import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import {
   countMessages,
@@ -120,6 +122,20 @@ it('a message that crashed its process ten times goes to the dead-letter queue, 
   expect(await receiveLate(crashed, Date.now() - 600_000)).toEqual(NO_FAILURES);
   expect(await readJob(crashed)).toBeUndefined();
   expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('internal');
+});
+
+it('a message of a sender that may not use its reply queue is rejected', async () => {
+  const sender = { keyId: 'orders', tenants: ['local'], scopes: ['inference' as const], replyQueues: ['orders'] };
+  const Item = createSenderItem('AROAORDERS', sender);
+  await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+  const message = makeMessage({ replyTo: 'answers' });
+  const { Records } = makeQueueEvent(message);
+  const attributes = { SenderId: 'AROAORDERS:session', ApproximateReceiveCount: '1' };
+  expect(await intake({ Records: Records.map((record) => ({ ...record, attributes })) }, makeContext())).toEqual(
+    NO_FAILURES,
+  );
+  expect(await readJob(message)).toBeUndefined();
+  expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('insufficient_permissions');
 });
 
 it.each([

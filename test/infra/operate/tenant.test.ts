@@ -56,9 +56,15 @@ describe('erase', () => {
         keyId: 'mixed',
         tenants: [NAME.tenant, neighbour.tenant],
         scopes: ['inference'],
+        replyQueues: [],
       }),
-      createSenderItem(senders.own, { keyId: 'own', tenants: [NAME.tenant], scopes: ['inference'] }),
-      createSenderItem(senders.other, { keyId: 'other', tenants: [neighbour.tenant], scopes: ['inference'] }),
+      createSenderItem(senders.own, { keyId: 'own', tenants: [NAME.tenant], scopes: ['inference'], replyQueues: [] }),
+      createSenderItem(senders.other, {
+        keyId: 'other',
+        tenants: [neighbour.tenant],
+        scopes: ['inference'],
+        replyQueues: [],
+      }),
     ];
     for (const Item of items) {
       await services.dynamodb.send(new PutItemCommand({ TableName: environment['ACCESS_TABLE'], Item }));

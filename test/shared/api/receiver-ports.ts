@@ -6,7 +6,9 @@ export function createReceiverPorts(clock: { readonly now: number }) {
   return {
     timings: JOB_TIMINGS,
     now: () => clock.now,
-    senders: { find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const] }) },
+    senders: {
+      find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const], replyQueues: [] }),
+    },
     inbox: { name: 'ours', get: async () => undefined, remove: async () => {} },
     replyQueues: {},
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },

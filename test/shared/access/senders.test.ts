@@ -1,0 +1,24 @@
+import { describe, expect, it } from 'vitest';
+import { createSenderItem, mayReplyTo, parseSenderItem, type Sender } from '../../../shared/access/senders.ts';
+
+const sender: Sender = { keyId: 'orders', tenants: ['acme'], scopes: ['inference'], replyQueues: ['orders'] };
+
+describe('the item of a sender', () => {
+  it.each([['orders'], ['*'], []])(
+    'the item of a sender is parsed into the same sender (reply queues: %s)',
+    (...replyQueues) => {
+      const parsed = parseSenderItem(createSenderItem('AROA1:session', { ...sender, replyQueues }), 0);
+      expect(parsed).toEqual({ ...sender, replyQueues });
+    },
+  );
+});
+
+it.each([
+  [['orders'], 'orders', true],
+  [['*'], 'orders', true],
+  [['orders'], 'payments', false],
+  [['order'], 'orders', false],
+  [[], 'orders', false],
+])('a sender with the reply queues %s may reply to %s: %s', (replyQueues, alias, allowed) => {
+  expect(mayReplyTo({ ...sender, replyQueues }, alias)).toBe(allowed);
+});

@@ -75,6 +75,8 @@ const FIT_MS = 250;
 /** SQS stops delivering at 120,000 hidden messages, without an error. Long before, messages are replaced instead of being hidden. */
 const MAX_HIDDEN = 20_000;
 const HIDDEN_COUNTED_MS = 30_000;
+/** A process that hides this many counts again: many processes that hide a resting model's messages pass the limit in seconds. */
+const HIDDEN_UNCOUNTED = 100;
 /** A message is replaced long before SQS dead-letters it. */
 const MAX_RECEIVES = 100;
 /** SQS refuses a visibility of more than 12 hours from the receive on. */
@@ -90,7 +92,8 @@ export class MessagePool {
   readonly #exclusion = new Exclusion();
   #bytes = 0;
   #longestMs = 0;
-  #hidden = { count: 0, at: Number.NEGATIVE_INFINITY };
+  /** SQS's latest count, and how many messages this process may have hidden since then. */
+  #hidden = { count: 0, since: 0, at: Number.NEGATIVE_INFINITY };
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -185,16 +188,20 @@ export class MessagePool {
 
   #mayHide({ attributes: { ApproximateReceiveCount } }: QueueRecord, ms: number): boolean {
     const { now, queue, onError } = this.#options;
-    if (now() - this.#hidden.at > HIDDEN_COUNTED_MS) {
-      this.#hidden = { ...this.#hidden, at: now() };
+    const { at, since } = this.#hidden;
+    if (now() - at > HIDDEN_COUNTED_MS || since >= HIDDEN_UNCOUNTED) {
+      this.#hidden = { count: this.#hidden.count + since, since: 0, at: now() };
       queue.countHidden().then(
         (count) => {
-          this.#hidden = { count, at: now() };
+          this.#hidden = { ...this.#hidden, count };
         },
         (thrown: unknown) => onError('hidden messages not counted', thrown),
       );
     }
-    return ms <= MAX_HIDE_MS && Number(ApproximateReceiveCount) < MAX_RECEIVES && this.#hidden.count < MAX_HIDDEN;
+    const { count } = this.#hidden;
+    const mayHide = ms <= MAX_HIDE_MS && Number(ApproximateReceiveCount) < MAX_RECEIVES && count < MAX_HIDDEN;
+    if (mayHide) this.#hidden.since += 1;
+    return mayHide;
   }
 }
 

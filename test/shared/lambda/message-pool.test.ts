@@ -293,6 +293,24 @@ describe('a message that is hidden', () => {
     expect(answers.at(-1)).toBe(expected);
   });
 
+  it('is replaced soon after 20,000 are hidden, although all were hidden within a second', async () => {
+    let hidden = 0;
+    const world = createWorld({
+      places: 1_000,
+      process: async (_id, { mayHide }) => {
+        if (!mayHide(60_000)) return undefined;
+        // As many as a hundred processes hide meanwhile.
+        hidden += 100;
+        world.state.hidden = hidden;
+        return { kind: 'hide', ms: 60_000 };
+      },
+    });
+    for (let event = 0; event < 10; event += 1)
+      await world.serve(makeRecords(...Array.from({ length: 100 }, (_, index) => `${event}-${index}`)));
+    expect(hidden).toBeGreaterThanOrEqual(20_000);
+    expect(hidden).toBeLessThanOrEqual(40_000);
+  });
+
   it('may be hidden if the hidden messages cannot be counted', async () => {
     const answers: boolean[] = [];
     const world = createWorld({ process: async (_id, { mayHide }) => void answers.push(mayHide(1_000)) });

@@ -85,7 +85,10 @@ export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, shutdo
   }
 
   const untilDeadline = (ms: number): number => Math.min(ms, Math.max(0, job.deadline - now()));
-  const heartbeat = startHeartbeat(untilDeadline(timings.heartbeatMs), beat, sleep);
+  const claimedAt = (job.leaseExpiresAt ?? now()) - timings.leaseMs;
+  // Not a heartbeat from now: an outage may have hidden for long that the claim was made.
+  const firstPauseMs = Math.max(0, claimedAt + timings.heartbeatMs - now());
+  const heartbeat = startHeartbeat(untilDeadline(firstPauseMs), beat, sleep);
 
   return {
     signal: attempt.signal,

@@ -8,8 +8,8 @@ import { createVirtualTime } from '../gpu/virtual-time.ts';
 import { aJob, HOUR_MS, START } from './jobs.ts';
 
 /** Keeps a job that was claimed just now, on a virtual clock. While `isDown` the table fails every write. */
-async function keepJob({ deadline = START + HOUR_MS } = {}) {
-  const time = createVirtualTime(START);
+async function keepJob({ deadline = START + HOUR_MS, recognisedAfterMs = 0 } = {}) {
+  const time = createVirtualTime(START + recognisedAfterMs);
   const table = { isDown: false, losesResponses: false };
   const store = createMemoryStore(time.now);
   const jobs: JobStore = {
@@ -44,6 +44,13 @@ describe('a lease', () => {
       dueAt: START,
     });
     expect(lease.stop).toBeUndefined();
+    await lease.letGo();
+  });
+
+  it('is renewed at once if its claim was recognised late, because the response was lost in an outage', async () => {
+    const { time, lease, read } = await keepJob({ recognisedAfterMs: JOB_TIMINGS.heartbeatMs });
+    await time.pass(0);
+    expect((await read())?.leaseExpiresAt).toBe(time.now() + JOB_TIMINGS.leaseMs);
     await lease.letGo();
   });
 

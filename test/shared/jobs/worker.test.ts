@@ -695,6 +695,21 @@ describe('a permit to call a model', () => {
     // Not before: the next ticket could only be dropped again.
     expect(await room.job()).toMatchObject({ status: 'queued', duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
   });
+
+  it('is asked for again, before the claim, after a wait to run alone', async () => {
+    const room = await aRoom({ crashes: 1 });
+    let rests = false;
+    const pace = aPace({ admit: async () => (rests ? START + 99_000 : undefined) });
+    const runAlone: WorkerCall['runAlone'] = (run) => {
+      rests = true;
+      room.clock.now += 60_000;
+      return run();
+    };
+    const call = makeWorkerCall({ runAlone });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, call);
+    expect(outcome).toEqual({ kind: 'deferred', reason: 'resting model', until: START + 99_000 });
+    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
+  });
 });
 
 /** Returns a pace that admits every call, except for what `changes` says. */

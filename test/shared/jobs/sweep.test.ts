@@ -317,12 +317,13 @@ describe('an entry that fails', () => {
 
   it('delays none of 200 others, which are due later, and comes again itself', async () => {
     const world = await createSweep();
-    const { read } = world.jobs;
+    const { read, readMany } = world.jobs;
     let isBroken = true;
     world.jobs.read = async (tenant, id) => {
       if (isBroken && id === 'resp_bad') throw new Error('unreadable');
       return read(tenant, id);
     };
+    world.jobs.readMany = async (keys) => (await readMany(keys)).filter(({ id }) => !isBroken || id !== 'resp_bad');
     await world.put({ id: 'resp_bad' }, wakeAt(START - 1));
     for (const id of ids) await world.put({ id }, wakeAt(START));
     expect((await world.sweep()).wake).toMatchObject({ seen: 201, ticketsSent: 200, failed: 1 });
@@ -396,7 +397,7 @@ describe('a pass', () => {
       },
     };
     const { wake } = await sweepOnce(world.ports, START + 10);
-    expect(wake).toMatchObject({ seen: 16, ticketsSent: 16, isUnfinished: true });
+    expect(wake).toMatchObject({ seen: 20, ticketsSent: 20, isUnfinished: true });
   });
 
   it('that runs beside another sends one ticket per job', async () => {

@@ -11,6 +11,7 @@ import {
 import { isTerminal, type Job } from './job.ts';
 import type { JobKey, JobStore, ListedEntry, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
+import type { SweepPart } from './sweep-part.ts';
 import type { JobTimings } from './timings.ts';
 import { completed, lookAgain } from './transitions.ts';
 
@@ -26,13 +27,6 @@ export interface SweepPorts extends CompletionPorts {
   readonly part?: SweepPart;
   /** Epoch milliseconds. */
   readonly now: () => number;
-}
-
-/** One of several sweeps that share the shards among them. */
-export interface SweepPart {
-  /** From 0 up to `parts` - 1. */
-  readonly part: number;
-  readonly parts: number;
 }
 
 /** Why the sweep looks at entries. Each purpose has its own partitions, bound, order and result. */

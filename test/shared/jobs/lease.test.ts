@@ -30,8 +30,10 @@ async function keepJob({ deadline = START + HOUR_MS, recognisedAfterMs = 0 } = {
   });
   await store.create(job, { purpose: 'run', queue: 'jobs', dueAt: START });
   const shutdown = new AbortController();
-  const lease = keep(job, { jobs, timings: JOB_TIMINGS, now: time.now, sleep: time.sleep }, shutdown.signal);
-  return { time, table, store, job, lease, shutdown, read: () => store.read('acme', 'resp_1') };
+  const errors: string[] = [];
+  const onError = (what: string) => void errors.push(what);
+  const lease = keep(job, { jobs, timings: JOB_TIMINGS, now: time.now, sleep: time.sleep, onError }, shutdown.signal);
+  return { errors, time, table, store, job, lease, shutdown, read: () => store.read('acme', 'resp_1') };
 }
 
 describe('a lease', () => {
@@ -55,7 +57,7 @@ describe('a lease', () => {
   });
 
   it('outlives an outage of 45 s that begins just before a renewal', async () => {
-    const { time, table, store, job, lease, read } = await keepJob();
+    const { time, table, store, job, lease, read, errors } = await keepJob();
     await time.pass(JOB_TIMINGS.heartbeatMs - 1);
     table.isDown = true;
     await time.pass(45_000);
@@ -65,6 +67,7 @@ describe('a lease', () => {
     expect((await read())?.leaseExpiresAt).toBeGreaterThan(time.now());
     const { guard, change } = recover(job, time.now(), JOB_TIMINGS);
     expect(await store.update('acme', 'resp_1', guard, change)).toBeUndefined();
+    expect(errors).toEqual(['lease not renewed']);
     await lease.letGo();
   });
 

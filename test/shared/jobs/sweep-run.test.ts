@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { createBacklogWatch, createMemorySamples } from '../../../shared/jobs/backlog-watch.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import { SWEEP_PURPOSES, type SweepPart } from '../../../shared/jobs/sweep.ts';
+import { SWEEP_PURPOSES } from '../../../shared/jobs/sweep.ts';
+import { parseSweepPart, type SweepPart } from '../../../shared/jobs/sweep-part.ts';
 import { sweepRepeatedly } from '../../../shared/jobs/sweep-run.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createVirtualTime } from '../../simulation/virtual-time.ts';
@@ -199,6 +200,17 @@ describe('several sweeps that share the shards', () => {
     }
     expect(shares.every((share) => share > 0 && share < 60)).toBe(true);
     expect([...queue.ids()].sort()).toEqual([...ids].sort());
+  });
+
+  it('are told their part by the event of their schedule', () => {
+    expect(parseSweepPart({ part: 1, parts: 2 })).toEqual({ part: 1, parts: 2 });
+    for (const other of [
+      { 'detail-type': 'Scheduled Event' },
+      { part: 2, parts: 2 },
+      { part: -1, parts: 2 },
+      undefined,
+    ])
+      expect(parseSweepPart(other)).toBeUndefined();
   });
 
   it('make one pass each while no job waits or runs in their shards', async () => {

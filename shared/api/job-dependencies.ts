@@ -48,7 +48,7 @@ export function createJobStores(
     metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
   const vault = createVault({
     table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () =>
-      metrics.publish({ KeysTableErrors: [1, 'Count'] }),
+      metrics.publish({ KeysTableErrors: [1, 'Count'], StoreErrors: [1, 'Count'] }),
     ),
     unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
     ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
@@ -56,7 +56,9 @@ export function createJobStores(
   const bucket = createBucket(s3, settings.BUCKET);
   const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
   const { JOBS_TABLE: tableName, JOB_SHARDS: shards } = settings;
-  const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now);
+  const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now, () =>
+    metrics.publish({ StoreErrors: [1, 'Count'] }),
+  );
   return {
     vault,
     bucket,

@@ -15,13 +15,14 @@ function createWatched() {
       return store.read(tenant, id);
     },
   };
-  const watched = watchOutages(failing, now);
-  return { state, read: () => watched.store.read('acme', 'resp_1').catch(() => 'failed'), watched };
+  const failed: unknown[] = [];
+  const watched = watchOutages(failing, now, (thrown) => failed.push(thrown));
+  return { failed, state, read: () => watched.store.read('acme', 'resp_1').catch(() => 'failed'), watched };
 }
 
 describe('watchOutages', () => {
   it('three failed requests in a row are an outage, and its last failure is remembered', async () => {
-    const { state, read, watched } = createWatched();
+    const { failed, state, read, watched } = createWatched();
     state.isAway = true;
     await read();
     await read();
@@ -34,6 +35,7 @@ describe('watchOutages', () => {
     state.now += 1_000;
     await read();
     expect(watched.lastOutageAt()).toBe(START + 2_000);
+    expect(failed).toHaveLength(4);
   });
 
   it('single failed requests among others are no outage', async () => {

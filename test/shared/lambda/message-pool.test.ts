@@ -155,6 +155,18 @@ describe('places', () => {
     expect(world.waiting.map(({ messageId }) => messageId)).toEqual(['third', 'fourth']);
   });
 
+  it('receive although a message has waited long to run alone, which says nothing about the next one', async () => {
+    const world = createWorld({
+      durations: { long: 240_000 },
+      process: async (id, { runAlone }) => (id === 'suspect' ? runAlone(async () => DELETE) : undefined),
+    });
+    world.waiting.push(...makeRecords('short', 'next'));
+    // After 240 s of 600 s, with the suspect's second run included, both places receive.
+    await world.serve(makeRecords('suspect', 'long'), 10 * MINUTE_MS);
+    expect(world.waiting).toEqual([]);
+    await world.serve(makeRecords('another'), 4 * MINUTE_MS);
+  });
+
   it('receive nothing with less than a minute left', async () => {
     const world = createWorld({ places: 1, durations: { first: 70_000 } });
     world.waiting.push(makeRecord('next'));
@@ -181,11 +193,15 @@ describe('bytes in hand', () => {
   it('that a message waits for delay no smaller message behind it', async () => {
     const world = createWorld({ places: 3, bytes: { long: 600, large: 600 }, durations: { long: 120_000 } });
     await world.serve(makeRecords('long', 'large', 'small'));
-    expect(world.log.filter((line) => line.endsWith('begins'))).toEqual([
-      '0 long begins',
-      '0 small begins',
-      '120 large begins',
-    ]);
+    expect(world.log.filter((line) => line.endsWith('begins'))).toEqual(['0 long begins', '0 small begins']);
+  });
+
+  it('that a message waits for are left to another process after 10 s', async () => {
+    const world = createWorld({ places: 3, bytes: { long: 600, large: 600 }, durations: { long: 120_000 } });
+    const { kept } = await world.serve([makeRecord('long'), makeRecord('large', { received: 3 })]);
+    expect(kept).toEqual(['large']);
+    expect(world.visibility.filter(([at]) => at === 10)).toEqual([[10, ['handle large'], 15]]);
+    expect(world.visibility.filter(([at, handles]) => at > 10 && handles.includes('handle large'))).toEqual([]);
   });
 
   it('of a message above the bound are processed alone', async () => {
@@ -208,7 +224,7 @@ describe('bytes in hand', () => {
     const world = createWorld({ places: 5, bytes: { a: 900, b: 900 }, durations: { a: 30_000 } });
     world.waiting.push(makeRecord('other'));
     const served = world.serve(makeRecords('a', 'b'));
-    await world.time.pass(20_000);
+    await world.time.pass(9_000);
     expect(world.waiting).toHaveLength(1);
     await served;
   });
@@ -342,11 +358,15 @@ describe('a message that has ended', () => {
 });
 
 describe('visibility', () => {
-  it('is extended at once and every 20 s, for messages that are processed and that wait', async () => {
+  it('is extended at once for all messages in hand, and every 20 s', async () => {
     const world = createWorld({ places: 1, durations: { long: 50_000 } });
     await world.serve(makeRecords('long', 'waits'));
     const extended = world.visibility.filter(([, , seconds]) => seconds === 60);
-    expect(extended.slice(0, 3)).toEqual([0, 20, 40].map((at) => [at, ['handle long', 'handle waits'], 60]));
+    expect(extended.slice(0, 3)).toEqual([
+      [0, ['handle long', 'handle waits'], 60],
+      [20, ['handle long'], 60],
+      [40, ['handle long'], 60],
+    ]);
   });
 
   it('is extended for received messages too, and not for those that have ended', async () => {
@@ -386,8 +406,8 @@ describe('a failing receive', () => {
 describe('the end of an invocation', () => {
   it('returns messages that were not processed to the queue, and reports those of the event', async () => {
     const world = createWorld({ places: 1, durations: { long: 100_000 } });
-    const { kept, seconds } = await world.serve(makeRecords('long', 'b', 'c'), 30_000);
-    expect(seconds).toBe(30);
+    const { kept, seconds } = await world.serve(makeRecords('long', 'b', 'c'), 9_000);
+    expect(seconds).toBe(9);
     expect(kept).toEqual(['b', 'c']);
     expect(world.handlesHidden(0)).toEqual(['handle b', 'handle c']);
     expect(world.removed).toEqual(['handle long']);

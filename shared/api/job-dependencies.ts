@@ -6,6 +6,7 @@ import { createBodies } from '../jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
 import { createEventLog } from '../jobs/event-log.ts';
+import { gatherTickets } from '../jobs/gathered-tickets.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import { watchOutages } from '../jobs/outage-watch.ts';
 import type { IntakeSettings, JobSettings, StoreSettings } from '../jobs/settings.ts';
@@ -75,7 +76,7 @@ export function createIntakeDependencies(clients: Clients, settings: IntakeSetti
   const { bucket, ...stores } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
   return {
     ...stores,
-    queue: createTicketQueue(clients.sqs, settings),
+    queue: gatherTickets(createTicketQueue(clients.sqs, settings)),
     inbox: {
       name: settings.BUCKET,
       get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),

@@ -136,7 +136,8 @@ export class MessagePool {
           receiving = undefined;
         });
       }
-      if (active.size > 0 && now() - served.pendingSince >= FIT_PATIENCE_MS) await served.postponePending();
+      const isFull = active.size > 0 && served.pending.length > 0;
+      if (isFull && now() - served.pendingSince >= FIT_PATIENCE_MS) await served.postponePending();
       if (active.size > 0 || (served.pending.length > 0 && !served.invocation.signal.aborted)) {
         await Promise.race([
           ...active,

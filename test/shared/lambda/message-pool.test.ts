@@ -471,6 +471,33 @@ it('an invocation does not end before all deletions, because Lambda would freeze
   expect(removed).toEqual(['handle 100', 'handle 1000']);
 });
 
+it('a slow extension of the visibility leaves no place idle', async () => {
+  const time = createVirtualTime(START);
+  const never = new AbortController().signal;
+  const waiting = makeRecords('next');
+  const begins: Record<string, number> = {};
+  const pool = new MessagePool({
+    queue: {
+      receive: async () => (time.now() < START + 30_000 ? [] : waiting.splice(0)),
+      remove: async () => {},
+      // From 0 to 9 s, and 20 s later from 29 to 38 s.
+      setVisibility: () => time.sleep(9_000, never),
+      countHidden: async () => 0,
+    },
+    ...{ places: 2, maxBytes: 10, visibilitySeconds: 60, now: time.now, sleep: time.sleep },
+    bytesOf: () => 1,
+    process: async ({ body }) => {
+      begins[body] = (time.now() - START) / 1_000;
+      await time.sleep(body === 'long' ? 50_000 : 30_000, never);
+      return DELETE;
+    },
+    onError: () => {},
+  });
+  const invocation = { requestId: 'r', signal: never, deadlineAt: START + 15 * MINUTE_MS };
+  await time.runUntilSettled(pool.serve(makeRecords('long', 'short'), invocation));
+  expect(begins).toEqual({ long: 0, short: 0, next: 30 });
+});
+
 it('a pause comes after an extension that is under way', async () => {
   const time = createVirtualTime(START);
   const never = new AbortController().signal;

@@ -4,7 +4,7 @@ import type { QueueRecord } from './queue-event.ts';
 
 /** Requests to the queue that a function consumes. All of them throw SQS's errors. */
 export interface MessageQueue {
-  /** Receives up to `max` messages, without waiting for any, and hides them for `visibilitySeconds`. */
+  /** Receives up to `max` messages, 10 at most, without waiting for any, and hides them for `visibilitySeconds`. */
   receive(max: number, visibilitySeconds: number): Promise<readonly QueueRecord[]>;
   /** Deletes messages. */
   remove(receiptHandles: readonly string[]): Promise<void>;
@@ -270,7 +270,7 @@ class Served {
   async receive(max: number, pause: AbortSignal | undefined): Promise<number> {
     const { queue, visibilitySeconds, sleep, now, onError } = this.#options;
     try {
-      const records = await queue.receive(Math.min(max, REMOVE_BATCH), visibilitySeconds);
+      const records = await queue.receive(max, visibilitySeconds);
       for (const record of records) this.#inHand.add(record.receiptHandle);
       this.pending.push(...records);
       this.pendingSince = now();

@@ -1,9 +1,10 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { keep } from '../../../shared/jobs/lease.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { begin, recover, requestCancel } from '../../../shared/jobs/transitions.ts';
+import { begin, claim, recover, requestCancel } from '../../../shared/jobs/transitions.ts';
 import { createVirtualTime } from '../gpu/virtual-time.ts';
 import { aJob, HOUR_MS, START } from './jobs.ts';
 
@@ -91,6 +92,22 @@ describe('a lease', () => {
     expect(lease.stop).toBeUndefined();
     expect(await read()).toMatchObject({ attempts: 1, begun: true });
     await lease.letGo();
+  });
+
+  it('stops the attempt at the next heartbeat after another worker has claimed the job', async () => {
+    const { time, store, job, lease } = await keepJob();
+    await store.update('acme', 'resp_1', [], recover(job, time.now(), JOB_TIMINGS).change);
+    const terms = { owner: 'other', alone: true, whole: true };
+    await store.update('acme', 'resp_1', [], claim(terms, time.now(), JOB_TIMINGS).change);
+    await time.pass(JOB_TIMINGS.heartbeatMs);
+    expect(lease.stop).toBe('fenced');
+    await lease.letGo();
+  });
+
+  it('leaves no listener on the signal of its invocation, which outlives it', async () => {
+    const { lease, shutdown } = await keepJob();
+    await lease.letGo();
+    expect(getEventListeners(shutdown.signal, 'abort')).toEqual([]);
   });
 
   it('stops the attempt at the next heartbeat after a cancel', async () => {

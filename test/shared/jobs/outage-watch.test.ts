@@ -47,3 +47,14 @@ describe('watchOutages', () => {
     expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
   });
 });
+
+it('errors that are not AWS errors, as for unreadable items, are no outage', async () => {
+  const store = { ...createMemoryStore(() => START), read: () => Promise.reject(new Error('unreadable')) };
+  const watched = watchOutages(
+    store,
+    () => START,
+    () => {},
+  );
+  for (let read = 0; read < 5; read += 1) await expect(watched.store.read('acme', 'resp_1')).rejects.toThrow();
+  expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
+});

@@ -36,7 +36,10 @@ interface Options {
   /** Fewer and shorter runs, which check that a benchmark works but give no figures to quote. */
   readonly quick: boolean;
   readonly runs: number | undefined;
-  /** How the local cloud runs HTTP functions: `managed` as `npm start` does, or `standard`. */
+  /**
+   * How the local cloud runs functions: `managed` with many requests to a process, or `standard`. `jobs` means all functions,
+   * the others HTTP functions only, as `npm start` does.
+   */
   readonly mode: LambdaMode;
 }
 
@@ -54,7 +57,7 @@ const BENCHMARKS: Readonly<Record<string, (options: Options) => Promise<Report>>
       mode,
     }),
   seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
-  jobs: ({ quick, runs }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000 }),
+  jobs: ({ quick, runs, mode }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000, mode }),
   burst: ({ quick, mode }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30, mode }),
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),

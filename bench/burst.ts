@@ -57,7 +57,10 @@ export async function benchBurst(options: BurstOptions): Promise<Report> {
   const { perSecond, seconds, mode } = options;
   const measured: Measured[] = [];
   for (const each of perSecond) {
-    await using jobCloud = await startJobCloud(PACE, { counted: false, mode });
+    await using jobCloud = await startJobCloud(PACE, {
+      counted: false,
+      managed: mode === 'managed' ? 'interactive' : [],
+    });
     // Starts one environment of each function, as a single job in a quiet hour would.
     const { id } = await post(jobCloud.cloud.url, '/responses', createResponseBody({ background: true }));
     await jobCloud.waitForEnds([id], TIMEOUT_MS);

@@ -119,7 +119,7 @@ function countUsage(jobCloud: JobCloud, jobs: number): Counted {
     [...DynamoDB]
       .filter(([operation]) => /^(Get|Query|BatchGet)/.test(operation) === isRead)
       .reduce((all, [, count]) => all + count.units, 0);
-  const batches = jobCloud.batches().length;
+  const batches = jobCloud.queueInvocations();
   const puts = DynamoDB.get('PutItem');
   return {
     usage: {

@@ -1,21 +1,18 @@
-import {
-  CreateQueueCommand,
-  DeleteMessageBatchCommand,
-  ReceiveMessageCommand,
-  type SQSClient,
-} from '@aws-sdk/client-sqs';
+import { join } from 'node:path';
+import { CreateQueueCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { computeMedian, interleave } from '../test/measure/statistics.ts';
+import { startServer } from './processes.ts';
 import { type Budget, formatNumber, type Report, type Table } from './report/report.ts';
+import type { BareRun } from './targets/bare-requests.ts';
+import { readCpuMs } from './targets/cpu-time.ts';
 import { type JobCloud, SERVICES, startJobCloud } from './targets/job-cloud.ts';
+import type { LambdaMode } from './targets/lambent.ts';
 import {
-  BATCH_SIZE,
-  createGenerateMessage,
   createResponseBody,
   createSqsClient,
   mapConcurrently,
   PRODUCERS,
   post,
-  sendAll,
   sendJobs,
 } from './targets/producers.ts';
 
@@ -24,12 +21,22 @@ export interface JobsOptions {
   readonly rounds: number;
   /** Jobs per measurement. */
   readonly jobs: number;
+  /** How all functions run: `managed` with many requests to a process, or `standard`. */
+  readonly mode: LambdaMode;
+}
+
+/** A measurement of some jobs. */
+interface Run {
+  readonly perSecond: number;
+  /** Processor time per job of the functions, or of the bare loop, in milliseconds. */
+  readonly functionsMs: number;
+  /** The same of the local cloud's own process: the stand-ins, the gateway and the event source mappings. */
+  readonly standInsMs: number;
 }
 
 interface Target {
   readonly label: string;
-  /** Returns jobs or messages per second. */
-  run(count: number, name: string): Promise<number>;
+  run(count: number, name: string): Promise<Run>;
 }
 
 /** Requests per job of one operation, as the average of all counted jobs. */
@@ -41,74 +48,104 @@ interface JobRequest {
   readonly units: number;
 }
 
-interface Result {
+interface Result extends Run {
   readonly target: string;
-  readonly perSecond: number;
-  /** The rate divided by that of the local SQS in the same round. */
-  readonly ofSqs: number;
+  /** The rate divided by that of the bare requests in the same round. */
+  readonly ofBare: number;
+  /** The processor time divided by that of the bare requests in the same round. */
+  readonly cpuOfBare: number;
   readonly requestsPerJob: readonly JobRequest[];
 }
 
-const SQS = 'local SQS: send, receive, delete';
+const BARE = 'the requests alone';
 const MESSAGES = 'jobs of a program’s messages';
 const BACKGROUND = 'background responses through the API';
 
 /** DynamoDB requests per job, as listed and explained in docs/jobs.md. */
 const DOCUMENTED = new Map([
-  [MESSAGES, 5],
-  [BACKGROUND, 6],
+  [MESSAGES, 8],
+  [BACKGROUND, 8],
 ]);
 /** Margin for requests that each environment repeats every few minutes, spread over all jobs. */
 const REQUEST_MARGIN = 1.1;
+/** Processor time of a job against that of its requests alone. */
+const CPU_LIMIT = 2.5;
 
+/** Jobs whose requests are counted, in a cloud of their own because counting slows it. */
+const COUNTED_JOBS = 200;
 /** Maximum wait for the end of all jobs, long enough for a busy machine. */
 const TIMEOUT_MS = 180_000;
 
-/** Measures the rate of queued jobs and the AWS requests per job. */
-export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> {
-  await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
+/** Measures the rate of queued jobs, their processor time, and the AWS requests per job. */
+export async function benchJobs({ rounds, jobs, mode }: JobsOptions): Promise<Report> {
+  const requestsPerJob = await countRequests(Math.min(jobs, COUNTED_JOBS), mode);
+  await using jobCloud = await startCloud(mode, false);
   const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   try {
-    const targets = await prepareTargets(jobCloud, client);
+    await using bare = await startBareRequests(jobCloud, client);
+    const targets = [createBareTarget(bare.url), ...createTargets(jobCloud, client)];
     // Warm-up: environments start, code is compiled, and the tenant's key is created.
     for (const { run } of targets) await run(Math.min(jobs, 200), 'warm-up');
-    const requestsPerJob = new Map<Target, JobRequest[]>();
-    const rates = await interleave(targets, rounds, async (target, round) => {
-      jobCloud.reset();
-      const rate = await target.run(jobs, `round-${round}`);
-      requestsPerJob.set(target, countRequestsPerJob(jobCloud, jobs));
-      return rate;
-    });
-    const floor = [...rates].find(([{ label }]) => label === SQS)?.[1] ?? [];
-    const results = [...rates].map(([target, measured]) => ({
-      target: target.label,
-      perSecond: computeMedian(measured),
-      ofSqs: computeMedian(measured.map((rate, round) => rate / (floor[round] ?? Number.NaN))),
-      requestsPerJob: target.label === SQS ? [] : (requestsPerJob.get(target) ?? []),
+    const runs = await interleave(targets, rounds, ({ run }, round) => run(jobs, `round-${round}`));
+    const floor = [...runs].find(([{ label }]) => label === BARE)?.[1] ?? [];
+    const results = [...runs].map(([{ label }, measured]) => ({
+      target: label,
+      perSecond: computeMedian(measured.map(({ perSecond }) => perSecond)),
+      functionsMs: computeMedian(measured.map(({ functionsMs }) => functionsMs)),
+      standInsMs: computeMedian(measured.map(({ standInsMs }) => standInsMs)),
+      ofBare: computeMedian(
+        measured.map(({ perSecond }, round) => perSecond / (floor[round]?.perSecond ?? Number.NaN)),
+      ),
+      cpuOfBare: computeMedian(measured.map((run, round) => sumCpu(run) / sumCpu(floor[round]))),
+      requestsPerJob: requestsPerJob.get(label) ?? [],
     }));
-    return toReport(results, { rounds, jobs });
+    return toReport(results, { rounds, jobs, mode });
   } finally {
     client.destroy();
   }
 }
 
-async function prepareTargets(jobCloud: JobCloud, client: SQSClient): Promise<Target[]> {
+const sumCpu = ({ functionsMs, standInsMs }: Pick<Run, 'functionsMs' | 'standInsMs'> = NO_RUN) =>
+  functionsMs + standInsMs;
+const NO_RUN = { functionsMs: Number.NaN, standInsMs: Number.NaN };
+
+function startCloud(mode: LambdaMode, counted: boolean): Promise<JobCloud> {
+  return startJobCloud({ tokens: 16, intervalMs: 0 }, { counted, managed: mode === 'managed' ? 'all' : [] });
+}
+
+/** Returns the AWS requests per job of each target, by its label. */
+async function countRequests(jobs: number, mode: LambdaMode): Promise<ReadonlyMap<string, JobRequest[]>> {
+  await using jobCloud = await startCloud(mode, true);
+  const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  try {
+    const counts = new Map<string, JobRequest[]>();
+    for (const { label, run } of createTargets(jobCloud, client)) {
+      await run(jobs, 'warm-up');
+      jobCloud.reset();
+      await run(jobs, 'counted');
+      counts.set(label, countRequestsPerJob(jobCloud, jobs));
+    }
+    return counts;
+  } finally {
+    client.destroy();
+  }
+}
+
+function createTargets(jobCloud: JobCloud, client: SQSClient): Target[] {
   const { url, resources } = jobCloud.cloud;
   const queueUrl = resources['GENERATION_QUEUE_URL'] ?? '';
-  const { QueueUrl: idle = '' } = await client.send(new CreateQueueCommand({ QueueName: 'bench-idle' }));
   return [
-    { label: SQS, run: (count) => measureRate(count, () => sendReceiveDelete(client, idle, count)) },
     {
       label: MESSAGES,
       run: (count, name) =>
-        measureRate(count, async () =>
+        measureRun(jobCloud, count, async () =>
           jobCloud.waitForEnds(await sendJobs(client, queueUrl, `${name}-queue`, count), TIMEOUT_MS),
         ),
     },
     {
       label: BACKGROUND,
       run: (count) =>
-        measureRate(count, async () => {
+        measureRun(jobCloud, count, async () => {
           const body = createResponseBody({ background: true });
           const ids = await mapConcurrently(PRODUCERS, Array.from({ length: count }), () =>
             post(url, '/responses', body),
@@ -122,39 +159,55 @@ async function prepareTargets(jobCloud: JobCloud, client: SQSClient): Promise<Ta
   ];
 }
 
-async function measureRate(count: number, work: () => Promise<unknown>): Promise<number> {
-  const startedAt = performance.now();
-  await work();
-  return (count * 1000) / (performance.now() - startedAt);
+async function startBareRequests({ cloud }: JobCloud, client: SQSClient) {
+  const { QueueUrl = '' } = await client.send(new CreateQueueCommand({ QueueName: 'bench-bare' }));
+  const { AWS_ENDPOINT_URL_DYNAMODB = '', AWS_ENDPOINT_URL_SQS = '' } = cloud.endpoints;
+  const { JOBS_TABLE = '' } = cloud.resources;
+  const args = [AWS_ENDPOINT_URL_DYNAMODB, JOBS_TABLE, AWS_ENDPOINT_URL_SQS, QueueUrl];
+  return startServer(join(import.meta.dirname, 'targets', 'bare-requests.ts'), args);
 }
 
-/** Sends, receives and deletes messages of the same size in the same batches: the minimum for any consumer. */
-async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: number): Promise<void> {
-  await sendAll(
-    client,
-    QueueUrl,
-    Array.from({ length: count }, (_, index) => createGenerateMessage(`idle-${index}`)),
-  );
-  let left = count;
-  const consume = async () => {
-    while (left > 0) {
-      const { Messages = [] } = await client.send(
-        new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: BATCH_SIZE }),
-      );
-      if (Messages.length === 0) continue;
-      left -= Messages.length;
-      const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: `${index}`, ReceiptHandle }));
-      await client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
-    }
+function createBareTarget(url: string): Target {
+  return {
+    label: BARE,
+    async run(count, name) {
+      const before = process.cpuUsage();
+      const response = await fetch(`${url}/${count}/${name}`, { method: 'POST' });
+      if (!response.ok) throw new Error(`The requests alone failed with status ${response.status}`);
+      const { ms, cpuMs } = (await response.json()) as BareRun;
+      return {
+        perSecond: (count * 1000) / ms,
+        functionsMs: cpuMs / count,
+        standInsMs: getOwnCpuMs(before) / count,
+      };
+    },
   };
-  await Promise.all(Array.from({ length: PRODUCERS }, consume));
+}
+
+async function measureRun({ cloud }: JobCloud, count: number, work: () => Promise<unknown>): Promise<Run> {
+  const cpuBefore = new Map(cloud.processes().map(({ pid }) => [pid, readCpuMs(pid)]));
+  const before = process.cpuUsage();
+  const startedAt = performance.now();
+  await work();
+  const ms = performance.now() - startedAt;
+  const cpuMs = cloud.processes().reduce((sum, { pid }) => sum + readCpuMs(pid) - (cpuBefore.get(pid) ?? 0), 0);
+  return {
+    perSecond: (count * 1000) / ms,
+    functionsMs: cpuMs / count,
+    standInsMs: getOwnCpuMs(before) / count,
+  };
+}
+
+function getOwnCpuMs(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1_000;
 }
 
 /**
- * Returns the requests per job of the functions and of the event source mapping, which sends one receive and one delete
- * per batch.
+ * Returns the requests per job of the functions and of the event source mappings, which send one receive and one delete per
+ * batch.
  */
-export function countRequestsPerJob(jobCloud: JobCloud, jobs: number): JobRequest[] {
+function countRequestsPerJob(jobCloud: JobCloud, jobs: number): JobRequest[] {
   const requests = jobCloud.requests();
   const byFunctions = SERVICES.flatMap((service) =>
     [...requests[service]].map(([operation, { requests: count, units }]) => ({
@@ -164,29 +217,32 @@ export function countRequestsPerJob(jobCloud: JobCloud, jobs: number): JobReques
       units: units / jobs,
     })),
   );
-  const batches = jobCloud.batches().length / jobs;
-  const byMapping = ['ReceiveMessage', 'DeleteMessageBatch'].map((operation) => ({
+  const batches = jobCloud.queueInvocations() / jobs;
+  const byMappings = ['ReceiveMessage', 'DeleteMessageBatch'].map((operation) => ({
     service: 'SQS',
-    operation: `${operation} (the mapping’s)`,
+    operation: `${operation} (the mappings’)`,
     perJob: batches,
     units: 0,
   }));
-  return [...byFunctions, ...byMapping];
+  return [...byFunctions, ...byMappings];
 }
 
-function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Report {
+function toReport(results: readonly Result[], { rounds, jobs, mode }: JobsOptions): Report {
   return {
     name: 'jobs',
-    title: 'Queued jobs: rate, and AWS requests per job',
+    title: 'Queued jobs: rate, processor time, and AWS requests per job',
     method: [
-      `The whole local cloud runs with an upstream that responds at once. ${jobs} jobs are sent to the generation queue as a program sends them, ten messages per request, or posted as background responses. The clock runs until the last job’s end is logged. The floor is the same local SQS in the same process without a consumer function: ${jobs} messages of the same size are sent, received and deleted ten at a time, with ${PRODUCERS} concurrent requests.`,
-      'The stand-ins for DynamoDB and SQS, the gateway and the event source mapping share one process, and all functions share the same few cores: the rate is that of a laptop. A proxy between the functions and the stand-ins counts the requests of a job, which are the same on any machine. Of the mapping’s requests, one receive and one delete per batch are counted; empty receives are not, because they depend on how idle the queue is.',
+      `The whole local cloud runs with an upstream that responds at once${mode === 'managed' ? ', and one process of a function serves many requests' : ''}. ${jobs} jobs are sent to the generation queue as a program sends them, ten messages per request, or posted as background responses. The clock runs until the last job’s end is logged. The floor is a loop in one process that makes the requests of a program’s messages to the same stand-ins: ${DOCUMENTED.get(MESSAGES)} to DynamoDB per job, and six to SQS per ten jobs. It seals nothing and calls no model and no function.`,
+      `The stand-ins for DynamoDB and SQS, the gateway, the event source mappings and the bench share one process. Its processor time and that of the functions are measured apart; the model’s is left out. The requests of a job are counted in another run of ${Math.min(jobs, COUNTED_JOBS)}, by a proxy between the functions and the stand-ins. They are the same on any machine. Of the mappings’ requests, one receive and one delete per batch are counted; empty receives are not, because they depend on how idle the queue is.`,
     ],
     tables: [
       {
-        caption: `Rate: median of ${rounds} interleaved rounds of ${jobs}`,
-        columns: ['target', 'per second', '× local SQS'],
-        rows: results.map(({ target, perSecond, ofSqs }) => [target, formatNumber(perSecond), formatNumber(ofSqs)]),
+        caption: `Median of ${rounds} interleaved rounds of ${jobs}`,
+        columns: ['target', 'per second', '× requests alone', 'functions, CPU ms per job', 'stand-ins, CPU ms per job'],
+        rows: results.map(({ target, perSecond, ofBare, functionsMs, standInsMs }) => [
+          target,
+          ...[perSecond, ofBare, functionsMs, standInsMs].map(formatNumber),
+        ]),
       },
       ...results.filter(({ requestsPerJob }) => requestsPerJob.length > 0).map(toRequestTable),
     ],
@@ -199,30 +255,36 @@ function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Re
       },
     ],
     limits: [
-      `**The rate.** In this run a program’s jobs completed at ${formatRate(results, MESSAGES)} of the rate at which the same SQS delivers and deletes messages without a consumer function, and background responses at ${formatRate(results, BACKGROUND)}. The floor sends 0.3 requests per message, to one stand-in. A job adds ${DOCUMENTED.get(MESSAGES)} or ${DOCUMENTED.get(BACKGROUND)} requests to another, sealing, a model’s response and, for background responses, a request through the gateway and the authorizer.`,
-      '**The requests.** [Jobs](../jobs.md#requests) gives the reason for each. Reads of keys and senders, and KMS’s `Decrypt`, happen once per environment every few minutes, not per job. Longer jobs add an `UpdateItem` and a `ChangeMessageVisibility` every 15 s. Batch sizes decide the SQS requests: a program’s messages arrive ten at a time, pointers one at a time, and a mapping with spare pollers takes them as they arrive.',
+      `**The rate.** In this run a program’s jobs completed at ${formatRate(results, MESSAGES)} of the rate of their requests alone, and background responses at ${formatRate(results, BACKGROUND)}. A job adds sealing, a model’s response, the Lambda runtime and, for background responses, a request through the gateway and the authorizer. The rate of the requests alone is the most that these stand-ins allow on this machine.`,
+      '**The requests.** [Jobs](../jobs.md#requests) gives the reason for each. Reads of keys and senders, and KMS’s `Decrypt`, happen once per environment every few minutes, not per job. Longer jobs add an `UpdateItem` every 15 s and a `ChangeMessageVisibility` every 20 s. Batch sizes decide the SQS requests: a program’s messages arrive ten at a time, tickets as their jobs are created, and a mapping with spare pollers takes them as they arrive.',
     ],
     data: results,
   };
 }
 
 const formatRate = (results: readonly Result[], label: string) =>
-  formatNumber(results.find(({ target }) => target === label)?.ofSqs ?? Number.NaN);
+  formatNumber(results.find(({ target }) => target === label)?.ofBare ?? Number.NaN);
 
-function toBudgets({ target, requestsPerJob }: Result): Budget[] {
+function toBudgets({ target, requestsPerJob, cpuOfBare }: Result): Budget[] {
   const documented = DOCUMENTED.get(target);
   if (documented === undefined) return [];
   const measured = requestsPerJob
     .filter(({ service }) => service === 'DynamoDB')
     .reduce((sum, { perJob }) => sum + perJob, 0);
-  return [
-    {
-      metric: `${target}, requests to DynamoDB`,
-      measured: { label: 'measured', value: measured, unit: 'per job' },
-      against: { label: 'documented', value: documented, unit: 'per job' },
-      limit: REQUEST_MARGIN,
-    },
-  ];
+  const requests = {
+    metric: `${target}, requests to DynamoDB`,
+    measured: { label: 'measured', value: measured, unit: 'per job' },
+    against: { label: 'documented', value: documented, unit: 'per job' },
+    limit: REQUEST_MARGIN,
+  };
+  const cpu = {
+    metric: `${target}, processor time`,
+    measured: { label: 'measured', value: cpuOfBare, unit: '×' },
+    against: { label: BARE, value: 1, unit: '×' },
+    limit: CPU_LIMIT,
+  };
+  // Processor time is known only on Linux.
+  return Number.isFinite(cpuOfBare) ? [requests, cpu] : [requests];
 }
 
 function toRequestTable({ target, requestsPerJob }: Result): Table {

@@ -1,6 +1,5 @@
 /** Scheduled sweep: recovers and ends stalled jobs, sends missing tickets and repeats completion steps. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ScheduledEvent } from 'aws-lambda';
 import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobDependencies } from '../shared/api/job-dependencies.ts';
@@ -10,6 +9,7 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createBacklogWatch } from '../shared/jobs/backlog-watch.ts';
 import { createDynamoDBSamples } from '../shared/jobs/dynamodb-samples.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
+import { parseSweepPart } from '../shared/jobs/sweep-part.ts';
 import { sweepRepeatedly } from '../shared/jobs/sweep-run.ts';
 import { createTicketCount } from '../shared/jobs/ticket-queue.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
@@ -34,9 +34,10 @@ const watch = createBacklogWatch(
   createDynamoDBSamples(clients.dynamodb, config.JOBS_TABLE),
 );
 
-export const handler = createEventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
+export const handler = createEventPipeline<unknown, void>(telemetry, async (event, context) => {
   const { logger, metrics } = context.telemetry;
-  const ports = { ...dependencies, onError: createFailureLog(logger), sleep };
+  const part = parseSweepPart(event);
+  const ports = { ...dependencies, onError: createFailureLog(logger), sleep, ...(part && { part }) };
   await sweepRepeatedly(ports, watch, {
     until: Math.min(Date.now() + RUN_MS, context.deadlineAt),
     onPass: (purpose, swept) => {

@@ -70,6 +70,7 @@ const schemas = {
   ),
   jobShards: shards,
   jobShardsRead: shards,
+  sweepParts: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 10'), v.maxValue(10, 'must be 1 to 10')),
   jobDeadlineHours: v.pipe(number, v.minValue(0.01, 'must be 0.01 to 336'), v.maxValue(336, 'must be 0.01 to 336')),
   retentionDays: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 3650'), v.maxValue(3650, 'must be 1 to 3650')),
   warmConcurrency: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 100'), v.maxValue(100, 'must be 1 to 100')),

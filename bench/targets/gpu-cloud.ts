@@ -49,7 +49,7 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
       gpuWorkers,
       bedrock: async function* silent() {},
       environment: { MODELS_FILE: models },
-      onLog: ({ text }) => watched.read(text),
+      onLog: (line) => watched.read(line),
     }),
     (each) => each.close(),
   );

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
+import type { LogLine } from '../../local/lambda/environment.ts';
+import type { ManagedFunctions } from '../../local/lambda/function.ts';
 import { startServer } from '../processes.ts';
 import { writeHostedModels } from './functions.ts';
-import type { LambdaMode } from './lambent.ts';
 import { type Count, type RequestCounter, startRequestCounter } from './request-counter.ts';
 import type { Pace } from './targets.ts';
 
@@ -31,8 +32,8 @@ export interface JobCloud extends AsyncDisposable {
   readonly endedTwice: ReadonlySet<string>;
   /** Returns the functions' requests since `reset`; empty if requests are not counted. */
   requests(): Requests;
-  /** Returns the sizes of the batches that the generation queue's mapping has delivered since `reset`. */
-  batches(): readonly number[];
+  /** Returns the number of invocations by queues since `reset`: one for each batch that an event source mapping delivered. */
+  queueInvocations(): number;
   reset(): void;
   /**
    * Waits until all these jobs have ended.
@@ -48,14 +49,14 @@ const REPORT_EVERY_MS = 15_000;
 export interface JobCloudOptions {
   /** True to count requests, which sends each through a proxy. Absent: true. */
   readonly counted?: boolean;
-  /** How HTTP functions run. Absent: `standard`. */
-  readonly mode?: LambdaMode;
+  /** Functions of which one process serves many requests. Absent: none. */
+  readonly managed?: ManagedFunctions;
 }
 
 /** Starts the cloud, with the bundles that are packaged for AWS, in front of an upstream of this pace. */
 export async function startJobCloud(
   { tokens, intervalMs }: Pace,
-  { counted = true, mode = 'standard' }: JobCloudOptions = {},
+  { counted = true, managed = [] }: JobCloudOptions = {},
 ): Promise<JobCloud> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
@@ -78,9 +79,9 @@ export async function startJobCloud(
       stateDir: join(folder, 'state'),
       bundlesDir,
       bedrock: async function* silent() {},
-      managedFunctions: mode === 'managed' ? 'interactive' : [],
+      managedFunctions: managed,
       environment: { MODELS_FILE: models, ...(counted ? toEndpointVariables(counters) : {}) },
-      onLog: ({ text }) => watched.read(text),
+      onLog: (line) => watched.read(line),
     }),
     (each) => each.close(),
   );
@@ -96,10 +97,10 @@ export async function startJobCloud(
       KMS: counters.KMS.counts(),
       S3: counters.S3.counts(),
     }),
-    batches: () => watched.batches,
+    queueInvocations: () => watched.queueInvocations,
     reset() {
       for (const service of SERVICES) counters[service].reset();
-      watched.batches = [];
+      watched.queueInvocations = 0;
     },
     async waitForEnds(ids, timeoutMs) {
       const wanted = [...new Set(ids)];
@@ -130,21 +131,23 @@ function toEndpointVariables(counters: Readonly<Record<Service, RequestCounter>>
   return Object.fromEntries(SERVICES.map((service) => [toEndpointVariable(service), counters[service].url]));
 }
 
-/** Collects the ends of jobs from the functions' log lines, which adds no work to the functions. */
+/** Functions behind queues. */
+const QUEUE_FUNCTIONS: ReadonlySet<string> = new Set(['intake', 'generate', 'dispatch']);
+
+/** Collects the ends of jobs and counts invocations from the functions' log lines, which adds no work to the functions. */
 export class JobLogReader {
   readonly ended = new Map<string, JobEnd>();
   readonly twice = new Set<string>();
-  batches: number[] = [];
+  queueInvocations = 0;
 
-  read(line: string): void {
-    if (line.includes('"outcome":"ended"')) {
-      const { jobId, status }: { jobId?: string; status?: string } = JSON.parse(line);
+  read({ text, function: name }: Pick<LogLine, 'text' | 'function'>): void {
+    if (text.includes('"outcome":"ended"')) {
+      const { jobId, status }: { jobId?: string; status?: string } = JSON.parse(text);
       if (jobId === undefined || status === undefined) return;
       if (this.ended.has(jobId)) this.twice.add(jobId);
       else this.ended.set(jobId, { status, at: performance.now() });
-    } else if (line.includes('"MessagesFailed"')) {
-      const { Messages }: { Messages?: number } = JSON.parse(line);
-      if (Messages !== undefined) this.batches.push(Messages);
+    } else if (QUEUE_FUNCTIONS.has(name) && text.includes('"ColdStart"')) {
+      this.queueInvocations += 1;
     }
   }
 }

@@ -1,4 +1,4 @@
-import { describeError } from '../core/logger.ts';
+import { createFailureLog } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
 import { readOutput } from '../jobs/completion.ts';
@@ -82,9 +82,8 @@ async function submitJob(
 
 /** Enqueues a job. Never throws: the sweep enqueues the job later if its message can't be sent now. */
 async function enqueue(job: Job, { request, state, api }: StatefulCall): Promise<void> {
-  try {
-    await sendTickets([job], { ...state, now: api.now });
-  } catch (thrown) {
-    request.telemetry.logger.warn('job not enqueued', describeError(thrown));
-  }
+  const onError = createFailureLog(request.telemetry.logger);
+  await sendTickets([job], { ...state, now: api.now, onError }).catch((thrown: unknown) =>
+    onError('job not enqueued', thrown),
+  );
 }

@@ -1,3 +1,4 @@
+import { isAwsOutage } from '../aws/outage.ts';
 import { LambentError } from '../core/errors.ts';
 import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -162,10 +163,10 @@ class ForegroundResponse {
     const { id, request, state } = this.#call;
     const turn = this.#turn;
     const items = createTurnItems(id, this.#createInput(), answer).map((item) => ({ id: item.item.id, content: item }));
-    if (!this.#isStored) return turn?.commit(items);
+    if (!this.#isStored) return turn && this.#persist(() => turn.commit(items));
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
     const pending = turn === undefined ? {} : { fanIn: ['conversation'] as const };
-    await this.#store(answer, { status, ...omitUndefined({ usage }), ...pending });
+    await this.#persist(() => this.#store(answer, { status, ...omitUndefined({ usage }), ...pending }));
     if (turn === undefined) return;
     const { tenant } = request.principal;
     try {
@@ -195,6 +196,26 @@ class ForegroundResponse {
       await this.#store(answer, { status: 'failed', errorCode: code });
     } catch (thrown) {
       this.#call.request.telemetry.logger.warn('failed response not stored', describeError(thrown));
+    }
+  }
+
+  /**
+   * Repeats a write while its store is not available, for 45 s at most, as workers of jobs do: the answer is paid for, and a
+   * repeated request would pay again.
+   */
+  async #persist<T>(write: () => Promise<T>): Promise<T> {
+    const { request, state, api } = this.#call;
+    const { leaseMs, graceMs, retryMs } = state.timings;
+    const until = api.now() + leaseMs - graceMs;
+    for (;;) {
+      try {
+        return await write();
+      } catch (thrown) {
+        const mayPass = isAwsOutage(thrown) || (thrown instanceof LambentError && thrown.code === 'vault_unavailable');
+        if (!mayPass || api.now() >= until || request.signal.aborted) throw thrown;
+        request.telemetry.logger.warn('store not available', describeError(thrown));
+        await api.sleep(retryMs, request.signal);
+      }
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Sleep } from '../core/heartbeat.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { ApiState } from './api-state.ts';
@@ -10,6 +11,8 @@ export interface GenerationApi {
   readonly ids?: () => string;
   /** Returns epoch milliseconds. */
   readonly now?: () => number;
+  /** Pauses while a store is not available. Default: real time. */
+  readonly sleep?: Sleep;
   /** Loads the stores when a request first needs them. If absent, nothing is stored. */
   readonly state?: () => Promise<ApiState>;
 }

@@ -1,4 +1,5 @@
 import type { HttpRequest, Route } from '../access/route.ts';
+import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
@@ -49,7 +50,14 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
 }
 
 /** Creates the route `POST /v1/responses`. A request that stores nothing and uses no stored objects loads no stores. */
-export function responsesRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
+export function responsesRoute({
+  router,
+  registry,
+  ids = newId,
+  now = Date.now,
+  sleep = sleepInBackground,
+  state,
+}: GenerationApi): Route {
   const nowSeconds = () => Math.floor(now() / 1000);
   return {
     scope: 'inference',
@@ -57,7 +65,7 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
       const parsed = parseResponsesBody(request.body, { registry });
       if (state !== undefined && needsState(parsed.body)) {
         const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
-        return createStatefulResponse(parsed, request, { router, registry, ids, now }, stores);
+        return createStatefulResponse(parsed, request, { router, registry, ids, now, sleep }, stores);
       }
       const { streamed, body } = parsed;
       const { generation, droppedItems } = await buildStatelessRequest(parsed, createParseContext(request, registry));

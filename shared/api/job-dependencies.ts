@@ -6,6 +6,7 @@ import { createBodies } from '../jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
 import { createEventLog } from '../jobs/event-log.ts';
+import { gatherTickets } from '../jobs/gathered-tickets.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import { watchOutages } from '../jobs/outage-watch.ts';
 import type { IntakeSettings, JobSettings, StoreSettings } from '../jobs/settings.ts';
@@ -48,7 +49,7 @@ export function createJobStores(
     metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
   const vault = createVault({
     table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () =>
-      metrics.publish({ KeysTableErrors: [1, 'Count'] }),
+      metrics.publish({ KeysTableErrors: [1, 'Count'], StoreErrors: [1, 'Count'] }),
     ),
     unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
     ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
@@ -56,7 +57,9 @@ export function createJobStores(
   const bucket = createBucket(s3, settings.BUCKET);
   const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
   const { JOBS_TABLE: tableName, JOB_SHARDS: shards } = settings;
-  const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now);
+  const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now, () =>
+    metrics.publish({ StoreErrors: [1, 'Count'] }),
+  );
   return {
     vault,
     bucket,
@@ -73,7 +76,7 @@ export function createIntakeDependencies(clients: Clients, settings: IntakeSetti
   const { bucket, ...stores } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
   return {
     ...stores,
-    queue: createTicketQueue(clients.sqs, settings),
+    queue: gatherTickets(createTicketQueue(clients.sqs, settings)),
     inbox: {
       name: settings.BUCKET,
       get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),

@@ -15,7 +15,7 @@ export interface StatefulCall {
   readonly createdAt: number;
   readonly parsed: ParsedResponsesBody;
   readonly request: HttpRequest;
-  readonly api: Required<Pick<GenerationApi, 'router' | 'registry' | 'ids' | 'now'>>;
+  readonly api: Required<Pick<GenerationApi, 'router' | 'registry' | 'ids' | 'now' | 'sleep'>>;
   readonly state: ApiState;
 }
 

@@ -4,6 +4,17 @@ import { createRequestHandler } from './request-handler.ts';
 /** SQS's limit for a message's body and attributes together. */
 export const MAX_MESSAGE_BYTES = 1_048_576;
 
+/** SQS refused an entry of a batch request, in a response that reports success. */
+export class MessageRefusedError extends Error {
+  override readonly name = 'MessageRefusedError';
+  /** SQS's error code. */
+  readonly code: string;
+  constructor(code = 'unknown') {
+    super(`SQS refused a message: ${code}`);
+    this.code = code;
+  }
+}
+
 /** SQS answers within milliseconds. */
 const REQUEST_TIMEOUT_MS = 3_000;
 

@@ -41,6 +41,7 @@ export function startHeartbeat(
   };
 }
 
-function sleepInBackground(ms: number, signal: AbortSignal): Promise<void> {
+/** Sleeps in real time, without keeping the process alive. */
+export function sleepInBackground(ms: number, signal: AbortSignal): Promise<void> {
   return sleepFor(ms, undefined, { signal, ref: false }).catch(() => {});
 }

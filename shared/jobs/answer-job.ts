@@ -16,9 +16,9 @@ export interface AnswerCall {
   readonly signal: AbortSignal;
   /** Epoch milliseconds by which the answer must be complete. */
   readonly deadlineAt: number;
-  /** The telemetry of the message that brought the job. */
+  /** The telemetry of the ticket. */
   readonly telemetry: Telemetry | undefined;
-  /** Takes the events of a streamed job; absent for any other. */
+  /** The event log of a streamed job. Absent for other jobs. */
   readonly log: EventWriter | undefined;
   /** Must be called when the model begins to answer. */
   readonly onBegin: () => void;

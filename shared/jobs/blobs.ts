@@ -1,6 +1,6 @@
 import type { BodyRef, Job } from './job.ts';
 
-/** Where sealed bytes of a job lie: `part` names them within their attempt. */
+/** The name of sealed bytes of a job. `part` names them within their attempt. */
 export interface BlobName {
   readonly tenant: string;
   readonly id: string;
@@ -10,23 +10,23 @@ export interface BlobName {
   readonly sequence: number;
 }
 
-/** Keeps sealed bytes beside a job: small ones in its table, large ones in the bucket. Knows nothing of what is in them. */
+/** Stores sealed bytes beside a job: small ones in its table, large ones in the bucket. Never opens them. */
 export interface Blobs {
   /** @param expiresAt epoch seconds */
   put(name: BlobName, bytes: Uint8Array, expiresAt: number): Promise<BodyRef['place']>;
-  /** As `put`, unless there is something in that place already. What is in the other place doesn't count. */
+  /** As `put`, unless that place has such bytes already. Those in the other place don't count. */
   putNew(
     name: BlobName,
     bytes: Uint8Array,
     expiresAt: number,
   ): Promise<{ readonly place: BodyRef['place']; readonly isNew: boolean }>;
-  /** @returns undefined when nothing is there, or what was has expired */
+  /** @returns undefined if there are none, or if they have expired */
   get(name: BlobName, place: BodyRef['place']): Promise<Uint8Array | undefined>;
   /** Events of a job in the order of their numbers, from the chunk on that begins with `from` or later. */
   events(tenant: string, id: string, from: number): Promise<readonly Blob[]>;
   /** The first number of the chunk that begins last at or before `sequence`; undefined when none does. */
   chunkBefore(tenant: string, id: string, sequence: number): Promise<number | undefined>;
-  /** Removes what lies under one name, in one place. */
+  /** Removes the bytes of one name from one place. */
   removeOne(name: BlobName, place: BodyRef['place']): Promise<void>;
   /** Removes everything of a job, or only the outputs of other attempts than `keepEpoch`. */
   remove(tenant: string, id: string, keepEpoch?: number): Promise<void>;
@@ -38,12 +38,12 @@ export interface Blob {
 }
 
 /**
- * Sequence numbers of one attempt. The next attempt begins above all of them, so that a fenced one, which may write for
- * another heartbeat, shares no number with its successor.
+ * How many sequence numbers an attempt has. The next attempt begins above all of them, because a fenced one may go on writing
+ * until its next heartbeat.
  */
 export const SEQUENCES_PER_EPOCH = 1_000_000;
 
-/** The first number of an attempt. Those of epoch 0 are the ones that say that the job was accepted. */
+/** Returns the first sequence number of an attempt. Epoch 0 has the events that say that the job was accepted. */
 export function firstSequenceOf(epoch: number): number {
   return epoch <= 1 ? epoch * ACCEPTED_EVENTS : (epoch - 1) * SEQUENCES_PER_EPOCH;
 }
@@ -52,9 +52,9 @@ export function firstSequenceOf(epoch: number): number {
 export const ACCEPTED_EVENTS = 2;
 
 /**
- * The number of the event that tells how a job ended, the same for every reader. It follows the events of a whole answer. Where
- * there is none, or whoever ended the job wasn't its holder, it is the last that the attempt could have: above whatever a holder
- * that is taken for dead may still write.
+ * Returns the number of the event that says how a job ended, the same for every reader. After a complete answer it is the next
+ * number. Otherwise it is the attempt's last possible one, above all events that a holder which was taken for dead may still
+ * write.
  */
 export function endSequenceOf({ epoch, endSequence }: Pick<Job, 'epoch' | 'endSequence'>): number {
   return endSequence ?? (epoch === 0 ? ACCEPTED_EVENTS : epoch * SEQUENCES_PER_EPOCH - 1);

@@ -3,12 +3,12 @@ import type { Bodies, JobStore } from './ports.ts';
 import type { JobTimings } from './timings.ts';
 import { cancelQueued, requestCancel } from './transitions.ts';
 
-/** How often a job may change hands while a cancel looks for the right way to say it. */
+/** How often a cancel is tried, because the job may be claimed or released between a read and a write. */
 const CANCEL_TRIES = 5;
 
 /**
- * Cancels a job: one that waits ends at once, a running one is asked to, and one that has ended stays as it is.
- * @returns the job afterwards; `ended` when this very call ended it, so that it is the caller's to tell of
+ * Cancels a job. A waiting job ends at once, the holder of a running one is asked to end it, and an ended job stays as it is.
+ * @returns the job afterwards. `ended` is true if this call ended it: the caller must then run its completion steps
  */
 export async function cancelJob(
   { jobs, timings, now }: { readonly jobs: JobStore; readonly timings: JobTimings; readonly now: () => number },
@@ -28,9 +28,9 @@ export async function cancelJob(
 }
 
 /**
- * Deletes a job and all that belongs to it; a running one loses its lease by it. What a crash leaves behind is swept,
- * since the tombstone is due until `settle`.
- * @returns false when there was no such job
+ * Deletes a job and its bodies. A running attempt is fenced by it. The tombstone stays in the index until `settle`, so that the
+ * sweep removes bodies that a crash leaves behind.
+ * @returns false if the job doesn't exist
  */
 export async function deleteJob(
   { jobs, bodies }: { readonly jobs: JobStore; readonly bodies: Bodies },

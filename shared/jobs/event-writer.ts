@@ -2,7 +2,7 @@ import { firstSequenceOf } from './blobs.ts';
 import type { Job } from './job.ts';
 import type { EventChunk, EventLog } from './ports.ts';
 
-/** A chunk is closed when it is this old (milliseconds): a reader a quarter of a second behind, four writes a second. */
+/** A chunk is closed at this age, in milliseconds: readers are a quarter of a second behind, for four writes a second. */
 export const CHUNK_MS = 250;
 
 /**
@@ -29,7 +29,7 @@ export class EventWriter {
     return this.#next;
   }
 
-  /** Takes an event as it is now; what it holds may go on changing. Throws what an earlier chunk failed of. */
+  /** Takes a copy of an event, which may go on changing. Throws the error of an earlier chunk. */
   write(event: { readonly type: string; readonly [field: string]: unknown }): void {
     if (this.#failure !== undefined) throw this.#failure.thrown;
     this.#timer ??= setTimeout(() => this.#close(), CHUNK_MS);
@@ -37,7 +37,7 @@ export class EventWriter {
     this.#next += 1;
   }
 
-  /** Waits until every event is in the log. Throws what a chunk failed of. */
+  /** Waits until every event is in the log. Throws the error of a chunk. */
   async flush(): Promise<void> {
     this.#close();
     await this.#appending;

@@ -6,21 +6,21 @@ export type JobStatus = (typeof STATUSES)[number];
 export type TerminalStatus = Exclude<JobStatus, 'queued' | 'in_progress'>;
 
 /**
- * What a job's caller is told of it. One that was cancelled while it ran is cancelled at once, as at OpenAI, though its
- * holder has yet to end it: it can't end otherwise any more.
+ * Returns the status that callers see. A running job whose cancel was requested is shown as cancelled, as at OpenAI, although
+ * its holder has yet to end it, because it can't end in any other way.
  */
 export function shownStatus({ status, cancelRequested }: Job): JobStatus {
   return status === 'in_progress' && cancelRequested ? 'cancelled' : status;
 }
 
-/** Whether a job has ended. */
+/** Whether a status is one of an ended job. */
 export function isTerminal(status: JobStatus): status is TerminalStatus {
   return status !== 'queued' && status !== 'in_progress';
 }
 
 /**
- * The queue that a job waits on, where that is not the generation queue: work for GPU workers has one of its own, whose
- * function reaches them. A lane that only a newer version knows, side by side with this one, is the generation queue to it.
+ * The ticket queue of a job, unless it is the default one. Jobs for GPU workers have their own, because only its function
+ * reaches those workers. A lane that only a newer version knows counts as the default one.
  */
 export type Lane = 'gpu' | (string & {});
 
@@ -35,8 +35,8 @@ export interface BodyRef {
 }
 
 /**
- * A job: the one place where safety lives. Small (under 4 KB), since a heartbeat rewrites it; what was asked and answered
- * are sealed bodies beside it. All times are epoch milliseconds.
+ * A job's item. Conditional writes to it are all that keeps a job safe. It stays under 4 KB, because each heartbeat rewrites
+ * it; its input and output are sealed bodies beside it. All times are epoch milliseconds.
  */
 export interface Job {
   readonly tenant: string;
@@ -75,7 +75,7 @@ export interface Job {
   readonly background: boolean;
   /** Whether its events are logged, so that a stream of it can be resumed. */
   readonly streamed: boolean;
-  /** Whether `GET /v1/responses/{id}` shows it; a job of a program that stores nothing is not shown when it has ended. */
+  /** Whether `GET /v1/responses/{id}` shows it. A job that is not stored is deleted when it has ended. */
   readonly stored: boolean;
   readonly createdAt: number;
   readonly startedAt?: number;
@@ -85,7 +85,7 @@ export interface Job {
   readonly contextBytes?: number;
   readonly output?: BodyRef;
   readonly usage?: Usage;
-  /** Number of its stream's last event, where its holder knows it: see `endSequenceOf`. */
+  /** The number of its stream's last event, if its holder recorded it: see `endSequenceOf`. */
   readonly endSequence?: number;
   /** Why the last attempt failed, or the job did: a code, never a text. */
   readonly errorCode?: string;
@@ -93,10 +93,7 @@ export interface Job {
   readonly previousResponse?: string;
   /** Alias of the queue that gets the answer. */
   readonly replyTo?: string;
-  /**
-   * What remains to be told of a terminal job; absent when all has been. A newer version, side by side with this one, may
-   * have steps of its own among them.
-   */
+  /** Completion steps that an ended job has left. Absent if there are none. A newer version may have added steps of its own. */
   readonly fanIn?: readonly (FanIn | UnknownStep)[];
   /** The job's partition of the index: see `IndexEntry`. Absent once nothing remains to be done for the job. */
   readonly duePartition?: string;
@@ -107,8 +104,8 @@ export interface Job {
 }
 
 /**
- * What is told of a terminal job, each at least once under the job's id, in this order. Batches and webhooks join here.
- * `bodies` sweeps away what fenced attempts answered; `forget` deletes the job of a program that stores nothing.
+ * The completion steps of an ended job, in their order. Each runs at least once. `bodies` removes the outputs of fenced
+ * attempts; `forget` deletes a job that is not to be stored.
  */
 export const FAN_INS = ['conversation', 'reply', 'usage', 'bodies', 'forget'] as const;
 export type FanIn = (typeof FAN_INS)[number];

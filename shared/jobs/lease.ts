@@ -32,6 +32,8 @@ export interface LeasePorts {
   readonly now: () => number;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Called for the first renewal of a lease that fails: the retries of an outage would fill the log. */
+  readonly onError: (what: string, thrown: unknown) => void;
 }
 
 /** A claimed job, which a heartbeat renews until it is let go of. */
@@ -54,7 +56,7 @@ export interface Lease {
  * way is retried, even after the lease has ended, since others wait a grace period before they take the job over.
  * @param shutdown aborts when the function is about to time out
  */
-export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, shutdown: AbortSignal): Lease {
+export function keep(job: Job, { jobs, timings, now, sleep, onError }: LeasePorts, shutdown: AbortSignal): Lease {
   const attempt = new AbortController();
   const stop = (reason: Stop): void => attempt.abort(new Stopped(reason));
   const onShutdown = (): void => stop('shutdown');
@@ -76,16 +78,27 @@ export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, shutdo
     return found?.epoch === job.epoch && found.status === 'in_progress' ? found : undefined;
   }
 
+  let hasFailed = false;
+
   /** Renews the lease. Returns the milliseconds until the next renewal, or undefined if the attempt has to end. */
   async function beat(): Promise<number | undefined> {
     let pauseMs = timings.heartbeatMs;
     if (now() >= job.deadline) stop('overdue');
-    else await write(renew(job, now(), timings)).catch(() => (pauseMs = timings.retryMs));
+    else {
+      await write(renew(job, now(), timings)).catch((thrown: unknown) => {
+        if (!hasFailed) onError('lease not renewed', thrown);
+        hasFailed = true;
+        pauseMs = timings.retryMs;
+      });
+    }
     return attempt.signal.aborted ? undefined : untilDeadline(pauseMs);
   }
 
   const untilDeadline = (ms: number): number => Math.min(ms, Math.max(0, job.deadline - now()));
-  const heartbeat = startHeartbeat(untilDeadline(timings.heartbeatMs), beat, sleep);
+  const claimedAt = (job.leaseExpiresAt ?? now()) - timings.leaseMs;
+  // Not a heartbeat from now: an outage may have hidden for long that the claim was made.
+  const firstPauseMs = Math.max(0, claimedAt + timings.heartbeatMs - now());
+  const heartbeat = startHeartbeat(untilDeadline(firstPauseMs), beat, sleep);
 
   return {
     signal: attempt.signal,

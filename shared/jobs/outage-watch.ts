@@ -13,10 +13,15 @@ const OUTAGE_FAILURES = 3;
 
 /**
  * Watches a job store for outages. While a store is not available no holder can renew its lease, so that a lease that ended
- * during an outage doesn't show that its holder is dead.
+ * during an outage doesn't show that its holder is dead. A policy that refuses requests delays jobs as an outage does.
  * @param now epoch milliseconds
+ * @param onFailure called for each failed request, for metrics
  */
-export function watchOutages(store: JobStore, now: () => number): WatchedStore {
+export function watchOutages(
+  store: JobStore,
+  now: () => number,
+  onFailure: (thrown: unknown) => void = () => {},
+): WatchedStore {
   let lastOutageAt = Number.NEGATIVE_INFINITY;
   let failures = 0;
   const watched = new Proxy(store, {
@@ -29,7 +34,10 @@ export function watchOutages(store: JobStore, now: () => number): WatchedStore {
           failures = 0;
           return result;
         } catch (thrown) {
-          if (isAwsError(thrown)) failures += 1;
+          if (isAwsError(thrown)) {
+            failures += 1;
+            onFailure(thrown);
+          }
           if (failures >= OUTAGE_FAILURES) lastOutageAt = now();
           throw thrown;
         }

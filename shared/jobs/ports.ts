@@ -188,9 +188,10 @@ export interface EventChunk {
 export interface TicketQueue {
   /**
    * Sends tickets, in as few requests as possible.
+   * @param onFailed called for each request of which tickets were not accepted
    * @returns whether each was accepted, in order
    */
-  send(tickets: readonly Ticket[]): Promise<readonly boolean[]>;
+  send(tickets: readonly Ticket[], onFailed?: (thrown: unknown) => void): Promise<readonly boolean[]>;
 }
 /** What a ticket says of its job. All but the key are hints that save a read. */
 export type Ticket = Pick<Job, 'tenant' | 'id' | 'lane' | 'tier' | 'model'> & { readonly bytes: number };

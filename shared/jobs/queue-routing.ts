@@ -6,16 +6,16 @@ import type { Lane } from './job.ts';
 type Models = Pick<ModelRegistry, 'models'>;
 
 /**
- * The lane of jobs that ask for `model`: that of GPU workers when one of the model's own targets is on them. A model that only
- * falls back to such a one begins on the generation queue, so that no worker is asked for as long as its own targets answer.
+ * Returns the lane of a model's jobs: `gpu` if one of the model's own targets is on GPU workers. The jobs of a model that only
+ * falls back to such a model begin on the default lane, so that no worker is started while the model's own targets answer.
  */
 export function laneOf(model: string, registry: Models): Lane | undefined {
   return isOnGpus(model, registry) ? 'gpu' : undefined;
 }
 
 /**
- * The lane on which a fallback of `model` may still answer, where its targets and the fallbacks within reach of the generation
- * queue have failed with `thrown`. None when that was the request's fault, or came in the middle of an answer.
+ * Returns the lane on which a fallback of `model` may still answer, after all targets that the default lane reaches have failed
+ * with `thrown`. Undefined if there is no such fallback, if the request is at fault, or if the answer had begun.
  */
 export function fallbackLaneOf(model: string, thrown: unknown, registry: Models): Lane | undefined {
   if (!mayAnswerElsewhere(thrown)) return undefined;

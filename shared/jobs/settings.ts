@@ -13,7 +13,7 @@ export const storeSettings = {
 };
 export type StoreSettings = v.InferOutput<v.ObjectSchema<typeof storeSettings, undefined>>;
 
-/** Days for which responses and conversations are kept; a job, so long after its deadline. */
+/** Days for which responses and conversations are kept. Jobs are kept for as long after their deadlines. */
 export const retentionSettings = {
   RETENTION_DAYS: v.optional(v.pipe(v.string(), v.toNumber(), v.minValue(1)), '30'),
 };

@@ -85,6 +85,8 @@ export interface TicketPorts {
   readonly timings: JobTimings;
   /** Epoch milliseconds. */
   readonly now: () => number;
+  /** Called if tickets were not accepted while others were. */
+  readonly onError: (what: string, thrown: unknown) => void;
 }
 
 /**
@@ -93,8 +95,8 @@ export interface TicketPorts {
  * @returns how many tickets SQS accepted
  */
 export async function sendTickets(waiting: readonly Job[], ports: TicketPorts): Promise<number> {
-  const { jobs, queue, timings, now } = ports;
-  const accepted = await queue.send(waiting.map(ticketOf));
+  const { jobs, queue, timings, now, onError } = ports;
+  const accepted = await queue.send(waiting.map(ticketOf), (thrown) => onError('tickets not accepted', thrown));
   const sent = waiting.filter((_, index) => accepted[index]);
   await Promise.all(
     sent.map((job) => {

@@ -3,6 +3,7 @@ import { QUEUE_NAMES, type QueueName } from './index-entry.ts';
 import {
   type Backlog,
   countBacklog,
+  hasOpenJobs,
   replaceTickets,
   SWEEP_PURPOSES,
   type SweepPorts,
@@ -19,9 +20,9 @@ export interface SweepRunPorts extends SweepPorts {
 export interface SweepRun {
   /** Epoch milliseconds by which the run ends. */
   readonly until: number;
-  /** Called after each pass, for each purpose. */
+  /** Called after each pass for a purpose. */
   readonly onPass: (purpose: SweepPurpose, swept: Swept) => void;
-  /** Called for each queue, about once a minute. */
+  /** Called for each queue, about once a minute. Of several sweeps that share the shards, only the first counts. */
   readonly onBacklog: (queue: QueueName, backlog: Backlog) => void;
 }
 
@@ -29,63 +30,79 @@ export interface SweepRun {
 const PASSES_PER_LEASE = 4;
 
 /**
- * Makes passes over the index until the time is up. Each purpose has passes of its own, so that one with a million entries, or with
- * a store that answers slowly, delays no other. If no job waits or runs, one pass is enough: nothing can become due before the next
- * run. Counts the backlogs about once a minute, and replaces lost tickets.
+ * Makes passes over the index until the time is up, for each purpose by itself: a million waiting jobs delay no recovery. If no
+ * job waits or runs, one pass is enough: nothing can become due before the next run. Meanwhile counts the backlogs about once a
+ * minute, and replaces lost tickets.
  */
-export async function sweepRepeatedly(
+export async function sweepRepeatedly(ports: SweepRunPorts, watch: BacklogWatch, run: SweepRun): Promise<void> {
+  const isFirst = (ports.part?.part ?? 0) === 0;
+  /** By queue: whether the last count found jobs that wait or run. */
+  const counts = new Map<QueueName, Promise<boolean>>();
+  const watches = QUEUE_NAMES.map((queue) => {
+    if (isFirst) return watchBacklog(queue, counts, ports, watch, run);
+    counts.set(queue, findOpenJobs(queue, ports));
+    return undefined;
+  });
+  const isIdle = async () => !(await Promise.all(counts.values())).includes(true);
+  await Promise.all([...watches, ...SWEEP_PURPOSES.map((purpose) => repeatPasses(purpose, isIdle, ports, run))]);
+}
+
+async function repeatPasses(
+  purpose: SweepPurpose,
+  isIdle: () => Promise<boolean>,
   ports: SweepRunPorts,
-  watch: BacklogWatch,
-  { until, onPass, onBacklog }: SweepRun,
+  { until, onPass }: SweepRun,
 ): Promise<void> {
   const passMs = ports.timings.leaseMs / PASSES_PER_LEASE;
-  const passes = new Map<SweepPurpose, Promise<void>>();
-  const pass = async (purpose: SweepPurpose): Promise<void> => {
+  for (;;) {
+    const nextAt = ports.now() + passMs;
     try {
       onPass(purpose, await sweepPurpose(purpose, ports, until));
     } catch (thrown) {
       ports.onError('pass of the sweep failed', thrown);
-    } finally {
-      passes.delete(purpose);
     }
-  };
-  let isIdle = false;
-  let countedAt = Number.NEGATIVE_INFINITY;
-  for (;;) {
-    const startedAt = ports.now();
-    for (const purpose of SWEEP_PURPOSES) if (!passes.has(purpose)) passes.set(purpose, pass(purpose));
-    if (startedAt - countedAt >= ports.timings.countLagMs) {
-      // A purged queue may have lost more tickets than a run can send, and the passes must not wait for them.
-      const replacedUntil = Math.min(startedAt + passMs, until);
-      isIdle = await watchBacklogs(ports, watch, onBacklog, replacedUntil);
-      countedAt = startedAt;
-    }
-    const nextAt = startedAt + passMs;
-    if (isIdle || nextAt >= until) break;
+    if (nextAt >= until || (await isIdle())) return;
     await ports.sleep(Math.max(0, nextAt - ports.now()));
   }
-  await Promise.all(passes.values());
 }
 
-/** Returns whether no queue has a job that waits or runs. */
-async function watchBacklogs(
+/** Counts a queue's jobs and replaces their lost tickets until the time is up or the queue has no jobs. */
+async function watchBacklog(
+  queue: QueueName,
+  counts: Map<QueueName, Promise<boolean>>,
   ports: SweepRunPorts,
   watch: BacklogWatch,
-  onBacklog: SweepRun['onBacklog'],
-  replacedUntil: number,
-): Promise<boolean> {
-  let isIdle = true;
-  for (const queue of QUEUE_NAMES) {
+  { until, onBacklog }: SweepRun,
+): Promise<void> {
+  for (;;) {
+    const nextAt = ports.now() + ports.timings.countLagMs;
+    const counting = countBacklog(queue, ports);
+    counts.set(
+      queue,
+      counting.then(
+        ({ waiting, ticketed }) => waiting + ticketed > 0,
+        () => true,
+      ),
+    );
     try {
-      const backlog = await countBacklog(queue, ports);
+      const backlog = await counting;
       onBacklog(queue, backlog);
-      if (backlog.waiting + backlog.ticketed > 0) isIdle = false;
       const missing = await watch.findMissing(queue, backlog, ports.now());
-      if (missing > 0) await replaceTickets(queue, missing, ports, replacedUntil);
+      if (missing > 0) await replaceTickets(queue, missing, ports, until);
     } catch (thrown) {
-      isIdle = false;
       ports.onError('backlog not counted', thrown);
     }
+    if (nextAt >= until || !(await counts.get(queue))) return;
+    await ports.sleep(Math.max(0, nextAt - ports.now()));
   }
-  return isIdle;
+}
+
+/** Returns whether a queue has jobs that wait or run in this sweep's shards. If they can't be read, it may. */
+async function findOpenJobs(queue: QueueName, ports: SweepRunPorts): Promise<boolean> {
+  try {
+    return await hasOpenJobs(queue, ports);
+  } catch (thrown) {
+    ports.onError('waiting jobs not found', thrown);
+    return true;
+  }
 }

@@ -11,6 +11,7 @@ import {
 import { isTerminal, type Job } from './job.ts';
 import type { JobKey, JobStore, ListedEntry, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
+import type { SweepPart } from './sweep-part.ts';
 import type { JobTimings } from './timings.ts';
 import { completed, lookAgain } from './transitions.ts';
 
@@ -22,6 +23,8 @@ export interface SweepPorts extends CompletionPorts {
   readonly lastOutageAt?: () => number;
   /** Shards of each index partition that are read: at least as many as any writer uses. */
   readonly shards: number;
+  /** The shards that this sweep attends to. Absent: all of them. */
+  readonly part?: SweepPart;
   /** Epoch milliseconds. */
   readonly now: () => number;
 }
@@ -51,10 +54,12 @@ type Done = 'recovered' | 'ended' | 'ticketsSent' | 'completed' | 'removed' | 'f
 
 /** Entries read from the index at once: as many as one batch read takes. */
 const PAGE = 100;
-/** Entries of one partition that are worked on at once. */
-const CONCURRENCY = 16;
+/** Entries of one partition that are worked on at once: their tickets fill two of SQS's batches. */
+const CONCURRENCY = 20;
+/** Partitions of one purpose that are worked on at once. They bound the requests in flight, however many shards there are. */
+const LANES = 8;
 
-/** Makes one pass for every purpose: see `sweepPurpose`. The function makes them one by one; this is for tests. */
+/** Makes one pass for every purpose: see `sweepPurpose`. The function repeats each by itself; this is for tests. */
 export async function sweepOnce(ports: SweepPorts, until: number): Promise<Readonly<Record<SweepPurpose, Swept>>> {
   const results = await Promise.all(
     SWEEP_PURPOSES.map(async (purpose) => [purpose, await sweepPurpose(purpose, ports, until)] as const),
@@ -73,34 +78,48 @@ export async function sweepPurpose(purpose: SweepPurpose, ports: SweepPorts, unt
     ...{ seen: 0, recovered: 0, ended: 0, ticketsSent: 0, completed: 0, removed: 0, failed: 0 },
     isUnfinished: false,
   };
-  await Promise.all(
-    partitionsOf(purpose, ports.shards).map(async (partition) => {
+  // A partition goes to the end after each page, so that a long one delays no other.
+  const left = partitionsOf(purpose, ports).map((partition) => pagesOf(partition, purpose, ports));
+  const workOff = async () => {
+    for (let pages = left.shift(); pages !== undefined; pages = left.shift()) {
       try {
-        for await (const page of pagesOf(partition, purpose, ports)) {
-          if (ports.now() >= until) {
-            swept.isUnfinished = true;
-            return;
-          }
-          const { seen, done } = await attendToAll(purpose, page, ports, until);
-          swept.seen += seen;
-          for (const each of done) if (each !== undefined) swept[each] += 1;
-          if (seen < page.length) swept.isUnfinished = true;
+        const { value: page, done: isRead = false } = await pages.next();
+        if (isRead || page === undefined) continue;
+        if (ports.now() >= until) {
+          swept.isUnfinished = true;
+          continue;
         }
+        const { seen, done } = await attendToAll(purpose, page, ports, until);
+        swept.seen += seen;
+        for (const each of done) if (each !== undefined) swept[each] += 1;
+        if (seen < page.length) swept.isUnfinished = true;
+        left.push(pages);
       } catch (thrown) {
         swept.failed += 1;
         ports.onError('index partition not read', thrown);
       }
-    }),
-  );
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, workOff));
   return swept;
 }
 
-function partitionsOf(purpose: SweepPurpose, shards: number): readonly string[] {
-  if (purpose === 'earlier') return LEGACY_PARTITIONS;
+function partitionsOf(purpose: SweepPurpose, ports: Pick<SweepPorts, 'shards' | 'part'>): readonly string[] {
+  if (purpose === 'earlier') return ownShards(LEGACY_PARTITIONS, ports);
   const names: readonly PartitionName[] =
     purpose === 'step' || purpose === 'tomb' ? [purpose] : QUEUE_NAMES.map((queue) => `${purpose}#${queue}` as const);
-  return names.flatMap((name) => shardKeys(name, shards));
+  return names.flatMap((name) => ownShards(shardKeys(name, ports.shards), ports));
 }
+
+/** Returns this sweep's share of a partition's shards. */
+function ownShards(
+  keys: readonly string[],
+  { part: { part, parts } = WHOLE }: Pick<SweepPorts, 'part'>,
+): readonly string[] {
+  return keys.filter((_, shard) => shard % parts === part);
+}
+
+const WHOLE: SweepPart = { part: 0, parts: 1 };
 
 function shardKeys(name: PartitionName, shards: number): readonly string[] {
   return Array.from({ length: shards }, (_, shard) => partitionKey(name, shard));
@@ -127,14 +146,18 @@ async function attendToAll(
   ports: SweepPorts,
   until: number,
 ): Promise<{ readonly seen: number; readonly done: readonly Done[] }> {
-  // Jobs in progress stay where they are: only a dead holder's is changed. A batch read finds those.
-  const listed = purpose === 'run' ? await findNeedy(entries, ports) : entries;
+  // In one request. Absent jobs and unreadable ones are missing, and are read again by themselves.
+  const found =
+    purpose === 'tomb' ? NONE : new Map((await ports.jobs.readMany(entries)).map((job) => [keyOf(job), job]));
+  const listed = entries
+    .map((entry) => ({ entry, known: found.get(keyOf(entry)) }))
+    .filter((each) => isNeedy(purpose, each, ports));
   const done: Done[] = [];
   for (let from = 0; from < listed.length; from += CONCURRENCY) {
     // A store that answers slowly makes a page last longer than the rest of the function's time.
     if (ports.now() >= until) return { seen: entries.length - listed.length + from, done };
     const group = listed.slice(from, from + CONCURRENCY);
-    const results = await Promise.all(group.map((entry) => attendTo(purpose, entry, ports)));
+    const results = await Promise.all(group.map((each) => attendTo(purpose, each, ports)));
     const waiting = results.flatMap((result) => (result !== undefined && typeof result === 'object' ? [result] : []));
     done.push(...results.map((result) => (typeof result === 'object' ? undefined : result)));
     done.push(...(await sendMissing(waiting, ports)));
@@ -142,13 +165,25 @@ async function attendToAll(
   return { seen: entries.length, done };
 }
 
-async function findNeedy(entries: readonly ListedEntry[], ports: SweepPorts) {
-  const { jobs, timings, now } = ports;
-  const found = new Map((await jobs.readMany(entries)).map((job) => [keyOf(job), job]));
-  return entries.filter((entry) => {
-    const job = found.get(keyOf(entry));
-    return job === undefined || isForSweep(job, needOf(job, now(), timings, ports.lastOutageAt?.()));
-  });
+const NONE: ReadonlyMap<string, Job> = new Map();
+
+/** An entry with its job, if a batch read returned it. */
+interface Listed {
+  readonly entry: ListedEntry;
+  readonly known: Job | undefined;
+}
+
+/** Whether something has to be done for an entry, as far as its job shows. */
+function isNeedy(purpose: SweepPurpose, { entry, known }: Listed, ports: SweepPorts): boolean {
+  if (known === undefined) return true;
+  // Jobs in progress stay where they are: only a dead holder's is changed.
+  if (purpose === 'run') return isForSweep(known, needOfJob(known, ports));
+  // The index lags behind the table.
+  return known.duePartition === entry.partition && known.dueAt === entry.dueAt;
+}
+
+function needOfJob(job: Job, { now, timings, lastOutageAt }: SweepPorts): Need {
+  return needOf(job, now(), timings, lastOutageAt?.());
 }
 
 /**
@@ -164,40 +199,42 @@ function keyOf({ tenant, id }: JobKey): string {
 }
 
 /** Does what one entry needs. Returns the job if it needs a ticket; undefined if nothing was done. */
-async function attendTo(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPorts): Promise<Done | Job> {
+async function attendTo(purpose: SweepPurpose, listed: Listed, ports: SweepPorts): Promise<Done | Job> {
   try {
-    return await attend(purpose, entry, ports);
+    return await attend(purpose, listed, ports);
   } catch (thrown) {
     ports.onError('job not swept', thrown);
     return 'failed';
   }
 }
 
-async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPorts): Promise<Done | Job> {
+async function attend(purpose: SweepPurpose, { entry, known }: Listed, ports: SweepPorts): Promise<Done | Job> {
   const { jobs, bodies, timings, now } = ports;
   const { tenant, id } = entry;
+  let job = known;
   if (purpose !== 'run') {
     // First, so that an entry that fails is not the first again next time, and so that one sweep at a time works on it.
-    const { completionMs } = timings;
-    if (!(await jobs.postpone(entry, now() + completionMs))) return undefined;
+    const dueAt = known === undefined ? now() + timings.completionMs : nextLookAt(known, ports);
+    if (!(await jobs.postpone(entry, dueAt))) return undefined;
+    if (known !== undefined) job = { ...known, dueAt };
   }
-  const job = await jobs.read(tenant, id);
+  job ??= await jobs.read(tenant, id);
   if (job === undefined) {
     await bodies.sweep(tenant, id);
     await jobs.settle(tenant, id);
     return 'removed';
   }
-  const need = needOf(job, now(), timings, ports.lastOutageAt?.());
+  const need = needOfJob(job, ports);
   if (purpose === 'run' && !isForSweep(job, need)) return undefined;
   switch (need.kind) {
     case 'nothing':
       if (isTerminal(job.status)) await dropEntry(job, ports);
-      else await reschedule(job, ports);
+      else if (known === undefined || purpose !== 'wait') await reschedule(job, ports);
       return undefined;
     case 'ticket':
       return job;
     case 'complete':
-      await reschedule(job, ports);
+      if (known === undefined || purpose !== 'step') await reschedule(job, ports);
       await completeJob(job, ports, { last: now() - (job.completedAt ?? now()) > timings.stepsEndMs });
       return 'completed';
     case 'end':
@@ -211,14 +248,19 @@ async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPor
   }
 }
 
-/** Places the next look at a job: each time twice as late, because each look costs requests. */
-async function reschedule(job: Job, { jobs, timings, now }: SweepPorts): Promise<void> {
+/** Moves a job's entry to the next look at it, and to the partition where it belongs. */
+async function reschedule(job: Job, ports: SweepPorts): Promise<void> {
+  const { guard, change } = lookAgain(job, nextLookAt(job, ports), ports.timings);
+  await ports.jobs.update(job.tenant, job.id, guard, change);
+}
+
+/** Returns the time of the next look at a job, if this one changes nothing. Each look costs requests, so they become rarer. */
+function nextLookAt(job: Job, ports: SweepPorts): number {
+  const { now, timings } = ports;
   const { firstLookMs, longestLookMs, completionMs } = timings;
-  const next = isTerminal(job.status)
-    ? nextLook(job.completedAt ?? now(), now(), completionMs, firstLookMs)
-    : Math.min(nextLook(job.createdAt, now(), firstLookMs, longestLookMs), job.deadline);
-  const { guard, change } = lookAgain(job, next, timings);
-  await jobs.update(job.tenant, job.id, guard, change);
+  if (isTerminal(job.status)) return nextLook(job.completedAt ?? now(), now(), completionMs, firstLookMs);
+  if (needOfJob(job, ports).kind !== 'nothing') return now() + completionMs;
+  return Math.min(nextLook(job.createdAt, now(), firstLookMs, longestLookMs), job.deadline);
 }
 
 /** Removes the entry of a job that ended while the sweep looked at it and that nothing remains to be done for. */
@@ -258,6 +300,18 @@ export async function countBacklog(
   };
   const [wake, wait, run] = await Promise.all([count('wake'), count('wait'), count('run')]);
   return { waiting: wake + wait, ticketed: wait + run };
+}
+
+/** Returns whether a queue has jobs that wait or run in this sweep's shards. */
+export async function hasOpenJobs(
+  queue: QueueName,
+  { jobs, ...ports }: Pick<SweepPorts, 'jobs' | 'shards' | 'part'>,
+): Promise<boolean> {
+  const keys = (['wake', 'wait', 'run'] as const).flatMap((purpose) =>
+    ownShards(shardKeys(`${purpose}#${queue}`, ports.shards), ports),
+  );
+  const pages = await Promise.all(keys.map((key) => jobs.list(key, Number.MAX_SAFE_INTEGER, { limit: 1 })));
+  return pages.some(({ entries }) => entries.length > 0);
 }
 
 /**

@@ -10,7 +10,7 @@ export const ticketSchema = v.object({
   tier: v.exactOptional(v.string()),
   model: v.exactOptional(v.string()),
   /** The size of the job's input. */
-  bytes: v.exactOptional(v.pipe(v.number(), v.minValue(0))),
+  bytes: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
   /** Seconds for which the previous version asked SQS to delay the message. */
   delaySeconds: v.exactOptional(v.number()),
 });

@@ -4,6 +4,7 @@ import {
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
+import { MessageRefusedError } from '../aws/sqs.ts';
 import { QUEUE_NAMES, type QueueName, queueOf } from './index-entry.ts';
 import type { Ticket, TicketQueue } from './ports.ts';
 import { encodeTicket } from './ticket-message.ts';
@@ -25,34 +26,46 @@ const BATCH_SIZE = 10;
 export function createTicketQueue(client: SQSClient, settings: QueueSettings): TicketQueue {
   const urls = urlsOf(settings);
 
-  async function sendBatch(QueueUrl: string, tickets: readonly Ticket[]): Promise<ReadonlySet<Ticket>> {
+  async function sendBatch(QueueUrl: string, tickets: readonly Ticket[]): Promise<Batch> {
     const Entries = tickets.map((ticket, index) => ({
       Id: String(index),
       MessageBody: encodeTicket(ticket),
       MessageGroupId: groupOf(ticket),
     }));
-    const { Successful = [] } = await client.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
-    return new Set(Successful.flatMap(({ Id }) => tickets[Number(Id)] ?? []));
+    try {
+      const { Successful = [], Failed } = await client.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
+      const sent = Successful.flatMap(({ Id }) => tickets[Number(Id)] ?? []);
+      return { sent, ...(Failed?.[0] && { failure: new MessageRefusedError(Failed[0].Code) }) };
+    } catch (failure) {
+      return { sent: [], failure };
+    }
   }
 
   return {
-    async send(tickets) {
-      const sent = new Set<Ticket>();
-      let failure: unknown;
-      for (const name of QUEUE_NAMES) {
-        const own = tickets.filter((ticket) => queueOf(ticket) === name);
-        for (let from = 0; from < own.length; from += BATCH_SIZE) {
-          try {
-            for (const ticket of await sendBatch(urls[name], own.slice(from, from + BATCH_SIZE))) sent.add(ticket);
-          } catch (thrown) {
-            failure ??= thrown;
-          }
-        }
-      }
-      if (failure !== undefined && sent.size === 0) throw failure;
+    async send(tickets, onFailed) {
+      const batches = await Promise.all(
+        QUEUE_NAMES.flatMap((name) => {
+          const own = tickets.filter((ticket) => queueOf(ticket) === name);
+          return Array.from({ length: Math.ceil(own.length / BATCH_SIZE) }, (_, index) =>
+            sendBatch(urls[name], own.slice(index * BATCH_SIZE, (index + 1) * BATCH_SIZE)),
+          );
+        }),
+      );
+      const sent = new Set(batches.flatMap((batch) => batch.sent));
+      const failures = batches.flatMap(({ failure }) => (failure === undefined ? [] : [failure]));
+      const isRefusal = failures.every((failure) => failure instanceof MessageRefusedError);
+      if (sent.size === 0 && !isRefusal) throw failures.find((failure) => !(failure instanceof MessageRefusedError));
+      for (const failure of failures) onFailed?.(failure);
       return tickets.map((ticket) => sent.has(ticket));
     },
   };
+}
+
+/** The result of a request. */
+interface Batch {
+  readonly sent: readonly Ticket[];
+  /** Why the request failed, or SQS refused the first of those that it refused. */
+  readonly failure?: unknown;
 }
 
 function groupOf({ tenant, tier }: Ticket): string {

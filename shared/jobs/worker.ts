@@ -84,21 +84,38 @@ const CONTENDED_MS = 1_000;
 
 /**
  * Works on a ticket: claims its job, asks the model, writes the answer and commits it.
- * @param key the job; `model` if the ticket names it
  * @throws the table's errors, before the job is claimed
  */
-export async function runJob(
-  key: JobKey & { readonly model?: string | undefined },
-  ports: WorkerPorts,
-  call: WorkerCall,
-): Promise<Outcome> {
+export async function runJob(key: TicketKey, ports: WorkerPorts, call: WorkerCall): Promise<Outcome> {
   const permit = new CallPermit(ports.pace, ports.now);
-  const ticket = { ...call, permit };
   try {
-    const until = key.model === undefined ? undefined : await permit.take(key.model);
-    return until === undefined ? await work(key, false, ports, ticket) : await deferResting(key, until, ports, ticket);
+    return await work(key, false, ports, { ...call, permit });
   } finally {
     permit.giveBack();
+  }
+}
+
+/** The job that a ticket names, and its model if the ticket names that too. */
+type TicketKey = JobKey & { readonly model?: string | undefined };
+
+/** The call of a ticket, with its permit to call a model. */
+interface TicketCall extends WorkerCall {
+  readonly permit: CallPermit;
+}
+
+/** @param alone whether the environment runs nothing else */
+async function work(key: TicketKey, alone: boolean, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
+  for (;;) {
+    // A claim now would only be released again, and count as a crash if the time is too short even for that.
+    if (call.shutdown.aborted) return { kind: 'deferred', reason: 'shutdown', until: ports.now() };
+    const until = key.model === undefined ? undefined : await call.permit.take(key.model);
+    if (until !== undefined) return deferResting(key, until, ports, call);
+    // The same for all repetitions: an earlier one may have claimed the job in a request whose response was lost.
+    const owner = ports.ids();
+    const claimed = await withoutOutage(() => claimJob(key, owner, alone, ports, call), ports, call.shutdown);
+    const outcome = 'epoch' in claimed ? await runAttempt(claimed, ports, call) : claimed;
+    if (outcome.kind === 'suspect') return call.runAlone(() => work(key, true, ports, call));
+    if (outcome.kind !== 'again') return outcome;
   }
 }
 
@@ -109,24 +126,6 @@ async function deferResting(key: JobKey, until: number, ports: WorkerPorts, call
   if (job === undefined) return { kind: 'unneeded', status: 'absent' };
   if (isTerminal(job.status)) return { kind: 'unneeded', status: job.status };
   return defer(job, 'resting model', until, ports, call);
-}
-
-/** The call of a ticket, with its permit to call a model. */
-interface TicketCall extends WorkerCall {
-  readonly permit: CallPermit;
-}
-
-async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
-  for (;;) {
-    // A claim now would only be released again, and count as a crash if the time is too short even for that.
-    if (call.shutdown.aborted) return { kind: 'deferred', reason: 'shutdown', until: ports.now() };
-    // The same for all repetitions: an earlier one may have claimed the job in a request whose response was lost.
-    const owner = ports.ids();
-    const claimed = await withoutOutage(() => claimJob(key, owner, alone, ports, call), ports, call.shutdown);
-    const outcome = 'epoch' in claimed ? await runAttempt(claimed, ports, call) : claimed;
-    if (outcome.kind === 'suspect') return call.runAlone(() => work(key, true, ports, call));
-    if (outcome.kind !== 'again') return outcome;
-  }
 }
 
 /**

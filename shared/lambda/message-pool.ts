@@ -4,7 +4,7 @@ import type { QueueRecord } from './queue-event.ts';
 
 /** Requests to the queue that a function consumes. All of them throw SQS's errors. */
 export interface MessageQueue {
-  /** Receives up to `max` messages, without waiting for any, and hides them for `visibilitySeconds`. */
+  /** Receives up to `max` messages, 10 at most, without waiting for any, and hides them for `visibilitySeconds`. */
   receive(max: number, visibilitySeconds: number): Promise<readonly QueueRecord[]>;
   /** Deletes messages. */
   remove(receiptHandles: readonly string[]): Promise<void>;
@@ -72,9 +72,16 @@ const EMPTY_MS = 1_000;
 const RETRY_MS = 2_000;
 /** Between two looks whether a message's bytes fit into the process now. */
 const FIT_MS = 250;
+/** A message whose bytes have not fitted for so long is left to other processes, which may have room. */
+const FIT_PATIENCE_MS = 10_000;
+/** How long such a message is hidden, for each time that it was received, so that it never comes to SQS's limit of receives. */
+const FIT_PAUSE_SECONDS = 5;
+const LONGEST_FIT_PAUSE_SECONDS = 900;
 /** SQS stops delivering at 120,000 hidden messages, without an error. Long before, messages are replaced instead of being hidden. */
 const MAX_HIDDEN = 20_000;
 const HIDDEN_COUNTED_MS = 30_000;
+/** A process that hides this many counts again: many processes that hide a resting model's messages pass the limit in seconds. */
+const HIDDEN_UNCOUNTED = 100;
 /** A message is replaced long before SQS dead-letters it. */
 const MAX_RECEIVES = 100;
 /** SQS refuses a visibility of more than 12 hours from the receive on. */
@@ -90,7 +97,8 @@ export class MessagePool {
   readonly #exclusion = new Exclusion();
   #bytes = 0;
   #longestMs = 0;
-  #hidden = { count: 0, at: Number.NEGATIVE_INFINITY };
+  /** SQS's latest count, and how many messages this process may have hidden since then. */
+  #hidden = { count: 0, since: 0, at: Number.NEGATIVE_INFINITY };
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -111,7 +119,7 @@ export class MessagePool {
   }
 
   async #serve(served: Served): Promise<void> {
-    const { places, sleep } = this.#options;
+    const { places, sleep, now } = this.#options;
     const active = new Set<Promise<void>>();
     let receiving: Promise<number> | undefined;
     let pause = new AbortController();
@@ -128,6 +136,8 @@ export class MessagePool {
           receiving = undefined;
         });
       }
+      const isFull = active.size > 0 && served.pending.length > 0;
+      if (isFull && now() - served.pendingSince >= FIT_PATIENCE_MS) await served.postponePending();
       if (active.size > 0 || (served.pending.length > 0 && !served.invocation.signal.aborted)) {
         await Promise.race([
           ...active,
@@ -163,38 +173,48 @@ export class MessagePool {
 
   async #process(record: QueueRecord, served: Served): Promise<void> {
     const { now, process, bytesOf } = this.#options;
-    const startedAt = now();
+    // Time in which the message waits for others, or to run alone, says nothing about the next message.
+    let startedAt: number | undefined;
     try {
-      const action = await this.#exclusion.run(({ runAlone }) =>
-        process(
+      const action = await this.#exclusion.run(({ runAlone }) => {
+        startedAt = now();
+        return process(
           record,
           {
             isWhole: () => now() - served.beganAt < WHOLE_MS,
-            runAlone,
+            runAlone: (run) =>
+              runAlone(() => {
+                startedAt = now();
+                return run();
+              }),
             mayHide: (ms) => this.#mayHide(record, ms),
           },
           served.invocation,
-        ),
-      );
+        );
+      });
       await served.settle(record, action);
     } finally {
       this.#bytes -= bytesOf(record);
-      this.#longestMs = Math.max(now() - startedAt, this.#longestMs * DECAY);
+      if (startedAt !== undefined) this.#longestMs = Math.max(now() - startedAt, this.#longestMs * DECAY);
     }
   }
 
   #mayHide({ attributes: { ApproximateReceiveCount } }: QueueRecord, ms: number): boolean {
     const { now, queue, onError } = this.#options;
-    if (now() - this.#hidden.at > HIDDEN_COUNTED_MS) {
-      this.#hidden = { ...this.#hidden, at: now() };
+    const { at, since } = this.#hidden;
+    if (now() - at > HIDDEN_COUNTED_MS || since >= HIDDEN_UNCOUNTED) {
+      this.#hidden = { count: this.#hidden.count + since, since: 0, at: now() };
       queue.countHidden().then(
         (count) => {
-          this.#hidden = { count, at: now() };
+          this.#hidden = { ...this.#hidden, count };
         },
         (thrown: unknown) => onError('hidden messages not counted', thrown),
       );
     }
-    return ms <= MAX_HIDE_MS && Number(ApproximateReceiveCount) < MAX_RECEIVES && this.#hidden.count < MAX_HIDDEN;
+    const { count } = this.#hidden;
+    const mayHide = ms <= MAX_HIDE_MS && Number(ApproximateReceiveCount) < MAX_RECEIVES && count < MAX_HIDDEN;
+    if (mayHide) this.#hidden.since += 1;
+    return mayHide;
   }
 }
 
@@ -206,6 +226,8 @@ class Served {
   readonly beganAt: number;
   /** Messages in hand that are not being processed yet. */
   readonly pending: QueueRecord[];
+  /** Since when the messages of `pending` are in hand, in epoch milliseconds. */
+  pendingSince: number;
   readonly #options: PoolOptions;
   /** Ids of the event's own messages, which Lambda deletes unless they are reported as failed. */
   readonly #ofEvent: ReadonlySet<string>;
@@ -222,6 +244,7 @@ class Served {
     const { now, sleep, visibilitySeconds } = options;
     this.invocation = invocation;
     this.beganAt = now();
+    this.pendingSince = this.beganAt;
     this.pending = [...records];
     this.#options = options;
     this.#ofEvent = new Set(records.map(({ messageId }) => messageId));
@@ -245,11 +268,12 @@ class Served {
    * @returns how many
    */
   async receive(max: number, pause: AbortSignal | undefined): Promise<number> {
-    const { queue, visibilitySeconds, sleep, onError } = this.#options;
+    const { queue, visibilitySeconds, sleep, now, onError } = this.#options;
     try {
-      const records = await queue.receive(Math.min(max, REMOVE_BATCH), visibilitySeconds);
+      const records = await queue.receive(max, visibilitySeconds);
       for (const record of records) this.#inHand.add(record.receiptHandle);
       this.pending.push(...records);
+      this.pendingSince = now();
       if (records.length === 0 && pause !== undefined) await sleep(EMPTY_MS, pause);
       return records.length;
     } catch (thrown) {
@@ -277,12 +301,33 @@ class Served {
   /** Returns unprocessed messages to the queue and deletes ended ones. Never rejects. */
   async end(): Promise<void> {
     await this.#heartbeat.stop();
-    for (const record of this.pending) this.#keep(record);
-    const unprocessed = this.pending.map(({ receiptHandle }) => receiptHandle);
-    if (unprocessed.length > 0) await this.#hide(unprocessed, 0);
+    const handles = (await this.#leavePending()).map(({ receiptHandle }) => receiptHandle);
+    if (handles.length > 0) await this.#hide(handles, 0);
     this.#finished.abort('finished');
     await this.#removing;
     await this.#remove();
+  }
+
+  /** Leaves the messages that don't fit to other processes. Never rejects. */
+  async postponePending(): Promise<void> {
+    const records = await this.#leavePending();
+    await Promise.all(
+      records.map(({ receiptHandle, attributes: { ApproximateReceiveCount } }) => {
+        const seconds = Math.min(FIT_PAUSE_SECONDS * Number(ApproximateReceiveCount), LONGEST_FIT_PAUSE_SECONDS);
+        return this.#hide([receiptHandle], seconds);
+      }),
+    );
+  }
+
+  /** Takes the unprocessed messages out of hand. Returns them once no extension of their visibility is under way. */
+  async #leavePending(): Promise<readonly QueueRecord[]> {
+    const records = this.pending.splice(0);
+    for (const record of records) {
+      this.#keep(record);
+      this.#inHand.delete(record.receiptHandle);
+    }
+    await this.#extending;
+    return records;
   }
 
   #keep({ messageId }: QueueRecord): void {

@@ -8,7 +8,7 @@ import {
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
-import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
+import { MAX_MESSAGE_BYTES, MessageRefusedError } from '../aws/sqs.ts';
 import { parseReceivedMessage } from './queue-event.ts';
 import type { QueueControl } from './queue-pipeline.ts';
 
@@ -21,17 +21,6 @@ export interface QueueControlOptions {
 const BATCH_SIZE = 10;
 /** Enough for a person to understand the reason. */
 const MAX_DETAIL_CHARACTERS = 256;
-
-/** Thrown if SQS refuses an entry of a batch request. */
-class MessageRefusedError extends Error {
-  override readonly name = 'MessageRefusedError';
-  /** SQS's error code. */
-  readonly code: string;
-  constructor(code = 'unknown') {
-    super(`SQS refused a message: ${code}`);
-    this.code = code;
-  }
-}
 
 /** Creates the queue control of an SQS queue. Its functions throw SQS's errors. */
 export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl }: QueueControlOptions): QueueControl {

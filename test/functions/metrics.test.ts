@@ -97,8 +97,8 @@ it('the sweep publishes its metrics with the dimensions that the alarms use', as
     queue: line['Queue'],
     jobs: line['JobsWaiting'],
   }));
-  expect(waiting).toEqual([
-    { dimensions: ['FunctionName', 'Queue'], queue: 'jobs', jobs: 2 },
+  expect(waiting.toSorted((a, b) => String(a.queue).localeCompare(String(b.queue)))).toEqual([
     { dimensions: ['FunctionName', 'Queue'], queue: 'gpu', jobs: 0 },
+    { dimensions: ['FunctionName', 'Queue'], queue: 'jobs', jobs: 2 },
   ]);
 });

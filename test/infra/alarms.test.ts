@@ -43,6 +43,7 @@ describe('the alarms of a stage', () => {
           'sweep-failures',
           'sweep-stopped',
           'kms-errors',
+          'store-errors',
         ],
         ...['jobs-queue-age', 'jobs-waiting', 'jobs-dlq'],
         ...['fleet-errors', 'fleet-stranded', 'workers-suspect', 'fleet-stopped'],

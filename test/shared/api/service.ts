@@ -9,6 +9,7 @@ import {
   createItemsRoute,
   itemsReference,
 } from '../../../shared/api/conversation-routes.ts';
+import type { GenerationApi } from '../../../shared/api/generation-api.ts';
 import {
   chatCompletionsRoute,
   listModelsRoute,
@@ -60,6 +61,7 @@ export async function startService(
   registry = createTestRegistry(),
   state?: ApiState,
   idempotency?: Idempotency,
+  clock: Pick<GenerationApi, 'now' | 'sleep'> = {},
 ): Promise<Service> {
   const generationRequests: GenerationRequest[] = [];
   const remainingScripts = [...scripts];
@@ -80,7 +82,7 @@ export async function startService(
   let count = 0;
   const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
   const stateOption = state === undefined ? {} : { state: async () => state };
-  const api = { router, registry, ids: () => String(++count), now, ...stateOption };
+  const api = { router, registry, ids: () => String(++count), now, ...stateOption, ...clock };
   const withKeys = (route: Route, options: Omit<IdempotentOptions, 'open'>): Route =>
     idempotency === undefined ? route : idempotent(route, { ...options, open: async () => idempotency });
   const generating = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };

@@ -22,6 +22,8 @@ beforeAll(async () => {
 });
 afterAll(() => stores[Symbol.asyncDispose]());
 
+let conversationCount = 0;
+
 /** Creates the API's stores with one conversation. `faults` override methods of the job store. */
 async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
   const clock = { now: Date.now() };
@@ -43,10 +45,12 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
     timings: JOB_TIMINGS,
   };
-  const key = { tenant: TENANT, id: 'conv_1' };
+  conversationCount += 1;
+  const key = { tenant: TENANT, id: `conv_${conversationCount}` };
   await conversations.create(key, {}, []);
   return {
     state,
+    conversation: key.id,
     async countItems() {
       let count = 0;
       for await (const page of (await conversations.readEarlier(key)).pages()) count += page.length;
@@ -64,16 +68,69 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
 
 describe('a turn of a conversation', () => {
   it('a response is returned even if its completion step cannot be recorded, and its turn is added once', async () => {
-    const { state, countItems, sweep } = await createState(() => ({
+    const { state, conversation, countItems, sweep } = await createState(() => ({
       update: () => Promise.reject(new Error('throttled')),
     }));
     await using service = await startService([makeAnswer('Hello')], undefined, state);
-    const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation: 'conv_1' });
+    const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation });
     expect(response.output_text).toBe('Hello');
     expect(service.logLines).toMatchObject([{ level: 'warn', message: 'completion step not recorded' }]);
     expect(await countItems()).toBe(2);
     expect(await sweep()).toMatchObject({ completed: 1, failed: 0 });
     expect(await countItems()).toBe(2);
     expect(await sweep()).toMatchObject({ seen: 0 });
+  });
+});
+
+describe('a response whose store is away when it is complete', () => {
+  const awsError = (name: string, httpStatusCode?: number) =>
+    Object.assign(new Error(name), { name, $metadata: { httpStatusCode } });
+
+  /** Creates a response while the table refuses new jobs for `awayMs`. */
+  async function createResponse(awayMs: number, thrown: Error) {
+    const startedAt = Date.now();
+    const clock = { now: startedAt };
+    const { state, conversation, countItems } = await createState(({ create }) => ({
+      create: (...job) => (clock.now < startedAt + awayMs ? Promise.reject(thrown) : create(...job)),
+    }));
+    const pauses: number[] = [];
+    const sleep = async (ms: number) => {
+      pauses.push(ms);
+      clock.now += ms;
+    };
+    await using service = await startService([makeAnswer('Hello')], undefined, state, undefined, {
+      now: () => clock.now,
+      sleep,
+    });
+    const body = { model: 'default', input: 'Hi', conversation };
+    const result = await service.client.responses.create(body).catch((error: unknown) => ({ error }));
+    const job = 'error' in result && 'id' in result ? await state.jobs.read(TENANT, result.id) : undefined;
+    return { result, job, pauses, items: await countItems(), asked: service.generationRequests.length };
+  }
+
+  it('is stored when the store is back within 45 s, with its turn', async () => {
+    const { result, job, pauses, items, asked } = await createResponse(44_000, awsError('InternalServerError', 500));
+    expect(result).toMatchObject({ output_text: 'Hello' });
+    expect(job).toMatchObject({ status: 'completed', stored: true });
+    expect(pauses).toEqual(Array.from({ length: 22 }, () => 2_000));
+    expect({ items, asked }).toEqual({ items: 2, asked: 1 });
+  });
+
+  it('fails after 45 s', async () => {
+    const { result, pauses, items } = await createResponse(100_000, awsError('TimeoutError'));
+    expect(result).toMatchObject({ error: { status: 500 } });
+    expect(pauses.length).toBeLessThanOrEqual(23);
+    expect(items).toBe(0);
+  });
+
+  it('fails at once if the store refuses the request itself', async () => {
+    const { result, pauses } = await createResponse(100_000, awsError('AccessDeniedException', 400));
+    expect(result).toMatchObject({ error: { status: 500 } });
+    expect(pauses).toEqual([]);
+  });
+
+  it('waits for a store that throttles', async () => {
+    const throttled = awsError('ProvisionedThroughputExceededException', 400);
+    expect(await createResponse(2_000, throttled)).toMatchObject({ result: { output_text: 'Hello' }, pauses: [2_000] });
   });
 });

@@ -12,6 +12,7 @@ let listening: Awaited<ReturnType<typeof listen>>;
 let client: S3Client;
 /** Writes to which S3 still responds that another conditional write is in progress. */
 let conflicts = 0;
+let writes = 0;
 beforeEach(async () => {
   server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '', 'http://localhost');
@@ -22,6 +23,11 @@ beforeEach(async () => {
     }
     if (request.method === 'PUT') {
       conflicts -= 1;
+      writes += 1;
+      if (pathname.endsWith('/forbidden')) {
+        response.writeHead(403, { 'content-type': 'application/xml' });
+        return void response.end('<Error><Code>AccessDenied</Code></Error>');
+      }
       response.writeHead(conflicts >= 0 ? 409 : 200, { 'content-type': 'application/xml' });
       return void response.end(conflicts >= 0 ? '<Error><Code>ConditionalRequestConflict</Code></Error>' : '');
     }
@@ -71,4 +77,11 @@ it('a conditional write fails if another one of the key never ends', async () =>
   conflicts = 100;
   const write = createBucket(client, 'bodies').put('input', Buffer.from('text'), true);
   await expect(write).rejects.toMatchObject({ $metadata: { httpStatusCode: 409 } });
+});
+
+it('a conditional write that is refused for another reason is not repeated', async () => {
+  writes = 0;
+  const write = createBucket(client, 'bodies').put('forbidden', Buffer.from('text'), true);
+  await expect(write).rejects.toMatchObject({ $metadata: { httpStatusCode: 403 } });
+  expect(writes).toBe(1);
 });

@@ -1,15 +1,16 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { keep } from '../../../shared/jobs/lease.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { begin, recover, requestCancel } from '../../../shared/jobs/transitions.ts';
+import { begin, claim, recover, requestCancel } from '../../../shared/jobs/transitions.ts';
 import { createVirtualTime } from '../gpu/virtual-time.ts';
 import { aJob, HOUR_MS, START } from './jobs.ts';
 
 /** Keeps a job that was claimed just now, on a virtual clock. While `isDown` the table fails every write. */
-async function keepJob({ deadline = START + HOUR_MS } = {}) {
-  const time = createVirtualTime(START);
+async function keepJob({ deadline = START + HOUR_MS, recognisedAfterMs = 0 } = {}) {
+  const time = createVirtualTime(START + recognisedAfterMs);
   const table = { isDown: false, losesResponses: false };
   const store = createMemoryStore(time.now);
   const jobs: JobStore = {
@@ -30,8 +31,10 @@ async function keepJob({ deadline = START + HOUR_MS } = {}) {
   });
   await store.create(job, { purpose: 'run', queue: 'jobs', dueAt: START });
   const shutdown = new AbortController();
-  const lease = keep(job, { jobs, timings: JOB_TIMINGS, now: time.now, sleep: time.sleep }, shutdown.signal);
-  return { time, table, store, job, lease, shutdown, read: () => store.read('acme', 'resp_1') };
+  const errors: string[] = [];
+  const onError = (what: string) => void errors.push(what);
+  const lease = keep(job, { jobs, timings: JOB_TIMINGS, now: time.now, sleep: time.sleep, onError }, shutdown.signal);
+  return { errors, time, table, store, job, lease, shutdown, read: () => store.read('acme', 'resp_1') };
 }
 
 describe('a lease', () => {
@@ -47,8 +50,15 @@ describe('a lease', () => {
     await lease.letGo();
   });
 
+  it('is renewed at once if its claim was recognised late, because the response was lost in an outage', async () => {
+    const { time, lease, read } = await keepJob({ recognisedAfterMs: JOB_TIMINGS.heartbeatMs });
+    await time.pass(0);
+    expect((await read())?.leaseExpiresAt).toBe(time.now() + JOB_TIMINGS.leaseMs);
+    await lease.letGo();
+  });
+
   it('outlives an outage of 45 s that begins just before a renewal', async () => {
-    const { time, table, store, job, lease, read } = await keepJob();
+    const { time, table, store, job, lease, read, errors } = await keepJob();
     await time.pass(JOB_TIMINGS.heartbeatMs - 1);
     table.isDown = true;
     await time.pass(45_000);
@@ -58,6 +68,7 @@ describe('a lease', () => {
     expect((await read())?.leaseExpiresAt).toBeGreaterThan(time.now());
     const { guard, change } = recover(job, time.now(), JOB_TIMINGS);
     expect(await store.update('acme', 'resp_1', guard, change)).toBeUndefined();
+    expect(errors).toEqual(['lease not renewed']);
     await lease.letGo();
   });
 
@@ -81,6 +92,22 @@ describe('a lease', () => {
     expect(lease.stop).toBeUndefined();
     expect(await read()).toMatchObject({ attempts: 1, begun: true });
     await lease.letGo();
+  });
+
+  it('stops the attempt at the next heartbeat after another worker has claimed the job', async () => {
+    const { time, store, job, lease } = await keepJob();
+    await store.update('acme', 'resp_1', [], recover(job, time.now(), JOB_TIMINGS).change);
+    const terms = { owner: 'other', alone: true, whole: true };
+    await store.update('acme', 'resp_1', [], claim(terms, time.now(), JOB_TIMINGS).change);
+    await time.pass(JOB_TIMINGS.heartbeatMs);
+    expect(lease.stop).toBe('fenced');
+    await lease.letGo();
+  });
+
+  it('leaves no listener on the signal of its invocation, which outlives it', async () => {
+    const { lease, shutdown } = await keepJob();
+    await lease.letGo();
+    expect(getEventListeners(shutdown.signal, 'abort')).toEqual([]);
   });
 
   it('stops the attempt at the next heartbeat after a cancel', async () => {

@@ -119,8 +119,8 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     ticks: [PAUSE],
   },
   'a suspect': { budget: { workers: 1, sweeps: 1 }, start: { crashes: 1 }, ticks: [DEATH] },
-  'a cancel while the sweep looks at a waiting job': {
-    budget: { sweeps: 1, cancels: 1 },
+  'a cancel while two sweeps look at a waiting job': {
+    budget: { sweeps: 2, cancels: 1, lags: 1 },
     job: REPLIED,
     ticks: [LOOK],
   },
@@ -311,12 +311,6 @@ const weaknesses: readonly Weakness[] = [
     weaken(isPlacement, 'status', 'epoch', 'dueAt'),
     { budget: { submissions: 1, workers: 1 } },
     /in_progress has the index entry wait/,
-  ],
-  [
-    'a next look at a job that was cancelled',
-    weaken(isPlacement, 'status'),
-    { budget: { sweeps: 1, cancels: 1 }, job: REPLIED, ticks: [LOOK] },
-    /cancelled has the index entry wait/,
   ],
   [
     'a look that moves the entry of a claimed job',

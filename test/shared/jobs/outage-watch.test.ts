@@ -15,13 +15,14 @@ function createWatched() {
       return store.read(tenant, id);
     },
   };
-  const watched = watchOutages(failing, now);
-  return { state, read: () => watched.store.read('acme', 'resp_1').catch(() => 'failed'), watched };
+  const failed: unknown[] = [];
+  const watched = watchOutages(failing, now, (thrown) => failed.push(thrown));
+  return { failed, state, read: () => watched.store.read('acme', 'resp_1').catch(() => 'failed'), watched };
 }
 
 describe('watchOutages', () => {
   it('three failed requests in a row are an outage, and its last failure is remembered', async () => {
-    const { state, read, watched } = createWatched();
+    const { failed, state, read, watched } = createWatched();
     state.isAway = true;
     await read();
     await read();
@@ -34,6 +35,7 @@ describe('watchOutages', () => {
     state.now += 1_000;
     await read();
     expect(watched.lastOutageAt()).toBe(START + 2_000);
+    expect(failed).toHaveLength(4);
   });
 
   it('single failed requests among others are no outage', async () => {
@@ -44,4 +46,15 @@ describe('watchOutages', () => {
     }
     expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
   });
+});
+
+it('errors that are not AWS errors, as for unreadable items, are no outage', async () => {
+  const store = { ...createMemoryStore(() => START), read: () => Promise.reject(new Error('unreadable')) };
+  const watched = watchOutages(
+    store,
+    () => START,
+    () => {},
+  );
+  for (let read = 0; read < 5; read += 1) await expect(watched.store.read('acme', 'resp_1')).rejects.toThrow();
+  expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
 });

@@ -144,3 +144,39 @@ it('without its table an environment limits itself, and blocks nothing', async (
   clock.now += 1_000;
   expect(await countAdmitted(pace)).toBe(3);
 });
+
+it('a permit that is given back long after its window admits no further call', async () => {
+  const { clock, start } = aFleet();
+  const pace = start();
+  pace.throttled('model', undefined);
+  clock.now += 1_000;
+  expect(await countAdmitted(pace, 1)).toBe(1);
+  clock.now += 2_000;
+  expect(await countAdmitted(pace, 1)).toBe(1);
+  clock.now += 5_000;
+  pace.giveBack('model');
+  expect(await countAdmitted(pace, 5)).toBe(1);
+});
+
+it('a rest ends after 450 s, however long the upstream asks for, and a shorter one does not end it', async () => {
+  const { clock, start } = aFleet();
+  const pace = start();
+  pace.throttled('model', 86_400_000);
+  pace.throttled('model', 1_000);
+  expect(await pace.admit('model')).toBe(START + 450_000);
+  clock.now += 449_000;
+  pace.throttled('model', undefined);
+  expect(await pace.admit('model')).toBe(START + 450_000);
+});
+
+it('a table that has failed is not asked again for 5 s', async () => {
+  const away = { ...createMemoryPaceTable(), take: () => Promise.reject(new Error('away')) };
+  const { clock, requests, start } = aFleet({ table: away });
+  const pace = start();
+  pace.throttled('model', undefined);
+  for (let second = 0; second < 5; second += 1) {
+    clock.now += 900;
+    await pace.admit('model');
+  }
+  expect(requests.filter((name) => name === 'take')).toHaveLength(1);
+});

@@ -3,6 +3,7 @@ import { createBacklogWatch, createMemorySamples } from '../../../shared/jobs/ba
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { SWEEP_PURPOSES } from '../../../shared/jobs/sweep.ts';
+import { parseSweepPart, type SweepPart } from '../../../shared/jobs/sweep-part.ts';
 import { sweepRepeatedly } from '../../../shared/jobs/sweep-run.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createVirtualTime } from '../../simulation/virtual-time.ts';
@@ -13,50 +14,46 @@ import { aVault } from './services.ts';
 
 const MINUTE_MS = 60_000;
 
-/** A sweep function on virtual time that runs once a minute. SQS counts `counted.tickets` messages. */
+/** A sweep function on virtual time that runs once a minute. SQS counts `counted.tickets` messages on each queue. */
 function createSweepFunction() {
   const time = createVirtualTime();
-  const clock = {
-    get now() {
-      return START + time.now();
-    },
-  };
-  const jobs = createMemoryStore(() => clock.now);
+  const now = () => START + time.now();
+  const jobs = createMemoryStore(now);
   const queue = recordTickets();
   const counted = { tickets: 0 };
   const errors: string[] = [];
   const watch = createBacklogWatch(async () => counted.tickets, JOB_TIMINGS, createMemorySamples());
   const ports = {
-    ...{ jobs, queue, timings: JOB_TIMINGS, shards: 1, now: () => clock.now, steps: {} },
+    ...{ jobs, queue, timings: JOB_TIMINGS, shards: 1, now, steps: {} },
     bodies: createBodies(aVault(), createMemoryBlobs()),
     onStepFailed: async () => {},
     onError: (what: string) => void errors.push(what),
-    sleep: time.sleep,
+    sleep: (ms: number) => time.sleep(ms),
   };
   return {
-    ...{ time, clock, jobs, queue, counted, errors },
-    /** Runs the function for 50 s. Returns the seconds at which its passes over the jobs in progress ended. */
-    async run(onPass: () => void = () => {}) {
-      const beganAt = clock.now;
+    ...{ time, now, jobs, queue, counted, errors, ports },
+    /** Runs the function for 50 s. Returns the seconds at which its passes over running jobs ended. */
+    async run(part?: SweepPart, onPass: () => void = () => {}) {
+      const beganAt = now();
       const passes: number[] = [];
       const backlogs: Record<string, number> = {};
       const purposes = new Set<string>();
-      time.at(0, () =>
-        sweepRepeatedly(ports, watch, {
+      time.at(time.now(), () =>
+        sweepRepeatedly({ ...ports, ...(part && { part }) }, watch, {
           until: beganAt + 50_000,
           onPass: (purpose) => {
             onPass();
             purposes.add(purpose);
-            if (purpose === 'run') passes.push((clock.now - beganAt) / 1000);
+            if (purpose === 'run') passes.push((now() - beganAt) / 1000);
           },
           onBacklog: (name, { waiting }) => {
             backlogs[name] = waiting;
           },
         }),
       );
-      time.at(beganAt + MINUTE_MS - START, () => {});
+      time.at(time.now() + MINUTE_MS, () => {});
       await time.run();
-      return { passes, backlogs, purposes: [...purposes] };
+      return { passes, backlogs, purposes: [...purposes].sort() };
     },
   };
 }
@@ -64,14 +61,14 @@ function createSweepFunction() {
 describe('a run of the sweep', () => {
   it('makes one pass over every purpose while no job waits or runs', async () => {
     const { run } = createSweepFunction();
-    expect(await run()).toEqual({ passes: [0], backlogs: { jobs: 0, gpu: 0 }, purposes: [...SWEEP_PURPOSES] });
+    expect(await run()).toEqual({ passes: [0], backlogs: { jobs: 0, gpu: 0 }, purposes: [...SWEEP_PURPOSES].sort() });
   });
 
   it.each(['wake', 'wait', 'run'] as const)(
     'makes a pass every 15 s of its time while a job is in the partition %s',
     async (purpose) => {
-      const { run, jobs, clock } = createSweepFunction();
-      const dueAt = clock.now + 10 * MINUTE_MS;
+      const { run, jobs, now } = createSweepFunction();
+      const dueAt = now() + 10 * MINUTE_MS;
       await jobs.create(aJob(), { purpose, queue: 'gpu', dueAt });
       const { passes, backlogs } = await run();
       expect(passes).toEqual([0, 15, 30, 45]);
@@ -80,24 +77,24 @@ describe('a run of the sweep', () => {
   );
 
   it('finds a job that becomes due between two passes', async () => {
-    const { run, jobs, clock, queue } = createSweepFunction();
-    await jobs.create(aJob(), { purpose: 'wake', queue: 'jobs', dueAt: clock.now + 20_000 });
+    const { run, jobs, now, queue } = createSweepFunction();
+    await jobs.create(aJob(), { purpose: 'wake', queue: 'jobs', dueAt: now() + 20_000 });
     await run();
     expect(queue.ids()).toEqual(['resp_1']);
   });
 
   it('finds a dead holder within 30 s of its grace period, although more jobs are due than a run can send tickets for', async () => {
-    const { run, time, clock, jobs, queue } = createSweepFunction();
+    const { run, time, now, jobs, queue } = createSweepFunction();
     for (let index = 0; index < 2_000; index += 1)
-      await jobs.create(aJob({ id: `resp_${index}` }), { purpose: 'wake', queue: 'jobs', dueAt: clock.now });
+      await jobs.create(aJob({ id: `resp_${index}` }), { purpose: 'wake', queue: 'jobs', dueAt: now() });
     const { send } = queue;
-    // 16 tickets a second: a tenth of the jobs per run.
+    // 20 tickets a second: half of the jobs per run.
     queue.send = async (tickets) => {
       await time.sleep(1_000);
       return send(tickets);
     };
     const { leaseMs, graceMs } = JOB_TIMINGS;
-    const deadAt = clock.now + 16_000;
+    const deadAt = now() + 16_000;
     const leaseExpiresAt = deadAt - graceMs;
     const startedAt = leaseExpiresAt - leaseMs;
     const held = { id: 'resp_dead', status: 'in_progress', epoch: 1, owner: 'w', leaseExpiresAt, startedAt } as const;
@@ -106,7 +103,7 @@ describe('a run of the sweep', () => {
     const { update } = jobs;
     jobs.update = async (tenant, id, ...rest) => {
       const after = await update(tenant, id, ...rest);
-      if (id === 'resp_dead' && after?.status === 'queued') recoveredAt = clock.now;
+      if (id === 'resp_dead' && after?.status === 'queued') recoveredAt = now();
       return after;
     };
     await run();
@@ -116,17 +113,17 @@ describe('a run of the sweep', () => {
   });
 
   it('goes on if a pass cannot be reported', async () => {
-    const { run, jobs, clock, errors } = createSweepFunction();
-    await jobs.create(aJob(), { purpose: 'run', queue: 'jobs', dueAt: clock.now });
-    await run(() => {
+    const { run, jobs, now, errors } = createSweepFunction();
+    await jobs.create(aJob(), { purpose: 'run', queue: 'jobs', dueAt: now() });
+    await run(undefined, () => {
       throw new Error('stdout is closed');
     });
     expect(errors).toHaveLength(4 * SWEEP_PURPOSES.length);
   });
 
   it('goes on if the backlog cannot be counted', async () => {
-    const { run, jobs, clock, queue, errors } = createSweepFunction();
-    await jobs.create(aJob(), { purpose: 'wake', queue: 'jobs', dueAt: clock.now });
+    const { run, jobs, now, queue, errors } = createSweepFunction();
+    await jobs.create(aJob(), { purpose: 'wake', queue: 'jobs', dueAt: now() });
     jobs.count = () => Promise.reject(new Error('throttled'));
     expect((await run()).passes).toHaveLength(4);
     expect(queue.ids()).toEqual(['resp_1']);
@@ -134,10 +131,9 @@ describe('a run of the sweep', () => {
   });
 
   it('replaces the tickets of a purged queue within four runs, each once', async () => {
-    const { run, jobs, clock, counted, queue } = createSweepFunction();
+    const { run, jobs, now, counted, queue } = createSweepFunction();
     const ids = Array.from({ length: 30 }, (_, index) => `resp_${index}`);
-    for (const id of ids)
-      await jobs.create(aJob({ id }), { purpose: 'wait', queue: 'jobs', dueAt: clock.now + 1_000_000 });
+    for (const id of ids) await jobs.create(aJob({ id }), { purpose: 'wait', queue: 'jobs', dueAt: now() + 1_000_000 });
     counted.tickets = 30;
     for (let minute = 0; minute < 3; minute += 1) await run();
     expect(queue.tickets).toEqual([]);
@@ -147,6 +143,79 @@ describe('a run of the sweep', () => {
       counted.tickets = queue.tickets.length;
     }
     expect([...queue.ids()].sort()).toEqual([...ids].sort());
+  });
+});
+
+describe('a purpose of the sweep', () => {
+  it('that has much to do does not keep the passes of the others', async () => {
+    const { run, jobs, now, time, ports } = createSweepFunction();
+    const { postpone } = jobs;
+    jobs.postpone = async (entry, to) => {
+      await time.sleep(5_000);
+      return postpone(entry, to);
+    };
+    for (let index = 0; index < 1_000; index += 1)
+      await jobs.create(aJob({ id: `resp_${index}` }), { purpose: 'wake', queue: 'jobs', dueAt: now() });
+    expect((await run()).passes).toEqual([0, 15, 30, 45]);
+    expect(await jobs.list('wake#jobs#0', ports.now(), { limit: 1 })).toMatchObject({ entries: [{}] });
+  });
+
+  it('is not kept by tickets that are replaced, nor one queue by the tickets of another', async () => {
+    const { run, jobs, now, time, counted, queue } = createSweepFunction();
+    const { send } = queue;
+    queue.send = async (tickets) => {
+      if (tickets.every(({ lane }) => lane === undefined)) await time.sleep(40_000);
+      return send(tickets);
+    };
+    for (let index = 0; index < 300; index += 1) {
+      const lane = index < 200 ? {} : ({ lane: 'gpu' } as const);
+      const entry = { purpose: 'wait', queue: lane.lane ?? 'jobs', dueAt: now() + 1_000_000 } as const;
+      await jobs.create(aJob({ id: `resp_${index}`, ...lane }), entry);
+    }
+    counted.tickets = 0;
+    const passes: number[] = [];
+    for (let minute = 0; minute < 3; minute += 1) passes.push(...(await run()).passes);
+    expect(passes).toEqual([0, 15, 30, 45, 0, 15, 30, 45, 0, 15, 30, 45]);
+    expect(queue.tickets.filter(({ lane }) => lane === 'gpu')).toHaveLength(100);
+    expect(queue.tickets[0]).toMatchObject({ lane: 'gpu' });
+  });
+});
+
+describe('several sweeps that share the shards', () => {
+  it('attend to each entry once, and only the first counts the backlogs', async () => {
+    const { run, jobs, now, ports, queue } = createSweepFunction();
+    const shards = 5;
+    const wide = createMemoryStore(now, undefined, { shards });
+    Object.assign(jobs, wide);
+    Object.assign(ports, { shards });
+    const ids = Array.from({ length: 60 }, (_, index) => `resp_${index}`);
+    for (const id of ids) await jobs.create(aJob({ id }), { purpose: 'wake', queue: 'jobs', dueAt: now() });
+    const shares: number[] = [];
+    for (const part of [2, 1, 0]) {
+      const before = queue.tickets.length;
+      const { backlogs, passes } = await run({ part, parts: 3 });
+      shares.push(queue.tickets.length - before);
+      expect(backlogs).toEqual(part === 0 ? { jobs: 60, gpu: 0 } : {});
+      expect(passes).toEqual([0, 15, 30, 45]);
+    }
+    expect(shares.every((share) => share > 0 && share < 60)).toBe(true);
+    expect([...queue.ids()].sort()).toEqual([...ids].sort());
+  });
+
+  it('are told their part by the event of their schedule', () => {
+    expect(parseSweepPart({ part: 1, parts: 2 })).toEqual({ part: 1, parts: 2 });
+    for (const other of [
+      { 'detail-type': 'Scheduled Event' },
+      { part: 2, parts: 2 },
+      { part: -1, parts: 2 },
+      undefined,
+    ])
+      expect(parseSweepPart(other)).toBeUndefined();
+  });
+
+  it('make one pass each while no job waits or runs in their shards', async () => {
+    const { run } = createSweepFunction();
+    expect((await run({ part: 1, parts: 2 })).passes).toEqual([0]);
   });
 });
 

@@ -165,6 +165,14 @@ describe('a waiting job', () => {
     expect(world.queue.tickets).toEqual([]);
   });
 
+  it('with a ticket is looked at again no later than at its deadline', async () => {
+    const world = await createSweep();
+    const deadline = START + firstLookMs / 2;
+    await world.put({ deadline }, waitAt(START));
+    await world.sweep();
+    expect(await world.job()).toMatchObject({ duePartition: 'wait#jobs#0', dueAt: deadline });
+  });
+
   it('expires at its deadline, with or without a ticket', async () => {
     const world = await createSweep();
     const deadline = START + HOUR_MS;
@@ -208,6 +216,31 @@ describe('completion steps', () => {
     expect(tries).toBeLessThan(110);
     expect(world.clock.now - START).toBeGreaterThan(stepsEndMs);
     expect(world.givenUp).toEqual([['resp_1', 'reply']]);
+    expect((await world.job())?.duePartition).toBeUndefined();
+  });
+
+  it('are not given up at the first failure because their job waited for long', async () => {
+    const world = await createSweep();
+    world.failure.thrown = new Error('queue gone');
+    world.clock.now += stepsEndMs + HOUR_MS;
+    await world.put({ ...ended, completedAt: world.clock.now }, stepAt(START));
+    expect((await world.sweep()).step).toMatchObject({ completed: 0, failed: 1 });
+    expect(world.givenUp).toEqual([]);
+  });
+
+  it("are kept if a fenced attempt's bodies cannot be removed", async () => {
+    const world = await createSweep();
+    await world.put({ ...ended, fanIn: ['bodies'] }, stepAt(START));
+    world.bodies.sweep = () => Promise.reject(new Error('unavailable'));
+    expect((await world.sweep()).step).toMatchObject({ completed: 0, failed: 1 });
+    expect(await world.job()).toMatchObject({ fanIn: ['bodies'], duePartition: 'step#0' });
+  });
+
+  it('that are done already leave nothing in the index', async () => {
+    const world = await createSweep();
+    const { fanIn: _, ...done } = ended;
+    await world.put(done, stepAt(START));
+    await world.sweep();
     expect((await world.job())?.duePartition).toBeUndefined();
   });
 
@@ -317,12 +350,13 @@ describe('an entry that fails', () => {
 
   it('delays none of 200 others, which are due later, and comes again itself', async () => {
     const world = await createSweep();
-    const { read } = world.jobs;
+    const { read, readMany } = world.jobs;
     let isBroken = true;
     world.jobs.read = async (tenant, id) => {
       if (isBroken && id === 'resp_bad') throw new Error('unreadable');
       return read(tenant, id);
     };
+    world.jobs.readMany = async (keys) => (await readMany(keys)).filter(({ id }) => !isBroken || id !== 'resp_bad');
     await world.put({ id: 'resp_bad' }, wakeAt(START - 1));
     for (const id of ids) await world.put({ id }, wakeAt(START));
     expect((await world.sweep()).wake).toMatchObject({ seen: 201, ticketsSent: 200, failed: 1 });
@@ -396,7 +430,7 @@ describe('a pass', () => {
       },
     };
     const { wake } = await sweepOnce(world.ports, START + 10);
-    expect(wake).toMatchObject({ seen: 16, ticketsSent: 16, isUnfinished: true });
+    expect(wake).toMatchObject({ seen: 20, ticketsSent: 20, isUnfinished: true });
   });
 
   it('that runs beside another sends one ticket per job', async () => {
@@ -427,6 +461,22 @@ describe('lost tickets', () => {
     for (let index = 0; index < 5; index += 1) await world.put({ id: `resp_${index}` }, waitAt(START + 1 + index));
     expect(await replaceTickets('jobs', 3, world.ports, FOREVER)).toBe(3);
     expect([...world.queue.ids()].sort()).toEqual(['resp_0', 'resp_1', 'resp_2']);
+  });
+
+  it('are replaced for no more jobs than tickets are missing, over all pages', async () => {
+    const world = await createSweep();
+    for (let index = 0; index < 250; index += 1) await world.put({ id: `resp_${index}` }, waitAt(START + index));
+    expect(await replaceTickets('jobs', 130, world.ports, FOREVER)).toBe(130);
+    expect(world.queue.ids()).toHaveLength(130);
+  });
+
+  it('are replaced first for the job that was not looked at for longest, in whatever order the table returns them', async () => {
+    const world = await createSweep();
+    for (let index = 0; index < 5; index += 1) await world.put({ id: `resp_${index}` }, waitAt(START + index));
+    const { readMany } = world.jobs;
+    world.jobs.readMany = async (keys) => [...(await readMany(keys))].reverse();
+    await replaceTickets('jobs', 1, world.ports, FOREVER);
+    expect(world.queue.ids()).toEqual(['resp_0']);
   });
 
   it('are replaced without a request for each job that pauses', async () => {

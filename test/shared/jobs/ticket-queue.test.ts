@@ -72,11 +72,15 @@ const ticket = (id: string, rest: Partial<Ticket> = {}): Ticket => ({
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => ticket(`resp_${index}x`));
 
 describe('the ticket queue', () => {
-  it('sends 25 tickets in three requests, in order', async () => {
+  it('sends 25 tickets in three requests', async () => {
     expect(await createQueue().send(numbered(25))).toEqual(Array.from({ length: 25 }, () => true));
-    expect(wire.batches.map(({ Entries }) => Entries.length)).toEqual([10, 10, 5]);
+    expect(wire.batches.map(({ Entries }) => Entries.length).sort()).toEqual([10, 10, 5]);
     const ids = wire.batches.flatMap(({ Entries }) => Entries.map(({ MessageBody }) => JSON.parse(MessageBody).id));
-    expect(ids).toEqual(numbered(25).map(({ id }) => id));
+    expect(ids.sort()).toEqual(
+      numbered(25)
+        .map(({ id }) => id)
+        .sort(),
+    );
   });
 
   it('sends a ticket to the queue of its lane, in the group of its tenant or of its flex work', async () => {
@@ -93,10 +97,10 @@ describe('the ticket queue', () => {
         MessageGroupId,
       ]),
     );
-    expect(sent).toEqual([
+    expect(sent.sort()).toEqual([
+      ['/1/gpu', 'resp_1', 'acme'],
       ['/1/jobs', 'resp_2', 'acme:flex'],
       ['/1/jobs', 'resp_3', 'other'],
-      ['/1/gpu', 'resp_1', 'acme'],
     ]);
   });
 
@@ -111,13 +115,24 @@ describe('the ticket queue', () => {
 
   it('tells which tickets of a request were not accepted', async () => {
     wire.refused = 'resp_1x';
-    expect(await createQueue().send(numbered(3))).toEqual([true, false, true]);
+    const failures: unknown[] = [];
+    expect(await createQueue().send(numbered(3), (thrown) => failures.push(thrown))).toEqual([true, false, true]);
+    expect(failures).toMatchObject([{ name: 'MessageRefusedError', code: 'InternalError' }]);
   });
 
-  it('sends the other requests if one fails', async () => {
+  it('sends the other requests if one fails, and tells of the failure', async () => {
     wire.broken = 'resp_12x';
-    const accepted = await createQueue().send(numbered(25));
+    const failures: unknown[] = [];
+    const accepted = await createQueue().send(numbered(25), (thrown) => failures.push(thrown));
     expect(accepted).toEqual(Array.from({ length: 25 }, (_, index) => index < 10 || index >= 20));
+    expect(failures).toMatchObject([{ name: 'InternalError' }]);
+  });
+
+  it('accepts no ticket whose size is not a finite whole number', () => {
+    const sized = (bytes: string) =>
+      JSON.parse(`{"version":1,"type":"job","tenant":"acme","id":"resp_1","bytes":${bytes}}`);
+    expect(v.is(ticketSchema, sized('0'))).toBe(true);
+    for (const bytes of ['1e999', '-1', '0.5', '"7"']) expect(v.is(ticketSchema, sized(bytes))).toBe(false);
   });
 
   it('throws if no ticket was sent because of an error', async () => {
@@ -140,8 +155,11 @@ it('jobs whose tickets were accepted are recorded, and the others wait for the s
     }),
   );
   wire.refused = 'resp_3x';
-  const ports = { jobs, queue: createQueue(), timings: JOB_TIMINGS, now: () => START };
+  const errors: string[] = [];
+  const onError = (what: string) => void errors.push(what);
+  const ports = { jobs, queue: createQueue(), timings: JOB_TIMINGS, now: () => START, onError };
   expect(await sendTickets(waiting, ports)).toBe(11);
+  expect(errors).toEqual(['tickets not accepted']);
   expect(await jobs.count('wait#jobs#0')).toBe(11);
   expect((await jobs.list('wake#jobs#0', START, { limit: 10 })).entries).toMatchObject([{ id: 'resp_3x' }]);
 });

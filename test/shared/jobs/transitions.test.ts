@@ -244,3 +244,27 @@ describe('a recovery', () => {
     expect(holds(guard, { ...dead, cancelRequested: true })).toBe(false);
   });
 });
+
+it.each<[string, Job, Transition]>([
+  ['begin', held, begin(held, NOW, JOB_TIMINGS)],
+  ['renew', held, renew(held, NOW, JOB_TIMINGS)],
+  ['release', held, release(held, pause, JOB_TIMINGS)],
+  ['commit', held, commit(held, { status: 'completed', output }, NOW, JOB_TIMINGS)],
+  ['recover', dead, recover(dead, NOW, JOB_TIMINGS)],
+  ['ticketSent', waking, ticketSent(waking, NOW, JOB_TIMINGS)],
+  ['ticketDropped', waiting, ticketDropped(waiting, NOW, JOB_TIMINGS)],
+  ['lookAgain', waiting, lookAgain(waiting, NOW, JOB_TIMINGS)],
+])('the transition %s is refused after another claim', (_name, job, { guard }) => {
+  expect(holds(guard, job)).toBe(true);
+  expect(holds(guard, { ...job, epoch: job.epoch + 1 })).toBe(false);
+});
+
+it("the sweep's next look is refused after another transition that gave the job the same time", () => {
+  const { guard } = lookAgain(waiting, NOW, JOB_TIMINGS);
+  expect(holds(guard, { ...waiting, status: 'cancelled' })).toBe(false);
+});
+
+it('the beginning of an answer extends the lease', () => {
+  const job = { ...held, leaseExpiresAt: NOW };
+  expect(changed(job, begin(job, NOW, JOB_TIMINGS).change)).toMatchObject({ leaseExpiresAt: NOW + leaseMs });
+});

@@ -95,6 +95,7 @@ async function aRoom(changes: Partial<Job> = {}) {
   };
   return {
     ports,
+    blobs,
     queue,
     told,
     clock,
@@ -228,6 +229,87 @@ it('stops by itself when its job was deleted', async () => {
   await room.ports.jobs.delete('acme', 'resp_1');
   await room.pass(15_000);
   expect(await running).toMatchObject({ kind: 'fenced' });
+});
+
+it('leaves no body behind if its job was deleted while its model answered', async () => {
+  const room = await aRoom({ streamed: true });
+  room.behave(async function* () {
+    await room.ports.jobs.delete('acme', 'resp_1');
+    yield* makeAnswer('Hello');
+  });
+  expect(await room.run()).toMatchObject({ kind: 'fenced' });
+  expect([...room.blobs.held.keys()]).toEqual([]);
+});
+
+it('leaves no output behind if its job has ended otherwise while its model answered', async () => {
+  const room = await aRoom();
+  room.behave(async function* () {
+    await room.ports.jobs.update('acme', 'resp_1', [], { set: { status: 'expired' }, remove: ['owner'] });
+    yield* makeAnswer('Hello');
+  });
+  expect(await room.run()).toMatchObject({ kind: 'fenced' });
+  expect([...room.blobs.held.keys()].filter((key) => key.includes('#output#'))).toEqual([]);
+});
+
+it('commits a streamed answer after the last of its events is in the log', async () => {
+  const room = await aRoom({ streamed: true });
+  const { append } = room.ports.events;
+  room.ports.events.append = async (chunk) => {
+    await settled();
+    await append(chunk);
+  };
+  const { update } = room.ports.jobs;
+  let eventsAtCommit = 0;
+  room.ports.jobs.update = async (tenant, id, guard, change) => {
+    if (change.set?.status === 'completed') eventsAtCommit = (await room.events()).length;
+    return update(tenant, id, guard, change);
+  };
+  await room.run();
+  expect(eventsAtCommit).toBeGreaterThan(0);
+  expect(await room.events()).toHaveLength(eventsAtCommit);
+});
+
+it.each([
+  ['the deadline of its job', START + 20_000, START + 60_000],
+  ['the end of the invocation', START + 60_000, START + 20_000],
+])('gives its model until %s, whichever is first', async (_what, deadline, deadlineAt) => {
+  const room = await aRoom({ deadline });
+  let until: number | undefined;
+  room.behave(async function* (options) {
+    until = options.deadlineAt;
+    yield* makeAnswer('Hello');
+  });
+  await room.run({ deadlineAt });
+  expect(until).toBe(START + 20_000);
+});
+
+it('leaves no heartbeat behind', async () => {
+  const room = await aRoom();
+  await room.run();
+  const { update } = room.ports.jobs;
+  let writes = 0;
+  room.ports.jobs.update = (...args) => {
+    writes += 1;
+    return update(...args);
+  };
+  for (let beat = 0; beat < 5; beat += 1) await room.pass(JOB_TIMINGS.heartbeatMs);
+  expect(writes).toBe(0);
+});
+
+it('expires if its model fails after its deadline', async () => {
+  const room = await aRoom({ deadline: START + 20_000 });
+  room.behave(async function* (options) {
+    room.clock.now = START + 20_000;
+    yield* fails('content_filter', 'fail')(options);
+  });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'expired', errorCode: 'deadline_exceeded' } });
+});
+
+it('tells of the end of a waiting job that its ticket finds after its deadline', async () => {
+  const room = await aRoom({ deadline: START + 20_000, replyTo: 'answers' });
+  await room.pass(20_000);
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'expired' } });
+  expect(room.told).toEqual(['expired']);
 });
 
 it('expires at its deadline, while it runs and while it waits', async () => {
@@ -422,6 +504,18 @@ describe('a job that the end of an invocation cut off', () => {
     expect(await running).toMatchObject({ kind: 'deferred', reason: 'cut off' });
   });
 
+  it('has used an attempt although its model had not begun to answer', async () => {
+    const room = await aRoom();
+    room.behave(async function* ({ signal }) {
+      await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    });
+    const shutdown = new AbortController();
+    const running = room.run({ shutdown: shutdown.signal });
+    await room.pass(0);
+    shutdown.abort();
+    expect(await running).toMatchObject({ kind: 'released', job: { cutOff: true, attempts: 1 } });
+  });
+
   it('fails at its third attempt', async () => {
     const room = await aRoom({ attempts: 2 });
     room.behave(hangs);
@@ -551,6 +645,27 @@ describe('a store that is not available', () => {
     for (let round = 0; round < 4; round += 1) await room.pass(JOB_TIMINGS.retryMs);
     expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 1, releases: 0 } });
     expect((await room.events()).map(({ type }) => type)).toContain('response.output_text.delta');
+  });
+
+  it('delays the completion steps of no job whose commit lost its response', async () => {
+    const room = await aRoom({ replyTo: 'answers' });
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (tenant, id, guard, change) => {
+      const after = await update(tenant, id, guard, change);
+      if (change.set?.status !== 'completed' || after === undefined) return after;
+      throw away();
+    };
+    const running = room.run();
+    await room.pass(0);
+    await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+    expect(room.told).toEqual(['completed']);
+  });
+
+  it('takes no ask from a job whose model was not asked, not even the last one', async () => {
+    const room = await aRoom({ asks: 127 });
+    room.ports.bodies.read = () => Promise.reject(away());
+    expect(await room.run()).toMatchObject({ kind: 'released', job: { status: 'queued', asks: 127 } });
   });
 
   it('leaves the ticket to the pipeline when the function is about to time out', async () => {
@@ -686,6 +801,24 @@ describe('a permit to call a model', () => {
     expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, notBefore: START + 9_000 });
   });
 
+  it('replaces a ticket without the name of the model that may not be hidden any more', async () => {
+    const room = await aRoom();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const call = makeWorkerCall({ mayHide: () => false });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, pace }, call);
+    expect(outcome).toMatchObject({ kind: 'released', ticket: false });
+    expect(await room.job()).toMatchObject({ status: 'queued', duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
+  });
+
+  it('is not waited for with the ticket of an ended job that may not be hidden any more', async () => {
+    const room = await aRoom();
+    await room.run();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const call = makeWorkerCall({ mayHide: () => false });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, call);
+    expect(outcome).toEqual({ kind: 'unneeded', status: 'completed' });
+  });
+
   it('replaces a ticket that waits for one but may not be hidden any more', async () => {
     const room = await aRoom();
     const pace = aPace({ admit: async () => START + 9_000 });
@@ -694,6 +827,21 @@ describe('a permit to call a model', () => {
     expect(outcome).toMatchObject({ kind: 'released', ticket: false });
     // Not before: the next ticket could only be dropped again.
     expect(await room.job()).toMatchObject({ status: 'queued', duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
+  });
+
+  it('is asked for again, before the claim, after a wait to run alone', async () => {
+    const room = await aRoom({ crashes: 1 });
+    let rests = false;
+    const pace = aPace({ admit: async () => (rests ? START + 99_000 : undefined) });
+    const runAlone: WorkerCall['runAlone'] = (run) => {
+      rests = true;
+      room.clock.now += 60_000;
+      return run();
+    };
+    const call = makeWorkerCall({ runAlone });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, call);
+    expect(outcome).toEqual({ kind: 'deferred', reason: 'resting model', until: START + 99_000 });
+    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
   });
 });
 

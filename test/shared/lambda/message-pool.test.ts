@@ -155,6 +155,25 @@ describe('places', () => {
     expect(world.waiting.map(({ messageId }) => messageId)).toEqual(['third', 'fourth']);
   });
 
+  it('receive although a message has waited long to run alone, which says nothing about the next one', async () => {
+    const world = createWorld({
+      durations: { long: 240_000 },
+      process: async (id, { runAlone }) => (id === 'suspect' ? runAlone(async () => DELETE) : undefined),
+    });
+    world.waiting.push(...makeRecords('short', 'next'));
+    // After 240 s of 600 s, with the suspect's second run included, both places receive.
+    await world.serve(makeRecords('suspect', 'long'), 10 * MINUTE_MS);
+    expect(world.waiting).toEqual([]);
+    await world.serve(makeRecords('another'), 4 * MINUTE_MS);
+  });
+
+  it('receive until a minute before the end again, some time after a message that took long', async () => {
+    const world = createWorld({ places: 1, durations: { long: 240_000 } });
+    await world.serve(makeRecords('long'));
+    world.waiting.push(...Array.from({ length: 1_300 }, (_, index) => makeRecord(`m${index}`)));
+    expect((await world.serve(makeRecords('first'), 20 * MINUTE_MS)).seconds).toBe(1_140);
+  });
+
   it('receive nothing with less than a minute left', async () => {
     const world = createWorld({ places: 1, durations: { first: 70_000 } });
     world.waiting.push(makeRecord('next'));
@@ -181,11 +200,15 @@ describe('bytes in hand', () => {
   it('that a message waits for delay no smaller message behind it', async () => {
     const world = createWorld({ places: 3, bytes: { long: 600, large: 600 }, durations: { long: 120_000 } });
     await world.serve(makeRecords('long', 'large', 'small'));
-    expect(world.log.filter((line) => line.endsWith('begins'))).toEqual([
-      '0 long begins',
-      '0 small begins',
-      '120 large begins',
-    ]);
+    expect(world.log.filter((line) => line.endsWith('begins'))).toEqual(['0 long begins', '0 small begins']);
+  });
+
+  it('that a message waits for are left to another process after 10 s', async () => {
+    const world = createWorld({ places: 3, bytes: { long: 600, large: 600 }, durations: { long: 120_000 } });
+    const { kept } = await world.serve([makeRecord('long'), makeRecord('large', { received: 3 })]);
+    expect(kept).toEqual(['large']);
+    expect(world.visibility.filter(([at]) => at === 10)).toEqual([[10, ['handle large'], 15]]);
+    expect(world.visibility.filter(([at, handles]) => at > 10 && handles.includes('handle large'))).toEqual([]);
   });
 
   it('of a message above the bound are processed alone', async () => {
@@ -208,7 +231,7 @@ describe('bytes in hand', () => {
     const world = createWorld({ places: 5, bytes: { a: 900, b: 900 }, durations: { a: 30_000 } });
     world.waiting.push(makeRecord('other'));
     const served = world.serve(makeRecords('a', 'b'));
-    await world.time.pass(20_000);
+    await world.time.pass(9_000);
     expect(world.waiting).toHaveLength(1);
     await served;
   });
@@ -293,6 +316,24 @@ describe('a message that is hidden', () => {
     expect(answers.at(-1)).toBe(expected);
   });
 
+  it('is replaced soon after 20,000 are hidden, although all were hidden within a second', async () => {
+    let hidden = 0;
+    const world = createWorld({
+      places: 1_000,
+      process: async (_id, { mayHide }) => {
+        if (!mayHide(60_000)) return undefined;
+        // As many as a hundred processes hide meanwhile.
+        hidden += 100;
+        world.state.hidden = hidden;
+        return { kind: 'hide', ms: 60_000 };
+      },
+    });
+    for (let event = 0; event < 10; event += 1)
+      await world.serve(makeRecords(...Array.from({ length: 100 }, (_, index) => `${event}-${index}`)));
+    expect(hidden).toBeGreaterThanOrEqual(20_000);
+    expect(hidden).toBeLessThanOrEqual(40_000);
+  });
+
   it('may be hidden if the hidden messages cannot be counted', async () => {
     const answers: boolean[] = [];
     const world = createWorld({ process: async (_id, { mayHide }) => void answers.push(mayHide(1_000)) });
@@ -324,11 +365,15 @@ describe('a message that has ended', () => {
 });
 
 describe('visibility', () => {
-  it('is extended at once and every 20 s, for messages that are processed and that wait', async () => {
+  it('is extended at once for all messages in hand, and every 20 s', async () => {
     const world = createWorld({ places: 1, durations: { long: 50_000 } });
     await world.serve(makeRecords('long', 'waits'));
     const extended = world.visibility.filter(([, , seconds]) => seconds === 60);
-    expect(extended.slice(0, 3)).toEqual([0, 20, 40].map((at) => [at, ['handle long', 'handle waits'], 60]));
+    expect(extended.slice(0, 3)).toEqual([
+      [0, ['handle long', 'handle waits'], 60],
+      [20, ['handle long'], 60],
+      [40, ['handle long'], 60],
+    ]);
   });
 
   it('is extended for received messages too, and not for those that have ended', async () => {
@@ -368,8 +413,8 @@ describe('a failing receive', () => {
 describe('the end of an invocation', () => {
   it('returns messages that were not processed to the queue, and reports those of the event', async () => {
     const world = createWorld({ places: 1, durations: { long: 100_000 } });
-    const { kept, seconds } = await world.serve(makeRecords('long', 'b', 'c'), 30_000);
-    expect(seconds).toBe(30);
+    const { kept, seconds } = await world.serve(makeRecords('long', 'b', 'c'), 9_000);
+    expect(seconds).toBe(9);
     expect(kept).toEqual(['b', 'c']);
     expect(world.handlesHidden(0)).toEqual(['handle b', 'handle c']);
     expect(world.removed).toEqual(['handle long']);
@@ -384,9 +429,13 @@ describe('the end of an invocation', () => {
   it('leaves no heartbeat behind', async () => {
     const world = createWorld();
     await world.serve(makeRecords('a'));
-    const before = world.visibility.length;
-    await world.time.pass(10 * MINUTE_MS);
-    expect(world.visibility).toHaveLength(before);
+    // What still slept would end here.
+    await expect(world.time.runUntilSettled(new Promise(() => {}))).rejects.toThrow('no sleeper is left');
+  });
+
+  it('does not wait for the pause after an empty receive', async () => {
+    const world = createWorld({ durations: { a: 1_500 } });
+    expect((await world.serve(makeRecords('a'))).seconds).toBe(1.5);
   });
 
   it('leaves less than a whole invocation to messages that are received 30 s after its beginning', async () => {
@@ -431,6 +480,33 @@ it('an invocation does not end before all deletions, because Lambda would freeze
   // The second message ends while the first is being deleted.
   await time.runUntilSettled(pool.serve(makeRecords('100', '1000'), invocation));
   expect(removed).toEqual(['handle 100', 'handle 1000']);
+});
+
+it('a slow extension of the visibility leaves no place idle', async () => {
+  const time = createVirtualTime(START);
+  const never = new AbortController().signal;
+  const waiting = makeRecords('next');
+  const begins: Record<string, number> = {};
+  const pool = new MessagePool({
+    queue: {
+      receive: async () => (time.now() < START + 30_000 ? [] : waiting.splice(0)),
+      remove: async () => {},
+      // From 0 to 9 s, and 20 s later from 29 to 38 s.
+      setVisibility: () => time.sleep(9_000, never),
+      countHidden: async () => 0,
+    },
+    ...{ places: 2, maxBytes: 10, visibilitySeconds: 60, now: time.now, sleep: time.sleep },
+    bytesOf: () => 1,
+    process: async ({ body }) => {
+      begins[body] = (time.now() - START) / 1_000;
+      await time.sleep(body === 'long' ? 50_000 : 30_000, never);
+      return DELETE;
+    },
+    onError: () => {},
+  });
+  const invocation = { requestId: 'r', signal: never, deadlineAt: START + 15 * MINUTE_MS };
+  await time.runUntilSettled(pool.serve(makeRecords('long', 'short'), invocation));
+  expect(begins).toEqual({ long: 0, short: 0, next: 30 });
 });
 
 it('a pause comes after an extension that is under way', async () => {

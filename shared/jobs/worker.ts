@@ -8,7 +8,7 @@ import { CallPermit } from './call-permit.ts';
 import { type CompletionOptions, type CompletionPorts, completeJob, readInput } from './completion.ts';
 import { EventWriter } from './event-writer.ts';
 import { isTerminal, type Job, type JobStatus, type Lane } from './job.ts';
-import { keep, type Lease, type LeasePorts, Stopped } from './lease.ts';
+import { keepLease, type Lease, type LeasePorts, Stopped } from './lease.ts';
 import type { Pace } from './pace.ts';
 import type { EventLog, JobInput, JobKey, JobOutput, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
@@ -221,11 +221,11 @@ async function defer(
 }
 
 async function runAttempt(job: Job, ports: WorkerPorts, call: TicketCall): Promise<Outcome | Again> {
-  const lease = keep(job, ports, call.shutdown);
+  const lease = keepLease(job, ports, call.shutdown);
   try {
     return await new Attempt(job, lease, ports, call).run();
   } finally {
-    await lease.letGo();
+    await lease.stopHeartbeat();
   }
 }
 
@@ -261,7 +261,7 @@ class Attempt {
     const { otherLane, yielding } = this.#ports;
     const lane = otherLane?.(this.#job.model);
     if (lane !== undefined) return this.#forward(lane);
-    if (yielding?.standsBack(this.#job)) return this.#yield();
+    if (yielding?.shouldDefer(this.#job)) return this.#yield();
     const until = await this.#call.permit.take(this.#job.model);
     if (until !== undefined) return this.#rest(until);
     try {

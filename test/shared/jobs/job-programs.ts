@@ -188,7 +188,7 @@ function workerPorts(
           ...(onGpus ? { otherLane: () => 'gpu' as const } : {}),
           ...(fallsBack ? { fallbackLane: (_model, thrown) => (isRetryable(thrown) ? 'gpu' : undefined) } : {}),
         }),
-    ...(yielding?.includes(number) ? { yielding: { saw() {}, standsBack: () => true } } : {}),
+    ...(yielding?.includes(number) ? { yielding: { recordWait() {}, shouldDefer: () => true } } : {}),
   };
 }
 

@@ -259,6 +259,16 @@ it.each<[string, Job, Transition]>([
   expect(holds(guard, { ...job, epoch: job.epoch + 1 })).toBe(false);
 });
 
+it.each<[string, Job, (job: Job) => Transition]>([
+  ['expire', { ...dead, deadline: NOW }, (job) => expire(job, NOW, JOB_TIMINGS)],
+  ['giveUp', { ...dead, attempts: 3 }, (job) => giveUp(job, NOW, JOB_TIMINGS)],
+  ['endCancelled', { ...dead, cancelRequested: true }, (job) => endCancelled(job, NOW, JOB_TIMINGS)],
+])('the transition %s is refused until the grace period of the lease is over', (_name, job, transition) => {
+  const { guard } = transition(job);
+  expect(holds(guard, job)).toBe(true);
+  expect(holds(guard, { ...job, leaseExpiresAt: NOW - graceMs + 1 })).toBe(false);
+});
+
 it("the sweep's next look is refused after another transition that gave the job the same time", () => {
   const { guard } = lookAgain(waiting, NOW, JOB_TIMINGS);
   expect(holds(guard, { ...waiting, status: 'cancelled' })).toBe(false);

@@ -86,7 +86,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
   const indexUnits = operations
     .filter(({ operation }) => JOB_OPERATIONS.has(operation))
     .reduce((sum, { index }) => sum + index, 0);
-  const sweepCpuMs = await measureSweepCpu(2 * jobs);
+  const sweepCpuMs = await measureSweepCpu();
   await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
   const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   const sendByMessage = (name: string, count: number) =>
@@ -217,7 +217,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
     limits: [
       `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time if ten share an invocation, and $${formatWaitingCost(1)} if each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
       'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds a write unit every 15 s and a tenth of a request to SQS every 20 s. Renewals write no index.',
-      'The sweep’s rate is the CPU time that was measured here, at one virtual CPU (1,769 MB, the default). A CPU of Lambda may be slower than this machine’s. `sweepParts` divides the shards among several sweeps, each with a CPU of its own.',
+      'The sweep’s rate is the CPU time that was measured here, the lowest of four rounds of 600 jobs, at one virtual CPU (1,769 MB, the default). A CPU of Lambda may be slower than this machine’s. `sweepParts` divides the shards among several sweeps, each with a CPU of its own.',
     ],
     data: targets,
   };

@@ -101,6 +101,28 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(await events.read(tenant, `${id}0`, -1)).toHaveLength(1);
   });
 
+  it('a prepared result is found in the bucket, and is removed with the outputs of other attempts', async () => {
+    const { id, bodies } = await aPlace();
+    const output = await bodies.write({ tenant, id, kind: 'output', epoch: 2, expiresAt }, 'answered');
+    const write = await bodies.prepare({ tenant, id, kind: 'result', epoch: 0, expiresAt });
+    const result = { tenant, id, kind: 'result', epoch: 0 } as const;
+    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+    expect(await write('saved')).toMatchObject({ place: 's3', epoch: 0 });
+    expect(await bodies.find(result, { place: 's3' })).toBe('saved');
+    expect(await bodies.find({ ...result, tenant: 'other' }, { place: 's3' })).toBeUndefined();
+    await bodies.sweep(tenant, id, 2);
+    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+    expect(await bodies.read({ tenant, id, kind: 'output', epoch: 2 }, output)).toBe('answered');
+  });
+
+  it('a prepared result is removed with its job', async () => {
+    const { id, bodies } = await aPlace();
+    const result = { tenant, id, kind: 'result', epoch: 0, expiresAt } as const;
+    await (await bodies.prepare(result))('saved');
+    await bodies.sweep(tenant, id);
+    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+  });
+
   it('reads events after any number, in order, over attempts', async () => {
     const { id, events } = await aPlace();
     await events.append(chunk(id, 0, 0, 2));

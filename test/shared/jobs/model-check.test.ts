@@ -103,7 +103,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   },
   'invocations that end': { budget: { workers: 3, duplicates: 1, shutdowns: 2 }, late: [2], ticks: [PAUSE] },
   'an answer that is saved because the table is away when an invocation ends': {
-    budget: { workers: 2, sweeps: 1, refusals: 2, shutdowns: 1 },
+    budget: { workers: 2, refusals: 1, shutdowns: 1 },
     ticks: [DEATH],
   },
   'an answer that is saved, a cancel and a deletion': {

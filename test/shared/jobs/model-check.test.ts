@@ -102,10 +102,6 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     ticks: [STEP],
   },
   'invocations that end': { budget: { workers: 3, duplicates: 1, shutdowns: 2 }, late: [2], ticks: [PAUSE] },
-  'an answer that is saved because the table is away when an invocation ends': {
-    budget: { workers: 2, refusals: 1, shutdowns: 1 },
-    ticks: [DEATH],
-  },
   'an answer that is saved, a cancel and a deletion': {
     budget: { workers: 2, cancels: 1, deletes: 1, refusals: 1, shutdowns: 1 },
   },

@@ -34,7 +34,12 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     made += 1;
     const blobs = await implementations[name]?.();
     if (blobs === undefined) throw new Error(name);
-    return { id: `resp_${made}`, bodies: createBodies(aVault(), blobs), events: createEventLog(aVault(), blobs) };
+    return {
+      id: `resp_${made}`,
+      blobs,
+      bodies: createBodies(aVault(), blobs),
+      events: createEventLog(aVault(), blobs),
+    };
   }
   const chunk = (id: string, epoch: number, firstSequence: number, count: number) => ({
     tenant,
@@ -121,6 +126,16 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     await (await bodies.prepare(result))('saved');
     await bodies.sweep(tenant, id);
     expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+  });
+
+  it('does not read events that lie in the place of others of their job', async () => {
+    const { id, blobs, events } = await aPlace();
+    await events.append(chunk(id, 1, 2, 1));
+    await events.append(chunk(id, 1, 3, 1));
+    const [first] = await blobs.events(tenant, id, 2);
+    if (first === undefined) throw new Error('no events');
+    await blobs.put({ ...first.name, sequence: 3 }, first.bytes, expiresAt);
+    await expect(events.read(tenant, id, 2)).rejects.toThrow('opened under another name');
   });
 
   it('reads events after any number, in order, over attempts', async () => {

@@ -252,6 +252,16 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.delete('acme', 'resp_1')).toBe(false);
   });
 
+  it('keeps a tombstone longer than any message of the job lives, and no longer than 15 days', async () => {
+    const store = await aStoreWith();
+    await store.delete('acme', 'resp_1');
+    clock.now += 14 * 24 * HOUR_MS;
+    expect(await store.wasDeleted('acme', 'resp_1')).toBe(true);
+    expect(await store.create(aJob())).toEqual({ created: false });
+    clock.now += 24 * HOUR_MS;
+    expect(await store.wasDeleted('acme', 'resp_1')).toBe(false);
+  });
+
   it('lists a deleted job until it is settled', async () => {
     const store = await aStoreListing(START);
     await store.delete('acme', 'resp_1');

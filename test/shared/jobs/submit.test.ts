@@ -166,6 +166,14 @@ it.each([
     expect(await submit(admitted)).toMatchObject({ kind: 'known' });
   },
 );
+it('a new job gets a ticket from the sweep if its sender dies before it sends one', async () => {
+  const { small, submit, ports } = await aRoom();
+  const submitted = await submit(small);
+  const { createdAt = 0 } = submitted.kind === 'created' ? submitted.job : {};
+  const listed = (at: number) => ports.jobs.list('wake#jobs#0', at, { limit: 10 });
+  expect(await listed(createdAt + JOB_TIMINGS.wakeMs - 1)).toMatchObject({ entries: [] });
+  expect(await listed(createdAt + JOB_TIMINGS.wakeMs)).toMatchObject({ entries: [{ id: small.id }] });
+});
 
 it('of two requests of one id that come at once, one becomes the job', async () => {
   const { small, large, submit, input, places } = await aRoom();

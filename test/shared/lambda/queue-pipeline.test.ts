@@ -7,15 +7,20 @@ import { createQueueControl } from '../../../shared/lambda/queue-control.ts';
 import {
   type BatchResponse,
   createQueuePipeline,
+  type MessageContext,
   MessageRejectedError,
 } from '../../../shared/lambda/queue-pipeline.ts';
 import { getHandler, makeContext } from '../../functions/test-environment.ts';
 import { type Services, startServices } from '../jobs/services.ts';
 
 let services: Services;
+const written: string[] = [];
 beforeAll(async () => {
   services = await startServices();
-  vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  vi.spyOn(process.stdout, 'write').mockImplementation((line) => {
+    written.push(String(line));
+    return true;
+  });
 });
 afterAll(async () => {
   vi.restoreAllMocks();
@@ -33,7 +38,7 @@ async function receiveRecord(queueUrl: string) {
 }
 
 /** Creates a function behind a queue. Records what it sets the visibility of messages to. */
-async function createFunction(run: (body: string) => MessageAction) {
+async function createFunction(run: (body: string, context: MessageContext) => MessageAction) {
   const [queueUrl, deadLetterUrl] = [await services.newQueue(), await services.newQueue()];
   const hidden: { readonly receiptHandles: readonly string[]; readonly seconds: number }[] = [];
   const control = createQueueControl(services.sqs, { queueUrl, deadLetterUrl });
@@ -55,7 +60,7 @@ async function createFunction(run: (body: string) => MessageAction) {
       firstRetryMs: 5_000,
       longestRetryMs: 30_000,
     },
-    async ({ body }) => run(body),
+    async ({ body }, context) => run(body, context),
   );
   return {
     queueUrl,
@@ -126,4 +131,40 @@ it('a rejected message goes to the dead-letter queue, and is deleted only when i
   const kept = await receive('rejected');
   expect(await invoke(kept)).toEqual({ batchItemFailures: [{ itemIdentifier: kept.messageId }] });
   expect(pauseOf(kept)).toBe(5);
+});
+
+it('each message is counted once in the metrics, with how it ended', async () => {
+  const { receive, invoke } = await createFunction((body) => {
+    if (body === 'rejected') throw new MessageRejectedError(new LambentError('invalid_value', 'This is no request.'));
+    if (body === 'failing') throw new Error('The table is away.');
+    return { kind: 'delete' };
+  });
+  const counted = [];
+  for (const body of ['done', 'failing', 'rejected']) {
+    const record = await receive(body);
+    written.length = 0;
+    await invoke(record);
+    const lines = written.filter((line) => line.startsWith('{"_aws"')).map((line) => JSON.parse(line));
+    counted.push(...lines.filter(({ Messages }) => Messages !== undefined));
+  }
+  expect(counted).toMatchObject([
+    { Messages: 1, MessagesFailed: 0, MessagesRefused: 0 },
+    { Messages: 1, MessagesFailed: 1, MessagesRefused: 0 },
+    { Messages: 1, MessagesFailed: 0, MessagesRefused: 1 },
+  ]);
+  const units = counted.flatMap(({ _aws }) =>
+    _aws.CloudWatchMetrics[0].Metrics.map(({ Unit }: { Unit: string }) => Unit),
+  );
+  expect(new Set(units)).toEqual(new Set(['Count']));
+});
+
+it('metrics that a message gathers are published when it has been processed', async () => {
+  const { receive, invoke } = await createFunction((_, { telemetry }) => {
+    telemetry.metrics.gather({ Gathered: [7, 'Count'] });
+    return { kind: 'delete' };
+  });
+  const record = await receive('done');
+  written.length = 0;
+  await invoke(record);
+  expect(written.join('')).toContain('"Gathered":7');
 });

@@ -4,6 +4,7 @@ import { createBucket } from '../../../shared/aws/bucket.ts';
 import type { Blobs } from '../../../shared/jobs/blobs.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { BODY_ITEM_BYTES, createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
+import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { aJob, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -49,6 +50,15 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expiresAt,
     events: Array.from({ length: count }, (_, index) => ({ type: 'e', sequence_number: firstSequence + index })),
   });
+  /** Returns the name under which the test's vault has sealed something. */
+  const nameOf = (sealed: Uint8Array | undefined) =>
+    Object.fromEntries(
+      JSON.parse(
+        Buffer.from(sealed ?? [])
+          .toString('latin1')
+          .split('|')[0] ?? '',
+      ),
+    );
   const numbers = (chunks: readonly { events: readonly { sequence_number: number }[] }[]) =>
     chunks.flatMap(({ events }) => events.map(({ sequence_number }) => sequence_number));
 
@@ -61,6 +71,16 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
       code: 'record_unreadable',
     });
     await expect(bodies.read({ tenant: 'other', id, kind: 'output', epoch: 1 }, ref)).rejects.toThrow();
+  });
+
+  it('seals each under a name that every version uses', async () => {
+    const { id, blobs, bodies, events } = await aPlace();
+    await bodies.write({ tenant, id, kind: 'output', epoch: 1, expiresAt }, 'answer');
+    const sealed = await blobs.get({ tenant, id, part: 'output', epoch: 1, sequence: 0 }, 'table');
+    expect(nameOf(sealed)).toEqual({ tenant, kind: 'job-output', id, epoch: 1, field: '' });
+    await events.append(chunk(id, 1, 2, 1));
+    const [event] = await blobs.events(tenant, id, 0);
+    expect(nameOf(event?.bytes)).toEqual({ tenant, kind: 'job-event', id, epoch: 1, field: '2' });
   });
 
   it('lets the first of two inputs stand', async () => {
@@ -188,6 +208,18 @@ describe('in DynamoDB and S3', () => {
       code: 'record_unreadable',
     });
     expect(await bodies.find(replay)).toBeUndefined();
+  });
+
+  it("the removal of a job's bodies leaves the job's own item, or its tombstone", async () => {
+    const { id, tableName, bodies } = await aRoom();
+    const jobs = createDynamoDBStore(services.dynamodb, { tableName, shards: 1, now: () => clock.now });
+    await jobs.create(aJob({ id }));
+    await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, 'asked');
+    await bodies.sweep(tenant, id);
+    expect(await jobs.read(tenant, id)).toBeDefined();
+    await jobs.delete(tenant, id);
+    await bodies.sweep(tenant, id);
+    expect(await jobs.wasDeleted(tenant, id)).toBe(true);
   });
 
   it('a large chunk of events is found among small ones', async () => {

@@ -216,6 +216,37 @@ describe('a stored conversation', () => {
     await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
+  it('deleting a conversation deletes items that a turn writes meanwhile', async () => {
+    const key = await createConversation('a');
+    const turn = await conversations.beginTurn(key, 'one');
+    // The turn's process dies after this write, so that it can't remove its items itself.
+    const dying = {
+      ...table,
+      async deleteHead(...args: Parameters<typeof table.deleteHead>) {
+        const silent = { ...table, commitTurn: () => Promise.reject(new Error('died')), releaseLock: async () => {} };
+        const other = createConversations({
+          table: silent,
+          vault: stores.vault,
+          retentionDays: 30,
+          now: () => clock.now,
+        });
+        await turn.release();
+        const late = await other.beginTurn(key, 'late');
+        await expect(late.commit(makeItems('b'))).rejects.toThrow('died');
+        await late.release();
+        return table.deleteHead(...args);
+      },
+    };
+    const deleting = createConversations({
+      table: dying,
+      vault: stores.vault,
+      retentionDays: 30,
+      now: () => clock.now,
+    });
+    await deleting.delete(key);
+    expect(await readRows(key)).toEqual([]);
+  });
+
   it('deleting a conversation deletes all its items', async () => {
     const key = await createConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
     await conversations.delete(key);

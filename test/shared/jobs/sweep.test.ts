@@ -550,3 +550,32 @@ describe('lost tickets', () => {
     expect(await replaceTickets('jobs', 250, world.ports, START + 15)).toBe(200);
   });
 });
+
+it('a pass whose time is up lists no further page, and says that entries are left', async () => {
+  const world = await createSweep();
+  for (let index = 0; index < 250; index += 1) await world.claim({ id: `resp_${index}` });
+  world.clock.now += HOUR_MS;
+  // All holders live, so that nothing but the listing takes time.
+  for (let index = 0; index < 250; index += 1)
+    await world.jobs.update('acme', `resp_${index}`, [], { set: { leaseExpiresAt: world.clock.now + HOUR_MS } });
+  const until = world.clock.now + 1;
+  let pages = 0;
+  const { list } = world.jobs;
+  world.jobs.list = async (partition, ...rest) => {
+    if (partition === 'run#jobs#0') {
+      pages += 1;
+      world.clock.now = until;
+    }
+    return list(partition, ...rest);
+  };
+  expect((await sweepOnce(world.ports, until)).run).toMatchObject({ seen: 0, isUnfinished: true });
+  expect(pages).toBe(1);
+});
+
+it('completion steps that only a newer version knows are left to its sweep, and the others are done', async () => {
+  const world = await createSweep();
+  await world.put({ status: 'completed', completedAt: START, fanIn: ['archive', 'reply'] }, stepAt(START));
+  await world.sweep();
+  expect(world.replies).toEqual(['resp_1 completed']);
+  expect(await world.job()).toMatchObject({ fanIn: ['archive', 'reply'] });
+});

@@ -943,3 +943,100 @@ describe('a permit to call a model', () => {
 function aPace(changes: Partial<Pace>): Pace {
   return { admit: async () => undefined, giveBack: () => {}, accepted: () => {}, throttled: () => {}, ...changes };
 }
+
+describe('a ticket of a job that needs none', () => {
+  it('is not needed if the job is absent', async () => {
+    const room = await aRoom();
+    expect(await runJob({ tenant: 'acme', id: 'resp_absent' }, room.ports, makeWorkerCall())).toEqual({
+      kind: 'unneeded',
+      status: 'absent',
+    });
+  });
+
+  it('is not needed either if its model rests and the ticket may not be hidden', async () => {
+    const room = await aRoom();
+    const ports = { ...room.ports, pace: aPace({ admit: async () => START + 9_000 }) };
+    const call = makeWorkerCall({ mayHide: () => false });
+    const run = (id: string) => runJob({ tenant: 'acme', id, model: 'default' }, ports, call);
+    expect(await run('resp_absent')).toEqual({ kind: 'unneeded', status: 'absent' });
+    expect(await run('resp_1')).toMatchObject({ kind: 'released', ticket: false });
+    expect(await room.job()).toMatchObject({ duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
+    await cancelJob(room.ports, 'acme', 'resp_1');
+    expect(await run('resp_1')).toEqual({ kind: 'unneeded', status: 'cancelled' });
+  });
+});
+
+it('a ticket is hidden for as long as the job pauses, if it may be hidden so long', async () => {
+  const room = await aRoom({ notBefore: START + 5_000 });
+  expect(await room.run({ mayHide: (ms) => ms <= 5_000 })).toMatchObject({ kind: 'deferred', until: START + 5_000 });
+  expect(await room.run({ mayHide: (ms) => ms < 5_000 })).toMatchObject({ kind: 'released', ticket: false });
+});
+
+it('a job that changes while a worker ends it for its deadline is looked at again', async () => {
+  const room = await aRoom({ deadline: START });
+  const { jobs } = room.ports;
+  const raced = {
+    ...jobs,
+    // Both the claim and the end are refused: another worker is faster.
+    update: async () => undefined,
+  };
+  expect(await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, jobs: raced }, makeWorkerCall())).toEqual({
+    kind: 'deferred',
+    reason: 'contended',
+    until: START + 1_000,
+  });
+  expect((await room.job())?.status).toBe('queued');
+});
+
+it('an answer whose storing the vault delays is kept and stored, and the model is not asked again', async () => {
+  const room = await aRoom();
+  let refusals = 2;
+  const bodies = {
+    ...room.ports.bodies,
+    async write(...args: Parameters<typeof room.ports.bodies.write>) {
+      if (refusals-- > 0) throw new LambentError('vault_unavailable', 'no KMS');
+      return room.ports.bodies.write(...args);
+    },
+  };
+  const running = runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
+  for (let retry = 0; retry < 2; retry += 1) {
+    await settled();
+    await room.pass(JOB_TIMINGS.retryMs);
+  }
+  expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', asks: 1, attempts: 1 } });
+});
+
+it('an answer that can never be stored is not kept in memory', async () => {
+  const room = await aRoom();
+  const bodies = {
+    ...room.ports.bodies,
+    write: () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
+  };
+  const outcome = await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
+  expect(outcome).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'tenant_deleted' } });
+});
+
+it('a job whose model fails after the deadline expires', async () => {
+  const room = await aRoom({ deadline: START + 10_000 });
+  room.behave(async function* () {
+    yield { type: 'text', text: 'Well' };
+    room.clock.now += 10_000;
+    throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
+  });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'expired' } });
+});
+
+it('completion steps use the input that the worker has, and read it no second time', async () => {
+  const room = await aRoom({ replyTo: 'answers' });
+  let reads = 0;
+  const bodies = {
+    ...room.ports.bodies,
+    read: (...args: Parameters<typeof room.ports.bodies.read>) => {
+      reads += 1;
+      return room.ports.bodies.read(...args);
+    },
+  };
+  await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
+  expect(room.told).toEqual(['completed']);
+  expect(reads).toBe(1);
+});

@@ -272,6 +272,28 @@ describe('a stored conversation', () => {
   });
 });
 
+describe('a page of items', () => {
+  it('that begins after an unknown item is refused', async () => {
+    const key = await createConversation('a');
+    const listing = { newestFirst: false, after: 'unknown', limit: 10 };
+    await expect(conversations.list(key, listing)).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('has at least one item, however large it is, and ends before one that makes it too large', async () => {
+    const key = await createConversation('a');
+    const turn = await conversations.beginTurn(key, 'turn');
+    await turn.commit(['b', 'c'].map((id) => ({ id, content: { said: 'x'.repeat(4_100_000) } })));
+    const seen: string[] = [];
+    for (let page = await conversations.list(key, { newestFirst: false, limit: 10 }); ; ) {
+      seen.push(page.items.map(({ id }) => id).join());
+      const after = page.items.at(-1)?.id;
+      if (!page.hasMore || after === undefined) break;
+      page = await conversations.list(key, { newestFirst: false, limit: 10, after });
+    }
+    expect(seen).toEqual(['a', 'b', 'c']);
+  });
+});
+
 describe('an item that is too large for the table', () => {
   const large = (id: string) => ({ id, content: { said: `canary ${'x'.repeat(600_000)}` } });
 

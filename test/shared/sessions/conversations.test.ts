@@ -76,6 +76,34 @@ describe('a turn', () => {
     expect(await readNames(key)).toEqual(['b']);
   });
 
+  it('a turn that was answered in the background leaves the conversation unlocked, also if it was there already', async () => {
+    const key = await createConversation();
+    for (let repetition = 0; repetition < 2; repetition += 1) {
+      await conversations.appendFinishedTurn(key, 'finished', makeItems('a'));
+      const turn = await conversations.beginTurn(key, `next ${repetition}`);
+      await turn.release();
+    }
+    expect(await readNames(key)).toEqual(['a']);
+  });
+
+  it('a turn that waits for the lock asks for it a few times a second', async () => {
+    let asked = 0;
+    const counted: ConversationTable = {
+      ...table,
+      acquireLock(...args) {
+        asked += 1;
+        return table.acquireLock(...args);
+      },
+    };
+    const waiting = createConversations({ table: counted, vault: stores.vault, retentionDays: 30 });
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    await waiting.create(key, {}, []);
+    const holder = await waiting.beginTurn(key, 'holder');
+    await expect(waiting.beginTurn(key, 'waiting')).rejects.toMatchObject({ code: 'conversation_locked' });
+    await holder.release();
+    expect(asked).toBeLessThan(30);
+  });
+
   it('a turn that takes longer than a lock lasts keeps its lock, by renewing it', async () => {
     const key = await createConversation();
     const attempts: LockResult[] = [];

@@ -268,3 +268,11 @@ it('a throttled call that could not be recorded is recorded with the next one', 
   clock.now += 1_000;
   expect(await countAdmitted(two)).toBe(1);
 });
+
+it('a model whose state cannot be read is asked all the same, and the failure is reported', async () => {
+  const errors: string[] = [];
+  const table = { ...createMemoryPaceTable(), read: () => Promise.reject(new Error('not available')) };
+  const { start } = aFleet({ table, onError: (what) => void errors.push(what) });
+  expect(await countAdmitted(start())).toBe(10);
+  expect(errors).toEqual(['pace of a model not shared']);
+});

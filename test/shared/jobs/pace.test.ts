@@ -179,6 +179,8 @@ it('a table that has failed is not asked again for 5 s', async () => {
     await pace.admit('model');
   }
   expect(requests.filter((name) => name === 'take')).toHaveLength(1);
+});
+
 it('every accepted call of an environment that takes no permits counts for the others', async () => {
   const { clock, start } = aFleet();
   const [one, two] = [start(), start()];

@@ -277,6 +277,8 @@ it("the sweep's next look is refused after another transition that gave the job 
 it('the beginning of an answer extends the lease', () => {
   const job = { ...held, leaseExpiresAt: NOW };
   expect(changed(job, begin(job, NOW, JOB_TIMINGS).change)).toMatchObject({ leaseExpiresAt: NOW + leaseMs });
+});
+
 describe('a release', () => {
   const pause = { notBefore: NOW, asked: true, ticket: true };
   const releaseWith = (changes: object) => changed(held, release(held, { ...pause, ...changes }, JOB_TIMINGS).change);

@@ -307,7 +307,11 @@ it('a stream that one environment seals is opened by another, under its own name
     yield text('Hello, ');
     yield text('world');
   }
-  const collect = async (stream: AsyncIterable<Uint8Array>) => Buffer.concat(await Array.fromAsync(stream));
+  const collect = async (stream: AsyncIterable<Uint8Array>) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  };
   const sealed = await collect(start().sealStream(NAME, pieces()));
   const read = async function* () {
     yield sealed;

@@ -255,8 +255,8 @@ function toReport(results: readonly Result[], { rounds, jobs, mode }: JobsOption
       },
     ],
     limits: [
-      `**The rate.** In this run a program’s jobs completed at ${formatRate(results, MESSAGES)} of the rate of their requests alone, and background responses at ${formatRate(results, BACKGROUND)}. A job adds sealing, a model’s response, the Lambda runtime and, for background responses, a request through the gateway and the authorizer. The rate of the requests alone is the most that these stand-ins allow on this machine.`,
-      '**The requests.** [Jobs](../jobs.md#requests) gives the reason for each. Reads of keys and senders, and KMS’s `Decrypt`, happen once per environment every few minutes, not per job. Longer jobs add an `UpdateItem` every 15 s and a `ChangeMessageVisibility` every 20 s. Batch sizes decide the SQS requests: a program’s messages arrive ten at a time, tickets as their jobs are created, and a mapping with spare pollers takes them as they arrive.',
+      `**The rate.** In this run a program’s jobs completed at ${formatRate(results, MESSAGES)} of the rate of their requests alone, and background responses at ${formatRate(results, BACKGROUND)}. A job adds sealing, a model’s response, the Lambda runtime and, for background responses, a request through the gateway and the authorizer. On a machine that does nothing else, no engine with these requests can be faster than they are alone. On a busy one, the loop gets less of the processors than the functions, which are several processes; then compare the processor times.`,
+      '**The requests.** Reads of keys and senders, and KMS’s `Decrypt`, happen once per environment every few minutes, not per job. Longer jobs add an `UpdateItem` every 15 s and a `ChangeMessageVisibility` every 20 s. Batch sizes decide the SQS requests: a program’s messages arrive ten at a time, tickets as their jobs are created, and a mapping with spare pollers takes them as they arrive.',
     ],
     data: results,
   };

@@ -39,3 +39,10 @@ export const LAMBDA_PER_MILLION = 0.2;
  * The same sources, and https://cloudchipr.com/blog/aws-lambda-pricing (2024)
  */
 export const LAMBDA_PER_GB_SECOND = 0.0000133334;
+
+/**
+ * Per million PUT and per million GET requests to S3, standard class: $0.005 and $0.0004 per 1,000.
+ * https://aws.amazon.com/s3/pricing/
+ */
+export const S3_PUTS_PER_MILLION = 5;
+export const S3_GETS_PER_MILLION = 0.4;

@@ -25,7 +25,7 @@ const LOADS = [0.7, 0.95] as const;
 const MIXED = [1, 300, 1_000] as const;
 const SERVICES: readonly ServiceOutage['service'][] = ['sqs', 'dynamodb'];
 
-/** How much work a matrix simulates. */
+/** How much work a run simulates. */
 export interface Scale {
   /** Minutes in which jobs arrive. */
   readonly arrivalMinutes: number;
@@ -35,8 +35,12 @@ export interface Scale {
   readonly saturatedMinutes: number;
 }
 
-export const FULL: Scale = { arrivalMinutes: 30, burstMinutes: 20, saturatedMinutes: 60 };
-export const QUICK: Scale = { arrivalMinutes: 22, burstMinutes: 5, saturatedMinutes: 10 };
+/** Constant and exponential jobs are short, so that their runs have many times the jobs of bimodal ones. */
+const SCALES: Readonly<Record<JobTimesName, Scale>> = {
+  constant: { arrivalMinutes: 22, burstMinutes: 5, saturatedMinutes: 10 },
+  exponential: { arrivalMinutes: 22, burstMinutes: 5, saturatedMinutes: 10 },
+  bimodal: { arrivalMinutes: 30, burstMinutes: 20, saturatedMinutes: 60 },
+};
 
 interface AnyCell {
   readonly jobTimes: JobTimesName;
@@ -63,14 +67,13 @@ export interface ThrottledCell {
 
 export type Cell = BurstCell | SaturatedCell | ThrottledCell;
 
-/** Returns all cells, or a few with less work. The longest runs come first, so that the threads end together. */
+/** Returns all cells, or a few of them. The longest runs come first, so that the threads end together. */
 export function createCells({ quick }: { readonly quick: boolean }): Cell[] {
   const mixes = quick ? [300] : MIXED;
   const loads = quick ? [0.7] : LOADS;
   const cells: Cell[] = [{ kind: 'throttled' }];
   for (const jobTimes of NAMES) {
-    // Long jobs are few: their runs are short even at full scale.
-    const scale = quick && jobTimes !== 'bimodal' ? QUICK : FULL;
+    const scale = SCALES[jobTimes];
     for (const mixed of mixes) {
       cells.push({ kind: 'saturated', jobTimes, mixed, scale });
       for (const load of loads) {

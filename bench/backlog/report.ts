@@ -80,11 +80,12 @@ function describeLimits(quick: boolean): string[] {
   return [
     ...(quick
       ? [
-          '**This page shows the short run** (`--quick`): queues that mix 300, load 0.7, outages with bimodal jobs only, and less work with constant and exponential jobs. `npm run bench -- backlog --publish` runs all 64 cells; none of the others is shown here.',
+          '**This page shows the short run** (`--quick`): queues that mix 300, load 0.7, and outages with bimodal jobs only. `npm run bench -- backlog --publish` runs all 64 cells; none of the others is shown here.',
         ]
       : []),
     'Requests take no time in the models of SQS and of the table, and reading an input, starting an environment and storing an answer take none either. In AWS these take part of a place’s time; the shorter the jobs, the larger the part.',
-    'A job whose place an invocation’s end takes away is run again, so attempts may exceed jobs where job times vary. With DynamoDB away for longer than a lease and its grace, jobs that ended meanwhile can’t be committed; those whose invocation ends before the table is back are run again, which takes another 300 s for a long job.',
+    'Each cell is one run with one seed. Constant and exponential jobs have a smaller burst than bimodal ones, and fewer minutes of arrivals and of saturated work, because they are shorter and so many more; the tables name the minutes.',
+    'A job that the end of an invocation cuts off is run again, so attempts may exceed jobs where job times vary. While DynamoDB is away, answers can’t be committed; those that an invocation still has at its end are objects of the bucket, which stays available here, and the next attempt commits them.',
     'The model of fair queues follows SQS’s documentation, which gives no exact thresholds. Waits of the quiet tenant are an indication.',
   ];
 }

@@ -337,6 +337,8 @@ export class Environment {
 
   #onInitTimeout(initTimeoutMs: number): void {
     const message = `The function did not start within ${(initTimeoutMs / 1000).toFixed(2)} seconds`;
+    // A queue's messages then stay hidden for the queue's own visibility timeout, without any other trace.
+    this.#log('stderr', message);
     this.#initFailure = new FunctionError('Sandbox.Timedout', message);
     this.kill();
   }

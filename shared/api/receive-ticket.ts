@@ -44,5 +44,5 @@ function recordQueueWait(
   { yielding, now }: WorkerPorts,
 ): void {
   if (tier === undefined || delaySeconds !== undefined || sentAt === undefined || received !== '1') return;
-  yielding?.saw(tier, now() - Number(sentAt));
+  yielding?.recordWait(tier, now() - Number(sentAt));
 }

@@ -29,6 +29,13 @@ export function createBodies(vault: Vault, blobs: Blobs): Bodies {
       const { place, isNew } = await blobs.putNew(blobOf(name), sealed, name.expiresAt);
       return { ref: refOf(name, place, sealed), isNew };
     },
+    async prepare(name) {
+      const sealPrepared = await vault.prepareSeal(recordOf(name));
+      return async (body) => {
+        const sealed = sealPrepared(Buffer.from(JSON.stringify(body)));
+        return refOf(name, await blobs.put(blobOf(name), sealed, name.expiresAt), sealed);
+      };
+    },
     async read(name, { place }) {
       const sealed = await blobs.get(blobOf(name), place);
       if (sealed === undefined) throw new LambentError('record_unreadable', `The ${name.kind} of ${name.id} is gone`);

@@ -1,4 +1,5 @@
 import { isObject } from '../core/objects.ts';
+import type { JobAnswer } from './answer-job.ts';
 import type { JobInput, JobOutput } from './ports.ts';
 
 // What a record holds was written by this service and opened by the vault: it is told apart here, not validated again.
@@ -11,4 +12,11 @@ export function isJobInput(body: unknown): body is JobInput {
 /** Whether an opened record is what a job answered. */
 export function isJobOutput(body: unknown): body is JobOutput {
   return isObject(body) && isObject(body['answer']);
+}
+
+/** Whether an opened record is a complete answer that was not committed. */
+export function isJobAnswer(body: unknown): body is JobAnswer {
+  return (
+    isObject(body) && (body['status'] === 'completed' || body['status'] === 'incomplete') && isJobOutput(body['output'])
+  );
 }

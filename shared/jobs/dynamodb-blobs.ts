@@ -53,7 +53,8 @@ export function createDynamoDBBlobs(
 
   return {
     async put(name, bytes, expiresAt) {
-      if (bytes.byteLength <= maxItemBytes) {
+      // A result is written while the table is not available.
+      if (bytes.byteLength <= maxItemBytes && name.part !== 'result') {
         await putBlob(name, { bytes }, expiresAt, false);
         return 'table';
       }
@@ -120,7 +121,9 @@ export function createDynamoDBBlobs(
         keepEpoch === undefined ? undefined : objectKey({ tenant, id, part: 'output', epoch: keepEpoch, sequence: 0 });
       const objects = await bucket.list(`${tenant}/job/${id}/`);
       await bucket.remove(
-        objects.filter((object) => keptObject === undefined || (object.endsWith('/output') && object !== keptObject)),
+        objects.filter(
+          (object) => keptObject === undefined || (/\/(output|result)$/.test(object) && object !== keptObject),
+        ),
       );
     },
   };
@@ -136,8 +139,9 @@ function sortKey({ part, epoch, sequence }: BlobName): string {
       return 'input';
     case 'output':
       return outputKey(epoch);
+    case 'result':
     case 'replay':
-      return `replay#${epoch}`;
+      return `${part}#${epoch}`;
     case 'event':
       return `${eventKey(sequence)}#${digits(epoch, 6)}`;
   }

@@ -55,7 +55,7 @@ export interface Job {
   readonly attempts: number;
   /** Attempts that asked the model, answered or not. An item of an earlier version has none. */
   readonly asks?: number;
-  /** Attempts that ended with a release. The pause before the next attempt grows with it. */
+  /** Attempts that ended with a release and saved no answer. The pause before the next attempt grows with it. */
   readonly releases: number;
   /** Attempts whose worker died. After the first, the job runs only alone in its environment. */
   readonly crashes?: number;

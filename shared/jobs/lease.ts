@@ -36,7 +36,7 @@ export interface LeasePorts {
   readonly onError: (what: string, thrown: unknown) => void;
 }
 
-/** A claimed job, which a heartbeat renews until it is let go of. */
+/** A claimed job, which a heartbeat renews. */
 export interface Lease {
   /** Aborts with a `Stopped` when the attempt has to end. */
   readonly signal: AbortSignal;
@@ -47,16 +47,17 @@ export interface Lease {
    * that another holds the job. Throws the table's errors.
    */
   write(transition: Transition): Promise<void>;
-  /** Ends the heartbeat, after a renewal in progress. */
-  letGo(): Promise<void>;
+  /** Stops the heartbeat. Resolves after a renewal in progress. */
+  stopHeartbeat(): Promise<void>;
 }
 
 /**
- * Keeps a claimed job. Only a write that is refused proves that the job has another holder; a renewal that fails in any other
- * way is retried, even after the lease has ended, since others wait a grace period before they take the job over.
+ * Renews the lease of a claimed job until the attempt ends. Only a refused write proves that the job has another holder. A
+ * renewal that fails in any other way is retried, even after the lease has ended, because others wait a grace period before
+ * they recover the job.
  * @param shutdown aborts when the function is about to time out
  */
-export function keep(job: Job, { jobs, timings, now, sleep, onError }: LeasePorts, shutdown: AbortSignal): Lease {
+export function keepLease(job: Job, { jobs, timings, now, sleep, onError }: LeasePorts, shutdown: AbortSignal): Lease {
   const attempt = new AbortController();
   const stop = (reason: Stop): void => attempt.abort(new Stopped(reason));
   const onShutdown = (): void => stop('shutdown');
@@ -107,7 +108,7 @@ export function keep(job: Job, { jobs, timings, now, sleep, onError }: LeasePort
       return reason instanceof Stopped ? reason.stop : undefined;
     },
     write,
-    async letGo() {
+    async stopHeartbeat() {
       shutdown.removeEventListener('abort', onShutdown);
       await heartbeat.stop();
     },

@@ -129,7 +129,7 @@ export interface JobOutput {
   readonly continuations?: Readonly<Record<string, string>>;
 }
 
-/** Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. */
+/** Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. A result is always in the bucket. */
 export interface Bodies {
   /** Writes a body, over what the same attempt has written under that name before. */
   write(name: BodyName, body: unknown): Promise<BodyRef>;
@@ -138,6 +138,11 @@ export interface Bodies {
    * @returns where this body belongs, and whether it was written there
    */
   writeNew(name: BodyName, body: unknown): Promise<{ readonly ref: BodyRef; readonly isNew: boolean }>;
+  /**
+   * Prepares to write a body later, when keys may not be available.
+   * @returns a function that writes the body. It may be called once
+   */
+  prepare(name: BodyName): Promise<(body: unknown) => Promise<BodyRef>>;
   /** @throws LambentError `record_unreadable` */
   read(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<unknown>;
   /**
@@ -148,16 +153,19 @@ export interface Bodies {
   /** Removes one body. */
   remove(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<void>;
   /**
-   * Removes what a job has besides its item. With `keepEpoch` only what other attempts answered: the input stays, and
-   * so do the events, which a reader may be in the middle of.
+   * Removes what a job has besides its item. With `keepEpoch` only results and what other attempts answered: the input stays,
+   * and so do the events, which a reader may be in the middle of.
    */
   sweep(tenant: string, id: string, keepEpoch?: number): Promise<void>;
 }
 export interface BodyName {
   readonly tenant: string;
   readonly id: string;
-  /** `replay`: the answer to a call with an idempotency key, as it was given; its epoch is the call's attempt. */
-  readonly kind: 'input' | 'output' | 'replay';
+  /**
+   * `result`: a complete answer that its attempt could not commit, of any attempt; its epoch is 0. `replay`: the answer to a call
+   * with an idempotency key, as it was given; its epoch is the call's attempt.
+   */
+  readonly kind: 'input' | 'output' | 'result' | 'replay';
   readonly epoch: number;
   /** Epoch seconds, for DynamoDB's TTL and the bucket's. */
   readonly expiresAt: number;

@@ -118,19 +118,21 @@ export interface Pause {
   readonly counts?: boolean;
   /** True if the end of the invocation cut the attempt off. */
   readonly cutOff?: boolean;
+  /** True if the attempt saved a complete answer for the next one, which is told so by the release not being counted. */
+  readonly saved?: boolean;
   /** False if the job has no ticket afterwards, and the sweep has to send one. */
   readonly ticket: boolean;
 }
 
 /** Releases a job, to be tried again. Refused after a cancel was requested, which its holder must carry out. */
 export function release(job: Job, pause: Pause, timings: JobTimings): Transition {
-  const { notBefore, errorCode, lane, asked, counts = false, cutOff = false, ticket } = pause;
+  const { notBefore, errorCode, lane, asked, counts = false, cutOff = false, saved = false, ticket } = pause;
   return {
     guard: [...holding(job), uncancelled],
     change: {
       set: { status: 'queued', notBefore, ...omitUndefined({ errorCode, lane }), ...(cutOff ? { cutOff } : {}) },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
-      add: { releases: 1, ...(asked ? {} : { asks: -1 }), ...(counts ? { attempts: 1 } : {}) },
+      add: { ...(saved ? {} : { releases: 1 }), ...(asked ? {} : { asks: -1 }), ...(counts ? { attempts: 1 } : {}) },
       index: waiting({ ...job, ...omitUndefined({ lane }) }, notBefore, ticket, timings),
     },
   };

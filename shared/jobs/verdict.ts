@@ -16,6 +16,8 @@ export type Verdict =
       readonly counts?: boolean;
       /** True if the end of the invocation cut the attempt off. */
       readonly cutOff?: boolean;
+      /** True if the attempt saved a complete answer for the next one. */
+      readonly saved?: boolean;
     }
   /** The job has another holder, or has ended. */
   | { readonly kind: 'none' };

@@ -5,10 +5,17 @@ import { UpstreamError } from '../inference/model.ts';
 import type { AnswerJob, JobAnswer } from './answer-job.ts';
 import { needOf } from './attention.ts';
 import { CallPermit } from './call-permit.ts';
-import { type CompletionOptions, type CompletionPorts, completeJob, readInput } from './completion.ts';
+import {
+  type CompletionOptions,
+  type CompletionPorts,
+  completeJob,
+  readInput,
+  unlessUnreadable,
+} from './completion.ts';
+import { isJobAnswer } from './content.ts';
 import { EventWriter } from './event-writer.ts';
 import { isTerminal, type Job, type JobStatus, type Lane } from './job.ts';
-import { keep, type Lease, type LeasePorts, Stopped } from './lease.ts';
+import { keepLease, type Lease, type LeasePorts, Stopped } from './lease.ts';
 import type { Pace } from './pace.ts';
 import type { EventLog, JobInput, JobKey, JobOutput, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
@@ -221,11 +228,11 @@ async function defer(
 }
 
 async function runAttempt(job: Job, ports: WorkerPorts, call: TicketCall): Promise<Outcome | Again> {
-  const lease = keep(job, ports, call.shutdown);
+  const lease = keepLease(job, ports, call.shutdown);
   try {
     return await new Attempt(job, lease, ports, call).run();
   } finally {
-    await lease.letGo();
+    await lease.stopHeartbeat();
   }
 }
 
@@ -237,6 +244,8 @@ class Attempt {
   readonly #call: TicketCall;
   #progress: Progress = 'unasked';
   #input: JobInput | undefined;
+  /** Saves the complete answer of this attempt for a later one. Present once there is one. */
+  #saveAnswer: (() => Promise<unknown>) | undefined;
   /** The write that counts the attempt. Resolves to whether it was made; never rejects. */
   #counting: Promise<boolean> | undefined;
 
@@ -261,7 +270,7 @@ class Attempt {
     const { otherLane, yielding } = this.#ports;
     const lane = otherLane?.(this.#job.model);
     if (lane !== undefined) return this.#forward(lane);
-    if (yielding?.standsBack(this.#job)) return this.#yield();
+    if (yielding?.shouldDefer(this.#job)) return this.#yield();
     const until = await this.#call.permit.take(this.#job.model);
     if (until !== undefined) return this.#rest(until);
     try {
@@ -279,23 +288,46 @@ class Attempt {
     const stored = await readInput(this.#job, bodies);
     this.#input = stored;
     const input = prepareInput === undefined ? stored : await prepareInput(this.#job, stored);
+    const saved = await this.#findSavedAnswer();
+    if (saved !== undefined) return saved;
+    // Prepared now, because an outage may outlast the keys in the cache.
+    const writeResult = await bodies.prepare({ ...this.#resultName(), expiresAt: this.#job.expiresAt });
     signal.throwIfAborted();
     this.#call.permit.use();
     const log = this.#job.streamed ? this.#openLog() : undefined;
     this.#progress = 'asked';
-    try {
-      const answer = await answerJob(this.#job, input, {
-        signal,
-        deadlineAt: Math.min(this.#job.deadline, this.#call.deadlineAt),
-        telemetry: this.#call.telemetry,
-        log,
-        onBegin: () => this.#begin(),
-      });
-      return log === undefined ? answer : { ...answer, endSequence: log.next };
-    } finally {
-      // Before the commit: what a reader finds when the job has ended is all there will be.
-      await log?.flush();
-    }
+    const answer = await answerJob(this.#job, input, {
+      signal,
+      deadlineAt: Math.min(this.#job.deadline, this.#call.deadlineAt),
+      telemetry: this.#call.telemetry,
+      log,
+      onBegin: () => this.#begin(),
+    }).finally(() => log?.flush());
+    // After the events: what a reader finds when the job has ended is all there will be.
+    this.#saveAnswer = () => writeResult(answer);
+    return log === undefined ? answer : { ...answer, endSequence: log.next };
+  }
+
+  /**
+   * Finds the complete answer of an earlier attempt that could not commit it. Its events may not be the last ones in the log, so
+   * it has no `endSequence`.
+   */
+  async #findSavedAnswer(): Promise<JobAnswer | undefined> {
+    const { bodies, onError } = this.#ports;
+    const { epoch, releases } = this.#job;
+    // An attempt that saved its answer has not counted a release, nor has one whose worker died.
+    if (epoch - 1 <= releases) return undefined;
+    const found = await unlessUnreadable(
+      () => bodies.find(this.#resultName(), { place: 's3' }),
+      (thrown) => onError('saved answer not readable', thrown),
+    );
+    return isJobAnswer(found) ? found : undefined;
+  }
+
+  /** All attempts of a job have one name for it: whichever answer was saved last is as good as any. */
+  #resultName() {
+    const { tenant, id } = this.#job;
+    return { tenant, id, kind: 'result', epoch: 0 } as const;
   }
 
   #openLog(): EventWriter {
@@ -329,10 +361,26 @@ class Attempt {
       pace?.throttled(model, thrown.retryAfterMs);
     }
     const { stop } = this.#lease;
+    if (stop === 'shutdown' && (await this.#save())) return this.#pause({ kind: 'release', pauseMs: 0, saved: true });
     const further = stop === undefined ? fallbackLane?.(model, thrown) : undefined;
     if (further !== undefined) return this.#forward(further);
     const circumstances = { stop, progress: this.#progress, now: now(), random: random(), timings };
     return this.#carryOut(verdictOn(thrown, this.#job, circumstances));
+  }
+
+  /**
+   * Saves a complete answer that could not be committed before the end of the invocation.
+   * @returns false if there is none, or if the bucket is not available
+   */
+  async #save(): Promise<boolean> {
+    if (this.#saveAnswer === undefined) return false;
+    try {
+      await this.#saveAnswer();
+      return true;
+    } catch (thrown) {
+      this.#ports.onError('answer not saved', thrown);
+      return false;
+    }
   }
 
   async #carryOut(verdict: Verdict): Promise<Outcome | Again> {
@@ -347,11 +395,11 @@ class Attempt {
   }
 
   async #pause(verdict: Extract<Verdict, { kind: 'release' }>): Promise<Outcome | Again> {
-    const { errorCode, counts = false, cutOff = false } = verdict;
+    const { errorCode, counts = false, cutOff = false, saved = false } = verdict;
     const movesOn = this.#mayMoveOn(errorCode);
     const pauseMs = movesOn ? 0 : verdict.pauseMs;
     const ticket = this.#call.mayHide(pauseMs);
-    const job = await this.#release({ pauseMs, counts, cutOff, ticket, ...omitUndefined({ errorCode }) });
+    const job = await this.#release({ pauseMs, counts, cutOff, saved, ticket, ...omitUndefined({ errorCode }) });
     if (job === undefined) return this.#refused();
     return movesOn ? { kind: 'again' } : { kind: 'released', job, errorCode, ticket };
   }

@@ -1,36 +1,37 @@
 import type { Job } from './job.ts';
 
-/** What a function environment knows of work that waits. */
+/** Whether other work waits, as far as one environment knows. */
 export interface Yielding {
   /**
-   * Takes note of a message before anything is done about it, so that its whole batch is known when the first job is claimed.
-   * @param waitedMs how long it has waited to be received
+   * Records how long a ticket waited. Must be called before the ticket's job is claimed, so that all tickets of a batch are
+   * known when the first job is.
+   * @param waitedMs milliseconds from its sending to its receive
    */
-  saw(tier: string, waitedMs: number): void;
-  /** Whether a job that was claimed just now is to be put off: it is flex work, and other work waits. */
-  standsBack(job: Pick<Job, 'tier' | 'createdAt' | 'deadline'>): boolean;
+  recordWait(tier: string, waitedMs: number): void;
+  /** Whether a job that was just claimed should be released, because it is flex work and other work waits. */
+  shouldDefer(job: Pick<Job, 'tier' | 'createdAt' | 'deadline'>): boolean;
 }
 
-/** A message is received within a second or two where there is room, with a cold start in it. */
+/** Where there is room, a ticket is received within a second or two, even if an environment has to start first. */
 const LONG_WAIT_MS = 5_000;
-/** What was sent along with a message that waited long is received within it. */
-const STAND_BACK_MS = 30_000;
-/** How much of the time that a job has it may have stood back: the rest is left to be answered in. */
-const STAND_BACK_SHARE = 0.5;
+/** Tickets that were sent along with one that waited long are received within this time. */
+const DEFER_MS = 30_000;
+/** The share of a flex job's time in which it may be deferred. The rest is left for its answer. */
+const DEFER_SHARE = 0.5;
 
 /**
- * Makes flex work yield on a queue: once other work was seen to have waited long, flex jobs are put off for half a minute from
- * then on. They aren't for ever: in the second half of its time a job is run like any other.
+ * Makes flex work yield to other work. After a ticket of other work has waited long, flex jobs are deferred for half a minute,
+ * but never in the second half of their time.
  * @param now epoch milliseconds
  */
 export function createYielding(now: () => number): Yielding {
   let until = Number.NEGATIVE_INFINITY;
   return {
-    saw(tier, waitedMs) {
-      if (tier !== 'flex' && waitedMs > LONG_WAIT_MS) until = now() + STAND_BACK_MS;
+    recordWait(tier, waitedMs) {
+      if (tier !== 'flex' && waitedMs > LONG_WAIT_MS) until = now() + DEFER_MS;
     },
-    standsBack({ tier, createdAt, deadline }) {
-      return tier === 'flex' && now() < until && now() < createdAt + (deadline - createdAt) * STAND_BACK_SHARE;
+    shouldDefer({ tier, createdAt, deadline }) {
+      return tier === 'flex' && now() < until && now() < createdAt + (deadline - createdAt) * DEFER_SHARE;
     },
   };
 }

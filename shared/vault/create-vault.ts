@@ -1,4 +1,12 @@
-import { openRecord, type RandomSource, readKeyVersion, sealRecord, startOpening, startSealing } from './record.ts';
+import {
+  openRecord,
+  prepareRecord,
+  type RandomSource,
+  readKeyVersion,
+  sealRecord,
+  startOpening,
+  startSealing,
+} from './record.ts';
 import { openChunks, sealChunks } from './record-stream.ts';
 import { TenantKeys, type TenantKeysOptions } from './tenant-keys.ts';
 import type { Vault } from './vault.ts';
@@ -19,6 +27,8 @@ export function createVault({ random, ...options }: VaultOptions): TenantVault {
   const keys = new TenantKeys(options);
   return {
     seal: (name, plaintext) => keys.withCurrentKey(name.tenant, (key) => sealRecord(plaintext, name, key, random)),
+
+    prepareSeal: (name) => keys.withCurrentKey(name.tenant, (key) => prepareRecord(name, key, random)),
 
     async open(name, sealed) {
       const version = readKeyVersion(sealed);

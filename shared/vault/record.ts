@@ -42,7 +42,29 @@ const ALGORITHM = 'aes-256-gcm';
  * @throws RangeError for a name without an unambiguous encoding: see `buildAssociatedData`
  */
 export function sealRecord(plaintext: Uint8Array, name: RecordName, key: TenantKey, random?: RandomSource): Uint8Array {
+  return prepareRecord(name, key, random)(plaintext);
+}
+
+/**
+ * Derives a record's key, and returns a function that seals the record without the tenant's key. It throws at the second call,
+ * because its nonces would repeat.
+ * @throws as `sealRecord`
+ */
+export function prepareRecord(
+  name: RecordName,
+  key: TenantKey,
+  random?: RandomSource,
+): (plaintext: Uint8Array) => Uint8Array {
   const { header, cipher } = startSealing(name, key, random);
+  let isUsed = false;
+  return (plaintext) => {
+    if (isUsed) throw new Error("A record's key was used for a second record");
+    isUsed = true;
+    return sealSegments(header, cipher, plaintext);
+  };
+}
+
+function sealSegments(header: Uint8Array, cipher: RecordCipher, plaintext: Uint8Array): Uint8Array {
   const parts = [header];
   let start = 0;
   for (let index = 0; ; index++) {

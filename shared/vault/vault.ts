@@ -2,8 +2,8 @@
 export interface RecordName {
   readonly tenant: string;
   /**
-   * Type of record: `job-input`, `job-output`, `job-replay`, `job-event`, `conversation`, `conversation-item` or
-   * `idempotent-answer`.
+   * Type of record: `job-input`, `job-output`, `job-result`, `job-replay`, `job-event`, `conversation`, `conversation-item`
+   * or `idempotent-answer`.
    */
   readonly kind: string;
   /** Id of the job or conversation that the record belongs to. */
@@ -23,6 +23,12 @@ export interface Vault {
    * encoding
    */
   seal(name: RecordName, plaintext: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Prepares to seal a record later, when the tenant's key may not be available.
+   * @returns a function that seals the record. It throws at the second call, because a record's key seals only one plaintext
+   * @throws as `seal`
+   */
+  prepareSeal(name: RecordName): Promise<(plaintext: Uint8Array) => Uint8Array>;
   /**
    * Opens a record that was sealed under the same name, with any version of the tenant's key.
    * @throws LambentError `record_unreadable` if the record is damaged or belongs to another name; otherwise as `seal`

@@ -12,6 +12,7 @@ import {
   makeQueueEvent,
   receiveEvent,
   startTestEnvironment,
+  sweepUntil,
   type TestEnvironment,
 } from './test-environment.ts';
 
@@ -182,10 +183,7 @@ it('a job whose function has no time left waits again, keeps its ticket and uses
   expect((await readJob(message))?.status).toBe('completed');
 });
 
-/** Runs the sweep until a job has reached a state: on a busy machine a run's time may end before its first pass. */
-async function sweepUntil(message: ReturnType<typeof makeMessage>, isReached: (job: Job | undefined) => boolean) {
-  while (!isReached(await readJob(message))) await sweep({}, makeContext(1_000));
-}
+const isTicketed = (job: Job | undefined) => job?.duePartition?.startsWith('wait#jobs#') ?? false;
 
 it('the sweep sends the ticket of a job whose creator died before it sent one', async () => {
   const message = makeMessage();
@@ -193,9 +191,11 @@ it('the sweep sends the ticket of a job whose creator died before it sent one', 
   await testEnvironment.jobs.update('local', getId(message), [], {
     index: { purpose: 'wake', queue: 'jobs', dueAt: Date.now() - 1 },
   });
-  await sweepUntil(message, (job) => job?.duePartition?.startsWith('wait#jobs#') ?? false);
-  const { Records } = await receiveEvent(testEnvironment, testEnvironment.jobsQueueUrl);
-  expect(Records.map(({ body }) => JSON.parse(body).id)).toEqual([getId(message)]);
+  await sweepUntil(sweep, async () => isTicketed(await readJob(message)));
+  const received = await receiveEvent(testEnvironment, testEnvironment.jobsQueueUrl);
+  // Tickets of earlier tests may become visible again.
+  const Records = received.Records.filter(({ body }) => JSON.parse(body).id === getId(message));
+  expect(Records).toHaveLength(1);
   await generate({ Records }, makeContext());
   expect((await readJob(message))?.status).toBe('completed');
 });
@@ -207,7 +207,7 @@ it('the sweep makes a job wait again whose worker died, and the ticket that its 
   const owner = 'dead';
   const { guard, change } = claim({ owner, alone: false, whole: true }, claimedAt, JOB_TIMINGS);
   await testEnvironment.jobs.update('local', getId(message), guard, change);
-  await sweepUntil(message, (job) => job?.status === 'queued');
+  await sweepUntil(sweep, async () => (await readJob(message))?.status === 'queued');
   expect(await readJob(message)).toMatchObject({ status: 'queued', epoch: 1, crashes: 1, attempts: 0 });
   expect(await generate(tickets, makeContext())).toEqual(NO_FAILURES);
   expect(await readJob(message)).toMatchObject({ status: 'completed', epoch: 2, attempts: 1 });

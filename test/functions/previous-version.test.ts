@@ -26,6 +26,7 @@ import {
   makeQueueEvent,
   receiveEvent,
   startTestEnvironment,
+  sweepUntil,
   type TestEnvironment,
 } from './test-environment.ts';
 
@@ -104,7 +105,12 @@ const makePointer = (id: string, delaySeconds?: number) => ({
 const receiveTickets = () => receiveEvent(testEnvironment, testEnvironment.jobsQueueUrl);
 const getTicketIds = ({ Records }: Awaited<ReturnType<typeof receiveTickets>>) =>
   Records.map(({ body }) => JSON.parse(body).id);
-const runSweep = () => sweep({}, makeContext(1_000));
+/** Runs the sweep until the job is as expected. */
+const sweepJobUntil = (id: string, isReached: (job: Job | undefined) => boolean) =>
+  sweepUntil(sweep, async () => isReached(await readJob(id)));
+const isIn = (purpose: string) => (job: Job | undefined) => job?.duePartition?.startsWith(`${purpose}#`) ?? false;
+const hasStatus = (status: string) => (job: Job | undefined) => job?.status === status;
+const hasNoSteps = (job: Job | undefined) => job?.fanIn === undefined;
 
 let messages = 0;
 /** Creates a job as this version does, and takes its ticket from the queue. */
@@ -253,7 +259,7 @@ describe('jobs of the previous version', () => {
 
   it('the sweep sends a ticket for a waiting job whose message was lost', async () => {
     const id = await createOldJob({ dueAt: Date.now() - 1 });
-    await runSweep();
+    await sweepJobUntil(id, isIn('wait'));
     const tickets = await receiveTickets();
     expect(getTicketIds(tickets)).toEqual([id]);
     expect((await readJob(id))?.duePartition).toMatch(/^wait#jobs#/);
@@ -271,7 +277,7 @@ describe('jobs of the previous version', () => {
       startedAt: now - MINUTE_MS,
     } as const;
     const id = await createOldJob({ ...held, leaseExpiresAt: now + OLD_LEASE_MS, dueAt: now - 1 });
-    await runSweep();
+    await sweepJobUntil(id, isIn('run'));
     const job = await readJob(id);
     expect(job).toMatchObject({ status: 'in_progress', epoch: 1, owner: 'previous' });
     expect(job?.duePartition).toMatch(/^run#jobs#/);
@@ -280,7 +286,7 @@ describe('jobs of the previous version', () => {
     });
     expect(job && (await applyOld(id, oldRenew(job, Date.now())))).toMatchObject({ status: 'in_progress' });
     expect(job && (await applyOld(id, oldCommit(job, Date.now())))).toMatchObject({ status: 'failed' });
-    await runSweep();
+    await sweepJobUntil(id, hasStatus('failed'));
     expect(await readJob(id)).toMatchObject({ status: 'failed', epoch: 1 });
   });
 
@@ -288,7 +294,7 @@ describe('jobs of the previous version', () => {
     const now = Date.now();
     const held = { status: 'in_progress', epoch: 1, attempts: 1, owner: 'previous', startedAt: 1 } as const;
     const id = await createOldJob({ ...held, leaseExpiresAt: now - MINUTE_MS, dueAt: now - MINUTE_MS });
-    await runSweep();
+    await sweepJobUntil(id, hasStatus('queued'));
     expect(await readJob(id)).toMatchObject({ status: 'queued', epoch: 1, attempts: 1, crashes: 1 });
     await generate(makeQueueEvent(makePointer(id)), makeContext());
     expect(await readJob(id)).toMatchObject({ status: 'completed', epoch: 2, attempts: 2 });
@@ -296,19 +302,19 @@ describe('jobs of the previous version', () => {
 
   it('a job whose three counted attempts are used up fails with its last error', async () => {
     const id = await createOldJob({ attempts: 3, errorCode: 'upstream_unavailable', dueAt: Date.now() - 1 });
-    await runSweep();
+    await sweepJobUntil(id, hasStatus('failed'));
     expect(await readJob(id)).toMatchObject({ status: 'failed', attempts: 3, errorCode: 'upstream_unavailable' });
   });
 
   it('completion steps that are left of an ended job are run once', async () => {
     const ended = { status: 'failed', errorCode: 'upstream_cut', completedAt: Date.now() } as const;
     const id = await createOldJob({ ...ended, replyTo: 'answers', fanIn: ['reply', 'bodies'], dueAt: 1 });
-    await runSweep();
+    await sweepJobUntil(id, hasNoSteps);
     const replies = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
     expect(replies.map(({ body }) => JSON.parse(body))).toMatchObject([{ type: 'answer', id, status: 'failed' }]);
     const job = await readJob(id);
     for (const name of ['fanIn', 'duePartition', 'dueAt']) expect(job).not.toHaveProperty(name);
-    await runSweep();
+    await sweep({}, makeContext(1_000));
     expect(await testEnvironment.services.messagesOf(testEnvironment.replyUrl)).toEqual([]);
   });
 
@@ -322,7 +328,10 @@ describe('jobs of the previous version', () => {
     };
     const Item = { ...itemKey(tenant, id), ...marshall(tombstone) };
     await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: testEnvironment.jobsTable, Item }));
-    await runSweep();
+    await sweepUntil(
+      sweep,
+      async () => (await stores.bodies.find({ tenant, id, kind: 'input', epoch: 0 })) === undefined,
+    );
     expect(await stores.bodies.find({ tenant, id, kind: 'input', epoch: 0 })).toBeUndefined();
     expect(await stores.jobs.wasDeleted(tenant, id)).toBe(true);
     const { Item: left } = await testEnvironment.services.dynamodb.send(
@@ -334,7 +343,7 @@ describe('jobs of the previous version', () => {
 
 it('an entry that is left of a job that has ended is removed by the sweep', async () => {
   const id = await createOldJob({ status: 'cancelled', completedAt: 1, duePartition: 'step#1', dueAt: 1 });
-  await runSweep();
+  await sweepJobUntil(id, (job) => job?.dueAt === undefined);
   for (const name of ['duePartition', 'dueAt']) expect(await readJob(id)).not.toHaveProperty(name);
 });
 
@@ -364,7 +373,7 @@ describe('jobs of this version that the previous version works on', () => {
   it('a job that the previous version claimed and left when it died waits again and is run', async () => {
     const { id, tickets } = await createNewJob();
     expect(await applyOld(id, oldClaim(Date.now() - 5 * MINUTE_MS))).toBeDefined();
-    await runSweep();
+    await sweepJobUntil(id, hasStatus('queued'));
     const job = await readJob(id);
     expect(job).toMatchObject({ status: 'queued', epoch: 1, attempts: 1, crashes: 1 });
     // The previous version had no ticket.
@@ -391,7 +400,7 @@ describe('jobs of this version that the previous version works on', () => {
       status: 'queued',
     });
     expect((await readJob(id))?.duePartition).toMatch(/^run#/);
-    await runSweep();
+    await sweepJobUntil(id, isIn('wait'));
     expect((await readJob(id))?.duePartition).toMatch(/^wait#/);
     const again = await receiveTickets();
     expect(getTicketIds(again)).toEqual([id]);
@@ -406,7 +415,7 @@ describe('jobs of this version that the previous version works on', () => {
       const held = await applyOld(id, oldClaim(Date.now() - 10 * MINUTE_MS));
       const endedAt = Date.now() - 9 * MINUTE_MS;
       expect(held && (await applyOld(id, oldCommit(held, endedAt, ['reply'])))).toMatchObject({ status: 'failed' });
-      await runSweep();
+      await sweepJobUntil(id, hasNoSteps);
       const replies = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
       expect(replies.map(({ body }) => JSON.parse(body))).toMatchObject([{ type: 'answer', id, status: 'failed' }]);
       expect(await readJob(id)).not.toHaveProperty('fanIn');
@@ -419,7 +428,7 @@ describe('jobs of this version that the previous version works on', () => {
     const held = await applyOld(id, oldClaim(Date.now() - 10 * MINUTE_MS));
     const endedAt = Date.now() - 9 * MINUTE_MS;
     expect(held && (await applyOld(id, oldCommit(held, endedAt, ['webhook'])))).toMatchObject({ status: 'failed' });
-    await runSweep();
+    await sweepJobUntil(id, isIn('step'));
     const job = await readJob(id);
     expect(job?.duePartition).toMatch(/^step#/);
     expect(job?.dueAt).toBeGreaterThan(Date.now());

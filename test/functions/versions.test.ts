@@ -15,6 +15,7 @@ import {
   makeContext,
   makeQueueEvent,
   startTestEnvironment,
+  sweepUntil,
   type TestEnvironment,
 } from './test-environment.ts';
 
@@ -121,7 +122,7 @@ describe('a deployment of the next version', () => {
       duePartition: 'step#1',
       dueAt: 1,
     });
-    await sweep({}, makeContext(1_000));
+    await sweepUntil(sweep, async () => ((await stores.jobs.read(tenant, id))?.dueAt ?? 0) > 1);
     const [reply] = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
     expect(JSON.parse(reply?.body ?? '')).toMatchObject({ type: 'answer', id, status: 'failed' });
     const job = await stores.jobs.read(tenant, id);
@@ -134,7 +135,7 @@ describe('a deployment of the next version', () => {
     const id = await createJobOfNextVersion({ ...dead, duePartition: 'run#jobs#1', dueAt: 1 });
     const placedByNext = { duePartition: 'webhook#jobs#1', dueAt: 1 };
     const unknown = await createJobOfNextVersion(placedByNext);
-    await sweep({}, makeContext(1_000));
+    await sweepUntil(sweep, async () => (await stores.jobs.read(tenant, id))?.status === 'queued');
     expect(await stores.jobs.read(tenant, id)).toMatchObject({ status: 'queued', epoch: 1, crashes: 1 });
     expect((await readItem(id))?.['fromTheNext']).toEqual({ M: { batch: { S: 'batch_1' } } });
     expect(await stores.jobs.read(tenant, unknown)).toMatchObject(placedByNext);

@@ -2,6 +2,7 @@ import { ChangeMessageVisibilityBatchCommand, SQSClient } from '@aws-sdk/client-
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { createIntakeHandler, getMessageBytes } from '../../../shared/api/intake-handler.ts';
 import { createTelemetry } from '../../../shared/core/telemetry.ts';
+import { getMaxBytes } from '../../../shared/jobs/settings.ts';
 import { getHandler, makeContext, makeQueueEvent } from '../../functions/test-environment.ts';
 
 const measure = (body: string) =>
@@ -22,6 +23,11 @@ it.each(['{"bodyPointer":{}}', '{"body\\u0050ointer":{}}', '{"\\u0062odyPointer"
 it('other messages count as their own size, whatever characters an encoder escapes', () => {
   const body = '{"body":{"input":"\\u00e4\\u003c\\u2028\\ud83d"}}';
   expect(measure(body)).toBe(body.length);
+});
+
+it('an environment of 1,024 MB has four bodies of 6 MB in hand, and never ten, of which it died', () => {
+  const bodies = Math.floor(getMaxBytes({ AWS_LAMBDA_FUNCTION_MEMORY_SIZE: 1_024 }) / 6_000_000);
+  expect(bodies).toBe(4);
 });
 
 /** Creates the handler while a store is away, with an SQS that accepts everything. `pauses` are those of the last message. */

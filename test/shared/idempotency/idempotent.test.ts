@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HttpRequest } from '../../../shared/access/route.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
 import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { CLAIM_TIMINGS } from '../../../shared/idempotency/key-lease.ts';
@@ -34,7 +35,8 @@ function createKey(options: Partial<IdempotentOptions> = {}) {
   count += 1;
   const word = `word-${count}`;
   const clock = { now: START };
-  const bodies = createBodies(aVault(), createMemoryBlobs());
+  const blobs = createMemoryBlobs();
+  const bodies = createBodies(aVault(), blobs);
 
   /** Creates an environment. Its heartbeats run only when it is woken. If it is `away`, it can't renew or finish. */
   function createEnvironment({ away = false }: { away?: boolean } = {}) {
@@ -68,12 +70,12 @@ function createKey(options: Partial<IdempotentOptions> = {}) {
           });
         }),
     };
-    function call(run: Run, body: unknown = { a: 1 }): Promise<HttpResponse> {
+    function call(run: Run, body: unknown = { a: 1 }, telemetry = recordTelemetry()): Promise<HttpResponse> {
       const route = idempotent(
         { scope: 'inference', run },
         { name: 'test', open: async () => idempotency, ...options },
       );
-      return route.run(makeRequest(word, body));
+      return route.run({ ...makeRequest(word, body), telemetry });
     }
     return {
       renewals,
@@ -104,7 +106,7 @@ function createKey(options: Partial<IdempotentOptions> = {}) {
   const hash = createHash('sha256')
     .update(JSON.stringify(['test', {}, word]))
     .digest('hex');
-  return { clock, createEnvironment, key: { pk: { S: `acme#idem#${hash}` }, sk: { S: 'idem' } } };
+  return { clock, blobs, createEnvironment, key: { pk: { S: `acme#idem#${hash}` }, sk: { S: 'idem' } } };
 }
 
 type Run = (request: HttpRequest) => Promise<HttpResponse>;
@@ -302,3 +304,172 @@ it('a record without an epoch, written by an earlier version, is replayed', asyn
   expect(Attributes).not.toHaveProperty('epoch');
   expect(await createEnvironment().call(runTwice)).toMatchObject({ json: 'old' });
 });
+
+describe('the operation of a key', () => {
+  /** Calls with a route that fails, and returns the operation that it was given. */
+  async function failWith(environment: { call(run: Run, body?: unknown): Promise<HttpResponse> }, error: Error) {
+    let operation: HttpRequest['operation'];
+    const answer = environment.call((request) => {
+      operation = request.operation;
+      return Promise.reject(error);
+    });
+    await expect(answer).rejects.toThrow(error.message);
+    return operation;
+  }
+
+  it('goes on in the next call if a failed one may have stored its result', async () => {
+    const { createEnvironment } = createKey();
+    const first = await failWith(createEnvironment(), new Error('connection lost'));
+    expect(first).toMatchObject({ attempt: 1, isRepeated: false });
+    const second = await failWith(createEnvironment(), new LambentError('overloaded', 'overloaded'));
+    expect(second).toEqual({ id: first?.id, attempt: 2, isRepeated: true });
+    expect(await failWith(createEnvironment(), new Error('lost'))).toMatchObject({ id: first?.id, attempt: 3 });
+  });
+
+  it('ends with a failed call that stored nothing, and then the key is free for another body', async () => {
+    const { createEnvironment } = createKey();
+    const first = await failWith(createEnvironment(), new LambentError('overloaded', 'overloaded'));
+    let second: HttpRequest['operation'];
+    const answer = await createEnvironment().call(
+      async ({ operation }) => {
+        second = operation;
+        return { json: 'second' };
+      },
+      { a: 2 },
+    );
+    expect(answer).toEqual({ json: 'second' });
+    expect(second).toMatchObject({ attempt: 1, isRepeated: false });
+    expect(second?.id).not.toBe(first?.id);
+  });
+
+  it('follows from the key and the body if an earlier version made the record', async () => {
+    const { createEnvironment, key } = createKey();
+    const lost = new Error('connection lost');
+    const ids: unknown[] = [];
+    for (let round = 0; round < 2; round += 1) {
+      await failWith(createEnvironment(), lost);
+      await services.dynamodb.send(
+        new UpdateItemCommand({ TableName: table, Key: key, UpdateExpression: 'REMOVE operation' }),
+      );
+      ids.push((await failWith(createEnvironment(), lost))?.id);
+    }
+    expect(ids[0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(ids[1]).toBe(ids[0]);
+  });
+
+  it('is known to a route that shows the result of a running call', async () => {
+    const { createEnvironment } = createKey({ showsRunning: () => true });
+    const seen: HttpRequest['operation'][] = [];
+    await createEnvironment().begin((request) => {
+      seen.push(request.operation);
+      return runForever(request);
+    });
+    await createEnvironment().call(async ({ operation, body }) => {
+      seen.push(operation);
+      return { json: body };
+    });
+    expect(seen[1]).toEqual({ ...seen[0], isRepeated: true });
+  });
+});
+
+it('a response whose record could not be finished is logged, and replayed by every later call', async () => {
+  const { createEnvironment } = createKey();
+  const telemetry = recordTelemetry();
+  expect(await createEnvironment({ away: true }).call(respondWith('first'), undefined, telemetry)).toEqual({
+    json: 'first',
+  });
+  expect(telemetry.lines).toMatchObject([{ message: 'idempotent response not recorded' }]);
+  for (let repetition = 0; repetition < 2; repetition += 1)
+    expect(await createEnvironment().call(runTwice)).toMatchObject({
+      json: 'first',
+      headers: { 'idempotent-replayed': 'true' },
+    });
+});
+
+it('a stream whose record could not be finished is replayed with its headers', async () => {
+  const { createEnvironment } = createKey();
+  async function* frames() {
+    yield 'one';
+    yield 'two';
+    return true;
+  }
+  const route = async () => ({ headers: { 'content-type': 'text/event-stream' }, frames: frames() });
+  const first = await createEnvironment({ away: true }).call(route);
+  expect(first.headers).toEqual({ 'content-type': 'text/event-stream' });
+  expect(await readFrames(first)).toEqual(['one', 'two']);
+  const second = await createEnvironment().call(runTwice);
+  expect(second.headers).toMatchObject({ 'content-type': 'text/event-stream' });
+  expect(await readFrames(second)).toEqual(['one', 'two']);
+});
+
+it.each([
+  ['that must not be stored', false, 'short'],
+  ['that is too long to be recorded', true, 'x'.repeat(16_000_001)],
+])('a stream %s is refused to a repetition, and nothing of it is stored', async (_, mayStore, frame) => {
+  const { createEnvironment, blobs } = createKey({ mayStore: () => mayStore });
+  async function* frames() {
+    yield frame;
+    return true;
+  }
+  expect(await readFrames(await createEnvironment().call(async () => ({ frames: frames() })))).toEqual([frame]);
+  expect(await getCode(createEnvironment().call(runTwice))).toBe('idempotent_answer_not_kept');
+  expect(blobs.held.size).toBe(0);
+});
+
+it('a route gets the request as it came', async () => {
+  const { createEnvironment } = createKey();
+  const { signal: _, ...rest } = makeRequest('', { a: 1 });
+  let seen: Partial<HttpRequest> = {};
+  await createEnvironment().call(async (request) => {
+    seen = request;
+    return { json: 'first' };
+  });
+  expect(seen).toMatchObject({ pathParameters: rest.pathParameters, body: rest.body, principal: rest.principal });
+});
+
+describe('a claim', () => {
+  const claim = { owner: 'call-1', until: START + 30_000, expiresAt: START / 1000 + 86_400, operation: 'operation-1' };
+  const fingerprint = Uint8Array.of(1);
+
+  it('is ours if a request is repeated whose response was lost, until the operation has ended', async () => {
+    const records = createIdempotencyRecords(services.dynamodb, table);
+    const key = { tenant: 'acme', id: 'idem#repeated' };
+    const first = await records.claim(key, { ...claim, fingerprint }, START);
+    expect(first).toMatchObject({ claimed: true, record: { epoch: 0, operation: 'operation-1' } });
+    expect(await records.claim(key, { ...claim, fingerprint }, START)).toEqual(first);
+    const other = { ...claim, owner: 'call-2', operation: 'operation-2', fingerprint };
+    expect(await records.claim(key, other, START)).toMatchObject({ claimed: false, record: { owner: 'call-1' } });
+    await records.finish(key, 'call-1', { kept: 'table' });
+    expect(await records.claim(key, { ...claim, fingerprint }, START)).toMatchObject({ claimed: false });
+  });
+
+  it('is recognized in the same way when it takes a key over', async () => {
+    const records = createIdempotencyRecords(services.dynamodb, table);
+    const key = { tenant: 'acme', id: 'idem#taken-over' };
+    const { record } = await records.claim(key, { ...claim, fingerprint }, START);
+    const later = { ...claim, owner: 'call-2', until: START + 90_000, fingerprint };
+    const second = await records.takeOver(key, record, later, START + 30_000);
+    expect(second).toMatchObject({ claimed: true, record: { owner: 'call-2', epoch: 1 } });
+    expect(await records.takeOver(key, record, later, START + 30_000)).toEqual(second);
+  });
+});
+
+it("a request's fingerprint is sealed under the name that every version uses", async () => {
+  const { createEnvironment, key } = createKey();
+  await createEnvironment().call(respondWith('first'));
+  const { Item } = await services.dynamodb.send(new GetItemCommand({ TableName: table, Key: key }));
+  const [name] = Buffer.from(Item?.['fingerprint']?.B ?? [])
+    .toString('latin1')
+    .split('|');
+  const id = String(key.pk.S).slice('acme#'.length);
+  expect(Object.fromEntries(JSON.parse(name ?? ''))).toEqual({
+    ...{ tenant: 'acme', kind: 'idempotent-answer', id, epoch: 0, field: 'fingerprint' },
+  });
+});
+
+async function readFrames(answer: HttpResponse): Promise<string[]> {
+  if (!('frames' in answer)) throw new Error('not a stream');
+  const frames: string[] = [];
+  for await (const frame of answer.frames) frames.push(frame);
+  return frames;
+}

@@ -4,6 +4,7 @@ import { createBucket } from '../../../shared/aws/bucket.ts';
 import type { Blobs } from '../../../shared/jobs/blobs.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { BODY_ITEM_BYTES, createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
+import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { aJob, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -34,7 +35,12 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     made += 1;
     const blobs = await implementations[name]?.();
     if (blobs === undefined) throw new Error(name);
-    return { id: `resp_${made}`, bodies: createBodies(aVault(), blobs), events: createEventLog(aVault(), blobs) };
+    return {
+      id: `resp_${made}`,
+      blobs,
+      bodies: createBodies(aVault(), blobs),
+      events: createEventLog(aVault(), blobs),
+    };
   }
   const chunk = (id: string, epoch: number, firstSequence: number, count: number) => ({
     tenant,
@@ -44,6 +50,15 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expiresAt,
     events: Array.from({ length: count }, (_, index) => ({ type: 'e', sequence_number: firstSequence + index })),
   });
+  /** Returns the name under which the test's vault has sealed something. */
+  const nameOf = (sealed: Uint8Array | undefined) =>
+    Object.fromEntries(
+      JSON.parse(
+        Buffer.from(sealed ?? [])
+          .toString('latin1')
+          .split('|')[0] ?? '',
+      ),
+    );
   const numbers = (chunks: readonly { events: readonly { sequence_number: number }[] }[]) =>
     chunks.flatMap(({ events }) => events.map(({ sequence_number }) => sequence_number));
 
@@ -56,6 +71,16 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
       code: 'record_unreadable',
     });
     await expect(bodies.read({ tenant: 'other', id, kind: 'output', epoch: 1 }, ref)).rejects.toThrow();
+  });
+
+  it('seals each under a name that every version uses', async () => {
+    const { id, blobs, bodies, events } = await aPlace();
+    await bodies.write({ tenant, id, kind: 'output', epoch: 1, expiresAt }, 'answer');
+    const sealed = await blobs.get({ tenant, id, part: 'output', epoch: 1, sequence: 0 }, 'table');
+    expect(nameOf(sealed)).toEqual({ tenant, kind: 'job-output', id, epoch: 1, field: '' });
+    await events.append(chunk(id, 1, 2, 1));
+    const [event] = await blobs.events(tenant, id, 0);
+    expect(nameOf(event?.bytes)).toEqual({ tenant, kind: 'job-event', id, epoch: 1, field: '2' });
   });
 
   it('lets the first of two inputs stand', async () => {
@@ -99,6 +124,38 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(await events.read(tenant, id, -1)).toEqual([]);
     expect(await bodies.find({ tenant, id: `${id}0`, kind: 'input', epoch: 0 })).toBe('asked');
     expect(await events.read(tenant, `${id}0`, -1)).toHaveLength(1);
+  });
+
+  it('a prepared result is found in the bucket, and is removed with the outputs of other attempts', async () => {
+    const { id, bodies } = await aPlace();
+    const output = await bodies.write({ tenant, id, kind: 'output', epoch: 2, expiresAt }, 'answered');
+    const write = await bodies.prepare({ tenant, id, kind: 'result', epoch: 0, expiresAt });
+    const result = { tenant, id, kind: 'result', epoch: 0 } as const;
+    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+    expect(await write('saved')).toMatchObject({ place: 's3', epoch: 0 });
+    expect(await bodies.find(result, { place: 's3' })).toBe('saved');
+    expect(await bodies.find({ ...result, tenant: 'other' }, { place: 's3' })).toBeUndefined();
+    await bodies.sweep(tenant, id, 2);
+    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+    expect(await bodies.read({ tenant, id, kind: 'output', epoch: 2 }, output)).toBe('answered');
+  });
+
+  it('a prepared result is removed with its job', async () => {
+    const { id, bodies } = await aPlace();
+    const result = { tenant, id, kind: 'result', epoch: 0, expiresAt } as const;
+    await (await bodies.prepare(result))('saved');
+    await bodies.sweep(tenant, id);
+    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+  });
+
+  it('does not read events that lie in the place of others of their job', async () => {
+    const { id, blobs, events } = await aPlace();
+    await events.append(chunk(id, 1, 2, 1));
+    await events.append(chunk(id, 1, 3, 1));
+    const [first] = await blobs.events(tenant, id, 2);
+    if (first === undefined) throw new Error('no events');
+    await blobs.put({ ...first.name, sequence: 3 }, first.bytes, expiresAt);
+    await expect(events.read(tenant, id, 2)).rejects.toThrow('opened under another name');
   });
 
   it('reads events after any number, in order, over attempts', async () => {
@@ -151,6 +208,18 @@ describe('in DynamoDB and S3', () => {
       code: 'record_unreadable',
     });
     expect(await bodies.find(replay)).toBeUndefined();
+  });
+
+  it("the removal of a job's bodies leaves the job's own item, or its tombstone", async () => {
+    const { id, tableName, bodies } = await aRoom();
+    const jobs = createDynamoDBStore(services.dynamodb, { tableName, shards: 1, now: () => clock.now });
+    await jobs.create(aJob({ id }));
+    await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, 'asked');
+    await bodies.sweep(tenant, id);
+    expect(await jobs.read(tenant, id)).toBeDefined();
+    await jobs.delete(tenant, id);
+    await bodies.sweep(tenant, id);
+    expect(await jobs.wasDeleted(tenant, id)).toBe(true);
   });
 
   it('a large chunk of events is found among small ones', async () => {

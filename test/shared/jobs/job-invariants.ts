@@ -93,9 +93,8 @@ function checkLetGo(was: Job, is: Job, { before, after, by }: TakenStep): void {
   if (!isOwn && (was.leaseExpiresAt ?? 0) + graceMs > after.now) throw new Error('A held job was taken over');
   if (is.status !== 'queued') return;
   if (was.cancelRequested) throw new Error('A job went on after its cancel');
-  const isRecovered = is.releases === was.releases;
   const isCounted = was.begun === true || is.attempts > was.attempts;
-  if (isRecovered) {
+  if (!isOwn) {
     if ((is.crashes ?? 0) !== (was.crashes ?? 0) + 1) throw new Error('A crash was not counted');
     if (was.alone === true && !isCounted) throw new Error('A crash of a job that ran alone was not counted');
   } else if (before.begun.includes(was.epoch) && !isCounted) {

@@ -188,7 +188,7 @@ function workerPorts(
           ...(onGpus ? { otherLane: () => 'gpu' as const } : {}),
           ...(fallsBack ? { fallbackLane: (_model, thrown) => (isRetryable(thrown) ? 'gpu' : undefined) } : {}),
         }),
-    ...(yielding?.includes(number) ? { yielding: { saw() {}, standsBack: () => true } } : {}),
+    ...(yielding?.includes(number) ? { yielding: { recordWait() {}, shouldDefer: () => true } } : {}),
   };
 }
 
@@ -265,6 +265,7 @@ function bodiesOf(reach: Reach): Bodies {
   return {
     write: (...args) => call('write', args),
     writeNew: (...args) => call('writeNew', args),
+    prepare: async (name) => (body) => call('write', [name, body]),
     read: (...args) => call('read', args),
     find: (...args) => call('find', args),
     remove: (...args) => call('remove', args),

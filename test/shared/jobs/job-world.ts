@@ -232,7 +232,8 @@ function performOnBodies(world: World, method: string, args: readonly unknown[])
   if (method === 'sweep') {
     const keepEpoch = args[2];
     for (const key of bodies.keys()) {
-      if (keepEpoch === undefined || (key.startsWith('output') && key !== `output#${keepEpoch}`)) bodies.delete(key);
+      const isOfOtherAttempt = key.startsWith('result') || (key.startsWith('output') && key !== `output#${keepEpoch}`);
+      if (keepEpoch === undefined || isOfOtherAttempt) bodies.delete(key);
     }
     return { world: changed };
   }

@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { keep } from '../../../shared/jobs/lease.ts';
+import { keepLease } from '../../../shared/jobs/lease.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
@@ -33,7 +33,11 @@ async function keepJob({ deadline = START + HOUR_MS, recognisedAfterMs = 0 } = {
   const shutdown = new AbortController();
   const errors: string[] = [];
   const onError = (what: string) => void errors.push(what);
-  const lease = keep(job, { jobs, timings: JOB_TIMINGS, now: time.now, sleep: time.sleep, onError }, shutdown.signal);
+  const lease = keepLease(
+    job,
+    { jobs, timings: JOB_TIMINGS, now: time.now, sleep: time.sleep, onError },
+    shutdown.signal,
+  );
   return { errors, time, table, store, job, lease, shutdown, read: () => store.read('acme', 'resp_1') };
 }
 
@@ -47,14 +51,14 @@ describe('a lease', () => {
       dueAt: START,
     });
     expect(lease.stop).toBeUndefined();
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('is renewed at once if its claim was recognised late, because the response was lost in an outage', async () => {
     const { time, lease, read } = await keepJob({ recognisedAfterMs: JOB_TIMINGS.heartbeatMs });
     await time.pass(0);
     expect((await read())?.leaseExpiresAt).toBe(time.now() + JOB_TIMINGS.leaseMs);
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('outlives an outage of 45 s that begins just before a renewal', async () => {
@@ -69,7 +73,7 @@ describe('a lease', () => {
     const { guard, change } = recover(job, time.now(), JOB_TIMINGS);
     expect(await store.update('acme', 'resp_1', guard, change)).toBeUndefined();
     expect(errors).toEqual(['lease not renewed']);
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('goes on during an outage that lasts longer than the lease, until a write is refused', async () => {
@@ -82,7 +86,7 @@ describe('a lease', () => {
     table.isDown = false;
     await time.pass(JOB_TIMINGS.retryMs);
     expect(lease.stop).toBe('fenced');
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('stays if a write that counts the attempt is repeated because its response was lost', async () => {
@@ -91,7 +95,7 @@ describe('a lease', () => {
     await lease.write(begin(job, time.now(), JOB_TIMINGS));
     expect(lease.stop).toBeUndefined();
     expect(await read()).toMatchObject({ attempts: 1, begun: true });
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('stops the attempt at the next heartbeat after another worker has claimed the job', async () => {
@@ -101,12 +105,12 @@ describe('a lease', () => {
     await store.update('acme', 'resp_1', [], claim(terms, time.now(), JOB_TIMINGS).change);
     await time.pass(JOB_TIMINGS.heartbeatMs);
     expect(lease.stop).toBe('fenced');
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('leaves no listener on the signal of its invocation, which outlives it', async () => {
     const { lease, shutdown } = await keepJob();
-    await lease.letGo();
+    await lease.stopHeartbeat();
     expect(getEventListeners(shutdown.signal, 'abort')).toEqual([]);
   });
 
@@ -116,7 +120,7 @@ describe('a lease', () => {
     await store.update('acme', 'resp_1', guard, change);
     await time.pass(JOB_TIMINGS.heartbeatMs);
     expect(lease.stop).toBe('cancelled');
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it("stops the attempt at the job's deadline, also during an outage", async () => {
@@ -124,13 +128,13 @@ describe('a lease', () => {
     table.isDown = true;
     await time.pass(20_000);
     expect(lease.stop).toBe('overdue');
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 
   it('stops the attempt when the function is about to time out', async () => {
     const { lease, shutdown } = await keepJob();
     shutdown.abort();
     expect(lease.stop).toBe('shutdown');
-    await lease.letGo();
+    await lease.stopHeartbeat();
   });
 });

@@ -5,6 +5,7 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
   const held = new Map<string, Uint8Array>();
   const keyOf = ({ tenant, id, part, epoch, sequence }: BlobName) =>
     [tenant, id, part, String(sequence).padStart(12, '0'), epoch].join('#');
+  const placeOf = ({ part }: BlobName) => (part === 'result' ? 's3' : 'table');
   const eventsOf = (tenant: string, id: string) =>
     [...held]
       .filter(([key]) => key.startsWith(`${tenant}#${id}#event#`))
@@ -18,7 +19,7 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
     held,
     async put(name, bytes) {
       held.set(keyOf(name), bytes);
-      return 'table';
+      return placeOf(name);
     },
     async putNew(name, bytes) {
       const isNew = !held.has(keyOf(name));
@@ -26,7 +27,7 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
       return { place: 'table', isNew };
     },
     async get(name, place) {
-      return place === 'table' ? held.get(keyOf(name)) : undefined;
+      return place === placeOf(name) ? held.get(keyOf(name)) : undefined;
     },
     async events(tenant, id, from) {
       return eventsOf(tenant, id).filter(({ name }) => name.sequence >= from);
@@ -41,7 +42,8 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
       for (const key of held.keys()) {
         const [owner, job, part, , epoch] = key.split('#');
         if (owner !== tenant || job !== id) continue;
-        if (keepEpoch === undefined || (part === 'output' && Number(epoch) !== keepEpoch)) held.delete(key);
+        const isOfOtherAttempt = part === 'result' || (part === 'output' && Number(epoch) !== keepEpoch);
+        if (keepEpoch === undefined || isOfOtherAttempt) held.delete(key);
       }
     },
   };

@@ -102,6 +102,9 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     ticks: [STEP],
   },
   'invocations that end': { budget: { workers: 3, duplicates: 1, shutdowns: 2 }, late: [2], ticks: [PAUSE] },
+  'an answer that is saved, a cancel and a deletion': {
+    budget: { workers: 2, cancels: 1, deletes: 1, refusals: 1, shutdowns: 1 },
+  },
   'a deadline that passes': { budget: { workers: 1, sweeps: 1 }, job: SHORT_LIVED, ticks: [DEATH, BEAT] },
   'a cancel as the deadline passes': {
     budget: { workers: 1, sweeps: 1, cancels: 1 },

@@ -5,12 +5,13 @@ import { START } from './jobs.ts';
 
 /** Creates a watched store whose reads fail while `state.isAway`. */
 function createWatched() {
-  const state = { now: START, isAway: false };
+  const state = { now: START, isAway: false, isBroken: false };
   const now = () => state.now;
   const store = createMemoryStore(now);
   const failing = {
     ...store,
     read: async (tenant: string, id: string) => {
+      if (state.isBroken) throw new Error('an unreadable item');
       if (state.isAway) throw Object.assign(new Error('unavailable'), { $metadata: {} });
       return store.read(tenant, id);
     },
@@ -36,6 +37,13 @@ describe('watchOutages', () => {
     await read();
     expect(watched.lastOutageAt()).toBe(START + 2_000);
     expect(failed).toHaveLength(4);
+  });
+
+  it('errors that are not of the store itself are no outage', async () => {
+    const { state, read, watched } = createWatched();
+    state.isBroken = true;
+    for (let round = 0; round < 5; round += 1) expect(await read()).toBe('failed');
+    expect(watched.lastOutageAt()).toBe(Number.NEGATIVE_INFINITY);
   });
 
   it('single failed requests among others are no outage', async () => {

@@ -180,3 +180,101 @@ it('a table that has failed is not asked again for 5 s', async () => {
   }
   expect(requests.filter((name) => name === 'take')).toHaveLength(1);
 });
+
+it('every accepted call of an environment that takes no permits counts for the others', async () => {
+  const { clock, start } = aFleet();
+  const [one, two] = [start(), start()];
+  one.throttled('model', undefined);
+  for (let window = 0; window < 3; window += 1) {
+    clock.now += 1_000;
+    one.accepted('model');
+    one.accepted('model');
+    await new Promise(setImmediate);
+  }
+  clock.now += 1_000;
+  expect(await countAdmitted(two)).toBe(5);
+});
+
+it('accepted calls are recorded a few times a second, however many there are', async () => {
+  const { clock, requests, start } = aFleet();
+  const pace = start();
+  pace.throttled('model', undefined);
+  await new Promise(setImmediate);
+  requests.length = 0;
+  for (let call = 0; call < 100; call += 1) {
+    pace.accepted('model');
+    await new Promise(setImmediate);
+    clock.now += 1;
+  }
+  expect(requests.length).toBeLessThan(20);
+});
+
+it('an environment whose table fails says so, and asks it again only after a pause', async () => {
+  const errors: string[] = [];
+  const table = { ...createMemoryPaceTable(), take: () => Promise.reject(new Error('not available')) };
+  const { clock, requests, start } = aFleet({ table, onError: (what) => void errors.push(what) });
+  const pace = start();
+  pace.throttled('model', undefined);
+  clock.now += 1_000;
+  await countAdmitted(pace);
+  expect(errors).toEqual(['pace of a model not shared']);
+  const before = requests.length;
+  clock.now += 1_000;
+  await countAdmitted(pace);
+  expect(requests.length).toBe(before);
+});
+
+it('an environment that cannot record accepted calls says so', async () => {
+  const errors: string[] = [];
+  const table = { ...createMemoryPaceTable(), accept: () => Promise.reject(new Error('not available')) };
+  const { start } = aFleet({ table, onError: (what) => void errors.push(what) });
+  const pace = start();
+  pace.throttled('model', undefined);
+  pace.accepted('model');
+  await new Promise(setImmediate);
+  expect(errors).toEqual(['pace of a model not shared']);
+});
+
+it('a model without permits left is not asked for any in the rest of a window', async () => {
+  const { clock, requests, start } = aFleet();
+  const pace = start();
+  pace.throttled('model', undefined);
+  clock.now += 1_000;
+  expect(await countAdmitted(pace)).toBe(1);
+  expect(await countAdmitted(pace)).toBe(0);
+  const before = requests.length;
+  expect(await countAdmitted(pace)).toBe(0);
+  expect(requests.length).toBe(before);
+});
+
+it('a throttled call that could not be recorded is recorded with the next one', async () => {
+  const errors: string[] = [];
+  const memory = createMemoryPaceTable();
+  let isAway = true;
+  const table: PaceTable = {
+    ...memory,
+    recordThrottled: async (...args) => {
+      if (isAway) throw new Error('not available');
+      return memory.recordThrottled(...args);
+    },
+  };
+  const { clock, start } = aFleet({ table, onError: (what) => void errors.push(what) });
+  const [one, two] = [start(), start()];
+  one.throttled('model', undefined);
+  await new Promise(setImmediate);
+  expect(errors).toEqual(['pace of a model not shared']);
+  isAway = false;
+  clock.now += 1;
+  one.throttled('model', undefined);
+  await new Promise(setImmediate);
+  clock.now += 1_000;
+  expect(await countAdmitted(two)).toBe(1);
+});
+
+it('a model whose state cannot be read is asked all the same, and the failure is reported', async () => {
+  const errors: string[] = [];
+  const table = { ...createMemoryPaceTable(), read: () => Promise.reject(new Error('not available')) };
+  const { start } = aFleet({ table, onError: (what) => void errors.push(what) });
+  expect(await countAdmitted(start())).toBe(10);
+  expect(errors).toEqual(['pace of a model not shared']);
+});

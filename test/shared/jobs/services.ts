@@ -121,6 +121,9 @@ export function aVault(): Vault {
     async seal(name, plaintext) {
       return Buffer.concat([prefixOf(name), invert(plaintext)]);
     },
+    async prepareSeal(name) {
+      return (plaintext) => Buffer.concat([prefixOf(name), invert(plaintext)]);
+    },
     async open(name, sealed) {
       const prefix = prefixOf(name);
       if (!prefix.equals(sealed.subarray(0, prefix.length))) throw new Error('opened under another name');

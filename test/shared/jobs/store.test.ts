@@ -252,6 +252,16 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.delete('acme', 'resp_1')).toBe(false);
   });
 
+  it('keeps a tombstone longer than any message of the job lives, and no longer than 15 days', async () => {
+    const store = await aStoreWith();
+    await store.delete('acme', 'resp_1');
+    clock.now += 14 * 24 * HOUR_MS;
+    expect(await store.wasDeleted('acme', 'resp_1')).toBe(true);
+    expect(await store.create(aJob())).toEqual({ created: false });
+    clock.now += 24 * HOUR_MS;
+    expect(await store.wasDeleted('acme', 'resp_1')).toBe(false);
+  });
+
   it('lists a deleted job until it is settled', async () => {
     const store = await aStoreListing(START);
     await store.delete('acme', 'resp_1');
@@ -309,37 +319,38 @@ describe('a job in DynamoDB', () => {
     expect(await Promise.all(entries.map((entry) => store.postpone(entry, START + 1)))).toEqual([true]);
   });
 
-  it('stays under 4 KB with every field filled', async () => {
+  it('stays under 4 KB with every field filled, and loses none', async () => {
     const tableName = await services.newTable();
     clock.now = START;
     const store = createDynamoDBStore(services.dynamodb, { tableName, shards: 1, now: () => clock.now });
     const long = 'x'.repeat(128);
-    await store.create(
-      aJob({
-        tenant: 't'.repeat(64),
-        id: `resp_${'1'.repeat(64)}`,
-        model: long,
-        owner: long,
-        conversation: long,
-        previousResponse: long,
-        lane: 'gpu',
-        asks: 128,
-        crashes: 3,
-        begun: true,
-        alone: true,
-        cutOff: true,
-        endSequence: 1e9,
-        replyTo: 'q'.repeat(64),
-        errorCode: 'upstream_unavailable',
-        leaseExpiresAt: START,
-        notBefore: START,
-        startedAt: START,
-        completedAt: START,
-        output: { place: 'table', epoch: 999, sizeBytes: 300_000 },
-        usage: { inputTokens: 1e9, cachedInputTokens: 1e9, outputTokens: 1e9, reasoningTokens: 1e9 },
-        fanIn: ['conversation', 'reply', 'usage', 'bodies', 'forget'],
-      }),
-    );
+    const job = aJob({
+      tenant: 't'.repeat(64),
+      id: `resp_${'1'.repeat(64)}`,
+      model: long,
+      owner: long,
+      conversation: long,
+      previousResponse: long,
+      lane: 'gpu',
+      asks: 128,
+      crashes: 3,
+      begun: true,
+      alone: true,
+      cutOff: true,
+      endSequence: 1e9,
+      replyTo: 'q'.repeat(64),
+      errorCode: 'upstream_unavailable',
+      leaseExpiresAt: START,
+      notBefore: START,
+      startedAt: START,
+      completedAt: START,
+      output: { place: 'table', epoch: 999, sizeBytes: 300_000 },
+      usage: { inputTokens: 1e9, cachedInputTokens: 1e9, outputTokens: 1e9, reasoningTokens: 1e9 },
+      fanIn: ['conversation', 'reply', 'usage', 'bodies', 'forget'],
+      contextBytes: 1e9,
+    });
+    await store.create(job);
+    expect(await store.read(job.tenant, job.id)).toEqual(job);
     expect((await services.textOf(tableName)).length).toBeLessThan(4_096);
   });
 

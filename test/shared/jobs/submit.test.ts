@@ -5,11 +5,13 @@ import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { readInput } from '../../../shared/jobs/completion.ts';
+import { deleteJob } from '../../../shared/jobs/control.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { type Admitted, submit } from '../../../shared/jobs/submit.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
+import { claim } from '../../../shared/jobs/transitions.ts';
 import { aJob, anInput, START } from './jobs.ts';
 import { aVault, type Services, startServices } from './services.ts';
 
@@ -166,6 +168,42 @@ it.each([
     expect(await submit(admitted)).toMatchObject({ kind: 'known' });
   },
 );
+it('a new job gets a ticket from the sweep if its sender dies before it sends one', async () => {
+  const { small, submit, ports } = await aRoom();
+  const submitted = await submit(small);
+  const { createdAt = 0 } = submitted.kind === 'created' ? submitted.job : {};
+  const listed = (at: number) => ports.jobs.list('wake#jobs#0', at, { limit: 10 });
+  expect(await listed(createdAt + JOB_TIMINGS.wakeMs - 1)).toMatchObject({ entries: [] });
+  expect(await listed(createdAt + JOB_TIMINGS.wakeMs)).toMatchObject({ entries: [{ id: small.id }] });
+});
+
+it('a request is not accepted again after its job was deleted, and its input does not stay', async () => {
+  const { small, submit, ports, places } = await aRoom();
+  await submit(small);
+  await deleteJob(ports, tenant, small.id);
+  expect(await submit(small)).toEqual({ kind: 'deleted' });
+  expect(await places()).toBe(0);
+});
+
+it('a job that the SDK creates twice, because a response was lost, is new to its caller until it is claimed', async () => {
+  for (const [isClaimed, kind] of [
+    [false, 'created'],
+    [true, 'known'],
+  ] as const) {
+    const { small, ports } = await aRoom();
+    const { jobs } = ports;
+    const { guard, change } = claim({ owner: 'w', alone: false, whole: true }, START, JOB_TIMINGS);
+    const repeating = {
+      ...jobs,
+      async create(...args: Parameters<typeof jobs.create>) {
+        await jobs.create(...args);
+        if (isClaimed) await jobs.update(tenant, small.id, guard, change);
+        return jobs.create(...args);
+      },
+    };
+    expect(await submit(small, { ...ports, jobs: repeating })).toMatchObject({ kind, job: { id: small.id } });
+  }
+});
 
 it('of two requests of one id that come at once, one becomes the job', async () => {
   const { small, large, submit, input, places } = await aRoom();

@@ -6,7 +6,7 @@ import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import type { IndexEntry } from '../../../shared/jobs/index-entry.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { jobItem } from '../../../shared/jobs/job-item.ts';
-import { createMemoryStore, type Entry } from '../../../shared/jobs/memory-store.ts';
+import { createMemoryStore, type Entry, placeOf } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { countBacklog, replaceTickets, sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
@@ -417,6 +417,45 @@ describe('in DynamoDB', () => {
   });
 });
 
+describe('the number of shards', () => {
+  it('can be raised and lowered while jobs wait, run and end, and no entry is forgotten', async () => {
+    const world = await createSweep();
+    const writeWith = (shards: number) => createMemoryStore(() => world.clock.now, world.entries, { shards });
+    const ids: string[] = [];
+    const deadline = START + 100 * HOUR_MS;
+    /** Creates jobs with entries for each purpose, as a function with this setting does, and moves those of before. */
+    const use = async (shards: number) => {
+      const jobs = writeWith(shards);
+      for (const id of ids.filter((each) => each.startsWith('resp_run'))) {
+        const claimed = claim(
+          { owner: 'w', alone: false, whole: true },
+          world.clock.now - leaseMs - graceMs,
+          JOB_TIMINGS,
+        );
+        await jobs.update('acme', id, claimed.guard, claimed.change);
+      }
+      for (let number = 0; number < 12; number += 1) {
+        const name = `${shards}x${ids.length}`;
+        await jobs.create(aJob({ id: `resp_run${name}`, deadline }), waitAt(START + HOUR_MS));
+        await jobs.create(aJob({ id: `resp_wake${name}`, deadline }), wakeAt(START));
+        const ended = { status: 'completed', fanIn: ['reply'], completedAt: START, epoch: 1, replyTo: 'a' } as const;
+        await jobs.create(aJob({ id: `resp_step${name}`, deadline, ...ended }), stepAt(START));
+        ids.push(`resp_run${name}`, `resp_wake${name}`, `resp_step${name}`);
+      }
+    };
+    await use(2);
+    await use(5);
+    // Lowered: five are still read.
+    await use(1);
+    const swept = await sweepOnce({ ...world.ports, jobs: writeWith(1), shards: 5 }, FOREVER);
+    expect([swept.run.recovered, swept.wake.ticketsSent, swept.step.completed]).toEqual([24, 36, 36]);
+    expect(new Set(world.queue.ids()).size).toBe(36);
+    const partitions = new Set([...world.entries.values()].map((entry) => placeOf(entry).duePartition));
+    expect([...partitions].filter((name) => name?.startsWith('run') || name?.startsWith('step'))).toEqual([]);
+    expect(await countBacklog('jobs', { jobs: writeWith(1), shards: 5 })).toEqual({ waiting: 72, ticketed: 48 });
+  });
+});
+
 describe('a pass', () => {
   it('stops when its time is up, and says that entries are left', async () => {
     const world = await createSweep();
@@ -510,4 +549,33 @@ describe('lost tickets', () => {
     };
     expect(await replaceTickets('jobs', 250, world.ports, START + 15)).toBe(200);
   });
+});
+
+it('a pass whose time is up lists no further page, and says that entries are left', async () => {
+  const world = await createSweep();
+  for (let index = 0; index < 250; index += 1) await world.claim({ id: `resp_${index}` });
+  world.clock.now += HOUR_MS;
+  // All holders live, so that nothing but the listing takes time.
+  for (let index = 0; index < 250; index += 1)
+    await world.jobs.update('acme', `resp_${index}`, [], { set: { leaseExpiresAt: world.clock.now + HOUR_MS } });
+  const until = world.clock.now + 1;
+  let pages = 0;
+  const { list } = world.jobs;
+  world.jobs.list = async (partition, ...rest) => {
+    if (partition === 'run#jobs#0') {
+      pages += 1;
+      world.clock.now = until;
+    }
+    return list(partition, ...rest);
+  };
+  expect((await sweepOnce(world.ports, until)).run).toMatchObject({ seen: 0, isUnfinished: true });
+  expect(pages).toBe(1);
+});
+
+it('completion steps that only a newer version knows are left to its sweep, and the others are done', async () => {
+  const world = await createSweep();
+  await world.put({ status: 'completed', completedAt: START, fanIn: ['archive', 'reply'] }, stepAt(START));
+  await world.sweep();
+  expect(world.replies).toEqual(['resp_1 completed']);
+  expect(await world.job()).toMatchObject({ fanIn: ['archive', 'reply'] });
 });

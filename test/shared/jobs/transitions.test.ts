@@ -259,6 +259,16 @@ it.each<[string, Job, Transition]>([
   expect(holds(guard, { ...job, epoch: job.epoch + 1 })).toBe(false);
 });
 
+it.each<[string, Job, (job: Job) => Transition]>([
+  ['expire', { ...dead, deadline: NOW }, (job) => expire(job, NOW, JOB_TIMINGS)],
+  ['giveUp', { ...dead, attempts: 3 }, (job) => giveUp(job, NOW, JOB_TIMINGS)],
+  ['endCancelled', { ...dead, cancelRequested: true }, (job) => endCancelled(job, NOW, JOB_TIMINGS)],
+])('the transition %s is refused until the grace period of the lease is over', (_name, job, transition) => {
+  const { guard } = transition(job);
+  expect(holds(guard, job)).toBe(true);
+  expect(holds(guard, { ...job, leaseExpiresAt: NOW - graceMs + 1 })).toBe(false);
+});
+
 it("the sweep's next look is refused after another transition that gave the job the same time", () => {
   const { guard } = lookAgain(waiting, NOW, JOB_TIMINGS);
   expect(holds(guard, { ...waiting, status: 'cancelled' })).toBe(false);
@@ -267,4 +277,23 @@ it("the sweep's next look is refused after another transition that gave the job 
 it('the beginning of an answer extends the lease', () => {
   const job = { ...held, leaseExpiresAt: NOW };
   expect(changed(job, begin(job, NOW, JOB_TIMINGS).change)).toMatchObject({ leaseExpiresAt: NOW + leaseMs });
+});
+
+describe('a release', () => {
+  const pause = { notBefore: NOW, asked: true, ticket: true };
+  const releaseWith = (changes: object) => changed(held, release(held, { ...pause, ...changes }, JOB_TIMINGS).change);
+
+  it('counts an attempt and asks for a whole invocation only if it says so', () => {
+    expect(releaseWith({})).toMatchObject({ attempts: 0, releases: 1 });
+    expect(releaseWith({})).not.toHaveProperty('cutOff');
+    expect(releaseWith({ counts: true, cutOff: true })).toMatchObject({ attempts: 1, cutOff: true });
+  });
+
+  it('takes back the ask of a model that was not asked', () => {
+    const asked = { ...held, asks: 1 };
+    const countAsks = (isAsked: boolean) =>
+      changed(asked, release(asked, { ...pause, asked: isAsked }, JOB_TIMINGS).change).asks;
+    expect(countAsks(true)).toBe(1);
+    expect(countAsks(false)).toBe(0);
+  });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ErrorCode } from '../../../shared/core/errors.ts';
+import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
@@ -85,6 +85,7 @@ async function aRoom(changes: Partial<Job> = {}) {
     now: () => clock.now,
     sleep: (ms: number, signal: AbortSignal) =>
       new Promise<void>((resolve) => {
+        if (signal.aborted) return resolve();
         const sleeper = { at: clock.now + ms, wake: resolve };
         sleepers.add(sleeper);
         signal.addEventListener('abort', () => {
@@ -694,6 +695,99 @@ describe('a store that is not available', () => {
   });
 });
 
+describe('an answer that is complete when the invocation ends, and can not be committed', () => {
+  const away = () => Object.assign(new Error('away'), { $metadata: {} });
+  const RESULT = { tenant: 'acme', id: 'resp_1', kind: 'result', epoch: 0 } as const;
+  const findResult = ({ ports }: Awaited<ReturnType<typeof aRoom>>) => ports.bodies.find(RESULT, { place: 's3' });
+
+  /** Lets a job be answered while the table is away, and its invocation end. Returns the outcome. */
+  async function loseCommit(room: Awaited<ReturnType<typeof aRoom>>, until: 'for good' | 'until the end') {
+    const { jobs } = room.ports;
+    const { update } = jobs;
+    const shutdown = new AbortController();
+    let isAway = true;
+    jobs.update = (...args) => {
+      const status = args[3].set?.status;
+      return isAway && (status === 'completed' || status === 'queued') ? Promise.reject(away()) : update(...args);
+    };
+    const running = room.run({ shutdown: shutdown.signal });
+    await room.pass(0);
+    if (until === 'until the end') isAway = false;
+    shutdown.abort();
+    const outcome = await running;
+    jobs.update = update;
+    return outcome;
+  }
+
+  it('is saved, and committed by the next attempt, which does not ask the model', async () => {
+    const room = await aRoom();
+    expect(await loseCommit(room, 'for good')).toMatchObject({ kind: 'fenced' });
+    expect(await findResult(room)).toMatchObject({ status: 'completed' });
+    room.behave(fails('context_length_exceeded', 'fail'));
+    await room.pass(JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs);
+    expect(await room.run()).toMatchObject({
+      kind: 'ended',
+      job: { status: 'completed', epoch: 2, attempts: 1, output: { epoch: 2 } },
+    });
+    const job = await room.job();
+    expect(job && (await readOutput(job, room.ports.bodies))).toMatchObject({ answer: { status: 'completed' } });
+    expect(await findResult(room)).toBeUndefined();
+  });
+
+  it('is saved, and its job is released at once if the table is available again', async () => {
+    const room = await aRoom();
+    expect(await loseCommit(room, 'until the end')).toMatchObject({ kind: 'released', ticket: true });
+    room.behave(fails('context_length_exceeded', 'fail'));
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 2, attempts: 1 } });
+  });
+
+  it('is saved although the keys are not available any more', async () => {
+    const room = await aRoom();
+    room.ports.bodies.write = () => Promise.reject(new LambentError('vault_unavailable', 'no keys'));
+    expect(await loseCommit(room, 'until the end')).toMatchObject({ kind: 'released', ticket: true });
+    expect(await findResult(room)).toMatchObject({ status: 'completed' });
+  });
+
+  it('is found by a later attempt if the next one is put off before it looks', async () => {
+    const room = await aRoom();
+    await loseCommit(room, 'for good');
+    await room.pass(JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs);
+    const { read } = room.ports.bodies;
+    room.ports.bodies.read = () => Promise.reject(away());
+    expect(await room.run()).toMatchObject({ kind: 'released', job: { epoch: 2, releases: 1 } });
+    room.ports.bodies.read = read;
+    room.behave(fails('context_length_exceeded', 'fail'));
+    await room.pass(await room.pauseMs());
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 3, attempts: 1 } });
+  });
+
+  it('is lost if the bucket is not available either, and the model is asked again', async () => {
+    const room = await aRoom();
+    const { prepare } = room.ports.bodies;
+    room.ports.bodies.prepare = async () => () => Promise.reject(away());
+    expect(await loseCommit(room, 'until the end')).toMatchObject({ kind: 'released', job: { cutOff: true } });
+    room.ports.bodies.prepare = prepare;
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 2 } });
+  });
+
+  it('is asked for again if the saved one can not be opened', async () => {
+    const room = await aRoom();
+    await loseCommit(room, 'until the end');
+    room.ports.bodies.find = () => Promise.reject(new LambentError('record_unreadable', 'damaged'));
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 2 } });
+  });
+
+  it('is not committed if its job was cancelled meanwhile', async () => {
+    const room = await aRoom();
+    await loseCommit(room, 'for good');
+    await cancelJob(room.ports, 'acme', 'resp_1');
+    await room.pass(JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs);
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
+    expect((await room.job())?.output).toBeUndefined();
+    expect(await findResult(room)).toBeUndefined();
+  });
+});
+
 describe('the ticket of a job', () => {
   it('is hidden and not sent again, however often its job is released, so that no chain of invocations grows', async () => {
     const room = await aRoom({ deadline: START + 24 * HOUR_MS });
@@ -849,3 +943,100 @@ describe('a permit to call a model', () => {
 function aPace(changes: Partial<Pace>): Pace {
   return { admit: async () => undefined, giveBack: () => {}, accepted: () => {}, throttled: () => {}, ...changes };
 }
+
+describe('a ticket of a job that needs none', () => {
+  it('is not needed if the job is absent', async () => {
+    const room = await aRoom();
+    expect(await runJob({ tenant: 'acme', id: 'resp_absent' }, room.ports, makeWorkerCall())).toEqual({
+      kind: 'unneeded',
+      status: 'absent',
+    });
+  });
+
+  it('is not needed either if its model rests and the ticket may not be hidden', async () => {
+    const room = await aRoom();
+    const ports = { ...room.ports, pace: aPace({ admit: async () => START + 9_000 }) };
+    const call = makeWorkerCall({ mayHide: () => false });
+    const run = (id: string) => runJob({ tenant: 'acme', id, model: 'default' }, ports, call);
+    expect(await run('resp_absent')).toEqual({ kind: 'unneeded', status: 'absent' });
+    expect(await run('resp_1')).toMatchObject({ kind: 'released', ticket: false });
+    expect(await room.job()).toMatchObject({ duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
+    await cancelJob(room.ports, 'acme', 'resp_1');
+    expect(await run('resp_1')).toEqual({ kind: 'unneeded', status: 'cancelled' });
+  });
+});
+
+it('a ticket is hidden for as long as the job pauses, if it may be hidden so long', async () => {
+  const room = await aRoom({ notBefore: START + 5_000 });
+  expect(await room.run({ mayHide: (ms) => ms <= 5_000 })).toMatchObject({ kind: 'deferred', until: START + 5_000 });
+  expect(await room.run({ mayHide: (ms) => ms < 5_000 })).toMatchObject({ kind: 'released', ticket: false });
+});
+
+it('a job that changes while a worker ends it for its deadline is looked at again', async () => {
+  const room = await aRoom({ deadline: START });
+  const { jobs } = room.ports;
+  const raced = {
+    ...jobs,
+    // Both the claim and the end are refused: another worker is faster.
+    update: async () => undefined,
+  };
+  expect(await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, jobs: raced }, makeWorkerCall())).toEqual({
+    kind: 'deferred',
+    reason: 'contended',
+    until: START + 1_000,
+  });
+  expect((await room.job())?.status).toBe('queued');
+});
+
+it('an answer whose storing the vault delays is kept and stored, and the model is not asked again', async () => {
+  const room = await aRoom();
+  let refusals = 2;
+  const bodies = {
+    ...room.ports.bodies,
+    async write(...args: Parameters<typeof room.ports.bodies.write>) {
+      if (refusals-- > 0) throw new LambentError('vault_unavailable', 'no KMS');
+      return room.ports.bodies.write(...args);
+    },
+  };
+  const running = runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
+  for (let retry = 0; retry < 2; retry += 1) {
+    await settled();
+    await room.pass(JOB_TIMINGS.retryMs);
+  }
+  expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', asks: 1, attempts: 1 } });
+});
+
+it('an answer that can never be stored is not kept in memory', async () => {
+  const room = await aRoom();
+  const bodies = {
+    ...room.ports.bodies,
+    write: () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
+  };
+  const outcome = await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
+  expect(outcome).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'tenant_deleted' } });
+});
+
+it('a job whose model fails after the deadline expires', async () => {
+  const room = await aRoom({ deadline: START + 10_000 });
+  room.behave(async function* () {
+    yield { type: 'text', text: 'Well' };
+    room.clock.now += 10_000;
+    throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
+  });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'expired' } });
+});
+
+it('completion steps use the input that the worker has, and read it no second time', async () => {
+  const room = await aRoom({ replyTo: 'answers' });
+  let reads = 0;
+  const bodies = {
+    ...room.ports.bodies,
+    read: (...args: Parameters<typeof room.ports.bodies.read>) => {
+      reads += 1;
+      return room.ports.bodies.read(...args);
+    },
+  };
+  await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
+  expect(room.told).toEqual(['completed']);
+  expect(reads).toBe(1);
+});

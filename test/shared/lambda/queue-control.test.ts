@@ -64,6 +64,14 @@ describe('a queue control', () => {
     expect(await control.countHidden()).toBe(first.length + 1);
   });
 
+  it('hides received messages for as long as it is told', async () => {
+    const { control } = await createQueue(1);
+    const [first] = await control.receive(1, 0);
+    const [again] = await control.receive(1, 60);
+    expect(again?.messageId).toBe(first?.messageId);
+    expect(await control.receive(1, 60)).toEqual([]);
+  });
+
   it('deletes and shows again more messages than one request takes', async () => {
     const { control } = await createQueue(24);
     const received: QueueRecord[] = [];

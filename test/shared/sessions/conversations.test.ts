@@ -76,6 +76,34 @@ describe('a turn', () => {
     expect(await readNames(key)).toEqual(['b']);
   });
 
+  it('a turn that was answered in the background leaves the conversation unlocked, also if it was there already', async () => {
+    const key = await createConversation();
+    for (let repetition = 0; repetition < 2; repetition += 1) {
+      await conversations.appendFinishedTurn(key, 'finished', makeItems('a'));
+      const turn = await conversations.beginTurn(key, `next ${repetition}`);
+      await turn.release();
+    }
+    expect(await readNames(key)).toEqual(['a']);
+  });
+
+  it('a turn that waits for the lock asks for it a few times a second', async () => {
+    let asked = 0;
+    const counted: ConversationTable = {
+      ...table,
+      acquireLock(...args) {
+        asked += 1;
+        return table.acquireLock(...args);
+      },
+    };
+    const waiting = createConversations({ table: counted, vault: stores.vault, retentionDays: 30 });
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    await waiting.create(key, {}, []);
+    const holder = await waiting.beginTurn(key, 'holder');
+    await expect(waiting.beginTurn(key, 'waiting')).rejects.toMatchObject({ code: 'conversation_locked' });
+    await holder.release();
+    expect(asked).toBeLessThan(30);
+  });
+
   it('a turn that takes longer than a lock lasts keeps its lock, by renewing it', async () => {
     const key = await createConversation();
     const attempts: LockResult[] = [];
@@ -216,6 +244,37 @@ describe('a stored conversation', () => {
     await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
+  it('deleting a conversation deletes items that a turn writes meanwhile', async () => {
+    const key = await createConversation('a');
+    const turn = await conversations.beginTurn(key, 'one');
+    // The turn's process dies after this write, so that it can't remove its items itself.
+    const dying = {
+      ...table,
+      async deleteHead(...args: Parameters<typeof table.deleteHead>) {
+        const silent = { ...table, commitTurn: () => Promise.reject(new Error('died')), releaseLock: async () => {} };
+        const other = createConversations({
+          table: silent,
+          vault: stores.vault,
+          retentionDays: 30,
+          now: () => clock.now,
+        });
+        await turn.release();
+        const late = await other.beginTurn(key, 'late');
+        await expect(late.commit(makeItems('b'))).rejects.toThrow('died');
+        await late.release();
+        return table.deleteHead(...args);
+      },
+    };
+    const deleting = createConversations({
+      table: dying,
+      vault: stores.vault,
+      retentionDays: 30,
+      now: () => clock.now,
+    });
+    await deleting.delete(key);
+    expect(await readRows(key)).toEqual([]);
+  });
+
   it('deleting a conversation deletes all its items', async () => {
     const key = await createConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
     await conversations.delete(key);
@@ -238,6 +297,28 @@ describe('a stored conversation', () => {
     await conversations.delete(key);
     await expect(turn.commit(makeItems('b'))).rejects.toMatchObject({ code: 'not_found' });
     expect(await readRows(key)).toEqual([]);
+  });
+});
+
+describe('a page of items', () => {
+  it('that begins after an unknown item is refused', async () => {
+    const key = await createConversation('a');
+    const listing = { newestFirst: false, after: 'unknown', limit: 10 };
+    await expect(conversations.list(key, listing)).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('has at least one item, however large it is, and ends before one that makes it too large', async () => {
+    const key = await createConversation('a');
+    const turn = await conversations.beginTurn(key, 'turn');
+    await turn.commit(['b', 'c'].map((id) => ({ id, content: { said: 'x'.repeat(4_100_000) } })));
+    const seen: string[] = [];
+    for (let page = await conversations.list(key, { newestFirst: false, limit: 10 }); ; ) {
+      seen.push(page.items.map(({ id }) => id).join());
+      const after = page.items.at(-1)?.id;
+      if (!page.hasMore || after === undefined) break;
+      page = await conversations.list(key, { newestFirst: false, limit: 10, after });
+    }
+    expect(seen).toEqual(['a', 'b', 'c']);
   });
 });
 

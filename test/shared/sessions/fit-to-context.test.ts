@@ -53,6 +53,27 @@ describe('a request that exceeds its model’s context', () => {
     expect(droppedItems).toBe(4);
   });
 
+  it('counts calls and reasoning as items of their own, and keeps all else of the request', () => {
+    const answers: Message[] = [
+      { role: 'assistant', content: [{ type: 'reasoning', text: long }, ...text('1'), ...text('2')] },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'reasoning', text: 'so' },
+          { type: 'toolCall', id: 'c1', name: 'look', arguments: '{}' },
+          { type: 'toolCall', id: 'c2', name: 'look', arguments: '{}' },
+        ],
+      },
+    ];
+    const messages = [user(`First ${long}`), assistant('0'), user(`Second ${long}`), ...answers, user(`Last ${long}`)];
+    const request = { ...makeRequest(messages), model: 'special' };
+    // A user message, two items of the first answer and three of the second.
+    expect(fitToContext(request, options)).toEqual({
+      request: { ...request, messages: [...messages.slice(0, 2), ...messages.slice(5)] },
+      droppedItems: 6,
+    });
+  });
+
   it('with truncation disabled, a request that is too long is refused, naming the caller’s parameter', () => {
     const messages = [user(long), assistant(long), user(long), assistant(long), user(long)];
     expect(() => fitToContext(makeRequest(messages), { ...options, truncation: 'disabled' })).toThrow(

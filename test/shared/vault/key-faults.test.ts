@@ -141,3 +141,11 @@ it('failed requests to the keys table are reported', async () => {
   await reported.read('acme').catch(() => {});
   expect(failures).toMatchObject([{ code: 'vault_unavailable' }]);
 });
+
+it('a key that KMS does not know yet, because it was created just now, delays work', async () => {
+  services.faults.kms = (operation) =>
+    operation === 'Decrypt' ? { status: 400, type: 'NotFoundException' } : undefined;
+  expect(await decide(start())).toBe('end');
+  services.clock.now -= DAY_MS;
+  expect(await decide(start())).toBe('waits');
+});

@@ -181,6 +181,19 @@ describe('a deleted tenant', () => {
     expect(await catchCode(environment.open(NAME, sealed))).toBe('tenant_deleted');
   });
 
+  it('the five minutes begin before the keys table is read, however long KMS takes', async () => {
+    const record = await start().seal(NAME, text('x'));
+    const reader = start();
+    services.faults.kms = () => {
+      services.clock.now += 4 * MINUTE;
+      return undefined;
+    };
+    await reader.open(NAME, record);
+    await erase();
+    services.clock.now += MINUTE;
+    expect(await catchCode(reader.open(NAME, record))).toBe('tenant_deleted');
+  });
+
   it('an environment that reads a tombstone wipes all cached key versions of the tenant', async () => {
     const environment = start();
     const old = await environment.seal(NAME, text('old'));

@@ -7,6 +7,7 @@ import {
   computeSealedBytes,
   HEADER_BYTES,
   openRecord,
+  prepareRecord,
   readKeyVersion,
   SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
@@ -63,6 +64,17 @@ describe('a record', () => {
     const sealed = seal(text('inside'));
     const larger = Buffer.concat([randomBytes(7), sealed, randomBytes(7)]);
     expect(openRecord(larger.subarray(7, -7), NAME, secret)).toEqual(text('inside'));
+  });
+
+  it('a prepared record is sealed after its tenant key was wiped, once', () => {
+    const tenantKey = randomBytes(32);
+    const wiped = new TenantSecret(tenantKey);
+    const sealPrepared = prepareRecord(NAME, { version: 3, secret: wiped });
+    wiped.wipe();
+    const sealed = sealPrepared(text('late'));
+    expect(openRecord(sealed, NAME, new TenantSecret(tenantKey))).toEqual(text('late'));
+    // A second record with the same key would repeat the nonces.
+    expect(() => sealPrepared(text('later'))).toThrow('second record');
   });
 
   it('a record does not contain its plaintext', () => {

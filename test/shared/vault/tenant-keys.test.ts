@@ -301,3 +301,22 @@ it('an unknown item in the keys table may be repaired while work waits, and is n
   );
   expect(await catchCode(start().seal(NAME, text('x')))).toBe('vault_unavailable');
 });
+
+it('a stream that one environment seals is opened by another, under its own name alone', async () => {
+  async function* pieces() {
+    yield text('Hello, ');
+    yield text('world');
+  }
+  const collect = async (stream: AsyncIterable<Uint8Array>) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  };
+  const sealed = await collect(start().sealStream(NAME, pieces()));
+  const read = async function* () {
+    yield sealed;
+  };
+  expect(await collect(start().openStream(NAME, read()))).toEqual(text('Hello, world'));
+  const other = start().openStream({ ...NAME, id: 'resp_other' }, read());
+  await expect(collect(other)).rejects.toMatchObject({ code: 'record_unreadable' });
+});

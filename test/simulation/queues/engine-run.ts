@@ -20,7 +20,7 @@ import { createVirtualTime, type VirtualTime } from '../virtual-time.ts';
 import type { EnvironmentModel } from './environment-model.ts';
 import { startEventSourceModel } from './event-source-model.ts';
 import type { JobRun } from './ideal-queue.ts';
-import { createIndexModel } from './index-model.ts';
+import { createIndexModel, createOutageError } from './index-model.ts';
 import { createSqsClientModel } from './sqs-client-model.ts';
 import { SqsModel } from './sqs-model.ts';
 import type { SimulatedJob } from './workload.ts';
@@ -111,7 +111,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
   const durations = new Map(jobs.map(({ id, durationMs }) => [idOf(id), durationMs]));
   const errors = new Map<string, number>();
   const onError = (what: string) => void errors.set(what, (errors.get(what) ?? 0) + 1);
-  const bodies = createBodiesModel();
+  const bodies = createBodiesModel(() => table.isAvailable());
   let attempts = 0;
   let claimTries = 0;
   let ids = 0;
@@ -331,15 +331,39 @@ function countWaiting(entries: Entries): number {
   return waiting;
 }
 
-/** Bodies that are always available. Their contents don't matter here. */
-function createBodiesModel(): Bodies {
-  const ref = { place: 'table', epoch: 0, sizeBytes: 1_000 } as const;
+/** Bodies of jobs. Results are in a bucket, which is always available, and the others in the table. */
+function createBodiesModel(isTableAvailable: () => boolean): Bodies {
+  const results = new Map<string, unknown>();
+  const requireTable = () => {
+    if (!isTableAvailable()) throw createOutageError();
+  };
+  const refOf = (epoch: number) => ({ place: 'table', epoch, sizeBytes: 1_000 }) as const;
   return {
-    write: async ({ epoch }) => ({ ...ref, epoch }),
-    writeNew: async ({ epoch }) => ({ ref: { ...ref, epoch }, isNew: true }),
-    read: async () => anInput(),
-    find: async () => anInput(),
-    remove: async () => {},
-    sweep: async () => {},
+    async write({ epoch }) {
+      requireTable();
+      return refOf(epoch);
+    },
+    async writeNew({ epoch }) {
+      requireTable();
+      return { ref: refOf(epoch), isNew: true };
+    },
+    prepare: async ({ id, epoch }) => {
+      return async (body) => {
+        results.set(id, body);
+        return { ...refOf(epoch), place: 's3' };
+      };
+    },
+    async read() {
+      requireTable();
+      return anInput();
+    },
+    find: async ({ id }) => results.get(id),
+    async remove() {
+      requireTable();
+    },
+    async sweep(_tenant, id) {
+      requireTable();
+      results.delete(id);
+    },
   };
 }

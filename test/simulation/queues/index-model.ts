@@ -25,6 +25,7 @@ export interface IndexModel {
   readonly entries: ReadonlyMap<string, Entry>;
   /** Begins or ends an outage, in which every request fails. */
   setAvailable(isAvailable: boolean): void;
+  isAvailable(): boolean;
 }
 
 /** The methods of the store that read the index. All others read and write the table. */
@@ -66,6 +67,7 @@ export function createIndexModel(
     setAvailable(available) {
       isAvailable = available;
     },
+    isAvailable: () => isAvailable,
   };
 }
 
@@ -173,7 +175,7 @@ class ObservedMap extends Map<string, Entry> {
 }
 
 /** Creates an error as the SDK throws it. */
-function createOutageError(): DynamoDBServiceException {
+export function createOutageError(): DynamoDBServiceException {
   return new DynamoDBServiceException({
     name: 'InternalServerError',
     message: 'Internal server error',

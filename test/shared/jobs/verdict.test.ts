@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { UpstreamError } from '../../../shared/inference/model.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
+import { type Circumstances, verdictOn } from '../../../shared/jobs/verdict.ts';
+import { aJob, HOUR_MS, START } from './jobs.ts';
+
+const THROTTLED = new UpstreamError('rate_limit_exceeded', 'slow down', { recovery: 'retry' });
+const CUT = new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
+
+/** Returns the verdict on an error that a model which was asked has thrown. */
+function judge(thrown: unknown, job: Parameters<typeof aJob>[0] = {}, changes: Partial<Circumstances> = {}) {
+  const circumstances = { stop: undefined, progress: 'asked', now: START, random: 1, timings: JOB_TIMINGS } as const;
+  return verdictOn(thrown, aJob(job), { ...circumstances, ...changes });
+}
+
+describe('an error', () => {
+  it('of throttling never fails a job before its model has begun to answer, whatever attempts it had', () => {
+    expect(judge(THROTTLED, { attempts: 2 })).toMatchObject({ kind: 'release', counts: false });
+    expect(judge(THROTTLED, { attempts: 2 }, { progress: 'begun' })).toMatchObject({ kind: 'end', status: 'failed' });
+  });
+
+  it('that is no outage fails a job at its third attempt', () => {
+    expect(judge(CUT, { attempts: 1 })).toMatchObject({ kind: 'release', counts: true });
+    expect(judge(CUT, { attempts: 2 })).toMatchObject({ kind: 'end', status: 'failed', errorCode: 'upstream_cut' });
+  });
+
+  it('of AWS is an outage of a store', () => {
+    const thrown = Object.assign(new Error('throttled'), { $metadata: {} });
+    expect(judge(thrown, { attempts: 2 })).toMatchObject({
+      kind: 'release',
+      errorCode: 'vault_unavailable',
+      counts: false,
+    });
+  });
+
+  it('at the deadline or later ends a job as expired', () => {
+    const deadline = START + HOUR_MS;
+    for (const now of [deadline, deadline + 1])
+      expect(judge(CUT, { deadline }, { now })).toEqual({
+        kind: 'end',
+        status: 'expired',
+        errorCode: 'deadline_exceeded',
+      });
+    expect(judge(CUT, { deadline }, { now: deadline - 1 })).toMatchObject({ kind: 'release' });
+  });
+
+  it('fails a job that has asked its model 128 times', () => {
+    expect(judge(THROTTLED, { asks: 127 })).toMatchObject({ kind: 'release' });
+    expect(judge(THROTTLED, { asks: 128 })).toMatchObject({ kind: 'end', status: 'failed' });
+    expect(judge(THROTTLED, { asks: 128 }, { progress: 'unasked' })).toMatchObject({ kind: 'release' });
+  });
+});

@@ -137,4 +137,10 @@ export const EQUIVALENT_MUTANTS: readonly EquivalentMutant[] = [
       '{ ...storeSettings, ...queueSettings, ...lifetimeSettings, GENERATION_QUEUE_URL: v.string(), AWS_LAMBDA_FUNCTION_MEMORY_SIZE }',
     reason: 'The compiler refuses it: the function uses the setting.',
   },
+  {
+    file: 'shared/vault/record.ts',
+    line: "const bytes = data.write(text, start + 4, 'utf8');",
+    replacement: '""',
+    reason: 'UTF-8 is the default.',
+  },
 ];

@@ -149,8 +149,8 @@ function printScores(summaries: readonly Summary[]): void {
 
 /** The score is the share of mutants that were caught, of those that can be. */
 function printScore(name: string, { mutants, caught, equivalent }: Omit<Summary, 'suite' | 'survivors'>): void {
-  const score = ((100 * caught) / (mutants - equivalent)).toFixed(1);
-  console.log(`| ${name} | ${mutants} | ${caught} | ${equivalent} | ${mutants - caught - equivalent} | ${score}% |`);
+  const score = mutants > equivalent ? `${((100 * caught) / (mutants - equivalent)).toFixed(1)}%` : '';
+  console.log(`| ${name} | ${mutants} | ${caught} | ${equivalent} | ${mutants - caught - equivalent} | ${score} |`);
 }
 
 await main();

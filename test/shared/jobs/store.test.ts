@@ -348,6 +348,7 @@ describe('a job in DynamoDB', () => {
       usage: { inputTokens: 1e9, cachedInputTokens: 1e9, outputTokens: 1e9, reasoningTokens: 1e9 },
       fanIn: ['conversation', 'reply', 'usage', 'bodies', 'forget'],
       contextBytes: 1e9,
+      tier: 'flex',
     });
     await store.create(job);
     expect(await store.read(job.tenant, job.id)).toEqual(job);

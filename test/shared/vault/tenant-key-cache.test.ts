@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
 import { createSeededRandom } from '../../../local/faults/random.ts';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import { TenantKeyCache } from '../../../shared/vault/tenant-key-cache.ts';
@@ -22,7 +22,8 @@ function computeHitRate(maxTenants: number, trace: readonly string[]): number {
   return hits / trace.length;
 }
 
-const SECRET = new TenantSecret(randomBytes(32));
+const makeSecret = () => new TenantSecret(randomBytes(32));
+const SECRET = makeSecret();
 const turns = (tenants: number, rounds: number) =>
   Array.from({ length: tenants * rounds }, (_, index) => `tenant-${index % tenants}`);
 
@@ -52,4 +53,33 @@ it('an evicted key is wiped', () => {
     return secret;
   });
   expect(secrets.filter(({ wiped }) => wiped)).toHaveLength(2);
+});
+
+it('a tenant whose key was just added is about to be served, and is not evicted before others', () => {
+  const choices = [0, 0.99];
+  let index = 0;
+  const random = () => choices[index++ % 2] ?? 0;
+  const cache = new TenantKeyCache({ now: () => 0, maxUses: 1e9, maxTenants: 2, random });
+  caches.push(cache);
+  const add = (tenant: string, version: number) => cache.add(tenant, { version, secret: makeSecret() }, 300_000);
+  add('rotated', 1);
+  cache.recordUse('rotated', 1);
+  add('busy', 1);
+  for (let use = 0; use < 5; use += 1) cache.recordUse('busy', 1);
+  add('rotated', 2);
+  add('new', 1);
+  expect(cache.get('rotated', 2)).toBeDefined();
+  expect(cache.get('busy', 1)).toBeUndefined();
+});
+
+it('the timer of a key that was removed does not wipe the key that is cached after it', () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const cache = new TenantKeyCache({ now: Date.now, maxUses: 1e9, maxTenants: 2 });
+  caches.push(cache);
+  cache.add('acme', { version: 1, secret: makeSecret() }, Date.now() + 1_000);
+  cache.removeTenant('acme');
+  cache.add('acme', { version: 1, secret: makeSecret() }, Date.now() + 300_000);
+  vi.advanceTimersByTime(2_000);
+  expect(cache.get('acme', 1)).toBeDefined();
 });

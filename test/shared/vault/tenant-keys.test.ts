@@ -320,3 +320,17 @@ it('a stream that one environment seals is opened by another, under its own name
   const other = start().openStream({ ...NAME, id: 'resp_other' }, read());
   await expect(collect(other)).rejects.toMatchObject({ code: 'record_unreadable' });
 });
+
+it('an environment caches the keys of no more tenants than it may', async () => {
+  const tenants = ['one', 'two'];
+  for (const tenant of tenants) await start().seal({ ...NAME, tenant }, text('x'));
+  for (const [maxTenants, unwrapped] of [
+    [1, 4],
+    [2, 2],
+  ] as const) {
+    const environment = start({ maxTenants });
+    services.kmsOperations.length = 0;
+    for (const tenant of [...tenants, ...tenants]) await environment.seal({ ...NAME, tenant }, text('x'));
+    expect(services.kmsOperations).toHaveLength(unwrapped);
+  }
+});

@@ -110,7 +110,7 @@ export default {
       'benchmarks-import-tests',
       'Benchmarks may import only these tools of the tests.',
       { path: '^bench/' },
-      { path: '^test/', pathNot: '^test/(measure|chaos|simulation|upstreams)/' },
+      { path: '^test/', pathNot: '^test/((measure|chaos|simulation|upstreams)/|shared/jobs/jobs[.]ts$)' },
     ),
     forbid(
       'unresolvable',

@@ -8,8 +8,8 @@ import { omitUndefined } from '../../shared/core/objects.ts';
 import { hasKey, isByHttp } from './kinds.ts';
 import type { Ledger } from './ledger.ts';
 import { createMessage, createPoison, TENANT } from './messages.ts';
-import type { Questions } from './questions.ts';
 import type { LambdaMode } from './options.ts';
+import type { Questions } from './questions.ts';
 import { createQueueClient } from './queue-reader.ts';
 
 /** The jobs that producers submitted. */

@@ -76,10 +76,12 @@ export function createPace(options: PaceOptions): Pace {
  * Returns how many calls a window may make: twice as many as the model accepted in the window before it, and a probe. A rest
  * between the two windows doesn't count.
  * @param before the latest state, of an earlier window
+ * @param requestMs how long a request to the table takes. No window can begin sooner, so that the windows missed meanwhile
+ * don't count either: otherwise a slow table would leave a fleet one call per request, however many the model accepts
  */
-export function computeLimit(before: PaceState | undefined, window: number): number {
+export function computeLimit(before: PaceState | undefined, window: number, requestMs: number): number {
   if (before === undefined) return 1;
-  const next = Math.max(before.window, toWindow(before.restUntil)) + 1;
+  const next = Math.max(before.window, toWindow(before.restUntil)) + 1 + toWindow(requestMs);
   return window <= next ? 2 * before.accepted + 1 : 1;
 }
 
@@ -108,6 +110,8 @@ class ModelPace {
   #throttleRecordedAt = Number.NEGATIVE_INFINITY;
   #recordedAt = Number.NEGATIVE_INFINITY;
   #tableFailedAt = Number.NEGATIVE_INFINITY;
+  /** How long the last permits took to fetch, in milliseconds. */
+  #requestMs = 0;
   #looking: Promise<void> | undefined;
   #taking: Promise<void> | undefined;
   #recording: Promise<void> | undefined;
@@ -215,7 +219,8 @@ class ModelPace {
     // Callers of the same moment share a request.
     await Promise.resolve();
     const { now } = this.#options;
-    const window = toWindow(now());
+    const startedAt = now();
+    const window = toWindow(startedAt);
     let granted = 0;
     if (now() - this.#tableFailedAt < TABLE_PAUSE_MS) granted = this.#grantAlone();
     else {
@@ -227,8 +232,11 @@ class ModelPace {
       }
     }
     if (granted === 0) this.#exhausted = window;
-    const left = this.#permits.window === window ? this.#permits.count : 0;
-    this.#permits = { window, count: left + granted };
+    this.#requestMs = now() - startedAt;
+    // Valid from now on: the window may have ended while they were fetched.
+    const arrived = toWindow(now());
+    const left = this.#permits.window === arrived ? this.#permits.count : 0;
+    this.#permits = { window: arrived, count: left + granted };
   }
 
   async #takeFromTable(window: number): Promise<number> {
@@ -242,7 +250,7 @@ class ModelPace {
       this.#learn(state);
       if (state !== undefined && (state.restUntil > now() || state.window > window)) break;
       if (state === undefined || state.window < window) {
-        const limit = computeLimit(state, window);
+        const limit = computeLimit(state, window, this.#requestMs);
         permits = Math.min(permits, limit);
         result = await this.#open({ window, left: limit - permits, accepted }, state);
       } else if (state.left > 0) {
@@ -281,7 +289,7 @@ class ModelPace {
           result =
             state !== undefined && state.window >= window
               ? await table.accept(this.#model, window, accepted)
-              : await this.#open({ window, left: computeLimit(state, window), accepted }, state);
+              : await this.#open({ window, left: computeLimit(state, window, this.#requestMs), accepted }, state);
         }
         this.#learn(result.state);
       }
@@ -302,7 +310,7 @@ class ModelPace {
     return true;
   }
 
-  /** A permit outlasts its window by one, because a window may end while it is fetched. */
+  /** A permit may be used until the end of the window after the one in which it was fetched. */
   #arePermitsValid(): boolean {
     return this.#permits.window >= toWindow(this.#options.now()) - 1;
   }

@@ -8,6 +8,7 @@ import { omitUndefined } from '../../shared/core/objects.ts';
 import { hasKey, isByHttp } from './kinds.ts';
 import type { Ledger } from './ledger.ts';
 import { createMessage, createPoison, TENANT } from './messages.ts';
+import type { LambdaMode } from './options.ts';
 import type { Questions } from './questions.ts';
 import { createQueueClient } from './queue-reader.ts';
 
@@ -43,6 +44,7 @@ export interface ProducerOptions {
   readonly stopStarting: AbortSignal;
   /** Maximum of unfinished jobs. */
   readonly window: number;
+  readonly mode?: LambdaMode;
   /** Distinguishes the ids of this run. */
   readonly run: string;
   /** Times of SQS restarts, in epoch milliseconds. */
@@ -53,8 +55,8 @@ export interface ProducerOptions {
 }
 
 const RETRY_MS = 100;
-/** More concurrent requests would only be refused, for lack of processes. */
-const REQUESTS_AT_ONCE = 4;
+/** Concurrent requests. More would only be refused in standard mode, for lack of processes. */
+const REQUESTS_AT_ONCE = { standard: 4, managed: 32 };
 /** How long a producer waits for its job to appear before it checks whether SQS has lost the message. */
 const RESEND_MS = 1_000;
 
@@ -89,13 +91,14 @@ class Producers {
   };
   readonly #options: ProducerOptions;
   readonly #sqs: SQSClient;
-  readonly #requests = new Semaphore(REQUESTS_AT_ONCE);
+  readonly #requests: Semaphore;
   /** Ids of conversations, by number. */
   readonly #conversations = new Map<number, Promise<string>>();
   #turns = 0;
 
   constructor(options: ProducerOptions) {
     this.#options = options;
+    this.#requests = new Semaphore(REQUESTS_AT_ONCE[options.mode ?? 'standard']);
     this.#sqs = createQueueClient(options.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   }
 

@@ -56,6 +56,30 @@ it('all environments together may call a throttled model twice as often as it ac
   expect(await countAdmitted(two)).toBe(1);
 });
 
+it('a slow table delays calls to a throttled model, and neither loses permits nor keeps calls from growing', async () => {
+  const memory = createMemoryPaceTable();
+  const slowly = async <T>(result: Promise<T>): Promise<T> => {
+    clock.now += 3_000;
+    return result;
+  };
+  const table: PaceTable = {
+    ...memory,
+    take: (...parameters) => slowly(memory.take(...parameters)),
+    open: (...parameters) => slowly(memory.open(...parameters)),
+  };
+  const { clock, start } = aFleet({ table });
+  const pace = start();
+  pace.throttled('model', undefined);
+  clock.now += 1_000;
+  expect(await countAdmitted(pace, 1)).toBe(1);
+  pace.accepted('model');
+  await new Promise(setImmediate);
+  clock.now += 3_000;
+  const takes = await Promise.all([pace.admit('model'), pace.admit('model'), pace.admit('model')]);
+  expect(takes).toEqual([undefined, undefined, undefined]);
+  expect(await memory.read('model')).toMatchObject({ left: 0 });
+});
+
 it('a model is asked freely again when it was not throttled for a minute', async () => {
   const { clock, start } = aFleet();
   const [one, two] = [start(), start()];

@@ -16,7 +16,7 @@ const JOBS = Number(process.env['CHAOS_JOBS'] ?? 200);
 
 describe('the service under faults', () => {
   it('the service under faults loses no job, commits none twice, and fails none by throttling alone', {
-    timeout: 600_000,
+    timeout: 1_800_000,
   }, async () => {
     const findings = await runChaos({
       jobs: JOBS,

@@ -10,7 +10,7 @@ const JOBS = Number(process.env['CHAOS_JOBS'] ?? 100);
 
 describe('the service with GPU workers under faults', () => {
   it('the service with GPU workers under faults loses no job, commits none twice, and leaves no slot leased', {
-    timeout: 600_000,
+    timeout: 1_800_000,
   }, async () => {
     const findings = await runChaos({
       jobs: JOBS,

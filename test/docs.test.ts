@@ -85,3 +85,14 @@ describe('the Markdown pages', () => {
     expect(findInvalid(/npm run ([\w:-]+)/g, isValid, (markdown) => markdown)).toEqual([]);
   });
 });
+
+it('each command of the AWS CLI on a page names its region', () => {
+  const commands = [...pages].flatMap(([page, markdown]) =>
+    [...markdown.matchAll(/\baws (?!iam )[a-z0-9-]+ (?:wait )?[a-z0-9-]+ .*$/gm)]
+      .filter(([command]) => !command.includes('--region'))
+      // On a laptop, .local/env sets the region.
+      .filter(([command]) => !/GENERATION_QUEUE_URL|REPLY_QUEUE_URL|BUCKET\/local/.test(command))
+      .map(([command]) => `${page}: ${command}`),
+  );
+  expect(commands).toEqual([]);
+});

@@ -7,7 +7,7 @@ export default defineConfig({
     exclude: ['test/clients/**', 'test/infra/check/**'],
     globalSetup: 'test/bundles.ts',
     // Only a test that hangs may time out: tests start processes and wait for them, which takes long on a busy machine.
-    testTimeout: 120_000,
+    testTimeout: 600_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
   },

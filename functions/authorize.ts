@@ -38,7 +38,8 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
     const principals = await Promise.all(values.map(findPrincipal));
     const principal = principals.find((each) => each !== undefined);
     if (principal === undefined) {
-      if (!isAmbiguous) logger.info('denied', { reason: 'no known key' });
+      if (!isAmbiguous)
+        logger.info('denied', { reason: values.some(parseBearerKey) ? 'unknown key' : 'no bearer key' });
       return createDenyPolicy(event.methodArn);
     }
     // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a

@@ -59,16 +59,8 @@ const CONCURRENCY = 20;
 /** Partitions of one purpose that are worked on at once. They bound the requests in flight, however many shards there are. */
 const LANES = 8;
 
-/** Makes one pass for every purpose: see `sweepPurpose`. The function repeats each by itself; this is for tests. */
-export async function sweepOnce(ports: SweepPorts, until: number): Promise<Readonly<Record<SweepPurpose, Swept>>> {
-  const results = await Promise.all(
-    SWEEP_PURPOSES.map(async (purpose) => [purpose, await sweepPurpose(purpose, ports, until)] as const),
-  );
-  return Object.fromEntries(results) as Record<SweepPurpose, Swept>;
-}
-
 /**
- * Makes one pass over the index for a purpose: it ends, recovers, completes or removes what nobody else did, and sends missing
+ * Makes one pass over the index for a purpose: it ends, recovers, completes or removes the jobs that workers left, and sends missing
  * tickets. Each step is a conditional write, so any number of sweeps may run at once. An entry that fails delays no other: it is
  * moved to its next look first.
  * @param until epoch milliseconds after which no further entry is looked at

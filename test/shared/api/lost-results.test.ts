@@ -10,7 +10,6 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
@@ -19,6 +18,7 @@ import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { type Services, startServices } from '../jobs/services.ts';
+import { sweepOnce } from '../jobs/sweep-once.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 import { createTestRegistry, type Service, startService, TENANT } from './service.ts';
 
@@ -140,7 +140,7 @@ async function createWorld() {
       clock.skewMs += 60_000;
       const steps = { conversation: createConversationStep(plain.state.conversations) };
       const ports = { ...plain.state, queue: plain.queue, steps, shards: 1, now, onError: () => {} };
-      await sweepOnce({ ...ports, onStepFailed: async () => {} }, Number.POSITIVE_INFINITY);
+      await sweepOnce({ ...ports, onStepFailed: async () => {} });
     },
   };
 }
@@ -361,7 +361,7 @@ it('a response that was deleted is not generated again, even if its write finish
   expect(service.generationRequests).toHaveLength(1);
 });
 
-it('the ids of two operations with the same key and body differ, so an id tells nothing about them', async () => {
+it('the ids of two operations with the same key and body differ, so an id shows nothing about them', async () => {
   const world = await createWorld();
   const { service } = await world.start();
   await using _ = service;

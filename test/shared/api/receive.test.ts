@@ -6,12 +6,12 @@ import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets, ticketOf } from '../jobs/recorded-tickets.ts';
 import { aVault } from '../jobs/services.ts';
+import { sweepOnce } from '../jobs/sweep-once.ts';
 import { createReceiverPorts } from './receiver-ports.ts';
 
 const KEY = 'acme/inbox/order-1';
@@ -104,11 +104,7 @@ function createReceiver({
         { runAlone, signal },
       ),
     inline: (changes: object = {}) => JSON.stringify({ ...message, body, ...changes }),
-    sweep: () =>
-      sweepOnce(
-        { ...ports, jobs: store, steps: {}, shards: 1, onStepFailed: async () => {} },
-        Number.POSITIVE_INFINITY,
-      ),
+    sweep: () => sweepOnce({ ...ports, jobs: store, steps: {}, shards: 1, onStepFailed: async () => {} }),
     /** Ends the failures of the job store. */
     restoreStore: () => Object.assign(jobs, store),
   };

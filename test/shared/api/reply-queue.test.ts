@@ -7,13 +7,13 @@ import { StepFailedError } from '../../../shared/jobs/completion.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies } from '../../../shared/jobs/ports.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { createSendText } from '../../../shared/jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, anInput, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';
+import { sweepOnce } from '../jobs/sweep-once.ts';
 
 let services: Services;
 beforeAll(async () => {
@@ -57,7 +57,7 @@ async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; er
     sweep: async (overrides: Partial<Bodies> = {}) => {
       const ports = { jobs, bodies: { ...bodies, ...overrides }, steps, onError, onStepFailed: async () => {} };
       const rest = { queue: recordTickets(), timings: JOB_TIMINGS, shards: 1, now: () => START };
-      return (await sweepOnce({ ...ports, ...rest }, Number.POSITIVE_INFINITY)).step;
+      return (await sweepOnce({ ...ports, ...rest })).step;
     },
     async answers() {
       return (await services.messagesOf(queueUrl)).map(({ body }) => JSON.parse(body));

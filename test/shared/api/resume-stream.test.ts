@@ -6,13 +6,13 @@ import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, commit, recover } from '../../../shared/jobs/transitions.ts';
 import { createKeepAliveStream } from '../../../shared/lambda/keep-alive.ts';
 import { waitUntil } from '../../wait.ts';
 import { aJob, anInput } from '../jobs/jobs.ts';
 import { recordTickets } from '../jobs/recorded-tickets.ts';
+import { sweepOnce } from '../jobs/sweep-once.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 
 let stores: Stores;
@@ -91,7 +91,7 @@ async function createStreamedJob() {
       onStepFailed: async () => {},
       onError: (_message: string, thrown: unknown) => expect.unreachable(String(thrown)),
     };
-    return (await sweepOnce(ports, Number.POSITIVE_INFINITY)).run;
+    return (await sweepOnce(ports)).run;
   };
   return { id, state, append, claimJob, complete, read, sweep };
 }

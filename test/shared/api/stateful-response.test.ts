@@ -5,7 +5,6 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
@@ -13,6 +12,7 @@ import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets } from '../jobs/recorded-tickets.ts';
+import { sweepOnce } from '../jobs/sweep-once.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 import { startService, TENANT } from './service.ts';
 
@@ -61,7 +61,7 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
       const steps = { conversation: createConversationStep(conversations) };
       const rest = { timings: JOB_TIMINGS, shards: 1, now: () => clock.now, onError: () => {} };
       const ports = { jobs, bodies, queue, steps, onStepFailed: async () => {}, ...rest };
-      return (await sweepOnce(ports, Number.POSITIVE_INFINITY)).step;
+      return (await sweepOnce(ports)).step;
     },
   };
 }

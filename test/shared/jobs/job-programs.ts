@@ -4,7 +4,7 @@ import { cancelJob, deleteJob } from '../../../shared/jobs/control.ts';
 import { queueOf } from '../../../shared/jobs/index-entry.ts';
 import type { Bodies, JobStore, TicketQueue } from '../../../shared/jobs/ports.ts';
 import { type Admitted, sendTickets, submit } from '../../../shared/jobs/submit.ts';
-import { replaceTickets, type SweepPorts, sweepOnce } from '../../../shared/jobs/sweep.ts';
+import { replaceTickets, type SweepPorts } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { isAwsError } from '../../../shared/jobs/verdict.ts';
 import { type Outcome, runJob, ticketAction, type WorkerCall, type WorkerPorts } from '../../../shared/jobs/worker.ts';
@@ -13,6 +13,7 @@ import { makeAnswer } from '../inference/requests.ts';
 import type { Program, Reach } from './explorer.ts';
 import { type IndexedEntry, JOB_ID, type Mutation, TENANT } from './job-world.ts';
 import { anInput, HOUR_MS, START } from './jobs.ts';
+import { sweepOnce } from './sweep-once.ts';
 
 /** How a program differs from the plain one. */
 export interface ProgramOptions {
@@ -61,7 +62,7 @@ function run(name: string, reach: Reach, options: ProgramOptions): Promise<unkno
     case 'dispatch':
       return work(kind, Number(number), Number(ticket), reach, options);
     case 'sweep':
-      return sweepOnce(ports, Number.POSITIVE_INFINITY);
+      return sweepOnce(ports);
     case 'replace':
       return replaceTickets(options.onGpus ? 'gpu' : 'jobs', 1, ports, Number.POSITIVE_INFINITY);
     case 'cancel':

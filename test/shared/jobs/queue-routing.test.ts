@@ -14,7 +14,6 @@ import { queueOf } from '../../../shared/jobs/index-entry.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { fallbackLaneOf, laneOf } from '../../../shared/jobs/queue-routing.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { answerWith } from '../api/answer-with.ts';
 import { createReceiverPorts, createWorkerPorts } from '../api/receiver-ports.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
@@ -23,6 +22,7 @@ import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { recordTickets, ticketOf } from './recorded-tickets.ts';
 import { aVault } from './services.ts';
+import { sweepOnce } from './sweep-once.ts';
 
 const hosted = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' };
 const gpu = { provider: 'gpu', model: 'm', fleet: 'f' };
@@ -151,7 +151,7 @@ async function aHouse() {
         { ...ports, lane: 'gpu', movesOnAfter: new Set<ErrorCode>(['upstream_cut']) },
         callFor(timeMs),
       ),
-    sweep: () => sweepOnce(ports, Number.POSITIVE_INFINITY),
+    sweep: () => sweepOnce(ports),
   };
 }
 

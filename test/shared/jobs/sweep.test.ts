@@ -8,13 +8,14 @@ import type { Job } from '../../../shared/jobs/job.ts';
 import { jobItem } from '../../../shared/jobs/job-item.ts';
 import { createMemoryStore, type Entry, placeOf } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
-import { countBacklog, replaceTickets, sweepOnce } from '../../../shared/jobs/sweep.ts';
+import { countBacklog, replaceTickets } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim } from '../../../shared/jobs/transitions.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { recordTickets } from './recorded-tickets.ts';
 import { aVault, type Services, startServices } from './services.ts';
+import { sweepOnce } from './sweep-once.ts';
 
 const FOREVER = Number.POSITIVE_INFINITY;
 const { leaseMs, graceMs, firstLookMs, longestLookMs, completionMs, stepsEndMs } = JOB_TIMINGS;
@@ -46,7 +47,7 @@ async function createSweep(createStore?: (now: () => number) => Promise<JobStore
   };
   return {
     ...{ clock, entries, jobs, blobs, bodies, queue, replies, givenUp, errors, failure, ports },
-    sweep: () => sweepOnce(ports, Number.POSITIVE_INFINITY),
+    sweep: () => sweepOnce(ports),
     job: (id = 'resp_1') => jobs.read('acme', id),
     async put(changes: Partial<Job>, index?: IndexEntry) {
       const { tenant, id, expiresAt } = aJob(changes);

@@ -10,7 +10,6 @@ import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { Pace } from '../../../shared/jobs/pace.ts';
-import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, requestCancel } from '../../../shared/jobs/transitions.ts';
 import { type Outcome, runJob, type TicketAction, ticketAction, type WorkerCall } from '../../../shared/jobs/worker.ts';
@@ -20,6 +19,7 @@ import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { recordTickets } from './recorded-tickets.ts';
 import { aVault } from './services.ts';
+import { sweepOnce } from './sweep-once.ts';
 import { makeWorkerCall } from './worker-call.ts';
 
 type Behaviour = (options: GenerateOptions) => AsyncGenerator<GenerationEvent>;
@@ -54,7 +54,7 @@ async function aRoom(changes: Partial<Job> = {}) {
   const jobs = createMemoryStore(() => clock.now);
   const bodies = createBodies(vault, blobs);
   const queue = recordTickets();
-  const told: string[] = [];
+  const replies: string[] = [];
   let behaviours: Behaviour[] = [answers];
   let ids = 0;
   let asked = 0;
@@ -77,7 +77,7 @@ async function aRoom(changes: Partial<Job> = {}) {
       },
       () => clock.now,
     ),
-    steps: { reply: async ({ job }: { job: Job }) => void told.push(job.status) },
+    steps: { reply: async ({ job }: { job: Job }) => void replies.push(job.status) },
     onStepFailed: async () => {},
     ids: () => `id${ids++}`,
     random: () => 1,
@@ -98,7 +98,7 @@ async function aRoom(changes: Partial<Job> = {}) {
     ports,
     blobs,
     queue,
-    told,
+    replies,
     clock,
     behave: (...next: Behaviour[]) => {
       behaviours = next;
@@ -117,7 +117,7 @@ async function aRoom(changes: Partial<Job> = {}) {
       }
       await settled();
     },
-    sweep: () => sweepOnce(ports, Number.POSITIVE_INFINITY),
+    sweep: () => sweepOnce(ports),
     events: async () => (await ports.events.read(tenant, id, -1)).flatMap((chunk) => chunk.events),
   };
 }
@@ -169,7 +169,7 @@ it('fails a job at its third attempt, with the last error', async () => {
     await room.pass(60_000);
   }
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'upstream_malformed' } });
-  expect(room.told).toEqual(['failed']);
+  expect(room.replies).toEqual(['failed']);
 });
 
 it('fails a job at once where a repetition can not help', async () => {
@@ -196,7 +196,7 @@ it('commits no answer once a cancel was asked for, however soon after it the ans
   });
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
   expect((await room.job())?.output).toBeUndefined();
-  expect(room.told).toEqual(['cancelled']);
+  expect(room.replies).toEqual(['cancelled']);
 });
 
 it('forgets what an earlier attempt failed of when the next one begins', async () => {
@@ -306,11 +306,11 @@ it('expires if its model fails after its deadline', async () => {
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'expired', errorCode: 'deadline_exceeded' } });
 });
 
-it('tells of the end of a waiting job that its ticket finds after its deadline', async () => {
+it('sends the reply of a waiting job that its ticket finds after its deadline', async () => {
   const room = await aRoom({ deadline: START + 20_000, replyTo: 'answers' });
   await room.pass(20_000);
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'expired' } });
-  expect(room.told).toEqual(['expired']);
+  expect(room.replies).toEqual(['expired']);
 });
 
 it('expires at its deadline, while it runs and while it waits', async () => {
@@ -660,7 +660,7 @@ describe('a store that is not available', () => {
     await room.pass(0);
     await room.pass(JOB_TIMINGS.retryMs);
     expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
-    expect(room.told).toEqual(['completed']);
+    expect(room.replies).toEqual(['completed']);
   });
 
   it('takes no ask from a job whose model was not asked, not even the last one', async () => {
@@ -1037,6 +1037,6 @@ it('completion steps use the input that the worker has, and read it no second ti
     },
   };
   await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
-  expect(room.told).toEqual(['completed']);
+  expect(room.replies).toEqual(['completed']);
   expect(reads).toBe(1);
 });

@@ -20,6 +20,6 @@ export const answerChat: EncodeAnswer = async (events, { job, input, fingerprint
     },
     includeLogprobs: input.generation.topLogprobs !== undefined,
   });
-  // This API has no incomplete status. The `finish_reason` tells whether the output was cut off.
+  // This API has no incomplete status. The `finish_reason` shows whether the output was cut off.
   return { status: 'completed', output: { answer }, usage: finish?.usage };
 };

@@ -256,7 +256,7 @@ class IdempotentCall {
   }
 
   /**
-   * Records a response. If that fails, the response is returned all the same: it is complete and charged, and the caller
+   * Records a response. If that fails, the response is still returned: it is complete and charged, and the caller
    * would only repeat the request.
    * @returns whether the response was recorded
    * @throws LambentError `idempotency_key_in_use` if another call has the key; its response will be the recorded one

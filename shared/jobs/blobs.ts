@@ -53,8 +53,8 @@ export const ACCEPTED_EVENTS = 2;
 
 /**
  * Returns the number of the event that says how a job ended, the same for every reader. After a complete answer it is the next
- * number. Otherwise it is the attempt's last possible one, above all events that a holder which was taken for dead may still
- * write.
+ * number. Otherwise it is the attempt's last possible one, above all events that a holder may still write after its
+ * job was recovered.
  */
 export function endSequenceOf({ epoch, endSequence }: Pick<Job, 'epoch' | 'endSequence'>): number {
   return endSequence ?? (epoch === 0 ? ACCEPTED_EVENTS : epoch * SEQUENCES_PER_EPOCH - 1);

@@ -2,7 +2,7 @@ import { isObject } from '../core/objects.ts';
 import type { JobAnswer } from './answer-job.ts';
 import type { JobInput, JobOutput } from './ports.ts';
 
-// What a record holds was written by this service and opened by the vault: it is told apart here, not validated again.
+// This service wrote the content of a record, and the vault opened it: these functions distinguish types, and validate nothing.
 
 /** Whether an opened record is what a job was asked. */
 export function isJobInput(body: unknown): body is JobInput {

@@ -37,12 +37,12 @@ const holding = (job: Pick<Job, 'epoch'>): Guard => [
   { field: 'status', is: 'equal', value: 'in_progress' },
 ];
 
-/** Holds if the lease, if any, ended so long ago that its holder is taken for dead. */
+/** Holds if the lease, if any, ended so long ago that its holder counts as dead. */
 const unheldAt = (now: number, { graceMs }: JobTimings) =>
   ({ field: 'leaseExpiresAt', is: 'absentOrAtMost', value: now - graceMs }) as const;
 
 /**
- * Returns the time at which the current holder, if it stays silent, is taken for dead.
+ * Returns the time at which the current holder, if it stays silent, counts as dead.
  * @param lastOutageAt when the table was last not available
  */
 export function deadAt(
@@ -118,7 +118,7 @@ export interface Pause {
   readonly counts?: boolean;
   /** True if the end of the invocation cut the attempt off. */
   readonly cutOff?: boolean;
-  /** True if the attempt saved a complete answer for the next one, which is told so by the release not being counted. */
+  /** True if the attempt saved a complete answer for the next one. The release is then not counted, and shows it. */
   readonly saved?: boolean;
   /** False if the job has no ticket afterwards, and the sweep has to send one. */
   readonly ticket: boolean;

@@ -324,7 +324,7 @@ class Attempt {
     return isJobAnswer(found) ? found : undefined;
   }
 
-  /** All attempts of a job have one name for it: whichever answer was saved last is as good as any. */
+  /** All attempts of a job save under one name, since each saved answer is complete. */
   #resultName() {
     const { tenant, id } = this.#job;
     return { tenant, id, kind: 'result', epoch: 0 } as const;
@@ -370,7 +370,7 @@ class Attempt {
 
   /**
    * Saves a complete answer that could not be committed before the end of the invocation.
-   * @returns false if there is none, or if the bucket is not available
+   * @returns false if the attempt has no answer, or if the bucket is not available
    */
   async #save(): Promise<boolean> {
     if (this.#saveAnswer === undefined) return false;

@@ -104,7 +104,7 @@ export const EQUIVALENT_MUTANTS: readonly EquivalentMutant[] = [
     file: 'shared/sessions/conversation-table.ts',
     line: "const filter = { filter: 'turn = :turn', values: marshall({ ':turn': turn }), fields: 'sk' };",
     replacement: "{ filter: 'turn = :turn', values: marshall({ ':turn': turn }) }",
-    reason: 'Only reads fields that nobody looks at.',
+    reason: 'Only reads fields that no code uses.',
   },
   {
     file: 'shared/sessions/conversation-table.ts',
@@ -116,7 +116,7 @@ export const EQUIVALENT_MUTANTS: readonly EquivalentMutant[] = [
     file: 'shared/sessions/conversation-table.ts',
     line: 'deleteItem(table, toTableKey(key, HEAD), {',
     replacement: '{}',
-    reason: 'The caller has read the head. Only one that expired since, which nobody sees, is deleted too.',
+    reason: 'The caller has read the head. Only one that expired since, which no reader sees, is deleted too.',
   },
   {
     file: 'shared/vault/kms-keys.ts',

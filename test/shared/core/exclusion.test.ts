@@ -3,7 +3,7 @@ import { Exclusion } from '../../../shared/core/exclusion.ts';
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Tasks of one exclusion, which end when told to, with a log of what happens. */
+/** Tasks of one exclusion, which end on demand, with a log of their beginnings and ends. */
 function createTasks() {
   const exclusion = new Exclusion();
   const log: string[] = [];

@@ -42,7 +42,7 @@ export interface Standing {
   readonly readClock: boolean;
 }
 
-/** Runs a program through a history and tells what it waits for then. */
+/** Runs a program through a history. Returns the request that it waits for then. */
 export async function follow(
   program: Program,
   name: string,
@@ -196,7 +196,7 @@ export async function explore<State>({ start, key, steps, check }: Exploration<S
         state = await step.take();
         await check(state, here.state);
       } catch (thrown) {
-        throw new Error(`${thrown instanceof Error ? thrown.message : thrown}\nafter:\n${told(path)}`);
+        throw new Error(`${thrown instanceof Error ? thrown.message : thrown}\nafter:\n${describePath(path)}`);
       }
       const name = key(state);
       if (met.has(name)) continue;
@@ -209,7 +209,7 @@ export async function explore<State>({ start, key, steps, check }: Exploration<S
 
 type Path = { readonly label: string; readonly before: Path } | undefined;
 
-function told(path: Path): string {
+function describePath(path: Path): string {
   const labels: string[] = [];
   for (let at = path; at !== undefined; at = at.before) labels.unshift(at.label);
   return labels.map((label) => `  ${label}`).join('\n');

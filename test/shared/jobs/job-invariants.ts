@@ -102,7 +102,7 @@ function checkLetGo(was: Job, is: Job, { before, after, by }: TakenStep): void {
   }
 }
 
-/** Throws if a state is none that the job may be in. */
+/** Throws if the job may not be in this state. */
 export function checkState(world: World): void {
   const job = jobIn(world);
   if (job === undefined) return;

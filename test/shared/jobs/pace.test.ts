@@ -133,7 +133,7 @@ it('a rest does not take from a model what it had accepted before', async () => 
   expect(await countAdmitted(pace)).toBe(5);
 });
 
-it('refused calls are told to come back in a later window, the more widely the more there are', async () => {
+it('refused calls get a later window, and are spread the more widely the more there are', async () => {
   const { start } = aFleet({ random: () => 0.999 });
   const pace = start();
   pace.throttled('model', undefined);
@@ -295,7 +295,7 @@ it('a throttled call that could not be recorded is recorded with the next one', 
   expect(await countAdmitted(two)).toBe(1);
 });
 
-it('a model whose state cannot be read is asked all the same, and the failure is reported', async () => {
+it('a model is still asked if its state cannot be read, and the failure is reported', async () => {
   const errors: string[] = [];
   const table = { ...createMemoryPaceTable(), read: () => Promise.reject(new Error('not available')) };
   const { start } = aFleet({ table, onError: (what) => void errors.push(what) });

@@ -13,9 +13,9 @@ export interface Services extends AsyncDisposable {
   readonly sqs: SQSClient;
   readonly bucketName: string;
   readonly urls: { readonly dynamodb: string; readonly s3: string; readonly sqs: string };
-  /** A table that nobody has used yet. */
+  /** A new table. */
   newTable(): Promise<string>;
-  /** A queue that nobody has used yet: its URL. */
+  /** The URL of a new queue. */
   newQueue(): Promise<string>;
   /** Receives up to ten visible messages of a queue and deletes them. */
   messagesOf(queueUrl: string): Promise<{ body: string; attributes: Record<string, string | undefined> }[]>;
@@ -110,7 +110,7 @@ export async function exists(client: DynamoDBClient, TableName: string): Promise
 }
 
 /**
- * A vault that only tells whether it was used rightly: what it makes is not the text, and opens under its name alone. The
+ * A vault that only shows whether it was used rightly: its records differ from the text, and open only under their names. The
  * real one has tests of its own.
  */
 export function aVault(): Vault {

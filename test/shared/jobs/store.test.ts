@@ -241,7 +241,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.readMany([])).toEqual([]);
   });
 
-  it('forgets a deleted job for good: nobody reads, changes or makes it again', async () => {
+  it('forgets a deleted job for good: it cannot be read, changed or created again', async () => {
     const store = await aStoreWith();
     expect(await store.wasDeleted('acme', 'resp_1')).toBe(false);
     expect(await store.delete('acme', 'resp_1')).toBe(true);

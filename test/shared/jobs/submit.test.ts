@@ -105,7 +105,7 @@ describe.each([
     expect(await places()).toBe(1);
   });
 
-  it(`is told from one that is ${other} whose process died on the way`, async () => {
+  it(`is distinguished from one that is ${other} whose process died on the way`, async () => {
     const { [one]: first, [other]: second, submit, dieOn, input } = await aRoom();
     await submit(first);
     await dieOn(second);

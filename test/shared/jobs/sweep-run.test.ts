@@ -202,7 +202,7 @@ describe('several sweeps that share the shards', () => {
     expect([...queue.ids()].sort()).toEqual([...ids].sort());
   });
 
-  it('are told their part by the event of their schedule', () => {
+  it('read their part from the event of their schedule', () => {
     expect(parseSweepPart({ part: 1, parts: 2 })).toEqual({ part: 1, parts: 2 });
     for (const other of [
       { 'detail-type': 'Scheduled Event' },

@@ -113,14 +113,14 @@ describe('the ticket queue', () => {
     expect(v.parse(ticketSchema, JSON.parse(body))).toMatchObject({ id: 'resp_1', model: 'm', bytes: 7 });
   });
 
-  it('tells which tickets of a request were not accepted', async () => {
+  it('reports which tickets of a request were not accepted', async () => {
     wire.refused = 'resp_1x';
     const failures: unknown[] = [];
     expect(await createQueue().send(numbered(3), (thrown) => failures.push(thrown))).toEqual([true, false, true]);
     expect(failures).toMatchObject([{ name: 'MessageRefusedError', code: 'InternalError' }]);
   });
 
-  it('sends the other requests if one fails, and tells of the failure', async () => {
+  it('sends the other requests if one fails, and reports the failure', async () => {
     wire.broken = 'resp_12x';
     const failures: unknown[] = [];
     const accepted = await createQueue().send(numbered(25), (thrown) => failures.push(thrown));

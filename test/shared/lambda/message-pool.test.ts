@@ -35,7 +35,7 @@ interface WorldOptions {
   readonly process?: (id: string, processing: Processing, invocation: Invocation) => Promise<MessageAction | undefined>;
 }
 
-/** A pool before a queue of messages, on a virtual clock that tells seconds in `log`. */
+/** A pool before a queue of messages, on a virtual clock whose seconds are in `log`. */
 function createWorld({ places = 2, maxBytes = 1_000, bytes = {}, durations = {}, process }: WorldOptions = {}) {
   const time: VirtualTime = createVirtualTime(START);
   const never = new AbortController().signal;

@@ -64,7 +64,7 @@ describe('a queue control', () => {
     expect(await control.countHidden()).toBe(first.length + 1);
   });
 
-  it('hides received messages for as long as it is told', async () => {
+  it('hides received messages for the given time', async () => {
     const { control } = await createQueue(1);
     const [first] = await control.receive(1, 0);
     const [again] = await control.receive(1, 60);

@@ -2,6 +2,7 @@ import { isAwsOutage } from '../aws/outage.ts';
 import { LambentError } from '../core/errors.ts';
 import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { repeatAfterFailures } from '../core/repeat.ts';
 import { keyInUseError, resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
 import type { Usage } from '../inference/generation.ts';
 import { completeJob, readOutput } from '../jobs/completion.ts';
@@ -207,16 +208,14 @@ class ForegroundResponse {
     const { request, state, api } = this.#call;
     const { leaseMs, graceMs, retryMs } = state.timings;
     const until = api.now() + leaseMs - graceMs;
-    for (;;) {
-      try {
-        return await write();
-      } catch (thrown) {
-        const mayPass = isAwsOutage(thrown) || (thrown instanceof LambentError && thrown.code === 'vault_unavailable');
-        if (!mayPass || api.now() >= until || request.signal.aborted) throw thrown;
+    return repeatAfterFailures(
+      write,
+      (thrown) => mayPass(thrown) && api.now() < until && !request.signal.aborted,
+      (thrown) => {
         request.telemetry.logger.warn('store not available', describeError(thrown));
-        await api.sleep(retryMs, request.signal);
-      }
-    }
+        return api.sleep(retryMs, request.signal);
+      },
+    );
   }
 
   async #store(answer: StoredAnswer, ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>): Promise<void> {
@@ -272,4 +271,9 @@ class ForegroundResponse {
     const context = this.#turn === undefined ? {} : { context: { end: this.#turn.earlier.end } };
     return { body, generation: omitMessages(generation), ...context };
   }
+}
+
+/** Whether a store may be available again soon. A request that AWS refuses is refused each time, and the caller waits. */
+function mayPass(thrown: unknown): boolean {
+  return isAwsOutage(thrown) || (thrown instanceof LambentError && thrown.code === 'vault_unavailable');
 }

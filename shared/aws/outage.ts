@@ -1,12 +1,17 @@
 /** Names of errors by which AWS asks to slow down. DynamoDB sends them with status 400. */
 const THROTTLED = /Throttl|ThroughputExceeded|LimitExceeded|SlowDown/;
 
+/** Returns whether the AWS SDK threw it: each service exception and each lost connection has `$metadata`. */
+export function isAwsError(thrown: unknown): thrown is Error & { readonly $metadata: unknown } {
+  return thrown instanceof Error && '$metadata' in thrown;
+}
+
 /**
  * Returns whether the AWS SDK threw an error that passes: a lost connection, an outage or throttling. A request that AWS refuses,
  * such as one without permission, is refused each time.
  */
 export function isAwsOutage(thrown: unknown): boolean {
-  if (!(thrown instanceof Error && '$metadata' in thrown)) return false;
+  if (!isAwsError(thrown)) return false;
   const { httpStatusCode } = Object(thrown.$metadata);
   return httpStatusCode === undefined || httpStatusCode >= 500 || THROTTLED.test(thrown.name);
 }

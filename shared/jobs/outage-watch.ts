@@ -1,5 +1,5 @@
+import { isAwsError } from '../aws/outage.ts';
 import type { JobStore } from './ports.ts';
-import { isAwsError } from './verdict.ts';
 
 /** A job store, and when it was last not available to this process. */
 export interface WatchedStore {

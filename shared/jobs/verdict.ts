@@ -1,3 +1,4 @@
+import { isAwsError } from '../aws/outage.ts';
 import { type ErrorCode, type LambentError, toLambentError } from '../core/errors.ts';
 import type { Job, TerminalStatus } from './job.ts';
 import type { Stop } from './lease.ts';
@@ -99,9 +100,9 @@ function toFailure(thrown: unknown): Pick<LambentError, 'code' | 'retryable' | '
   return toLambentError(thrown);
 }
 
-/** Whether the AWS SDK threw it: each service exception and each lost connection has `$metadata`. */
-export function isAwsError(thrown: unknown): boolean {
-  return thrown instanceof Error && '$metadata' in thrown;
+/** Whether a store of jobs or keys is not available. A request that AWS refuses counts, too: a wrong policy delays jobs. */
+export function isOutage(thrown: unknown): boolean {
+  return toFailure(thrown).code === 'vault_unavailable';
 }
 
 /** Returns the milliseconds for which a job yields to other work: as if it had been throttled. */

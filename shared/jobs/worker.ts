@@ -1,5 +1,6 @@
-import { type ErrorCode, LambentError } from '../core/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { repeatAfterFailures } from '../core/repeat.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { UpstreamError } from '../inference/model.ts';
 import type { AnswerJob, JobAnswer } from './answer-job.ts';
@@ -20,7 +21,7 @@ import type { Pace } from './pace.ts';
 import type { EventLog, JobInput, JobKey, JobOutput, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
 import { begin, claim, commit, deadAt, type Ending, type Pause, release, ticketDropped } from './transitions.ts';
-import { isAwsError, type Progress, type Verdict, verdictOn, yieldPauseMs } from './verdict.ts';
+import { isOutage, type Progress, type Verdict, verdictOn, yieldPauseMs } from './verdict.ts';
 import type { Yielding } from './yielding.ts';
 
 export interface WorkerPorts extends LeasePorts, CompletionPorts {
@@ -145,15 +146,14 @@ async function withoutOutage<T>(
   { sleep, timings, onError }: Pick<WorkerPorts, 'sleep' | 'timings' | 'onError'>,
   signal: AbortSignal,
 ): Promise<T> {
-  for (;;) {
-    try {
-      return await run();
-    } catch (thrown) {
-      if (!isOutage(thrown) || signal.aborted) throw thrown;
+  return repeatAfterFailures(
+    run,
+    (thrown) => isOutage(thrown) && !signal.aborted,
+    (thrown) => {
       onError('store not available', thrown);
-      await sleep(timings.retryMs, signal);
-    }
-  }
+      return sleep(timings.retryMs, signal);
+    },
+  );
 }
 
 /** The job runs only alone in an environment, because an earlier worker of it died. */
@@ -496,16 +496,11 @@ class Attempt {
   async #persist<T>(write: () => Promise<T>): Promise<T> {
     const { signal } = this.#lease;
     const { sleep, timings, onError } = this.#ports;
-    for (;;) {
-      try {
-        return await write();
-      } catch (thrown) {
-        if (!isOutage(thrown)) throw thrown;
-        onError('store not available', thrown);
-        await sleep(timings.retryMs, signal);
-        signal.throwIfAborted();
-      }
-    }
+    return repeatAfterFailures(write, isOutage, async (thrown) => {
+      onError('store not available', thrown);
+      await sleep(timings.retryMs, signal);
+      signal.throwIfAborted();
+    });
   }
 }
 
@@ -520,10 +515,6 @@ function isThrottled(thrown: unknown, lane: Lane | undefined): thrown is Upstrea
 
 /** With less of the invocation left, an attempt isn't worth beginning. */
 const MOVE_ON_MS = 30_000;
-
-function isOutage(thrown: unknown): boolean {
-  return isAwsError(thrown) || (thrown instanceof LambentError && thrown.code === 'vault_unavailable');
-}
 
 /** Runs completion steps. Those that fail are left to the sweep. */
 async function completeQuietly(job: Job, ports: WorkerPorts, options?: CompletionOptions): Promise<void> {

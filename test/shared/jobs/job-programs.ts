@@ -1,3 +1,4 @@
+import { isAwsError } from '../../../shared/aws/outage.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { cancelJob, deleteJob } from '../../../shared/jobs/control.ts';
@@ -6,7 +7,6 @@ import type { Bodies, JobStore, TicketQueue } from '../../../shared/jobs/ports.t
 import { type Admitted, sendTickets, submit } from '../../../shared/jobs/submit.ts';
 import { replaceTickets, type SweepPorts } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { isAwsError } from '../../../shared/jobs/verdict.ts';
 import { type Outcome, runJob, ticketAction, type WorkerCall, type WorkerPorts } from '../../../shared/jobs/worker.ts';
 import { answerWith } from '../api/answer-with.ts';
 import { makeAnswer } from '../inference/requests.ts';

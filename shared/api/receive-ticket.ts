@@ -1,7 +1,8 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { type TicketMessage, ticketSchema } from '../jobs/ticket-message.ts';
-import { type Outcome, runJob, type WorkerPorts } from '../jobs/worker.ts';
+import { runJob } from '../jobs/worker.ts';
+import type { Outcome, WorkerPorts } from '../jobs/worker-ports.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
 

@@ -68,6 +68,13 @@ export async function completeJob(job: Job, ports: CompletionPorts, options: Com
   await jobs.update(tenant, id, guard, change);
 }
 
+/** Runs completion steps. Those that fail are left to the sweep. */
+export async function completeQuietly(job: Job, ports: CompletionPorts, options?: CompletionOptions): Promise<void> {
+  await completeJob(job, ports, options).catch((thrown: unknown) =>
+    ports.onError('completion steps not finished', thrown),
+  );
+}
+
 async function runSteps(
   job: Job,
   names: readonly FanIn[],

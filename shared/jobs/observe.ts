@@ -1,5 +1,5 @@
 import type { Telemetry } from '../core/telemetry.ts';
-import type { Outcome } from './worker.ts';
+import type { Outcome } from './worker-ports.ts';
 
 /** Writes the outcome of a ticket to the log and the metrics: ids, names and times, never content. */
 export function observeOutcome(

@@ -7,7 +7,8 @@ import type { Bodies, JobStore, TicketQueue } from '../../../shared/jobs/ports.t
 import { type Admitted, sendTickets, submit } from '../../../shared/jobs/submit.ts';
 import { replaceTickets, type SweepPorts } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { type Outcome, runJob, ticketAction, type WorkerCall, type WorkerPorts } from '../../../shared/jobs/worker.ts';
+import { runJob, ticketAction } from '../../../shared/jobs/worker.ts';
+import type { Outcome, WorkerCall, WorkerPorts } from '../../../shared/jobs/worker-ports.ts';
 import { answerWith } from '../api/answer-with.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import type { Program, Reach } from './explorer.ts';

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { observeOutcome } from '../../../shared/jobs/observe.ts';
-import type { Outcome } from '../../../shared/jobs/worker.ts';
+import type { Outcome } from '../../../shared/jobs/worker-ports.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { aJob, START } from './jobs.ts';
 

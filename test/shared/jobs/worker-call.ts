@@ -1,4 +1,4 @@
-import type { WorkerCall } from '../../../shared/jobs/worker.ts';
+import type { WorkerCall } from '../../../shared/jobs/worker-ports.ts';
 import { HOUR_MS, START } from './jobs.ts';
 
 /** Returns a call of a worker in an invocation that has just begun, in an environment that runs nothing else. */

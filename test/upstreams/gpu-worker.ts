@@ -16,6 +16,8 @@ export interface WorkerBehavior {
   readonly tokens?: number;
   /** Milliseconds per token. */
   readonly tokenMs?: number;
+  /** The first token waits for it. */
+  readonly after?: Promise<unknown>;
   /** Sends nothing more after this many tokens, and keeps the connection open. */
   readonly hangAfter?: number;
   /** Resets the connection after `tokenMs`, before any response. */
@@ -72,6 +74,7 @@ export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWor
       tokenMs = HEALTHY.tokenMs,
       hangAfter,
       cutAfter,
+      after,
     } = behaviorFor(body);
     const closed = once(outgoing, 'close').then(() => {});
     const request = { body, tokensAt: [] as number[], closed };
@@ -87,6 +90,7 @@ export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWor
     }
     outgoing.writeHead(200, EVENT_STREAM);
     outgoing.flushHeaders();
+    await after;
     if (role) outgoing.write(encodeEvent({ choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] }));
     for (let index = 0; index < tokens; index += 1) {
       if (index === hangAfter) return;

@@ -6,10 +6,12 @@ import { cutAnswerError, isConnectionFailure } from '../openai-compatible/errors
 /**
  * When a failure counts against its worker, so that the worker becomes suspect and gets no work until a probe succeeds:
  * - `always`: nothing answers at the worker's address;
- * - `oncePerCall`: the worker is silent or reports that it is loading or shutting down. The request may be the cause if
- *   several workers do this, so only the call's first such failure counts;
+ * - `oncePerCall`: the worker is silent for a probe, too, or reports that it is loading or shutting down. The request
+ *   may be the cause if several workers do this. So the call's first such failure counts at once, and the others if
+ *   another worker then answers;
  * - `ifAnotherAnswers`: the worker failed on a request that another worker then answers;
- * - `ifRepeated`: the caller gave up before the first token, for the second time in a row on this worker;
+ * - `ifRepeated`: the caller gave up before the first token and before a probe was answered, for the second time in a
+ *   row on this worker;
  * - `never`: the worker is healthy.
  */
 export type Blame = 'always' | 'oncePerCall' | 'ifAnotherAnswers' | 'ifRepeated' | 'never';
@@ -31,28 +33,35 @@ export class WorkerFailure extends Error {
   }
 }
 
-/**
- * The failure of a worker that sent nothing for too long.
- * @param allowedMs milliseconds of silence that were allowed
- * @param hasStarted true if the worker has sent a token before
- */
-export function stalledFailure(allowedMs: number, hasStarted: boolean): WorkerFailure {
+interface Stall {
+  /** Milliseconds of silence that were allowed. */
+  readonly allowedMs: number;
+  /** True if the worker has sent a token before. */
+  readonly hasStarted: boolean;
+  /** True if the worker has answered a probe meanwhile. */
+  readonly isAlive: boolean;
+}
+
+/** The failure of a worker that sent nothing for too long. It counts against the worker unless a probe was answered. */
+export function stalledFailure({ allowedMs, hasStarted, isAlive }: Stall): WorkerFailure {
   const message = `The worker sent no token for ${allowedMs} ms`;
   const error = hasStarted
     ? cutAnswerError(message)
     : new UpstreamError('upstream_timeout', message, { recovery: 'nextTarget' });
-  return new WorkerFailure(error, 'oncePerCall');
+  return new WorkerFailure(error, isAlive ? 'never' : 'oncePerCall');
+}
+
+/** True for the reason of an abort by the router's first-token timeout. */
+export function isTimeout(reason: unknown): reason is UpstreamError {
+  return reason instanceof UpstreamError && reason.code === 'upstream_timeout';
 }
 
 /**
- * Returns the error to throw when the caller aborts before the first token: the abort's reason. If the reason is the
- * first-token timeout and the worker was silent for `stallMs`, wraps it in a failure with the blame `ifRepeated`.
- * @param silentMs milliseconds since the call began
- * @param stallMs milliseconds for which a worker with an empty queue may be silent
+ * The failure of a worker that was silent until the router's first-token timeout.
+ * @param isAlive true if the worker has answered a probe meanwhile
  */
-export function abortedBeforeFirstToken(reason: unknown, silentMs: number, stallMs: number): unknown {
-  const isTimeout = reason instanceof UpstreamError && reason.code === 'upstream_timeout';
-  return isTimeout && silentMs >= stallMs ? new WorkerFailure(reason, 'ifRepeated', false) : reason;
+export function timedOutFailure(reason: UpstreamError, isAlive: boolean): WorkerFailure {
+  return new WorkerFailure(reason, isAlive ? 'never' : 'ifRepeated', false);
 }
 
 /** The failure of a call whose lease is lost: the worker was restarted or deregistered, or its slot was given away. */

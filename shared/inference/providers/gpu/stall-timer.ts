@@ -1,12 +1,23 @@
+export interface StallTimerOptions {
+  /** Milliseconds that the first item may take. */
+  readonly allowedMs: number;
+  /** Milliseconds of silence after which `onSilence` is called. */
+  readonly silenceMs: number;
+  readonly onSilence: () => void;
+  /** Called when an item ends a wait. */
+  readonly onItem: () => void;
+}
+
 /** Limits how long a stream may be silent. Time that the reader takes between two items does not count. */
 export class StallTimer {
+  readonly #options: StallTimerOptions;
   readonly #stalled = new AbortController();
   #allowedMs: number;
-  #timer: NodeJS.Timeout | undefined;
+  #timers: readonly NodeJS.Timeout[] = [];
 
-  /** @param allowedMs milliseconds until the first item must arrive */
-  constructor(allowedMs: number) {
-    this.#allowedMs = allowedMs;
+  constructor(options: StallTimerOptions) {
+    this.#options = options;
+    this.#allowedMs = options.allowedMs;
   }
 
   /** Aborts when the wait for an item exceeds `allowedMs`. */
@@ -22,10 +33,10 @@ export class StallTimer {
   /** Allows `ms` for each further item. A wait that is under way starts over. */
   allow(ms: number): void {
     this.#allowedMs = ms;
-    if (this.#timer !== undefined) this.#start();
+    if (this.#timers.length > 0) this.#start();
   }
 
-  /** Yields the same items, and runs the timer while it waits for one. */
+  /** Yields the same items, and runs the timers while it waits for one. */
   async *watch<Item>(items: AsyncIterable<Item>): AsyncGenerator<Item> {
     const iterator = items[Symbol.asyncIterator]();
     try {
@@ -33,6 +44,7 @@ export class StallTimer {
         this.#start();
         const next = await iterator.next().finally(() => this.#stop());
         if (next.done) return;
+        this.#options.onItem();
         yield next.value;
       }
     } finally {
@@ -42,11 +54,12 @@ export class StallTimer {
 
   #start(): void {
     this.#stop();
-    this.#timer = setTimeout(() => this.#stalled.abort(), this.#allowedMs);
+    const { silenceMs, onSilence } = this.#options;
+    this.#timers = [setTimeout(onSilence, silenceMs), setTimeout(() => this.#stalled.abort(), this.#allowedMs)];
   }
 
   #stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers = [];
   }
 }

@@ -4,12 +4,14 @@ import type { GenerationEvent, GenerationRequest, Usage } from '../../generation
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import { isConnectionFailure } from '../openai-compatible/errors.ts';
 import {
-  abortedBeforeFirstToken,
   brokenConnectionError,
   classifyFailure,
+  isTimeout,
   lostLeaseFailure,
   stalledFailure,
+  timedOutFailure,
 } from './failure.ts';
+import { SilenceProbe } from './silence-probe.ts';
 import { StallTimer } from './stall-timer.ts';
 
 export interface WorkerCall {
@@ -33,6 +35,14 @@ const PREFILL_MS_PER_TOKEN = 1 / 3;
 /** Factor for the allowed silence of a request with tools: engines send a tool call only once it is parsed. */
 const TOOL_CALL_STALL_FACTOR = 3;
 
+/** Share of `stallMs` after which a silent worker gets a probe. The rest is the time that the probe has at least. */
+const PROBE_AFTER = 1 / 2;
+/**
+ * Share of `stallMs` that an unanswered probe has once the silent request is closed. An engine whose slots are all taken
+ * runs the probe only then.
+ */
+const PROBE_GRACE = 1 / 10;
+
 /** Number of times that a call may find its kept-alive connection closed before the worker counts as unreachable. */
 const MAX_STALE_CONNECTIONS = 2;
 /** A request on a closed connection fails within this time. After it, the request may have broken the connection. */
@@ -51,7 +61,13 @@ export async function* callWorker(
   request: GenerationRequest,
   { signal, stallMs, onUsage, telemetry }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
-  const timer = new StallTimer(stallMs + Math.ceil(slot.prefillTokens * PREFILL_MS_PER_TOKEN));
+  const probe = new SilenceProbe(endpoint, request);
+  const timer = new StallTimer({
+    allowedMs: stallMs + Math.ceil(slot.prefillTokens * PREFILL_MS_PER_TOKEN),
+    silenceMs: stallMs * PROBE_AFTER,
+    onSilence: () => probe.start(),
+    onItem: () => probe.stop(),
+  });
   const laterStallMs = stallMs * (request.tools.length > 0 ? TOOL_CALL_STALL_FACTOR : 1);
   const startedAt = performance.now();
   let firstTokenMarked: Promise<void> | undefined;
@@ -74,13 +90,16 @@ export async function* callWorker(
     }
   } catch (thrown) {
     const hasStarted = firstTokenMarked !== undefined;
+    const isAlive = () => probe.waitForAnswer(stallMs * PROBE_GRACE);
     if (signal.aborted) {
-      const silentMs = performance.now() - startedAt;
-      throw hasStarted ? signal.reason : abortedBeforeFirstToken(signal.reason, silentMs, stallMs);
+      const isSilence = !hasStarted && isTimeout(signal.reason) && performance.now() - startedAt >= stallMs;
+      throw isSilence ? timedOutFailure(signal.reason, await isAlive()) : signal.reason;
     }
     if (slot.lost.aborted) throw lostLeaseFailure(toLambentError(slot.lost.reason));
-    throw timer.stalled.aborted ? stalledFailure(timer.allowedMs, hasStarted) : classifyFailure(thrown);
+    if (!timer.stalled.aborted) throw classifyFailure(thrown);
+    throw stalledFailure({ allowedMs: timer.allowedMs, hasStarted, isAlive: await isAlive() });
   } finally {
+    probe.stop();
     await Promise.all([firstTokenMarked, slot.release()]);
   }
 }

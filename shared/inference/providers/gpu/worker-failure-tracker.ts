@@ -64,7 +64,7 @@ export class WorkerFailureTracker {
   async recordFailure(slot: Slot, failure: WorkerFailure): Promise<UpstreamError | undefined> {
     const { error, blame, canRetryElsewhere } = failure;
     if (this.#countsNow(slot, blame)) await this.#markSuspect(slot, error);
-    if (blame === 'ifAnotherAnswers') this.#unconfirmed.push({ slot, error });
+    else if (blame === 'ifAnotherAnswers' || blame === 'oncePerCall') this.#unconfirmed.push({ slot, error });
     if (this.#hasAnswer || !canRetryElsewhere) return error;
     this.#failedWorkers.add(slot.worker.id);
     this.#error = this.#chooseError(slot, error);
@@ -85,8 +85,10 @@ export class WorkerFailureTracker {
         this.#timedOut.set(toStartKey(slot), true);
         return isRepeated;
       }
-      case 'ifAnotherAnswers':
       case 'never':
+        this.#timedOut.delete(toStartKey(slot));
+        return false;
+      case 'ifAnotherAnswers':
         return false;
     }
   }

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
+import { deriveTenantSalt } from '../../../../../shared/gpu/placement/prompt.ts';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
 import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { createRouter } from '../../../../../shared/inference/router.ts';
-import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
+import type { GpuWorker, ServedRequest, WorkerBehavior } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { waitUntil } from '../../../../wait.ts';
 import { createTestRegistry } from '../../../api/service.ts';
@@ -33,7 +34,34 @@ afterEach(async () => {
   await fleet[Symbol.asyncDispose]();
 });
 
-const countRequests = () => fleet.workers.map(({ served }) => served.length);
+const isProbe = ({ body }: ServedRequest) => body['max_tokens'] === 1;
+/** Returns the number of callers' requests that each worker got. */
+const countRequests = () => fleet.workers.map(({ served }) => served.filter((request) => !isProbe(request)).length);
+const countProbes = () => fleet.workers.map(({ served }) => served.filter(isProbe).length);
+
+/** Returns a function that expects a call to end by the router's first-token timeout. */
+function createTimeoutCalls() {
+  const gpu = fleet.model();
+  const router = createRouter({
+    registry: createTestRegistry({ firstTokenTimeoutMs: 2_000 }),
+    createModel: async () => gpu,
+    getCapabilities: () => new Set(CAPABILITIES),
+  });
+  // Long enough that the worker's own time limit is later than the router's timeout.
+  const content = [{ type: 'text' as const, text: 'word '.repeat(12_000) }];
+  const request = makeRequest({ messages: [{ role: 'user', content }] });
+  return () => {
+    const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: true };
+    return expect(router.generate(request, call)).rejects.toMatchObject({ code: 'upstream_timeout' });
+  };
+}
+
+/** The behavior of a healthy worker on which the requests of some tenants hang. */
+function hangForTenants(...tenants: string[]) {
+  const salts = tenants.map((tenant) => deriveTenantSalt(tenant, FLEET));
+  return (body: ServedRequest['body']): WorkerBehavior =>
+    body['max_tokens'] !== 1 && salts.includes(String(body['cache_salt'])) ? { hangAfter: 0 } : {};
+}
 
 describe('a call of a GPU model', () => {
   it('a call leases one slot, and its prompt tokens are pending until the first token', async () => {
@@ -232,6 +260,39 @@ describe('a failure before the first token', () => {
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
   });
 
+  it('requests of one tenant that hang take no healthy worker from the other tenants', async () => {
+    for (const worker of fleet.workers) worker.behave(hangForTenants('acme'));
+    const model = fleet.model();
+    const hanging = await Promise.all([generate(model), generate(model)]);
+    for (const { error } of hanging) expect(error).toMatchObject({ code: 'upstream_timeout' });
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+    expect((await generate(model, { request: { tenant: 'other' } })).text).toBe(ANSWER);
+  });
+
+  it('a stream of one tenant that stops takes no healthy worker from the other tenants', async () => {
+    w1.behave(({ max_tokens }) => (max_tokens === 1 ? {} : { hangAfter: 2 }));
+    expect((await generate(fleet.model())).error).toMatchObject({ code: 'upstream_cut' });
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  it('a worker with no free slot for the probe stays ready if it answers once the silent request is closed', async () => {
+    for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
+    const isClosed = () => w1.served.find((request) => !isProbe(request))?.closed ?? Promise.resolve();
+    w1.behave(({ max_tokens }) => (max_tokens === 1 ? { after: isClosed() } : { hangAfter: 0 }));
+    expect((await generate(fleet.model())).error).toMatchObject({ code: 'upstream_timeout' });
+    expect(countProbes()).toEqual([1, 0, 0]);
+    expect(await fleet.states()).toEqual(['ready']);
+  });
+
+  it('a worker gets a probe for each silence, and none while it sends tokens', async () => {
+    w1.behave(({ max_tokens }) => (max_tokens === 1 ? {} : { tokens: 2, tokenMs: 0.7 * STALL_MS }));
+    expect((await generate(fleet.model())).text).toBe('t0 t1 ');
+    expect(countProbes()).toEqual([2, 0, 0]);
+    w1.behave({});
+    expect((await generate(fleet.model())).text).toBe(ANSWER);
+    expect(countProbes()).toEqual([2, 0, 0]);
+  });
+
   it('a worker that is still loading its model becomes suspect and another one answers', async () => {
     w1.behave({ status: 503, message: 'Loading model' });
     expect((await generate(fleet.model())).text).toBe(ANSWER);
@@ -268,19 +329,7 @@ describe('a failure before the first token', () => {
 
   it('a worker becomes suspect when the router’s first-token timeout ends two calls of it in a row', async () => {
     w1.behave({ hangAfter: 0 });
-    const gpu = fleet.model();
-    const router = createRouter({
-      registry: createTestRegistry({ firstTokenTimeoutMs: 2_000 }),
-      createModel: async () => gpu,
-      getCapabilities: () => new Set(CAPABILITIES),
-    });
-    // Long enough that the worker's own time limit is later than the router's timeout.
-    const content = [{ type: 'text' as const, text: 'word '.repeat(12_000) }];
-    const request = makeRequest({ messages: [{ role: 'user', content }] });
-    const expectTimeout = () => {
-      const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: true };
-      return expect(router.generate(request, call)).rejects.toMatchObject({ code: 'upstream_timeout' });
-    };
+    const expectTimeout = createTimeoutCalls();
     await fleet.table.deregister(FLEET, 'w2');
     await fleet.table.deregister(FLEET, 'w3');
     await expectTimeout();
@@ -301,6 +350,20 @@ describe('a failure before the first token', () => {
     },
     20_000,
   );
+
+  it('the router’s first-token timeout never suspects a worker that answers a probe', async () => {
+    w1.behave(hangForTenants('acme'));
+    for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
+    const expectTimeout = createTimeoutCalls();
+    for (let call = 0; call < 3; call += 1) await expectTimeout();
+    expect(await fleet.states()).toEqual(['ready']);
+  });
+
+  it('two hanging workers become suspect in one call if a third one answers', async () => {
+    for (const worker of [w1, w2]) worker.behave({ hangAfter: 0 });
+    expect((await generate(fleet.model())).text).toBe(ANSWER);
+    expect(await fleet.states()).toEqual(['suspect', 'suspect', 'ready']);
+  });
 
   it('only the first of several hanging workers becomes suspect', async () => {
     for (const worker of fleet.workers) worker.behave({ hangAfter: 0 });
@@ -372,7 +435,7 @@ describe('a failure after the first token', () => {
   it.each([
     ['is killed', { tokens: 100, tokenMs: 20 }, async () => w1.kill()],
     ['breaks the connection', { cutAfter: 2 }, async () => {}],
-    ['hangs', { hangAfter: 2 }, async () => {}],
+    ['hangs', { hangAfter: 2 }, async () => w1.behave({ hangAfter: 0 })],
   ])(
     'the stream of a worker that %s fails with upstream_cut, and the worker becomes suspect',
     async (_name, behavior, harm) => {

@@ -50,6 +50,13 @@ describe('WorkerFailureTracker', () => {
     expect(suspects).toEqual(['w1']);
   });
 
+  it('the tracker suspects the other workers for blame `oncePerCall` once another worker answers', async () => {
+    const { tracker, suspects } = createTracker();
+    for (const id of ['w1', 'w2']) await tracker.recordFailure(createSlot(id), createFailure('oncePerCall'));
+    await tracker.recordAnswer(createSlot('w3'));
+    expect(suspects).toEqual(['w1', 'w2']);
+  });
+
   it('the tracker suspects a worker for blame `ifAnotherAnswers` once another worker answers', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(createSlot('w1'), createFailure('ifAnotherAnswers'));
@@ -68,6 +75,8 @@ describe('WorkerFailureTracker', () => {
     };
     expect(await failOnce()).toEqual([]);
     await createTracker(timedOut).tracker.recordAnswer(createSlot('w1'));
+    expect(await failOnce()).toEqual([]);
+    await createTracker(timedOut).tracker.recordFailure(createSlot('w1'), createFailure('never'));
     expect(await failOnce()).toEqual([]);
     expect(await failOnce()).toEqual(['w1']);
   });

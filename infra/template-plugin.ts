@@ -1,13 +1,20 @@
 import { evaluateConditions } from './conditions.ts';
 import { completeGateway } from './gateway.ts';
+import { checkStageName } from './stage-name.ts';
 import type { Template } from './template.ts';
 
 /** The part of osls's API that this plugin uses. */
 interface Osls {
   readonly service: {
-    readonly provider: { compiledCloudFormationTemplate: Template };
-    readonly functions: Readonly<Record<string, { readonly environment?: Readonly<Record<string, unknown>> }>>;
+    readonly provider: { readonly stage: string; compiledCloudFormationTemplate: Template };
+    readonly functions: Readonly<Record<string, OslsFunction>>;
   };
+}
+
+interface OslsFunction {
+  /** Complete name, such as `lambent-dev-chat`. */
+  readonly name: string;
+  readonly environment?: Readonly<Record<string, unknown>>;
 }
 
 /** An osls plugin that completes the compiled template after our own resources are merged and before it is written. */
@@ -17,6 +24,10 @@ class TemplatePlugin {
   constructor({ service }: Osls) {
     this.hooks = {
       'after:aws:package:finalize:mergeCustomProviderResources': () => {
+        checkStageName(
+          service.provider.stage,
+          Object.values(service.functions).map(({ name }) => name),
+        );
         const template = evaluateConditions(service.provider.compiledCloudFormationTemplate);
         const corsOrigin = service.functions['chat']?.environment?.['CORS_ORIGIN'];
         service.provider.compiledCloudFormationTemplate = {

@@ -6,7 +6,7 @@ import type { Template } from '../../infra/template.ts';
 
 const templates = new Map<string, Promise<Template>>();
 
-/** Returns the template for osls arguments. Packages once per set of arguments. */
+/** Returns the template for osls arguments. */
 export function packageStage(...args: string[]): Promise<Template> {
   return packageOnce(args);
 }
@@ -37,7 +37,8 @@ export const GPU_ENDPOINTS = [
   'gpuWeightsImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/aws-cli:2.32.9',
 ];
 
-function packageOnce(args: readonly string[], models?: string): Promise<Template> {
+/** Returns the template for osls arguments and a models file. Packages once per set of arguments. */
+export function packageOnce(args: readonly string[], models?: string): Promise<Template> {
   const key = JSON.stringify([args, models]);
   const template = templates.get(key) ?? packageInTemporaryFolder(args, models);
   templates.set(key, template);

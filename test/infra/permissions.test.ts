@@ -10,6 +10,9 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ),
   ['SweepRole/ConversationItems', "all tenants' items in one bucket"],
   ['IntakeRole/Inbox', "all tenants' inboxes in one bucket"],
+  ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'SweepRole'].map(
+    (role) => [`${role}/Vault`, "the vault key, by its alias; only that key's policy admits the role"] as const,
+  ),
   ['DataKey/Administration', 'in a key policy, * is the key itself'],
   ['DataKey/StoredData', 'in a key policy, * is the key itself'],
   ['DataKey/GrantsToServicesOnly', 'a denial'],
@@ -213,11 +216,22 @@ describe('the policies of the template', () => {
     }
   });
 
-  it("the policies let only this stack's roles use the key that wraps tenant keys", () => {
+  it('the policies let exactly the roles with a grant for the vault key use it, however long their names are', () => {
     const statement = listStatements(minimal).find(({ where }) => where === 'VaultKey/TenantKeys')?.statement;
-    expect(statement?.['Condition']).toMatchObject({
-      ArnLike: { 'aws:PrincipalArn': { 'Fn::Sub': expect.stringMatching(/:role\/\$\{AWS::StackName\}-\*$/) } },
-    });
+    const users = listStatements(minimal).flatMap(({ where }) => /^(\w+Role)\/Vault$/.exec(where)?.[1] ?? []);
+    const named = { 'aws:PrincipalArn': users.map((role) => ({ 'Fn::GetAtt': [role, 'Arn'] })) };
+    expect(Object(statement?.['Condition']).ArnEquals).toEqual(named);
+  });
+
+  it('the policies let a role use a key by its alias only for the vault key', () => {
+    const keys = listStatements(minimal).filter(({ statement }) => JSON.stringify(statement).includes(':key/*'));
+    expect(keys.length).toBeGreaterThan(0);
+    for (const { where, statement } of keys)
+      expect(statement['Condition'], where).toMatchObject({
+        'ForAnyValue:StringEquals': {
+          'kms:ResourceAliases': minimal.Resources['VaultKeyAlias']?.Properties?.['AliasName'],
+        },
+      });
   });
 
   it('the policies allow use of the data key only through the services that store data', () => {
@@ -246,8 +260,9 @@ describe('the policies of the template', () => {
     return new Set(grants.filter((grant) => !grant.includes(' logs:')));
   }
 
-  /** Returns the logical id in an ARN. */
+  /** Returns the logical id in an ARN. The only key that roles use by its alias is the vault key. */
   function findLogicalId(resource: unknown): string {
+    if (JSON.stringify(resource).includes(':key/*')) return 'VaultKey';
     return /"(?:\$\{)?(\w+)(?:"|\.Arn)/.exec(JSON.stringify(Object.values(Object(resource))))?.[1] ?? '';
   }
 });

@@ -22,4 +22,5 @@ export {
 } from './models-policy.ts';
 export { createReplyPolicy as replyPolicy, formatReplyQueues as replyQueues } from './reply-queues.ts';
 export { computeBucketDays as bucketDays } from './retention.ts';
+export { createSenderStatements as senders } from './senders.ts';
 export { createSweepEvents as sweepEvents } from './sweep-events.ts';

@@ -22,6 +22,8 @@ const flag = v.pipe(
   v.transform((value) => value === true || value === 'true'),
 );
 
+const splitList = v.transform((text: string) => text.split(',').filter((part) => part !== ''));
+
 const queueUrl = v.pipe(
   v.string(),
   v.regex(
@@ -67,6 +69,26 @@ const schemas = {
     v.parseJson(undefined, 'must be a JSON object: the URL of a queue for each alias'),
     v.custom((value) => !Array.isArray(value), 'must be a JSON object: the URL of a queue for each alias'),
     v.record(alias, queueUrl, 'must be a JSON object: the URL of a queue for each alias'),
+  ),
+  senderSources: v.pipe(
+    v.string(),
+    v.check(
+      (text) => !/(^|,)arn:[^:]*:s3:/.test(text),
+      'an event of S3 is no message of the queue; send it by a rule of EventBridge that transforms it',
+    ),
+    v.regex(
+      /^(arn:aws[a-z-]*:(events:[a-z0-9-]+:\d{12}:rule\/[\w./-]+|sns:[a-z0-9-]+:\d{12}:[\w-]+)(,(?=.)|$))*$/,
+      'must be ARNs of rules of EventBridge or topics of SNS, separated by commas',
+    ),
+    splitList,
+  ),
+  senderPrincipals: v.pipe(
+    v.string(),
+    v.regex(
+      /^((\d{12}|arn:aws[a-z-]*:iam::\d{12}:(role|user)\/[\w+=.@/-]+)(,(?=.)|$))*$/,
+      'must be ARNs of roles or users, or account ids, separated by commas',
+    ),
+    splitList,
   ),
   jobShards: shards,
   jobShardsRead: shards,

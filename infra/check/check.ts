@@ -25,7 +25,15 @@ const GPU = {
 /** The variants that are checked: the smallest template, and others that together have every optional resource. */
 const VARIANTS: readonly Variant[] = [
   { settings: [] },
-  { stage: 'prod', settings: ['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'] },
+  {
+    stage: 'prod',
+    settings: [
+      'corsOrigin=https://app.example.com',
+      'alarmEmail=ops@example.com',
+      'senderSources=arn:aws:events:eu-west-1:123456789012:rule/orders',
+      'senderPrincipals=222222222222',
+    ],
+  },
   {
     ...GPU,
     settings: [

@@ -146,7 +146,9 @@ async function processMessage(
     try {
       if (!(thrown instanceof MessageRejectedError)) throw thrown;
       await options.queue.deadLetter(record, thrown.reason);
-      logger.warn('message rejected', describeError(thrown.reason));
+      // By this id an operator can admit the sender. The part after the colon names a role's session.
+      const senderId = record.attributes.SenderId.split(':')[0];
+      logger.warn('message rejected', { ...describeError(thrown.reason), senderId });
       publish({ rejected: 1 });
       return { kind: 'delete' };
     } catch (failure) {

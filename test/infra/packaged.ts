@@ -58,7 +58,12 @@ async function packageInTemporaryFolder(args: readonly string[], models?: string
 export const EVERYTHING = [
   '--stage',
   'prod',
-  ...['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'].flatMap((setting) => ['--param', setting]),
+  ...[
+    'corsOrigin=https://app.example.com',
+    'alarmEmail=ops@example.com',
+    'senderSources=arn:aws:events:eu-west-1:123456789012:rule/orders',
+    'senderPrincipals=222222222222',
+  ].flatMap((setting) => ['--param', setting]),
 ];
 
 export interface FoundResource {

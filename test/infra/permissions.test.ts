@@ -16,6 +16,8 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['DataKey/Administration', 'in a key policy, * is the key itself'],
   ['DataKey/StoredData', 'in a key policy, * is the key itself'],
   ['DataKey/GrantsToServicesOnly', 'a denial'],
+  ['DataKey/Sources', 'in a key policy, * is the key itself'],
+  ['DataKey/Principals', 'in a key policy, * is the key itself'],
   ['DataKey/Alarms', 'in a key policy, * is the key itself'],
   ['VaultKey/Administration', 'in a key policy, * is the key itself'],
   ['VaultKey/TenantKeys', 'in a key policy, * is the key itself'],

@@ -44,7 +44,7 @@ async function createFunction(run: (body: string, context: MessageContext) => Me
   const control = createQueueControl(services.sqs, { queueUrl, deadLetterUrl });
   const handler = createQueuePipeline(
     {
-      telemetry: createTelemetry({ AWS_LAMBDA_FUNCTION_NAME: 'function', LOG_LEVEL: 'error' }),
+      telemetry: createTelemetry({ AWS_LAMBDA_FUNCTION_NAME: 'function', LOG_LEVEL: 'warn' }),
       queue: {
         ...control,
         setVisibility(receiptHandles, seconds) {
@@ -131,6 +131,17 @@ it('a rejected message goes to the dead-letter queue, and is deleted only when i
   const kept = await receive('rejected');
   expect(await invoke(kept)).toEqual({ batchItemFailures: [{ itemIdentifier: kept.messageId }] });
   expect(pauseOf(kept)).toBe(5);
+});
+
+it('the log of a rejected message names its sender without the session, by which an operator can admit it', async () => {
+  const { receive, invoke } = await createFunction(() => {
+    throw new MessageRejectedError(new LambentError('insufficient_permissions', 'This sender may not.'));
+  });
+  const record = await receive('rejected');
+  written.length = 0;
+  await invoke({ ...record, attributes: { ...record.attributes, SenderId: 'AROAEXAMPLE:session' } });
+  const lines = written.filter((line) => line.includes('message rejected')).map((line) => JSON.parse(line));
+  expect(lines).toMatchObject([{ code: 'insufficient_permissions', senderId: 'AROAEXAMPLE' }]);
 });
 
 it('each message is counted once in the metrics, with how it ended', async () => {

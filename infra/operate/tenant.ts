@@ -3,12 +3,13 @@
  * tenant -- replay-tombstones --from TABLE --to TABLE`. They list the changes, and make them only with `--yes`.
  * docs/restore-and-erase.md describes when to use them.
  */
-import { parseArgs } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { toLambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { listGrants, revokeGrant } from './access.ts';
+import { parseOptions, runCommandLine, UsageError } from './command-line.ts';
+import { checkStageName } from './stage.ts';
 
 const USAGE = `usage:
   npm run tenant -- erase NAME [--stage STAGE] [--yes]
@@ -17,9 +18,15 @@ const USAGE = `usage:
 Without --yes nothing is changed. erase uses the tables of --stage, or those that KEYS_TABLE and ACCESS_TABLE name.`;
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-const STAGE = /^[A-Za-z][A-Za-z0-9-]{0,31}$/;
 /** DynamoDB's rule for table names. */
 const TABLE = /^[A-Za-z0-9._-]{3,255}$/;
+
+const OPTIONS = {
+  stage: { type: 'string' },
+  from: { type: 'string' },
+  to: { type: 'string' },
+  yes: { type: 'boolean', default: false },
+} as const;
 
 export interface CommandContext {
   readonly client: DynamoDBClient;
@@ -29,18 +36,13 @@ export interface CommandContext {
   readonly now: () => number;
 }
 
-/** The arguments are invalid. The message gives the reason. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
-
 /**
  * Runs one command.
  * @throws UsageError for invalid arguments, before anything is changed
  * @throws Error with the table's name and the reason if DynamoDB fails
  */
 export async function runTenantCommand(args: readonly string[], context: CommandContext): Promise<void> {
-  const { positionals, values } = parseCommand(args);
+  const { positionals, values } = parseOptions(args, OPTIONS);
   const [command, name, ...more] = positionals;
   const { stage, from, to, yes } = values;
   if (command === 'erase') {
@@ -60,23 +62,6 @@ export async function runTenantCommand(args: readonly string[], context: Command
   throw new UsageError(command === undefined ? 'the command is missing' : `unknown command '${command}'`);
 }
 
-function parseCommand(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        stage: { type: 'string' },
-        from: { type: 'string' },
-        to: { type: 'string' },
-        yes: { type: 'boolean', default: false },
-      },
-    });
-  } catch (thrown) {
-    throw new UsageError(thrown instanceof Error ? thrown.message : String(thrown));
-  }
-}
-
 /** Returns the value of an argument or variable. Throws UsageError if it is missing or doesn't match `pattern`. */
 function checkName(argument: string, value: string | undefined, pattern: RegExp): string {
   if (value === undefined || value === '') throw new UsageError(`${argument} is missing`);
@@ -92,7 +77,7 @@ interface Tables {
 /** Returns the names of the tables. There is no default stage, because erasing can't be undone. */
 function resolveTables(stage: string | undefined, environment: CommandContext['environment']): Tables {
   if (stage !== undefined) {
-    const prefix = `lambent-${checkName('--stage', stage, STAGE)}`;
+    const prefix = `lambent-${checkStageName(stage)}`;
     return { keys: `${prefix}-keys`, access: `${prefix}-access` };
   }
   // An empty variable counts as unset.
@@ -200,18 +185,7 @@ function createTableError(table: string, thrown: unknown): Error {
 
 if (import.meta.main) {
   const client = new DynamoDBClient();
-  try {
-    await runTenantCommand(process.argv.slice(2), {
-      client,
-      environment: process.env,
-      print: console.log,
-      now: Date.now,
-    });
-  } catch (thrown) {
-    console.error(thrown instanceof Error ? thrown.message : thrown);
-    if (thrown instanceof UsageError) console.error(`\n${USAGE}`);
-    process.exitCode = 1;
-  } finally {
-    client.destroy();
-  }
+  const context = { client, environment: process.env, print: console.log, now: Date.now };
+  await runCommandLine(() => runTenantCommand(process.argv.slice(2), context), USAGE);
+  client.destroy();
 }

@@ -31,16 +31,32 @@ const itemSchema = v.object({
   expiresAt: v.optional(v.number()),
 });
 
+/** True if `text` may be the name of a tenant or the id of a key. */
+export function isPrincipalId(text: string): boolean {
+  return v.is(id, text);
+}
+
 /**
- * Parses a key's item. Ignores unknown scopes, because a newer version that runs beside this one may have written them.
- * @returns undefined if the item is invalid, or expired at `now` (epoch milliseconds)
+ * Parses a key's item, even an expired one. Ignores unknown scopes, because a newer version that runs beside this one
+ * may have written them.
+ * @returns undefined if the item is invalid
  */
-export function parseKeyItem(item: Item, now: number): Principal | undefined {
+export function parseKeyRecord(item: Item): KeyRecord | undefined {
   const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
   const { tenant, keyId, scopes, expiresAt } = result.output;
-  if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
-  return { tenant, keyId, scopes: [...scopes].filter(isScope) };
+  return { tenant, keyId, scopes: [...scopes].filter(isScope), ...(expiresAt === undefined ? {} : { expiresAt }) };
+}
+
+/**
+ * Parses a key's item into its principal.
+ * @returns undefined if the item is invalid, or expired at `now` (epoch milliseconds)
+ */
+export function parseKeyItem(item: Item, now: number): Principal | undefined {
+  const record = parseKeyRecord(item);
+  if (record === undefined) return undefined;
+  const { expiresAt, ...principal } = record;
+  return expiresAt !== undefined && expiresAt * 1000 <= now ? undefined : principal;
 }
 
 /** True if this version knows a scope with this name. */

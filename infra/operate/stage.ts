@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { checkArgument } from './command-line.ts';
+
+const STAGE = /^[A-Za-z][A-Za-z0-9-]{0,31}$/;
+const REGION = /^[a-z]{2}(-[a-z]+)+-\d$/;
+
+/** A deployed stage. */
+export interface Stage {
+  readonly name: string;
+  readonly region: string;
+  /** The beginning of the names of its resources, and the name of its stack. */
+  readonly prefix: string;
+}
+
+/** Returns the name of a stage. Throws UsageError if it is missing or not valid. */
+export function checkStageName(name: string | undefined): string {
+  return checkArgument('--stage', name, STAGE, 'a letter, then up to 31 letters, digits or hyphens');
+}
+
+/**
+ * Returns a stage by its options. Its region is the option's, otherwise the one to which `serverless.yml` deploys it:
+ * the shell's region may be another one.
+ * @throws UsageError if the stage is missing, or one of both is not valid
+ */
+export async function resolveStage(options: {
+  readonly stage?: string | undefined;
+  readonly region?: string | undefined;
+}): Promise<Stage> {
+  const name = checkStageName(options.stage);
+  const region = checkArgument(
+    '--region',
+    options.region ?? (await readStageRegion(name)),
+    REGION,
+    'an AWS region, such as eu-west-1',
+  );
+  return { name, region, prefix: `lambent-${name}` };
+}
+
+/** Returns the setting `region` of a stage. */
+async function readStageRegion(stage: string): Promise<string> {
+  const text = await readFile(join(import.meta.dirname, '../../serverless.yml'), 'utf8');
+  // The rest of the file has tags of CloudFormation, which are warned of otherwise.
+  const { params } = parse(text, { logLevel: 'error' }) as {
+    readonly params: Readonly<Record<string, { readonly region?: string } | undefined>>;
+  };
+  const own = Object.hasOwn(params, stage) ? params[stage]?.region : undefined;
+  return own ?? params['default']?.region ?? '';
+}

@@ -41,6 +41,7 @@ const router = createRouter({
   registry,
   createModel: createModelFactory({
     secret: createSecretResolver({ environment: process.env }),
+    stackId: config.KMS_KEY_ID,
     gpu: {
       fleets: registry.fleets,
       tableName: config.FLEET_TABLE,

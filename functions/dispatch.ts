@@ -27,6 +27,7 @@ const registry = readModelRegistry(config.MODELS_FILE);
 const clients = createJobClients();
 const createModel = createModelFactory({
   secret: createSecretResolver({ environment: process.env }),
+  stackId: config.KMS_KEY_ID,
   gpu: {
     fleets: registry.fleets,
     tableName: config.FLEET_TABLE,

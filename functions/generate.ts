@@ -24,7 +24,10 @@ const clients = createJobClients();
 const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry, {
     registry,
-    createModel: createModelFactory({ secret: createSecretResolver({ environment: process.env }) }),
+    createModel: createModelFactory({
+      secret: createSecretResolver({ environment: process.env }),
+      stackId: config.KMS_KEY_ID,
+    }),
     mayCreateKeys: false,
   }),
   // Only dispatch reaches GPU workers.

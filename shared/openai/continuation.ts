@@ -4,7 +4,7 @@ import type { Continuation, ReasoningPart } from '../inference/generation.ts';
 /**
  * Encodes a reasoning item's text and the provider's continuation as the item's `encrypted_content`. The caller sends
  * it back with the next request. The result is opaque and versioned but not secret: it holds nothing that the caller
- * may not read. It isn't trusted either: the provider's own signature detects changes.
+ * may not read, and the router's models seal the continuation. It isn't trusted either.
  * @returns undefined if the encoded text would be longer than 1 MiB
  */
 export function encodeReasoning(text: string, continuation: Continuation): string | undefined {

@@ -28,8 +28,8 @@ export async function createConditions(
 const createConstant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
 
 /**
- * Returns the template with every condition evaluated: resources and values whose condition is false are removed, so
- * that the packaged template contains exactly the resources that are deployed.
+ * Returns the template with every condition evaluated: resources and values whose condition is false are removed, and
+ * dependencies on them, so that the packaged template contains exactly the resources that are deployed.
  * @throws Error if a resource or a value names an unknown condition
  */
 export function evaluateConditions<T extends Template>({ Conditions = {}, ...template }: T): Omit<T, 'Conditions'> {
@@ -38,9 +38,16 @@ export function evaluateConditions<T extends Template>({ Conditions = {}, ...tem
     if (sides === undefined) throw new Error(`The template has no condition ${name}`);
     return sides[0] === sides[1];
   };
-  const kept = Object.entries(template.Resources)
-    .filter(([, { Condition }]) => Condition === undefined || holds(Condition))
-    .map(([id, { Condition: _, ...resource }]): [string, TemplateResource] => [id, resource]);
+  const applying = Object.entries(template.Resources).filter(
+    ([, { Condition }]) => Condition === undefined || holds(Condition),
+  );
+  const isRemoved = (id: string) => id in template.Resources && !applying.some(([other]) => other === id);
+  const kept = applying.map(([id, { Condition: _, DependsOn, ...resource }]): [string, TemplateResource] => [
+    id,
+    DependsOn === undefined
+      ? resource
+      : { ...resource, DependsOn: [DependsOn].flat().filter((other) => !isRemoved(other)) },
+  ]);
   return evaluateValues({ ...template, Resources: Object.fromEntries(kept) }, holds) as Omit<T, 'Conditions'>;
 }
 

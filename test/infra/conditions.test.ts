@@ -19,6 +19,18 @@ describe('evaluateConditions', () => {
     });
   });
 
+  it('evaluateConditions removes dependencies on resources that it removes, and keeps others, also misspelt ones', () => {
+    const Resources = {
+      A: resource({ DependsOn: ['B', 'C', 'Misspelt'] }),
+      B: resource({ Condition: 'Off' }),
+      C: resource({ DependsOn: 'B' }),
+    };
+    expect(evaluateConditions({ Conditions, Resources }).Resources).toEqual({
+      A: resource({ DependsOn: ['C', 'Misspelt'] }),
+      C: resource({ DependsOn: [] }),
+    });
+  });
+
   it('evaluateConditions keeps everything else unchanged', () => {
     const template = {
       Description: 'text',

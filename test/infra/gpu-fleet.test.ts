@@ -33,6 +33,65 @@ const getProperties = (template: Template, id: string) => Object(template.Resour
 const findContainer = (template: Template, task: string, name: string) =>
   getProperties(template, task).ContainerDefinitions.find((each: { Name: string }) => each.Name === name);
 
+/** Returns the ids of all resources that CloudFormation creates before this one. */
+function listPredecessors({ Resources }: Template, id: string, found = new Set<string>()): Set<string> {
+  const { DependsOn = [], Properties } = Resources[id] ?? {};
+  const referred = [...walkObjects(Properties)].flatMap((value) => [
+    ...[value['Ref'] ?? []].flat(),
+    ...[value['Fn::GetAtt'] ?? []].flat().slice(0, 1),
+    ...[...JSON.stringify(value['Fn::Sub'] ?? '').matchAll(/\$\{(\w+)[.}]/g)].map(([, name]) => name),
+  ]);
+  for (const other of [DependsOn, referred].flat().map(String)) {
+    if (!(other in Resources) || found.has(other)) continue;
+    found.add(other);
+    listPredecessors({ Resources }, other, found);
+  }
+  return found;
+}
+
+describe('the order in which a GPU fleet is created', () => {
+  // Only the creation of a cluster makes ECS's role, and a capacity provider needs it:
+  // https://github.com/aws/containers-roadmap/issues/631
+  it('in an account that never used ECS, the cluster, whose creation makes the service-linked role, comes first', () => {
+    const users = Object.entries(canary.Resources).filter(
+      ([id, { Type }]) => /^AWS::(ECS::(?!TaskDefinition)|ApplicationAutoScaling::)/.test(Type) && /^Gpu/.test(id),
+    );
+    expect(users.map(([id]) => id)).toEqual(
+      expect.arrayContaining([
+        'GpuCapacity',
+        'GpuClusterCapacity',
+        'GpuService',
+        'GpuCanaryService',
+        'GpuScalableTarget',
+      ]),
+    );
+    for (const [id] of users)
+      if (id !== 'GpuCluster') expect([...listPredecessors(canary, id)], id).toContain('GpuCluster');
+  });
+
+  it('a service starts no instance before the network by which it pulls images is complete', () => {
+    const services = [
+      { template: canary, id: 'GpuService' },
+      { template: canary, id: 'GpuCanaryService' },
+      { template: endpoints, id: 'GpuService' },
+    ];
+    for (const { template, id } of services) {
+      const before = [...listPredecessors(template, id)];
+      const network = Object.keys(template.Resources).filter((each) =>
+        /^Gpu(PrivateRoutesOf|NatRoute|(Ecr|EcrDocker|Ecs|EcsAgent|EcsTelemetry|Logs|S3)Endpoint$)/.test(each),
+      );
+      expect(network.length).toBeGreaterThan(6);
+      expect(before).toEqual(expect.arrayContaining(network));
+    }
+  });
+
+  it('a dependency exists in the template', () => {
+    for (const { Resources } of [on, canary, endpoints])
+      for (const { DependsOn = [] } of Object.values(Resources))
+        for (const id of [DependsOn].flat()) expect(Object.keys(Resources)).toContain(id);
+  });
+});
+
 describe('a stack without a GPU fleet, the default', () => {
   it('a stack without a GPU fleet has no network, cluster or instance', () => {
     const types = new Set(Object.values(off.Resources).map(({ Type }) => Type));

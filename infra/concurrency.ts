@@ -1,6 +1,6 @@
-import { LambentError } from '../shared/core/errors.ts';
 import type { WarmTarget } from '../shared/lambda/warm-functions.ts';
-import { readPrefix, readSetting, type Variables } from './settings.ts';
+import type { Stage } from './settings.ts';
+import type { Settings } from './settings-schema.ts';
 
 /** Name of the alias that osls creates only for functions with provisioned concurrency. */
 const ALIAS = 'provisioned';
@@ -15,31 +15,22 @@ type Interactive = (typeof INTERACTIVE)[number];
 const formatAliasId = ({ resource }: Interactive) => `${resource}ProvConcLambdaAlias`;
 
 /** True if a function of this stage has provisioned concurrency, and with it an alias. */
-async function isProvisioned(variables: Variables, { provisioned }: Interactive): Promise<boolean> {
-  return (await readSetting(variables, provisioned)) > 0;
-}
+const isProvisioned = (settings: Settings, { provisioned }: Interactive): boolean => settings[provisioned] > 0;
 
 /**
  * Returns the scaling resources of each function with provisioned concurrency: target tracking between the function's
  * setting and its maximum.
- * @throws LambentError `configuration` if a maximum is below its setting
  * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
  */
-export async function createScaling(variables: Variables): Promise<{ Resources: Readonly<Record<string, object>> }> {
-  const resources = await Promise.all(INTERACTIVE.map((interactive) => createFunctionScaling(variables, interactive)));
-  return { Resources: Object.assign({}, ...resources) };
+export function createScaling(stage: Stage): { Resources: Readonly<Record<string, object>> } {
+  const provisioned = INTERACTIVE.filter((interactive) => isProvisioned(stage.settings, interactive));
+  return {
+    Resources: Object.assign({}, ...provisioned.map((interactive) => createFunctionScaling(stage, interactive))),
+  };
 }
 
-async function createFunctionScaling(variables: Variables, interactive: Interactive): Promise<Record<string, object>> {
-  if (!(await isProvisioned(variables, interactive))) return {};
+function createFunctionScaling({ prefix, settings }: Stage, interactive: Interactive): Record<string, object> {
   const { name, resource, provisioned, max } = interactive;
-  const prefix = await readPrefix(variables);
-  const MinCapacity = await readSetting(variables, provisioned);
-  const MaxCapacity = await readSetting(variables, max);
-  if (MaxCapacity < MinCapacity) {
-    const message = `The setting ${max} (${MaxCapacity}) is below ${provisioned} (${MinCapacity})`;
-    throw new LambentError('configuration', message);
-  }
   return {
     [`${resource}ScalableTarget`]: {
       Type: 'AWS::ApplicationAutoScaling::ScalableTarget',
@@ -48,8 +39,8 @@ async function createFunctionScaling(variables: Variables, interactive: Interact
         ServiceNamespace: 'lambda',
         ScalableDimension: 'lambda:function:ProvisionedConcurrency',
         ResourceId: `function:${prefix}-${name}:${ALIAS}`,
-        MinCapacity,
-        MaxCapacity,
+        MinCapacity: settings[provisioned],
+        MaxCapacity: settings[max],
       },
     },
     [`${resource}ScalingPolicy`]: {
@@ -59,7 +50,7 @@ async function createFunctionScaling(variables: Variables, interactive: Interact
         PolicyType: 'TargetTrackingScaling',
         ScalingTargetId: { Ref: `${resource}ScalableTarget` },
         TargetTrackingScalingPolicyConfiguration: {
-          TargetValue: await readSetting(variables, 'provisionedUtilization'),
+          TargetValue: settings.provisionedUtilization,
           PredefinedMetricSpecification: { PredefinedMetricType: 'LambdaProvisionedConcurrencyUtilization' },
         },
       },
@@ -68,36 +59,19 @@ async function createFunctionScaling(variables: Variables, interactive: Interact
 }
 
 /** Returns warmup's `WARM_TARGETS` as JSON: every interactive function, by its alias if it has one. */
-export async function createWarmTargets(variables: Variables): Promise<string> {
-  const prefix = await readPrefix(variables);
-  const concurrency = await readSetting(variables, 'warmConcurrency');
-  const targets = INTERACTIVE.map(async (interactive): Promise<WarmTarget> => {
-    const functionName = `${prefix}-${interactive.name}`;
-    return (await isProvisioned(variables, interactive))
-      ? { functionName, qualifier: ALIAS, concurrency }
-      : { functionName, concurrency };
+export function createWarmTargets({ prefix, settings }: Stage): string {
+  const targets = INTERACTIVE.map((interactive): WarmTarget => {
+    const target = { functionName: `${prefix}-${interactive.name}`, concurrency: settings.warmConcurrency };
+    return isProvisioned(settings, interactive) ? { ...target, qualifier: ALIAS } : target;
   });
-  return JSON.stringify(await Promise.all(targets));
+  return JSON.stringify(targets);
 }
 
 /** Returns the ARNs that warmup may invoke: those of the functions and aliases in `WARM_TARGETS`. */
-export async function listWarmResources(variables: Variables): Promise<object[]> {
-  const resources = INTERACTIVE.map(async (interactive) =>
-    (await isProvisioned(variables, interactive))
+export function listWarmResources(settings: Settings): object[] {
+  return INTERACTIVE.map((interactive) =>
+    isProvisioned(settings, interactive)
       ? { Ref: formatAliasId(interactive) }
       : { 'Fn::GetAtt': [`${interactive.resource}LambdaFunction`, 'Arn'] },
   );
-  return Promise.all(resources);
-}
-
-/**
- * Returns fleet's `DISPATCH_CONCURRENCY_MAX`: the highest number of concurrent dispatch invocations.
- * @throws LambentError `configuration` if it is below `dispatchConcurrency`
- */
-export async function readDispatchConcurrencyMax(variables: Variables): Promise<number> {
-  const start = await readSetting(variables, 'dispatchConcurrency');
-  const max = await readSetting(variables, 'dispatchConcurrencyMax');
-  if (max >= start) return max;
-  const message = `The setting dispatchConcurrencyMax (${max}) is below dispatchConcurrency (${start})`;
-  throw new LambentError('configuration', message);
 }

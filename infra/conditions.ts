@@ -1,25 +1,22 @@
-import { readSetting, type Variables } from './settings.ts';
+import type { Settings } from './settings-schema.ts';
 import type { Template, TemplateResource } from './template.ts';
 
 /** Returns the template's conditions, as computed from the stage's settings. */
-export async function createConditions(
-  variables: Variables,
-): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
+export function createConditions(settings: Settings): { Conditions: Readonly<Record<string, unknown>> } {
+  const { gpuEgress, gpuZones } = settings;
   return {
     Conditions: {
-      AccessLog: createConstant(await readSetting(variables, 'accessLog')),
-      AlarmEmail: createConstant((await readSetting(variables, 'alarmEmail')) !== ''),
-      AuthorizeProvisioned: createConstant((await readSetting(variables, 'authorizeProvisioned')) > 0),
-      ChatProvisioned: createConstant((await readSetting(variables, 'chatProvisioned')) > 0),
-      GpuCanary: createConstant((await readSetting(variables, 'gpuCanaryImage')) !== ''),
-      GpuEndpoints: createConstant((await readSetting(variables, 'gpuEgress')) === 'endpoints'),
-      GpuFleet: createConstant((await readSetting(variables, 'gpuFleet')) !== ''),
-      GpuNat: createConstant((await readSetting(variables, 'gpuEgress')) === 'nat'),
-      GpuThirdZone: createConstant((await readSetting(variables, 'gpuZones')) === 3),
-      GpuThirdZoneNat: createConstant(
-        (await readSetting(variables, 'gpuZones')) === 3 && (await readSetting(variables, 'gpuEgress')) === 'nat',
-      ),
-      GpuWorkingHours: createConstant((await readSetting(variables, 'gpuWorkingMin')) > 0),
+      AccessLog: createConstant(settings.accessLog),
+      AlarmEmail: createConstant(settings.alarmEmail !== ''),
+      AuthorizeProvisioned: createConstant(settings.authorizeProvisioned > 0),
+      ChatProvisioned: createConstant(settings.chatProvisioned > 0),
+      GpuCanary: createConstant(settings.gpuCanaryImage !== ''),
+      GpuEndpoints: createConstant(gpuEgress === 'endpoints'),
+      GpuFleet: createConstant(settings.gpuFleet !== ''),
+      GpuNat: createConstant(gpuEgress === 'nat'),
+      GpuThirdZone: createConstant(gpuZones === 3),
+      GpuThirdZoneNat: createConstant(gpuZones === 3 && gpuEgress === 'nat'),
+      GpuWorkingHours: createConstant(settings.gpuWorkingMin > 0),
     },
   };
 }

@@ -1,4 +1,4 @@
-import { readSetting, type Variables } from './settings.ts';
+import type { Settings } from './settings-schema.ts';
 
 /** osls's CORS setting of a route. */
 export interface Cors {
@@ -8,8 +8,7 @@ export interface Cors {
 }
 
 /** Returns the CORS setting for the origin in `corsOrigin`, or false if it is empty. */
-export async function createCors(variables: Variables): Promise<Cors | false> {
-  const origin = await readSetting(variables, 'corsOrigin');
+export function createCors({ corsOrigin: origin }: Pick<Settings, 'corsOrigin'>): Cors | false {
   // The wildcard covers the headers that OpenAI's clients add. By the Fetch standard it doesn't cover Authorization.
   return origin === '' ? false : { origin, headers: ['authorization', '*'], maxAge: 7200 };
 }

@@ -3,7 +3,8 @@ import type { Fleet, ModelRegistry } from '../shared/inference/registry.ts';
 import { buildEngineCommand, type EngineModel, findService, type GpuService } from './gpu-engine.ts';
 import { buildEgressRules } from './gpu-reach.ts';
 import { readPackagedRegistry } from './models-file.ts';
-import { readSetting, type Variables } from './settings.ts';
+import type { Variables } from './settings.ts';
+import type { Settings } from './settings-schema.ts';
 
 /** The templates of a fleet that the stack runs itself. All are included, or none. */
 const FILES = ['network', 'endpoints', 'roles', 'fleet', 'scaling', 'alarms'].map((part) => `infra/gpu-${part}.yml`);
@@ -40,18 +41,21 @@ interface GpuValues extends GpuService {
 const STOP_MARGIN_SECONDS = 15;
 
 /** Returns the resources of the fleet that the setting `gpuFleet` names. There are none if it is empty, the default. */
-export async function createGpuFleet(variables: Variables): Promise<{ readonly Resources: object }> {
-  if ((await readSetting(variables, 'gpuFleet')) === '') return { Resources: {} };
-  const parts = await Promise.all(FILES.map((file) => variables.resolveVariable(`file(${file})`)));
+export async function createGpuFleet(
+  { gpuFleet }: Settings,
+  { resolveVariable }: Pick<Variables, 'resolveVariable'>,
+): Promise<{ readonly Resources: object }> {
+  if (gpuFleet === '') return { Resources: {} };
+  const parts = await Promise.all(FILES.map((file) => resolveVariable(`file(${file})`)));
   return { Resources: Object.assign({}, ...parts.map((part) => Object(part).Resources)) };
 }
 
 /**
  * Returns the VPC configuration of a function that calls workers; `false`, osls's value for no VPC, without a fleet.
  */
-export async function createGpuVpc(variables: Variables): Promise<object | false> {
-  if ((await readSetting(variables, 'gpuFleet')) === '') return false;
-  const zones = (await readSetting(variables, 'gpuZones')) === 3 ? ['A', 'B', 'C'] : ['A', 'B'];
+export function createGpuVpc({ gpuFleet, gpuZones }: Settings): object | false {
+  if (gpuFleet === '') return false;
+  const zones = gpuZones === 3 ? ['A', 'B', 'C'] : ['A', 'B'];
   return {
     securityGroupIds: [{ 'Fn::GetAtt': ['GpuFunctionsSecurityGroup', 'GroupId'] }],
     subnetIds: zones.map((zone) => ({ Ref: `GpuPrivateSubnet${zone}` })),
@@ -60,54 +64,47 @@ export async function createGpuVpc(variables: Variables): Promise<object | false
 
 /**
  * Returns the values of the fleet's templates.
- * @throws LambentError `configuration` if the fleet is not in the registry, or a setting that it needs is missing or
- * invalid
+ * @throws LambentError `configuration` if the fleet is not in the registry, or a setting contradicts the registry
  */
-export async function createGpuValues(variables: Variables): Promise<GpuValues> {
-  const name = await readSetting(variables, 'gpuFleet');
+export async function createGpuValues(settings: Settings): Promise<GpuValues> {
+  const { gpuFleet: name, gpuImage, gpuCanaryImage, gpuWeightsImage, gpuWorkingMin, chatTimeoutSeconds } = settings;
   const registry = await readPackagedRegistry();
   const { fleet, canary } = findFleets(name, registry);
   const service = findService(name, fleet, canary);
-  const image = await readRequiredSetting(variables, 'gpuImage');
-  const canaryImage = await readSetting(variables, 'gpuCanaryImage');
-  if (canaryImage !== '' && canary?.ecs === undefined)
+  if (gpuCanaryImage !== '' && canary?.ecs === undefined)
     throw packagingError(`gpuCanaryImage requires a fleet ${name}-canary with an ECS service in the registry`);
-  const weightsImage = await readSetting(variables, 'gpuWeightsImage');
-  if (weightsImage.startsWith('public.') && (await readSetting(variables, 'gpuEgress')) === 'endpoints')
-    throw packagingError('gpuWeightsImage must be in a private ECR repository: VPC endpoints do not reach public ones');
-  const weights = new URL(await readRequiredSetting(variables, 'gpuWeights'));
+  const weights = new URL(settings.gpuWeights);
   const prefix = weights.pathname.slice(1);
-  const shutdownSeconds = await readSetting(variables, 'chatTimeoutSeconds');
-  const gpus = await readSetting(variables, 'gpuTensorParallel');
   const { minWorkers, maxWorkers } = fleet.scaling;
-  const workingMin = await readSetting(variables, 'gpuWorkingMin');
-  if (workingMin > maxWorkers)
-    throw packagingError(`gpuWorkingMin (${workingMin}) is above the maxWorkers (${maxWorkers}) of the fleet ${name}`);
+  if (gpuWorkingMin > maxWorkers)
+    throw packagingError(
+      `gpuWorkingMin (${gpuWorkingMin}) is above the maxWorkers (${maxWorkers}) of the fleet ${name}`,
+    );
   return {
     ...service,
     ...findKey(fleet),
     fleet: name,
     minWorkers,
     maxWorkers,
-    maxInstances: maxWorkers + 1 + (canaryImage === '' ? 0 : 1),
+    maxInstances: maxWorkers + 1 + (gpuCanaryImage === '' ? 0 : 1),
     functionsEgress: buildEgressRules(registry),
-    gpus: String(gpus),
-    instanceTypes: (await readSetting(variables, 'gpuInstanceTypes')).map((InstanceType) => ({ InstanceType })),
+    gpus: String(settings.gpuTensorParallel),
+    instanceTypes: settings.gpuInstanceTypes.map((InstanceType) => ({ InstanceType })),
     engineCommand: buildEngineCommand({
       ...findModel(name, registry),
       port: service.port,
       slots: fleet.slots,
-      gpus,
-      stepTokens: await readSetting(variables, 'gpuStepTokens'),
-      shutdownSeconds,
-      extraFlags: await readSetting(variables, 'gpuEngineFlags'),
+      gpus: settings.gpuTensorParallel,
+      stepTokens: settings.gpuStepTokens,
+      shutdownSeconds: chatTimeoutSeconds,
+      extraFlags: settings.gpuEngineFlags,
     }),
     engineEnvironment: buildEnvironment(fleet),
-    stopSeconds: shutdownSeconds + STOP_MARGIN_SECONDS,
+    stopSeconds: chatTimeoutSeconds + STOP_MARGIN_SECONDS,
     weightsBucketArn: sub(`arn:\${AWS::Partition}:s3:::${weights.hostname}`),
     weightsArn: sub(`arn:\${AWS::Partition}:s3:::${weights.hostname}/${prefix}/*`),
     weightsPrefix: `${prefix}/*`,
-    imageArns: listRepositoryArns([image, canaryImage, weightsImage]),
+    imageArns: listRepositoryArns([gpuImage, gpuCanaryImage, gpuWeightsImage]),
   };
 }
 
@@ -173,12 +170,6 @@ function listRepositoryArns(images: readonly string[]): object[] {
     return account === undefined ? [] : `arn:\${AWS::Partition}:ecr:${region}:${account}:repository/${repository}`;
   });
   return [...new Set(arns)].toSorted().map(sub);
-}
-
-async function readRequiredSetting(variables: Variables, name: 'gpuImage' | 'gpuWeights'): Promise<string> {
-  const value = await readSetting(variables, name);
-  if (value === '') throw packagingError(`${name} must be set together with gpuFleet`);
-  return value;
 }
 
 function packagingError(reason: string): LambentError {

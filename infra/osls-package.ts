@@ -46,9 +46,9 @@ export async function packageWithOsls({
 
 /** Removes stack traces and repetitions: osls reports an error once for every value in which it occurs. */
 function shortenErrors(text: string): string {
-  const lines = text.split('\n').filter((line) => !/^ {4}at /.test(line) && line.trim() !== '');
-  const errors = lines.flatMap((line) => /LambentError: (.*)$/.exec(line)?.[1] ?? []);
-  return errors.length > 0 ? [...new Set(errors)].join('\n') : lines.join('\n');
+  const errors = [...text.matchAll(/LambentError: ([\s\S]*?)\n {4}at /g)].map(([, message]) => message);
+  if (errors.length > 0) return [...new Set(errors)].join('\n');
+  return text.replace(/^( {4}at .*)?\n/gm, '');
 }
 
 /** Returns the template that `packageWithOsls` wrote to `outDir`. */

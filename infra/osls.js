@@ -1,26 +1,37 @@
-// The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`. osls loads
-// only JavaScript, so this file re-exports functions of the TypeScript modules.
-export {
-  createScaling as scaling,
-  createWarmTargets as warmTargets,
-  listWarmResources as warmResources,
-  readDispatchConcurrencyMax as dispatchConcurrencyMax,
-} from './concurrency.ts';
-export { createConditions as conditions } from './conditions.ts';
-export { createCors as cors } from './cors.ts';
+// The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`, which osls
+// calls with its variables. osls loads only JavaScript, so this file joins functions of the TypeScript modules.
+import { createScaling, createWarmTargets, listWarmResources } from './concurrency.ts';
+import { createConditions } from './conditions.ts';
+import { createCors } from './cors.ts';
+import { createGpuFleet, createGpuValues, createGpuVpc } from './gpu-fleet.ts';
+import { createReplyPolicy, formatReplyQueues } from './reply-queues.ts';
+import { computeBucketDays } from './retention.ts';
+import { createSenderStatements } from './senders.ts';
+import { readStage } from './settings.ts';
+import { createSweepEvents } from './sweep-events.ts';
+
 export { createFleetEvents as fleetEvents, createFleetPolicy as fleetPolicy } from './fleet.ts';
-export {
-  createGpuFleet as gpuFleet,
-  createGpuValues as gpu,
-  createGpuVpc as gpuVpc,
-} from './gpu-fleet.ts';
-export { readJobShardsRead as jobShardsRead } from './job-shards.ts';
 export {
   createEngineKeysPolicy as engineKeysPolicy,
   createModelsPolicies as modelsPolicies,
   listModelsPolicyArns as modelsPolicyArns,
 } from './models-policy.ts';
-export { createReplyPolicy as replyPolicy, formatReplyQueues as replyQueues } from './reply-queues.ts';
-export { computeBucketDays as bucketDays } from './retention.ts';
-export { createSenderStatements as senders } from './senders.ts';
-export { createSweepEvents as sweepEvents } from './sweep-events.ts';
+
+/** Computes a value of the stage, whose settings are read and checked first. */
+const ofStage = (compute) => async (variables) => compute(await readStage(variables), variables);
+/** Computes a value of the settings alone. */
+const ofSettings = (compute) => ofStage(({ settings }, variables) => compute(settings, variables));
+
+export const bucketDays = ofSettings(computeBucketDays);
+export const conditions = ofSettings(createConditions);
+export const cors = ofSettings(createCors);
+export const gpu = ofSettings(createGpuValues);
+export const gpuFleet = ofSettings(createGpuFleet);
+export const gpuVpc = ofSettings(createGpuVpc);
+export const replyPolicy = ofSettings(createReplyPolicy);
+export const replyQueues = ofSettings(formatReplyQueues);
+export const scaling = ofStage(createScaling);
+export const senders = ofStage(createSenderStatements);
+export const sweepEvents = ofSettings(createSweepEvents);
+export const warmResources = ofSettings(listWarmResources);
+export const warmTargets = ofStage(createWarmTargets);

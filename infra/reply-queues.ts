@@ -1,4 +1,4 @@
-import { readSetting, type Variables } from './settings.ts';
+import type { Settings } from './settings-schema.ts';
 
 interface ReplyPolicy {
   readonly PolicyName: 'reply';
@@ -6,13 +6,15 @@ interface ReplyPolicy {
 }
 
 /** Returns `REPLY_QUEUES` of the functions that send answers, as JSON: a queue's URL for each alias. */
-export async function formatReplyQueues(variables: Variables): Promise<string> {
-  return JSON.stringify(await readSetting(variables, 'replyQueues'));
+export function formatReplyQueues({ replyQueues }: Pick<Settings, 'replyQueues'>): string {
+  return JSON.stringify(replyQueues);
 }
 
 /** Returns a policy that lets a function send to exactly the queues in the setting `replyQueues`. */
-export async function createReplyPolicy(variables: Variables): Promise<ReplyPolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const arns = Object.values(await readSetting(variables, 'replyQueues')).map(toQueueArn);
+export function createReplyPolicy({
+  replyQueues,
+}: Pick<Settings, 'replyQueues'>): ReplyPolicy | { readonly Ref: 'AWS::NoValue' } {
+  const arns = Object.values(replyQueues).map(toQueueArn);
   if (arns.length === 0) return { Ref: 'AWS::NoValue' };
   const statement = { Sid: 'Reply', Effect: 'Allow', Action: ['sqs:SendMessage'], Resource: arns.toSorted() };
   return { PolicyName: 'reply', PolicyDocument: { Version: '2012-10-17', Statement: [statement] } };

@@ -1,4 +1,4 @@
-import { readPrefix, readSetting, type Variables } from './settings.ts';
+import type { Stage } from './settings.ts';
 
 type Statement = Readonly<Record<string, unknown>> | { readonly Ref: 'AWS::NoValue' };
 
@@ -23,18 +23,16 @@ const QUEUE = { 'Fn::GetAtt': ['GenerationQueue', 'Arn'] };
  *
  * A source's ARN contains its account, so that `aws:SourceAccount` would add nothing to `aws:SourceArn`.
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
- * @throws LambentError `configuration` if a setting is invalid
  */
-export async function createSenderStatements(variables: Variables): Promise<SenderStatements> {
-  const sources = await readSetting(variables, 'senderSources');
-  const principals = await readSetting(variables, 'senderPrincipals');
+export function createSenderStatements({ prefix, settings }: Stage): SenderStatements {
+  const { senderSources: sources, senderPrincipals: principals } = settings;
   const services = [...new Set(sources.map((arn) => SERVICES[arn.split(':')[2] ?? '']))].toSorted();
   const fromSources = { Principal: { Service: services } };
   const named = { ArnEquals: { 'aws:SourceArn': sources } };
   const fromPrincipals = { Principal: { AWS: principals } };
   // Composed, because the queue refers to the key.
   const queueArn = {
-    'Fn::Sub': `arn:\${AWS::Partition}:sqs:\${AWS::Region}:\${AWS::AccountId}:${await readPrefix(variables)}-generation`,
+    'Fn::Sub': `arn:\${AWS::Partition}:sqs:\${AWS::Region}:\${AWS::AccountId}:${prefix}-generation`,
   };
   const forQueue = { 'kms:EncryptionContext:aws:sqs:arn': queueArn };
   const send = { Effect: 'Allow', Action: 'sqs:SendMessage', Resource: QUEUE };

@@ -1,8 +1,7 @@
-import { readSetting, type Variables } from './settings.ts';
+import type { Settings } from './settings-schema.ts';
 
 /** Returns the sweep's schedules: one each minute, or one for each part of the shards, which its event names. */
-export async function createSweepEvents(variables: Variables): Promise<object[]> {
-  const parts = await readSetting(variables, 'sweepParts');
+export function createSweepEvents({ sweepParts: parts }: Pick<Settings, 'sweepParts'>): object[] {
   if (parts === 1) return [{ schedule: 'rate(1 minute)' }];
   return Array.from({ length: parts }, (_, part) => ({
     schedule: { rate: 'rate(1 minute)', input: { part, parts } },

@@ -1,14 +1,12 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parse } from 'yaml';
 import type { Template } from '../../infra/template.ts';
 import { NAMESPACE } from '../../shared/core/metrics.ts';
 import { EVERYTHING, type FoundResource, findByType, packageStage } from './packaged.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const readPage = (name: string) => readFileSync(join(ROOT, 'docs', name), 'utf8');
-const runbooks = readPage('alarms.md');
+const runbooks = readFileSync(join(ROOT, 'docs/alarms.md'), 'utf8');
 
 let minimal: Template;
 let everything: Template;
@@ -122,23 +120,5 @@ describe('the alarm topic', () => {
       Protocol: 'email',
       Endpoint: 'ops@example.com',
     });
-  });
-});
-
-describe('the settings in serverless.yml', () => {
-  const { params } = parse(readFileSync(join(ROOT, 'serverless.yml'), 'utf8'), { logLevel: 'error' });
-  const pages = `${readPage('settings.md')}${readPage('gpu-aws.md')}`;
-  const documented = new Map(
-    [...pages.matchAll(/^\| `(\w+)` \| (?:`(.*?)`|(empty)) \| .+ \|$/gm)].map(([, name, value]) => [name, value ?? '']),
-  );
-
-  it('the settings in serverless.yml are all documented with their defaults, in the same order', () => {
-    expect([...documented]).toEqual(Object.entries(params.default).map(([name, value]) => [name, String(value)]));
-  });
-
-  it('the settings in serverless.yml have a default for each value that a stage overrides', () => {
-    for (const [stage, settings] of Object.entries(params)) {
-      expect(Object.keys(params.default), stage).toEqual(expect.arrayContaining(Object.keys(Object(settings))));
-    }
   });
 });

@@ -1,7 +1,5 @@
 import * as v from 'valibot';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createScaling, createWarmTargets, readDispatchConcurrencyMax } from '../../infra/concurrency.ts';
-import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { warmTargetsSchema } from '../../shared/lambda/warm-functions.ts';
 import { findByType, packageStage, walkObjects } from './packaged.ts';
@@ -125,45 +123,6 @@ it('warmup runs on its schedule without retries, unless warmEnabled is false', (
   expect(provisioned.Resources['WarmupEventsRuleSchedule1']?.Properties?.['State']).toBe('DISABLED');
 });
 
-/** Returns settings with provisioned concurrency, one of them overridden as on the command line. */
-function withSetting(name: string, value: string): Variables {
-  const values = new Map<string, unknown>([
-    ['self:service', 'lambent'],
-    ['sls:stage', 'dev'],
-    ...(['chatProvisioned', 'authorizeProvisioned'] as const).map((key): [string, unknown] => [`param:${key}`, 1]),
-    ...(['chatProvisionedMax', 'authorizeProvisionedMax'] as const).map((key): [string, unknown] => [
-      `param:${key}`,
-      10,
-    ]),
-    ['param:provisionedUtilization', 0.7],
-    ['param:warmConcurrency', 1],
-    ['param:dispatchConcurrency', 2],
-    ['param:dispatchConcurrencyMax', 10],
-    [`param:${name}`, value],
-  ]);
-  return { resolveVariable: async (address) => values.get(address) };
-}
-
-it.each([
-  ['chatProvisioned', '-1', /chatProvisioned is not valid: must not be below 0/],
-  ['chatProvisioned', '1.5', /chatProvisioned is not valid: must be a whole number/],
-  ['chatProvisioned', 'two', /chatProvisioned is not valid: must be a number/],
-  ['chatProvisioned', '11', /chatProvisionedMax \(10\) is below chatProvisioned \(11\)/],
-  ['provisionedUtilization', '70', /provisionedUtilization is not valid: must be 0.1 to 0.9/],
-  ['warmConcurrency', '0', /warmConcurrency is not valid: must be 1 to 100/],
-])('packaging rejects the setting %s=%s', async (name, value, message) => {
-  const compute = name === 'warmConcurrency' ? createWarmTargets : createScaling;
-  await expect(compute(withSetting(name, value))).rejects.toThrow(message);
-});
-
-it.each([
-  ['dispatchConcurrency', '11', /dispatchConcurrencyMax \(10\) is below dispatchConcurrency \(11\)/],
-  ['dispatchConcurrencyMax', '1', /dispatchConcurrencyMax is not valid: must be 2 to 1000/],
-  ['dispatchConcurrencyMax', '1001', /dispatchConcurrencyMax is not valid: must be 2 to 1000/],
-])('packaging rejects the setting %s=%s', async (name, value, message) => {
-  await expect(readDispatchConcurrencyMax(withSetting(name, value))).rejects.toThrow(message);
-});
-
 it("by default, queued work leaves 3 of a new account's 10 concurrent executions for other functions", () => {
   const environment = Object(ordinary.Resources['FleetLambdaFunction']?.Properties?.['Environment']).Variables;
   const maxima = findByType(ordinary, 'AWS::Lambda::EventSourceMapping').map(({ id, properties }) =>
@@ -172,11 +131,4 @@ it("by default, queued work leaves 3 of a new account's 10 concurrent executions
       : Number(Object(properties['ScalingConfig']).MaximumConcurrency),
   );
   expect(maxima.reduce((sum, each) => sum + each, 0)).toBeLessThanOrEqual(7);
-});
-
-it('packaging reports an invalid setting by name, without a stack trace', async () => {
-  const packaging = packageStage('--param', 'chatProvisioned=two');
-  await expect(packaging).rejects.toThrow(
-    /^osls could not package the service\.\nThe setting chatProvisioned is not valid: must be a number$/,
-  );
 });

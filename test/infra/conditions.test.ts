@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createConditions, evaluateConditions } from '../../infra/conditions.ts';
-import type { Setting } from '../../infra/settings.ts';
+import { makeSettings } from './make-settings.ts';
 
+const GPU_IMAGE = '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0';
 const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals': ['false', 'true'] } };
 const resource = (more: object) => ({ Type: 'AWS::SNS::Topic', ...more });
 
@@ -60,17 +61,9 @@ it.each([
   ['gpuZones', '3', 'GpuThirdZone', true],
   ['gpuZones', 3, 'GpuThirdZoneNat', true],
   ['gpuWorkingMin', '1', 'GpuWorkingHours', true],
-] as const)(
-  'the setting %s=%s makes the condition %s evaluate to %s',
-  async (setting: Setting, value, condition, holds) => {
-    const defaults = {
-      ...{ accessLog: false, alarmEmail: '', chatProvisioned: 0, authorizeProvisioned: 0 },
-      ...{ gpuFleet: '', gpuCanaryImage: '', gpuEgress: 'nat', gpuZones: 2, gpuWorkingMin: 0 },
-    };
-    const values = new Map<string, unknown>(Object.entries({ ...defaults, [setting]: value }));
-    const { Conditions } = await createConditions({
-      resolveVariable: async (address) => values.get(address.replace('param:', '')),
-    });
-    expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });
-  },
-);
+] as const)('the setting %s=%s makes the condition %s evaluate to %s', (setting, value, condition, holds) => {
+  const { Conditions } = createConditions(
+    makeSettings({ gpuImage: GPU_IMAGE, gpuWeights: 's3://models/qwen3-8b', [setting]: value }),
+  );
+  expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });
+});

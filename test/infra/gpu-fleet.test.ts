@@ -2,14 +2,15 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { buildEngineCommand } from '../../infra/gpu-engine.ts';
 import { createGpuValues } from '../../infra/gpu-fleet.ts';
 import { buildEgressRules, listUnreachable } from '../../infra/gpu-reach.ts';
-import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
 import { ENGINE } from '../simulation/placement/run.ts';
+import { makeSettings } from './make-settings.ts';
 import {
   findByType,
   GPU_CANARY,
   GPU_ENDPOINTS,
+  GPU_SETTINGS,
   listFunctions,
   packageStage,
   packageWithGpus,
@@ -287,48 +288,17 @@ describe('the engine of a GPU fleet', () => {
   );
 });
 
-/** Returns valid settings of a fleet, except for one, as osls resolves them. */
-function settingsWith(name: string, value: string): Variables {
-  const settings = new Map<string, unknown>([
-    ['gpuFleet', 'qwen'],
-    ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0'],
-    ['gpuCanaryImage', ''],
-    ['gpuWeights', 's3://models/qwen3-8b'],
-    ['gpuWeightsImage', 'public.ecr.aws/aws-cli/aws-cli:2.32.9'],
-    ['gpuEgress', 'nat'],
-    ['chatTimeoutSeconds', 330],
-    ['gpuTensorParallel', 1],
-    ['gpuInstanceTypes', 'g6e.xlarge'],
-    ['gpuStepTokens', 2048],
-    ['gpuEngineFlags', ''],
-    ['gpuWorkingMin', 0],
-    [name, value],
-  ]);
-  return { resolveVariable: async (address) => settings.get(address.replace('param:', '')) };
-}
-
 describe('invalid settings of a GPU fleet', () => {
   beforeAll(() => void vi.stubEnv('MODELS_FILE', 'infra/check/gpu-models.json'));
   afterAll(() => void vi.unstubAllEnvs());
 
   it.each([
     ['gpuFleet', 'other', /gpuFleet names other, which is not a fleet of the registry/],
-    ['gpuImage', 'vllm/vllm-openai:v0.19.0', /gpuImage is not valid: must be an image of a private ECR/],
-    [
-      'gpuImage',
-      '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:latest',
-      /gpuImage is not valid: must end in a version or digest other than latest/,
-    ],
-    ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm', /gpuImage is not valid: must end in a version/],
-    ['gpuImage', '', /gpuImage must be set together with gpuFleet/],
-    ['gpuWeights', '', /gpuWeights must be set together with gpuFleet/],
-    ['gpuWeights', 's3://models', /gpuWeights is not valid: must be a folder of a bucket/],
-    ['gpuEgress', 'endpoints', /gpuWeightsImage must be in a private ECR/],
-    ['gpuInstanceTypes', 'g6e', /gpuInstanceTypes is not valid: must be instance types/],
     ['gpuEngineFlags', '--api-key k', /gpuEngineFlags must not contain --api-key/],
     ['gpuWorkingMin', '5', /gpuWorkingMin \(5\) is above the maxWorkers \(4\) of the fleet qwen/],
   ])('packaging fails for %s=%s', async (name, value, message) => {
-    await expect(createGpuValues(settingsWith(name, value))).rejects.toThrow(message);
+    const valid = Object.fromEntries(GPU_SETTINGS.map((setting) => setting.split('=')));
+    await expect(createGpuValues(makeSettings({ ...valid, [name]: value }))).rejects.toThrow(message);
   });
 
   it('the packaging error has its own message and no stack trace', async () => {

@@ -84,17 +84,4 @@ describe('senders outside of the account’s roles', () => {
       'GenerationQueuePolicy/Principals',
     ]);
   });
-
-  it.each([
-    ['senderSources', 'arn:aws:s3:::uploads', 'an event of S3 is no message of the queue'],
-    ['senderSources', 'arn:aws:events:eu-west-1:123456789012:rule/*', 'must be ARNs of rules'],
-    ['senderSources', `${RULE},`, 'must be ARNs of rules'],
-    ['senderSources', 'events.amazonaws.com', 'must be ARNs of rules'],
-    ['senderPrincipals', '*', 'must be ARNs of roles or users, or account ids'],
-    ['senderPrincipals', 'arn:aws:iam::222222222222:role/*', 'must be ARNs of roles or users, or account ids'],
-  ])('%s=%s is rejected when packaging', async (name, value, message) => {
-    await expect(packageStage('--param', `${name}=${value}`)).rejects.toThrow(
-      `The setting ${name} is not valid: ${message}`,
-    );
-  });
 });

@@ -1,0 +1,65 @@
+import type { Setting, Settings } from './settings-schema.ts';
+
+/** A rule for several settings. It is checked only if each of them is valid. */
+interface Rule {
+  readonly settings: readonly Setting[];
+  /** Returns why the values don't go together, or undefined if they do. */
+  readonly findConflict: (settings: Settings) => string | undefined;
+}
+
+/** Timeouts that are no settings, as in `serverless.yml`. */
+const AUTHORIZE_TIMEOUT_SECONDS = 5;
+
+export const RULES: readonly Rule[] = [
+  isAtMost('chatProvisioned', 'chatProvisionedMax'),
+  isAtMost('authorizeProvisioned', 'authorizeProvisionedMax'),
+  isAtMost('dispatchConcurrency', 'dispatchConcurrencyMax'),
+  // Jobs in the other shards would be forgotten.
+  isAtMost('jobShards', 'jobShardsRead'),
+  isAtMost('sweepParts', 'jobShardsRead'),
+  isReachable('alarmChatLatencyMs', ({ chatTimeoutSeconds }) => chatTimeoutSeconds, 'chatTimeoutSeconds'),
+  isReachable('alarmFirstTokenMs', ({ chatTimeoutSeconds }) => chatTimeoutSeconds, 'chatTimeoutSeconds'),
+  isReachable('alarmAuthorizeLatencyMs', () => AUTHORIZE_TIMEOUT_SECONDS),
+  isGiven('gpuImage'),
+  isGiven('gpuWeights'),
+  {
+    settings: ['gpuFleet', 'gpuEgress', 'gpuWeightsImage'],
+    findConflict: ({ gpuFleet, gpuEgress, gpuWeightsImage }) =>
+      gpuFleet !== '' && gpuEgress === 'endpoints' && gpuWeightsImage.startsWith('public.')
+        ? 'gpuWeightsImage must be in a private ECR repository with gpuEgress=endpoints, which reaches no public one'
+        : undefined,
+  },
+];
+
+type NumericSetting = { [S in Setting]: Settings[S] extends number ? S : never }[Setting];
+
+function isAtMost(low: NumericSetting, high: NumericSetting): Rule {
+  return {
+    settings: [low, high],
+    findConflict: ({ [low]: least, [high]: most }) =>
+      most < least ? `${high} (${most}) is below ${low} (${least})` : undefined,
+  };
+}
+
+/** An alarm's threshold must be below the timeout of the function, or the alarm could never go off. */
+function isReachable(
+  threshold: NumericSetting,
+  readTimeoutSeconds: (settings: Settings) => number,
+  timeout?: Setting,
+): Rule {
+  return {
+    settings: timeout === undefined ? [threshold] : [threshold, timeout],
+    findConflict: (settings) =>
+      settings[threshold] < readTimeoutSeconds(settings) * 1_000
+        ? undefined
+        : `${threshold} (${settings[threshold]}) is not below the function's timeout of ${readTimeoutSeconds(settings)} s${timeout === undefined ? '' : ` (${timeout})`}`,
+  };
+}
+
+function isGiven(name: 'gpuImage' | 'gpuWeights'): Rule {
+  return {
+    settings: [name, 'gpuFleet'],
+    findConflict: (settings) =>
+      settings.gpuFleet !== '' && settings[name] === '' ? `${name} must be set together with gpuFleet` : undefined,
+  };
+}

@@ -132,6 +132,7 @@ export const SETTINGS = {
   alarmKmsErrors: count,
   alarmStoreErrors: count,
   alarmSuspectWorkers: count,
+  alarmTargetsUnusable: count,
 
   gpuFleet: text(/^[\w.-]{0,64}$/, 'fleet or empty', 'the name of a fleet of models.json, or empty'),
   gpuImage: engineImage,

@@ -1,4 +1,4 @@
-import type { LambentError } from '../core/errors.ts';
+import type { ErrorCode, LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
@@ -6,12 +6,22 @@ import type { Usage } from './generation.ts';
 
 // Each function reports to the telemetry of one request, if there is one: names, times and token counts, never content.
 
-/** Logs an attempt that failed before or during its answer. */
+/** Errors that only an operator can repair. */
+const OPERATORS: ReadonlySet<ErrorCode> = new Set(['configuration', 'upstream_misconfigured']);
+
+/**
+ * Logs an attempt that failed before or during its answer. A target that only the operator can repair is counted: if a
+ * fallback answers instead, nothing else shows it.
+ */
 export function reportFailedAttempt(
   telemetry: Telemetry | undefined,
   { candidate, error, ms }: { readonly candidate: Candidate; readonly error: LambentError; readonly ms: number },
 ): void {
-  telemetry?.logger.warn('attempt failed', { ...toLogFields(candidate), ms: Math.round(ms), ...describeError(error) });
+  const fields = { ...toLogFields(candidate), ms: Math.round(ms), ...describeError(error) };
+  if (OPERATORS.has(error.code)) {
+    telemetry?.logger.error('target not usable', fields);
+    telemetry?.metrics.publish({ TargetsUnusable: [1, 'Count'] });
+  } else telemetry?.logger.warn('attempt failed', fields);
 }
 
 /** Annotates the request with the target that started to answer it. */

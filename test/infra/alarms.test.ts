@@ -42,6 +42,7 @@ describe('the alarms of a stage', () => {
           'sweep-stopped',
           'kms-errors',
           'store-errors',
+          'targets-unusable',
         ],
         ...['jobs-queue-age', 'jobs-waiting', 'jobs-dlq'],
         ...['fleet-errors', 'fleet-stranded', 'workers-suspect', 'fleet-stopped'],

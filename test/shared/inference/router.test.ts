@@ -2,11 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
+import { createTelemetry } from '../../../shared/core/telemetry.ts';
 import { CAPABILITIES, type Capability } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Model, type ModelCall, type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
-import { createRouter, type Router } from '../../../shared/inference/router.ts';
+import { createRouter, type GenerateOptions, type Router } from '../../../shared/inference/router.ts';
 import { collect, makeAnswer, makeRequest } from './requests.ts';
 
 type Behavior = (call: ModelCall) => AsyncIterable<GenerationEvent>;
@@ -89,7 +90,11 @@ const makeOptions = (changes: { streamed?: boolean; deadlineInMs?: number; signa
   streamed: changes.streamed ?? true,
 });
 
-async function readText(router: Router, request = makeRequest(), options = makeOptions()): Promise<string> {
+async function readText(
+  router: Router,
+  request = makeRequest(),
+  options: GenerateOptions = makeOptions(),
+): Promise<string> {
   const events = await collect((await router.generate(request, options)).events);
   return events.map((event) => (event.type === 'text' ? event.text : '')).join('');
 }
@@ -415,6 +420,36 @@ describe('the router', () => {
       models: { a: new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 10_000)) },
     });
     await expect(router.generate(makeRequest(), makeOptions())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+  });
+
+  it('a target that only an operator can repair is logged and counted while its fallback answers', async () => {
+    const router = buildRouter({
+      registry: buildRegistry({
+        default: { targets: ['denied'], fallbacks: ['keyless', 'small'] },
+        keyless: { targets: ['missing'] },
+        small: { targets: ['throttled', 'b'], weights: [1, 1e-9] },
+      }),
+      models: {
+        denied: new ScriptedModel(failWith('upstream_misconfigured', 'nextTarget')),
+        throttled: new ScriptedModel(failWith('insufficient_quota', 'nextTarget')),
+        b: new ScriptedModel(answerWith('from the fallback')),
+      },
+    });
+    const written: string[] = [];
+    const write = vi.spyOn(process.stdout, 'write').mockImplementation((line) => written.push(String(line)) > 0);
+    onTestFinished(() => write.mockRestore());
+    const telemetry = createTelemetry({ AWS_LAMBDA_FUNCTION_NAME: 'chat', LOG_LEVEL: 'info' }).forRequest({});
+    expect(await readText(router, makeRequest(), { ...makeOptions(), telemetry })).toBe('from the fallback');
+    telemetry.metrics.flush();
+    const lines = written.map((line) => JSON.parse(line));
+    expect(lines.filter(({ level }) => level === 'ERROR' || level === 'error')).toMatchObject([
+      { message: 'target not usable', model: 'default', upstreamModel: 'denied', code: 'upstream_misconfigured' },
+      { message: 'target not usable', model: 'keyless', upstreamModel: 'missing', code: 'configuration' },
+    ]);
+    expect(lines.filter(({ message }) => message === 'attempt failed')).toMatchObject([{ upstreamModel: 'throttled' }]);
+    const counted = lines.filter(({ TargetsUnusable }) => TargetsUnusable !== undefined);
+    expect(counted).toMatchObject([{ TargetsUnusable: 1, FunctionName: 'chat' }, { TargetsUnusable: 1 }]);
+    expect(written.join('')).not.toContain('scripted');
   });
 
   it("fallbacks that refer to each other don't loop", async () => {

@@ -50,6 +50,19 @@ const WRONG_MODEL_TEXT =
   /model identifier is invalid|on-demand throughput isn.t supported|operation not allowed|legacy.*model|end of its life/i;
 
 /**
+ * What an operator has to do before the model can be used, by the service's message. The messages are no part of
+ * Bedrock's API reference; `local/bedrock/access-errors.ts` has them with their sources. The first that matches counts.
+ */
+const ACCESS_TEXTS: readonly (readonly [text: RegExp, missing: string])[] = [
+  [/payment.instrument/i, 'valid payment method missing'],
+  [/marketplace/i, 'marketplace subscription missing'],
+  [/use case details|request form/i, 'use case form missing'],
+  [/have access to the model/i, 'model access missing'],
+  [/not authorized to perform/i, 'permission missing'],
+  [/on-demand throughput isn.t supported/i, 'inference profile needed'],
+];
+
+/**
  * Maps an exception of a Converse call to an UpstreamError.
  * @param thrown the SDK's exception, from the call or from the stream
  * @param accepted true if the upstream had accepted the call and its stream was open
@@ -63,10 +76,16 @@ export function bedrockError(thrown: unknown, accepted: boolean): UpstreamError 
   const retryAfterMs = parseRetryAfter(failure.headers);
   return new UpstreamError(code, toPublicMessage(failure), {
     recovery,
-    upstream: failure.name,
+    upstream: code === MISCONFIGURED.code ? describeMissing(failure) : failure.name,
     cause: thrown,
     ...omitUndefined({ retryAfterMs }),
   });
+}
+
+/** Returns the exception's name and, if known, what is missing. Contains no text of the service, so it may be logged. */
+function describeMissing({ name, message }: Failure): string {
+  const missing = ACCESS_TEXTS.find(([text]) => text.test(message))?.[1];
+  return missing === undefined ? name : `${name}: ${missing}`;
 }
 
 function unreadableAnswerError(upstream: string): UpstreamError {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { type ACCESS_ERRORS, refuseAccess } from '../../../../../local/bedrock/access-errors.ts';
 import type { Frame } from '../../../../../local/bedrock/frames.ts';
 import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
@@ -196,6 +197,28 @@ const EXCEPTIONS = [
   ['SomethingNewException', 429, 'new', 'rate_limit_exceeded', 'retry'],
   ['SomethingNewException', 400, 'new', 'upstream_rejected', 'fail'],
 ] as const;
+
+/** What the log names as missing. */
+const MISSING: Readonly<Record<keyof typeof ACCESS_ERRORS, string>> = {
+  marketplaceSubscription: 'AccessDeniedException: marketplace subscription missing',
+  paymentMethod: 'AccessDeniedException: valid payment method missing',
+  useCaseForm: 'ResourceNotFoundException: use case form missing',
+  modelAccess: 'AccessDeniedException: model access missing',
+  permission: 'AccessDeniedException: permission missing',
+  inferenceProfile: 'ValidationException: inference profile needed',
+};
+
+it.each(Object.entries(MISSING))(
+  'an account without %s moves to the next target and logs "%s"',
+  async (kind, missing) => {
+    for (const streamed of [true, false]) {
+      await using upstream = await Upstream.start(refuseAccess(kind as keyof typeof ACCESS_ERRORS));
+      const error = await catchUpstreamError(upstream.generate({}, { streamed }));
+      expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', upstream: missing });
+      expect(error.message).not.toMatch(/arn:aws/);
+    }
+  },
+);
 
 describe('an exception', () => {
   it.each(EXCEPTIONS)('an exception %s (%i, "%s") before the answer becomes %s with recovery %s', async (...row) => {

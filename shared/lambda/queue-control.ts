@@ -3,14 +3,14 @@ import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
-  type MessageAttributeValue,
   ReceiveMessageCommand,
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
-import { MAX_MESSAGE_BYTES, MessageRefusedError } from '../aws/sqs.ts';
+import { MessageRefusedError } from '../aws/sqs.ts';
 import { parseReceivedMessage } from './queue-event.ts';
 import type { QueueControl } from './queue-pipeline.ts';
+import { wrapRejected } from './rejected-message.ts';
 
 export interface QueueControlOptions {
   readonly queueUrl: string;
@@ -19,8 +19,6 @@ export interface QueueControlOptions {
 
 /** SQS's limit for a batch request. */
 const BATCH_SIZE = 10;
-/** Enough for a person to understand the reason. */
-const MAX_DETAIL_CHARACTERS = 256;
 
 /** Creates the queue control of an SQS queue. Its functions throw SQS's errors. */
 export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl }: QueueControlOptions): QueueControl {
@@ -85,41 +83,19 @@ export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl 
       );
       return Number(Attributes?.ApproximateNumberOfMessagesNotVisible ?? 0);
     },
-    async deadLetter({ body, messageId, attributes }, { code, param, message }) {
-      const attribute = (StringValue: string) => ({ DataType: 'String', StringValue });
-      const required = {
-        reason: attribute(code),
-        messageId: attribute(messageId),
-        senderId: attribute(attributes.SenderId),
-      };
-      const withParam = { ...required, ...(param === undefined ? {} : { param: attribute(toAttributeText(param)) }) };
-      const complete = { ...withParam, detail: attribute(toAttributeText(message)) };
-      // A body may leave no room for attributes. Then the body is left out: its sender has it, and the reason matters
-      // more.
-      const fitting = [complete, withParam, required].find((each) => computeSizeBytes(body, each) <= MAX_MESSAGE_BYTES);
+    async deadLetter({ body, messageId, attributes: { SenderId } }, reason) {
+      const rejected = wrapRejected({ body, messageId, senderId: SenderId }, reason);
+      const attributes = Object.entries(rejected.attributes).map(([name, StringValue]) => [
+        name,
+        { DataType: 'String', StringValue },
+      ]);
       await client.send(
         new SendMessageCommand({
           QueueUrl: deadLetterUrl,
-          MessageBody: fitting ? body : JSON.stringify({ messageId, leftOutBytes: Buffer.byteLength(body) }),
-          MessageAttributes: fitting ?? complete,
+          MessageBody: rejected.body,
+          MessageAttributes: Object.fromEntries(attributes),
         }),
       );
     },
   };
-}
-
-/** Returns a message's size as SQS counts it: its body and each attribute's name, type and value. */
-function computeSizeBytes(body: string, attributes: Readonly<Record<string, MessageAttributeValue>>): number {
-  const counted = Object.entries(attributes).flatMap(([name, { DataType = '', StringValue = '' }]) => [
-    name,
-    DataType,
-    StringValue,
-  ]);
-  return [body, ...counted].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
-}
-
-/** Shortens a text and removes what SQS rejects in attributes: control characters and empty text. */
-function toAttributeText(text: string): string {
-  const excerpt = text.slice(0, MAX_DETAIL_CHARACTERS);
-  return excerpt.replace(/[^\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, ' ') || '-';
 }

@@ -1,10 +1,11 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { unwrapRejected } from './rejected-message.ts';
 
 const record = v.object({
   messageId: v.string(),
   receiptHandle: v.string(),
-  body: v.string(),
+  body: v.pipe(v.string(), v.transform(unwrapRejected)),
   /** The queue. Only messages of an event have it. */
   eventSourceARN: v.exactOptional(v.string()),
   attributes: v.object({

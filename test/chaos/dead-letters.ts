@@ -1,8 +1,10 @@
 import type { Cloud } from '../../local/cloud.ts';
+import { unwrapRejected } from '../../shared/lambda/rejected-message.ts';
 import { createQueueClient, readQueue } from './queue-reader.ts';
 
 /** The messages of the dead-letter queues. */
 export interface DeadLetters {
+  /** Of rejected messages, the bodies that were rejected. */
   readonly bodies: ReadonlySet<string>;
   close(): void;
 }
@@ -15,7 +17,7 @@ export function readDeadLetters({ endpoints, resources }: Cloud): DeadLetters {
   const bodies = new Set<string>();
   const ended = new AbortController();
   for (const queue of QUEUES) {
-    void readQueue(client, resources[queue] ?? '', (body) => void bodies.add(body), ended.signal);
+    void readQueue(client, resources[queue] ?? '', (body) => void bodies.add(unwrapRejected(body)), ended.signal);
   }
   return {
     bodies,

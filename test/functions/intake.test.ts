@@ -43,6 +43,7 @@ function makeMessage(changes: object = {}) {
 }
 const getId = ({ idempotencyKey }: { idempotencyKey: string }) => deriveResponseId('local', idempotencyKey);
 const readJob = (message: { idempotencyKey: string }) => testEnvironment.jobs.read('local', getId(message));
+const small = { model: 'default', input: 'x' };
 const receiveDeadLetters = () => testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl);
 /** Returns the tickets that were sent since the last call. */
 async function receiveTickets(queueUrl = testEnvironment.jobsQueueUrl) {
@@ -173,11 +174,33 @@ it.each([
     expect(await intake(makeQueueEvent(bad, good), makeContext())).toEqual(NO_FAILURES);
     const [message, ...more] = await receiveDeadLetters();
     expect(message?.attributes['reason']).toBe(reason);
-    expect(message?.body).toBe(typeof bad === 'string' ? bad : JSON.stringify(bad));
+    expect(JSON.parse(message?.body ?? '')).toMatchObject({
+      type: 'rejected',
+      error: { code: reason },
+      message: typeof bad === 'string' ? bad : JSON.parse(JSON.stringify(bad)),
+    });
     expect(more).toEqual([]);
     expect((await readJob(good))?.status).toBe('queued');
   },
 );
+
+it('the attributes of a rejected message hold none of its words', async () => {
+  const bad = { ...makeMessage(), body: { ...small, 'my secret': 1 }, model: 'x', endpoint: '/v1/a-secret' };
+  await intake(makeQueueEvent(bad), makeContext());
+  const [message] = await receiveDeadLetters();
+  expect(Object.keys(message?.attributes ?? {}).toSorted()).toEqual(['messageId', 'reason', 'senderId']);
+  expect(JSON.stringify(message?.attributes)).not.toContain('secret');
+});
+
+it('a rejected message that is moved back becomes a job once its cause is gone', async () => {
+  const message = makeMessage();
+  await intake(makeQueueEvent({ ...message, tenant: 'unknown-tenant' }), makeContext());
+  const [dead] = await receiveDeadLetters();
+  const moved = dead?.body.replace('unknown-tenant', message.tenant);
+  expect(await intake(makeQueueEvent(moved), makeContext())).toEqual(NO_FAILURES);
+  expect(await receiveDeadLetters()).toEqual([]);
+  expect((await readJob(message))?.status).toBe('queued');
+});
 
 it('an idempotency key that is reused with another body is rejected', async () => {
   const message = makeMessage();
@@ -186,7 +209,6 @@ it('an idempotency key that is reused with another body is rejected', async () =
   expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('idempotency_key_reused');
 });
 
-const small = { model: 'default', input: 'x' };
 /** Too large for the table, so that it is stored in the bucket. */
 const large = { model: 'default', input: 'long '.repeat(100_000) };
 

@@ -144,6 +144,7 @@ describe('a deployment of the next version', () => {
   it('a message of the next message version goes to the dead-letter queue with the reason', async () => {
     await intake(makeQueueEvent({ version: 2, type: 'generate', tenant, anything: 'else' }), makeContext());
     const [message] = await testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl);
-    expect(message?.attributes).toMatchObject({ reason: 'unsupported_value', param: 'version' });
+    expect(message?.attributes).toMatchObject({ reason: 'unsupported_value' });
+    expect(JSON.parse(message?.body ?? '')).toMatchObject({ error: { param: 'version' } });
   });
 });

@@ -2,19 +2,22 @@ import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-s
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createQueueControl } from '../../../shared/lambda/queue-control.ts';
-import type { QueueRecord } from '../../../shared/lambda/queue-event.ts';
+import { parseQueueEvent, parseReceivedMessage, type QueueRecord } from '../../../shared/lambda/queue-event.ts';
 import { type Services, startServices } from '../jobs/services.ts';
 
 const MEBIBYTE = 1_048_576;
 const reason = new LambentError('unknown_parameter', `Unknown parameter: '${'\u00e4'.repeat(300)}'.`, {
   param: 'body.colour',
 });
-const REQUIRED = { reason: 'unknown_parameter', messageId: 'm-1', senderId: 'AROA1' };
-const PARAM = { param: 'body.colour' };
-const DETAIL = { detail: reason.message.slice(0, 256) };
-/** Returns the bytes of attributes as SQS counts them: name, type (`String`) and value. */
-const computeSize = (attributes: Readonly<Record<string, string>>) =>
-  Object.entries(attributes).reduce((sum, texts) => sum + Buffer.byteLength(`${texts.join('')}String`), 0);
+const ERROR = { code: 'unknown_parameter', param: 'body.colour', message: reason.message.slice(0, 256) };
+const ATTRIBUTES = { reason: 'unknown_parameter', messageId: 'm-1', senderId: 'AROA1' };
+/** Bytes of the attributes as SQS counts them: name, type (`String`) and value. */
+const ATTRIBUTE_BYTES = Object.entries(ATTRIBUTES).reduce(
+  (sum, texts) => sum + Buffer.byteLength(`${texts.join('')}String`),
+  0,
+);
+/** The bytes by which the error enlarges a body that is a JSON object. */
+const ERROR_BYTES = Buffer.byteLength(JSON.stringify({ version: 1, type: 'rejected', error: ERROR, message: {} })) - 2;
 
 let services: Services;
 beforeAll(async () => {
@@ -33,15 +36,18 @@ async function deadLetter(body: string) {
     messageId: 'm-1',
     receiptHandle: 'r',
     body,
-    attributes: { SenderId: 'AROA1', ApproximateReceiveCount: '1' },
+    attributes: { SenderId: 'AROA1:a.person@example.com', ApproximateReceiveCount: '1' },
   };
   await createQueueControl(services.sqs, { queueUrl: 'unused', deadLetterUrl: url }).deadLetter(record, reason);
   const [message] = await services.messagesOf(url);
   return message;
 }
 
-/** Creates a body of `bytes` bytes that has fewer characters. */
-const makeBody = (bytes: number) => '\u00e4'.repeat(Math.floor(bytes / 2)) + 'x'.repeat(bytes % 2);
+/** Creates a JSON object of `bytes` bytes that has fewer characters. */
+function makeBody(bytes: number): string {
+  const room = bytes - Buffer.byteLength('{"x":""}');
+  return JSON.stringify({ x: '\u00e4'.repeat(Math.floor(room / 2)) + 'x'.repeat(room % 2) });
+}
 
 describe('a queue control', () => {
   async function createQueue(count: number) {
@@ -99,24 +105,50 @@ describe('a queue control', () => {
   });
 });
 
-it.each([
-  ['all attributes if they fit', { ...REQUIRED, ...PARAM, ...DETAIL }, 0],
-  ['no detail if it does not fit', { ...REQUIRED, ...PARAM }, computeSize(DETAIL) - 1],
-  ['neither detail nor param if they do not fit', REQUIRED, computeSize({ ...PARAM }) - 1],
-])('a dead-lettered message keeps its body and has %s', async (_, attributes, spare) => {
-  for (const body of [
-    makeBody(MEBIBYTE - computeSize(attributes)),
-    makeBody(MEBIBYTE - computeSize(attributes) - spare),
-  ])
-    expect(await deadLetter(body)).toEqual({ body, attributes });
-});
+describe('a dead-lettered message', () => {
+  it.each([
+    ['a JSON object', '{"a": 1}', { a: 1 }],
+    ['JSON of another type', '"text"', '"text"'],
+    ['no JSON', 'text \u00e4', 'text \u00e4'],
+  ])('wraps a body that is %s with the error, and has only codes and ids as attributes', async (_, body, message) => {
+    const dead = await deadLetter(body);
+    expect(dead?.attributes).toEqual(ATTRIBUTES);
+    expect(JSON.parse(dead?.body ?? '')).toEqual({ version: 1, type: 'rejected', error: ERROR, message });
+  });
 
-it.each([MEBIBYTE, MEBIBYTE - computeSize(REQUIRED) + 1])(
-  'a dead-lettered message of %i bytes loses its body and keeps its reason',
-  async (bytes) => {
-    expect(await deadLetter(makeBody(bytes))).toEqual({
-      body: JSON.stringify({ messageId: 'm-1', leftOutBytes: bytes }),
-      attributes: { ...REQUIRED, ...PARAM, ...DETAIL },
-    });
-  },
-);
+  it.each([MEBIBYTE - ATTRIBUTE_BYTES - ERROR_BYTES + 1, MEBIBYTE - ATTRIBUTE_BYTES])(
+    'keeps a body of %i bytes and has no error text, because both don’t fit',
+    async (bytes) => {
+      const body = makeBody(bytes);
+      expect(await deadLetter(body)).toEqual({ body, attributes: ATTRIBUTES });
+    },
+  );
+
+  it('keeps the largest body that fits with the error', async () => {
+    const body = makeBody(MEBIBYTE - ATTRIBUTE_BYTES - ERROR_BYTES);
+    const dead = await deadLetter(body);
+    expect(JSON.parse(dead?.body ?? '')).toMatchObject({ error: ERROR, message: JSON.parse(body) });
+  });
+
+  it.each([MEBIBYTE, MEBIBYTE - ATTRIBUTE_BYTES + 1])(
+    'of %i bytes loses its body and keeps the error',
+    async (bytes) => {
+      const dead = await deadLetter(makeBody(bytes));
+      expect(dead?.attributes).toEqual(ATTRIBUTES);
+      expect(JSON.parse(dead?.body ?? '')).toEqual({ version: 1, type: 'rejected', error: ERROR, leftOutBytes: bytes });
+    },
+  );
+
+  it.each(['{"a": [1, "b"]}', 'text', '"text"', '{"version":1,"type":"rejected",', makeBody(MEBIBYTE - 2_000)])(
+    'has its own body again when it is moved back (%#)',
+    async (body) => {
+      const dead = await deadLetter(body);
+      const own = body.startsWith('{"a"') ? JSON.stringify(JSON.parse(body)) : body;
+      const attributes = { SenderId: 'AROA1' };
+      const record = { messageId: 'm-1', receiptHandle: 'r', body: dead?.body, attributes };
+      expect(parseQueueEvent({ Records: [record] })[0]?.body).toBe(own);
+      const received = { MessageId: 'm-1', ReceiptHandle: 'r', Body: dead?.body, Attributes: attributes };
+      expect(parseReceivedMessage(received).body).toBe(own);
+    },
+  );
+});

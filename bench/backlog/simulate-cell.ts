@@ -1,5 +1,5 @@
 import { computeQuantile } from '../../test/measure/statistics.ts';
-import { type EngineRun, runEngine } from '../../test/simulation/queues/engine-run.ts';
+import { type EngineRun, type GaugeSample, runEngine } from '../../test/simulation/queues/engine-run.ts';
 import { findBacklogEnd, type JobRun, runIdealQueue } from '../../test/simulation/queues/ideal-queue.ts';
 import { ACCEPTED_PER_SECOND, THROTTLED_MS, ThrottledModel } from '../../test/simulation/queues/throttled-model.ts';
 import { generateWorkload, meanJobMs, type SimulatedJob } from '../../test/simulation/queues/workload.ts';
@@ -38,7 +38,10 @@ interface Efficiency {
   readonly unfinished: number;
   readonly tickets: number;
   readonly attempts: number;
+  /** The gauge's largest error, as a share of the jobs that waited at that moment. */
   readonly gaugeError: number;
+  /** The same against any of the moments at which the index may have been as it was read. */
+  readonly gaugeErrorWithLag: number;
   readonly errors: Readonly<Record<string, number>>;
 }
 
@@ -174,15 +177,18 @@ function countJobs(minutes: number, jobTimes: keyof typeof JOB_TIMES): number {
 }
 
 function describeRun(run: EngineRun, jobs: readonly SimulatedJob[]): Efficiency {
-  const gaugeErrors = run.gauge
-    .filter(({ actual }) => actual >= MIN_WAITING)
-    .map(({ shown, actual }) => Math.abs(shown - actual) / actual);
+  const compared = run.gauge.filter(({ actual }) => actual >= MIN_WAITING);
+  const shareOf = (count: number, { actual }: GaugeSample) => Math.max(0, count) / actual;
   return {
     jobs: jobs.length,
     unfinished: run.unfinished,
     tickets: run.tickets,
     attempts: run.attempts,
-    gaugeError: Math.max(0, ...gaugeErrors),
+    gaugeError: Math.max(0, ...compared.map((each) => shareOf(Math.abs(each.shown - each.actual), each))),
+    gaugeErrorWithLag: Math.max(
+      0,
+      ...compared.map((each) => shareOf(Math.max(each.fewest - each.shown, each.shown - each.most), each)),
+    ),
     errors: Object.fromEntries(run.errors),
   };
 }

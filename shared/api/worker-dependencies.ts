@@ -37,6 +37,7 @@ export function createWorkerDependencies(
       fingerprint: (model) => computeSystemFingerprint(registry.models[model]),
       now: Date.now,
     }),
+    longestAnswerMs: (model: string) => registry.models[model]?.timeoutMs,
     ids: newId,
     random: Math.random,
     yielding: createYielding(Date.now),

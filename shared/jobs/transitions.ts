@@ -58,7 +58,7 @@ export interface ClaimTerms {
   readonly owner: string;
   /** True if the environment runs nothing else: required for jobs whose earlier worker died. */
   readonly alone: boolean;
-  /** True if a whole invocation remains: required for jobs that the end of an invocation cut off. */
+  /** True if the end of the invocation can't cut the attempt off: required for jobs that one cut off before. */
   readonly whole: boolean;
   /** The lane that the worker serves. */
   readonly lane?: Lane | undefined;

@@ -29,6 +29,8 @@ export interface WorkerPorts extends LeasePorts, CompletionPorts {
   readonly fallbackLane?: (model: string, thrown: unknown) => Lane | undefined;
   /** Makes flex jobs yield to other work. Absent if they don't. */
   readonly yielding?: Yielding;
+  /** Returns the most milliseconds that a model's answer may take; undefined for a model that is not known. */
+  readonly longestAnswerMs?: (model: string) => number | undefined;
   /** Limits how often a throttled model is asked. */
   readonly pace?: Pace;
   /** Errors after which the next attempt follows at once in the same invocation, because it runs on another machine. */

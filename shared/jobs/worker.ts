@@ -9,8 +9,10 @@ import { claim, deadAt, ticketDropped } from './transitions.ts';
 import { isOutage } from './verdict.ts';
 import type { Again, DeferReason, Outcome, TicketCall, WorkerCall, WorkerPorts } from './worker-ports.ts';
 
-/** A job that only an environment with a whole invocation may claim is offered again after this time, in milliseconds. */
+/** A job that needs more of an invocation than remains is offered again after this time, in milliseconds. */
 const OFFER_AGAIN_MS = 5_000;
+/** Reading an input and committing an answer take at most this long, in milliseconds, beside the model's own time. */
+const SETTLE_MS = 10_000;
 /** A ticket whose claim was refused for a reason that has passed since is worked on again after this time. */
 const CONTENDED_MS = 1_000;
 
@@ -79,26 +81,35 @@ async function withoutOutage<T>(
 interface Suspect {
   readonly kind: 'suspect';
 }
+
 async function claimJob(
-  { tenant, id }: JobKey,
+  { tenant, id, model }: TicketKey,
   owner: string,
   alone: boolean,
   ports: WorkerPorts,
   call: TicketCall,
 ): Promise<Job | Outcome | Suspect | Again> {
   const { jobs, timings, now, lane } = ports;
-  const { guard, change } = claim({ owner, alone, whole: call.isWhole(), lane }, now(), timings);
+  const { guard, change } = claim({ owner, alone, whole: canBeAnswered(model, ports, call), lane }, now(), timings);
   const claimed = await jobs.update(tenant, id, guard, change);
   if (claimed !== undefined) return claimed;
   const job = await jobs.read(tenant, id);
   // The SDK repeats a request whose response was lost, and the repetition is refused.
   if (job?.owner === owner && job.status === 'in_progress') return job;
-  return examine(job, alone, ports, call);
+  return examine(job, model, alone, ports, call);
+}
+
+/** Whether the end of the invocation can't cut an answer of the model off. */
+function canBeAnswered(model: string | undefined, { longestAnswerMs, now }: WorkerPorts, call: TicketCall): boolean {
+  if (call.isWhole()) return true;
+  const answerMs = model === undefined ? undefined : longestAnswerMs?.(model);
+  return answerMs !== undefined && now() + answerMs + SETTLE_MS <= call.deadlineAt;
 }
 
 /** Finds out why a job can't be claimed, and does what can be done about it. */
 async function examine(
   job: Job | undefined,
+  model: string | undefined,
   alone: boolean,
   ports: WorkerPorts,
   call: TicketCall,
@@ -120,7 +131,9 @@ async function examine(
     return defer(job, 'not before', job.notBefore, ports, call);
   }
   // First, so that no environment is emptied for a job that it can't claim then either.
-  if (job.cutOff === true && !call.isWhole()) return defer(job, 'cut off', now() + OFFER_AGAIN_MS, ports, call);
+  if (job.cutOff === true && !canBeAnswered(model, ports, call)) {
+    return defer(job, 'cut off', now() + OFFER_AGAIN_MS, ports, call);
+  }
   if ((job.crashes ?? 0) > 0 && !alone) return { kind: 'suspect' };
   return defer(job, 'contended', now() + CONTENDED_MS, ports, call);
 }

@@ -1,6 +1,7 @@
 import { Exclusion } from '../core/exclusion.ts';
 import { startHeartbeat } from '../core/heartbeat.ts';
 import type { QueueRecord } from './queue-event.ts';
+import { RecentMaximum } from './recent-maximum.ts';
 
 /** Requests to the queue that a function consumes. All of them throw SQS's errors. */
 export interface MessageQueue {
@@ -61,12 +62,8 @@ const WHOLE_MS = 30_000;
 const LEAST_REMAINING_MS = 60_000;
 /** How much longer than the longest recent message the next one may take, in milliseconds. */
 const RESERVE_MS = 2_000;
-/**
- * By how much the longest recent duration is shortened with each further message. At 0.98 the end of an invocation cuts off a few
- * long jobs an hour, and at 0.999 an invocation stops receiving too early: in the benchmark of backlogs, both exceed the ideal
- * queue's time by up to 17%, 0.995 by up to 13%.
- */
-const DECAY = 0.995;
+/** The longest of at least so many recent messages, and at most twice as many, says how long the next one may take. */
+const REMEMBERED = 100;
 /** Ended messages are deleted so many at a time, or after `REMOVE_AFTER_MS`. */
 const REMOVE_BATCH = 10;
 const REMOVE_AFTER_MS = 500;
@@ -100,7 +97,7 @@ export class MessagePool {
   readonly #options: PoolOptions;
   readonly #exclusion = new Exclusion();
   #bytes = 0;
-  #longestMs = 0;
+  readonly #durations = new RecentMaximum(REMEMBERED);
   /** SQS's latest count, and how many messages this process may have hidden since then. */
   #hidden = { count: 0, since: 0, at: Number.NEGATIVE_INFINITY };
 
@@ -171,7 +168,7 @@ export class MessagePool {
     // A message that would have to wait here is better left to another process.
     if (this.#exclusion.isBlocked || this.#bytes >= this.#options.maxBytes) return false;
     const half = (deadlineAt - beganAt) / 2;
-    const reserveMs = Math.min(Math.max(this.#longestMs + RESERVE_MS, LEAST_REMAINING_MS), half);
+    const reserveMs = Math.min(Math.max(this.#durations.maximum + RESERVE_MS, LEAST_REMAINING_MS), half);
     return !signal.aborted && deadlineAt - this.#options.now() > reserveMs;
   }
 
@@ -199,7 +196,7 @@ export class MessagePool {
       await served.settle(record, action);
     } finally {
       this.#bytes -= bytesOf(record);
-      if (startedAt !== undefined) this.#longestMs = Math.max(now() - startedAt, this.#longestMs * DECAY);
+      if (startedAt !== undefined) this.#durations.add(now() - startedAt);
     }
   }
 

@@ -493,6 +493,20 @@ describe('a job that the end of an invocation cut off', () => {
     expect((await room.job())?.cutOff).toBeUndefined();
   });
 
+  it('is claimed as soon as the rest of an invocation exceeds the longest answer of its model', async () => {
+    const room = await aRoom({ cutOff: true });
+    const ports = {
+      ...room.ports,
+      longestAnswerMs: (model: string) => (model === 'default' ? 300_000 : undefined),
+    };
+    const run = async (deadlineAt: number) => {
+      const { tenant, id, model } = (await room.job()) ?? aJob();
+      return runJob({ tenant, id, model }, ports, makeWorkerCall({ isWhole: () => false, deadlineAt }));
+    };
+    expect(await run(START + 309_999)).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+    expect(await run(START + 310_000)).toMatchObject({ job: { status: 'completed' } });
+  });
+
   it('is not claimed by an invocation that waited long for the table', async () => {
     const room = await aRoom({ cutOff: true });
     const { update } = room.ports.jobs;

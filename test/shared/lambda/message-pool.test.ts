@@ -150,7 +150,7 @@ describe('places', () => {
   it('receive nothing after less time is left than the longest recent message took', async () => {
     const world = createWorld({ places: 1, durations: { long: 240_000, next: 240_000 } });
     world.waiting.push(...makeRecords('next', 'third', 'fourth'));
-    // 600 s: after the first 240 s, 360 s are left and 264 s needed; after the second, 120 s are left.
+    // 600 s: after the first 240 s, 360 s are left and 242 s needed; after the second, 120 s are left.
     expect((await world.serve(makeRecords('long'), 10 * MINUTE_MS)).seconds).toBe(480);
     expect(world.waiting.map(({ messageId }) => messageId)).toEqual(['third', 'fourth']);
   });
@@ -165,6 +165,16 @@ describe('places', () => {
     await world.serve(makeRecords('suspect', 'long'), 10 * MINUTE_MS);
     expect(world.waiting).toEqual([]);
     await world.serve(makeRecords('another'), 4 * MINUTE_MS);
+  });
+
+  it('remember a message that took long although many short ones followed', async () => {
+    const shorts = Array.from({ length: 90 }, (_, index) => `short${index}`);
+    const durations = Object.fromEntries(shorts.map((id) => [id, 3_000]));
+    const world = createWorld({ places: 1, durations: { ...durations, long: 240_000, first: 3_000 } });
+    await world.serve(makeRecords('long'));
+    world.waiting.push(...makeRecords(...shorts));
+    // Until 242 of 500 seconds are left.
+    expect((await world.serve(makeRecords('first'), 500_000)).seconds).toBe(258);
   });
 
   it('receive until a minute before the end again, some time after a message that took long', async () => {

@@ -21,7 +21,7 @@ import { createVirtualTime, type VirtualTime } from '../virtual-time.ts';
 import type { EnvironmentModel } from './environment-model.ts';
 import { startEventSourceModel } from './event-source-model.ts';
 import type { JobRun } from './ideal-queue.ts';
-import { createIndexModel, createOutageError } from './index-model.ts';
+import { createIndexModel, createOutageError, MAX_LAG_MS } from './index-model.ts';
 import { createSqsClientModel } from './sqs-client-model.ts';
 import { SqsModel } from './sqs-model.ts';
 import type { SimulatedJob } from './workload.ts';
@@ -52,9 +52,12 @@ export interface EngineRunOptions {
 
 /** A sample of the gauge, and what it should have shown. */
 export interface GaugeSample {
-  readonly atMs: number;
   readonly shown: number;
+  /** Jobs that waited at that moment. */
   readonly actual: number;
+  /** The fewest and the most jobs that waited, second by second, while the index may have been as it was read. */
+  readonly fewest: number;
+  readonly most: number;
 }
 
 export interface EngineRun {
@@ -82,6 +85,8 @@ const SHARDS = 2;
 /** A program repeats a submission that fails. */
 const RESUBMIT_MS = 2_000;
 const DAY_MS = 86_400_000;
+/** The default of a model's `timeoutMs`. */
+const LONGEST_ANSWER_MS = 300_000;
 
 /** Runs jobs on the engine's own code (submission, pool, worker, sweep) in a simulated world, on virtual time. */
 export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
@@ -149,6 +154,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
       queue: environment.guard(tickets),
       events: { append: async () => {}, read: async () => [] },
       sleep: (ms, signal) => clock.sleep(ms, signal),
+      longestAnswerMs: () => LONGEST_ANSWER_MS,
       ids: () => `owner-${ids++}`,
       random,
       ...(paceTable && {
@@ -213,9 +219,19 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
   }
 
   const gauge: GaugeSample[] = [];
+  /** Jobs that waited in each of the last seconds. */
+  const recent: number[] = [];
   const watch = createBacklogWatch(createTicketCount(sqs, urls), JOB_TIMINGS, createMemorySamples());
   let isDone = false;
   const sweepStore = watchOutages(table.store, time.now);
+  async function countEverySecond(): Promise<void> {
+    while (!isDone) {
+      recent.push(countWaiting(table.entries));
+      if (recent.length > MAX_LAG_MS / 1_000) recent.shift();
+      await time.sleep(1_000);
+    }
+  }
+
   async function sweepEveryMinute(): Promise<void> {
     while (!isDone) {
       const startedAt = time.now();
@@ -235,7 +251,10 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
           if (ticketsSent > 0) errors.set('tickets by sweep', (errors.get('tickets by sweep') ?? 0) + ticketsSent);
         },
         onBacklog: (name, { waiting }) => {
-          if (name === 'jobs') gauge.push({ atMs: time.now(), shown: waiting, actual: countWaiting(table.entries) });
+          if (name !== 'jobs') return;
+          const actual = countWaiting(table.entries);
+          const counts = [...recent, actual];
+          gauge.push({ shown: waiting, actual, fewest: Math.min(...counts), most: Math.max(...counts) });
         },
       });
       await time.sleep(startedAt + 60_000 - time.now());
@@ -265,6 +284,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
       },
     });
     void sweepEveryMinute();
+    void countEverySecond();
     time.settled();
     watchEnd(
       time,

@@ -13,7 +13,7 @@ import type { VirtualTime } from '../virtual-time.ts';
 export interface IndexModelOptions {
   /** Chooses each write's lag. */
   readonly random: () => number;
-  /** The index shows a write after 0 to this many milliseconds. Default: 5,000. */
+  /** The index shows a write after 0 to this many milliseconds. Default: `MAX_LAG_MS`. */
   readonly maxLagMs?: number;
   /** Shards of each partition of the index. Default: 1. */
   readonly shards?: number;
@@ -30,7 +30,8 @@ export interface IndexModel {
 
 /** The methods of the store that read the index. All others read and write the table. */
 const INDEX_READS: ReadonlySet<PropertyKey> = new Set<keyof JobStore>(['list', 'count']);
-const MAX_LAG_MS = 5_000;
+/** The longest lag, unless another is asked for. */
+export const MAX_LAG_MS = 5_000;
 
 /**
  * Creates the jobs' table on virtual time: the store in memory, whose index is eventually consistent as DynamoDB's global

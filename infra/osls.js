@@ -1,5 +1,6 @@
 // The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`, which osls
 // calls with its variables. osls loads only JavaScript, so this file joins functions of the TypeScript modules.
+import { createRequire } from 'node:module';
 import { createScaling, createWarmTargets, listWarmResources } from './concurrency.ts';
 import { createConditions } from './conditions.ts';
 import { createCors } from './cors.ts';
@@ -9,6 +10,10 @@ import { computeBucketDays } from './retention.ts';
 import { createSenderStatements } from './senders.ts';
 import { readStage } from './settings.ts';
 import { createSweepEvents } from './sweep-events.ts';
+import { createTags } from './tags.ts';
+
+/** The version of Lambent, for the outputs. */
+export const { version } = createRequire(import.meta.url)('../package.json');
 
 export { createFleetEvents as fleetEvents, createFleetPolicy as fleetPolicy } from './fleet.ts';
 export {
@@ -33,5 +38,6 @@ export const replyQueues = ofSettings(formatReplyQueues);
 export const scaling = ofStage(createScaling);
 export const senders = ofStage(createSenderStatements);
 export const sweepEvents = ofSettings(createSweepEvents);
+export const tags = ofStage(createTags);
 export const warmResources = ofSettings(listWarmResources);
 export const warmTargets = ofStage(createWarmTargets);

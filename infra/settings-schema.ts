@@ -50,6 +50,12 @@ export const SETTINGS = {
     'origin or empty',
     'one origin such as https://app.example.com, * or empty',
   ),
+  /** https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html. IAM's limits are the strictest. */
+  tags: record(
+    v.pipe(v.string(), v.regex(/^(?!aws:|lambent:)[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/iu)),
+    v.pipe(v.string(), v.regex(/^[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256}$/u)),
+    'a JSON object of tags, such as {"team":"search"}: letters, digits, spaces and _.:/=+@-, keys not beginning with aws: or lambent:',
+  ),
 
   chatMemoryMb: memory,
   chatTimeoutSeconds: timeout,

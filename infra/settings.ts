@@ -16,6 +16,9 @@ export interface Variables {
 
 /** The stage that is packaged. */
 export interface Stage {
+  readonly service: string;
+  /** Its name. */
+  readonly stage: string;
   /** Prefix of the names of its resources, such as `lambent-dev`. */
   readonly prefix: string;
   readonly settings: Settings;
@@ -39,8 +42,11 @@ export async function readStage(variables: Variables): Promise<Stage> {
     names.map(async (name) => [name, given.has(name) ? await resolveVariable(`param:${name}`) : undefined] as const),
   );
   const { region } = options;
+  const service = String(await resolveVariable('self:service'));
   return {
-    prefix: `${await resolveVariable('self:service')}-${stage}`,
+    service,
+    stage,
+    prefix: `${service}-${stage}`,
     settings: parseSettings({ ...Object.fromEntries(values), ...(region === null ? {} : { region }) }),
   };
 }

@@ -1,12 +1,14 @@
 import { evaluateConditions } from './conditions.ts';
 import { completeGateway } from './gateway.ts';
 import { checkStageName } from './stage-name.ts';
+import { addTags, type Tags } from './tags.ts';
 import type { Template } from './template.ts';
 
 /** The part of osls's API that this plugin uses. */
 interface Osls {
   readonly service: {
     readonly provider: { readonly stage: string; compiledCloudFormationTemplate: Template };
+    readonly custom: { readonly tags: Tags };
     readonly functions: Readonly<Record<string, OslsFunction>>;
   };
 }
@@ -30,10 +32,8 @@ class TemplatePlugin {
         );
         const template = evaluateConditions(service.provider.compiledCloudFormationTemplate);
         const corsOrigin = service.functions['chat']?.environment?.['CORS_ORIGIN'];
-        service.provider.compiledCloudFormationTemplate = {
-          ...template,
-          Resources: completeGateway(template.Resources, typeof corsOrigin === 'string' ? corsOrigin : ''),
-        };
+        const Resources = completeGateway(template.Resources, typeof corsOrigin === 'string' ? corsOrigin : '');
+        service.provider.compiledCloudFormationTemplate = addTags({ ...template, Resources }, service.custom.tags);
       },
     };
   }

@@ -27,8 +27,8 @@ const reportSchema = v.object({
 });
 
 /**
- * Returns the rules that a template breaks: CloudFormation's own, cdk-nag's AWS Solutions pack and Control Tower's
- * guard rules. Needs the dependencies of this folder, but no network.
+ * Returns the rules that a template breaks: CloudFormation's own, cdk-nag's AWS Solutions pack, Control Tower's guard
+ * rules, and ours on tags. Needs the dependencies of this folder, but no network.
  * @param folder an empty folder for temporary files
  * @throws Error with the CDK's message when it can't parse the template
  */

@@ -6,6 +6,7 @@ import { CfnGuardValidator } from '@cdklabs/cdk-validator-cfnguard';
 import { App, Stack, Validations } from 'aws-cdk-lib';
 import { CfnInclude } from 'aws-cdk-lib/cloudformation-include';
 import { AwsSolutionsChecks } from 'cdk-nag';
+import { createTagRule } from './tag-rule.ts';
 
 const [templateFile, outdir] = process.argv.slice(2);
 if (templateFile === undefined || outdir === undefined) throw new Error('synth.ts needs a template and a folder');
@@ -18,5 +19,5 @@ const app = new App({
 });
 const stack = new Stack(app, 'Lambent');
 new CfnInclude(stack, 'Template', { templateFile });
-Validations.of(app).addPlugins(new AwsSolutionsChecks(app), new CfnGuardValidator());
+Validations.of(app).addPlugins(new AwsSolutionsChecks(app), new CfnGuardValidator(), createTagRule(stack));
 app.synth();

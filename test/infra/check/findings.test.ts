@@ -18,6 +18,7 @@ describe('findTemplateFaults', () => {
       WrongValue: { Type: 'AWS::Logs::LogGroup', Properties: { RetentionInDays: 31 } },
       UnknownType: { Type: 'AWS::SNS::Tropic', Properties: {} },
       BadPractice: { Type: 'AWS::SNS::Topic', Properties: {} },
+      Tagged: { Type: 'AWS::SQS::Queue', Properties: { Tags: [{ Key: 'lambent:stage', Value: 'dev' }] } },
       RestApi: { Type: 'AWS::ApiGateway::RestApi', Properties: { Name: 'api', Policy: '' } },
     };
     findings = (await findTemplateFaults({ Resources }, folder)).map(({ resource, text }) => `${resource}: ${text}`);
@@ -37,6 +38,16 @@ describe('findTemplateFaults', () => {
 
   it('findTemplateFaults finds a breach of good practice', () => {
     expect(findings).toContainEqual(expect.stringMatching(/^BadPractice: The SNS Topic/));
+  });
+
+  it('findTemplateFaults finds a resource that takes tags and lacks those of the stage', () => {
+    const untagged = findings.filter((finding) =>
+      finding.endsWith('takes tags, but this resource has no lambent:stage.'),
+    );
+    expect(untagged.map((finding) => finding.split(':')[0])).toEqual(
+      expect.arrayContaining(['UnknownProperty', 'WrongValue', 'BadPractice', 'RestApi']),
+    );
+    expect(untagged).not.toContainEqual(expect.stringMatching(/^Tagged:/));
   });
 
   it('findTemplateFaults accepts the empty policy that osls gives a REST API', () => {

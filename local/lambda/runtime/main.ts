@@ -95,18 +95,19 @@ async function callBuffered(handler: Handler, payload: string, context: Context)
   await sent;
 }
 
+/**
+ * Runs a streaming handler. Its error is in trailers after the sent bytes, of which there may be none: AWS's client never
+ * posts it to `invocation/{id}/error`.
+ * @see https://github.com/aws/aws-lambda-nodejs-runtime-interface-client/blob/main/src/stream/response-stream.ts
+ */
 async function callStreaming(handler: Handler, payload: string, context: Context): Promise<void> {
   const { request, stream } = openResponseStream(context.awsRequestId);
   const sent = waitUntilSent(request);
   try {
-    await handler(JSON.parse(payload), stream, context);
+    const result = handler(JSON.parse(payload), stream, context);
+    if (!isThenable(result)) throw new Error('Streaming does not support non-async handlers.');
+    await result;
   } catch (error) {
-    if (!request.headersSent) {
-      request.destroy();
-      await sent;
-      return reportFailure(error, context);
-    }
-    // It is too late for an error response, so trailers after the sent bytes carry the error.
     logError('Invoke Error', error);
     const report = toErrorReport(error);
     request.addTrailers({
@@ -116,6 +117,10 @@ async function callStreaming(handler: Handler, payload: string, context: Context
     if (!request.writableEnded) request.end();
   }
   await sent;
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }
 
 /**

@@ -116,6 +116,15 @@ describe.each(MODES)('a streamed response of a function in %s mode', (mode) => {
     },
   );
 
+  it('a stream is an integration failure if its function throws before the first byte', async () => {
+    const { gateway } = await startTestGateway({}, { mode });
+    for (const instructions of [{ throwBefore: 'early' }, { throwPrelude: 'early' }]) {
+      const response = await post(`${gateway.url}/stream`, instructions);
+      expect([response.status, await response.json()]).toEqual([502, { message: 'Internal server error' }]);
+    }
+    expect((await post(`${gateway.url}/stream`, {})).status).toBe(200);
+  });
+
   it('a stream is an integration failure if its process is killed before the first byte', async () => {
     const { gateway } = await startTestGateway({}, { mode });
     expect((await post(`${gateway.url}/stream`, { killBefore: true })).status).toBe(502);

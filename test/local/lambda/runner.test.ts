@@ -281,11 +281,22 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       expect((await buffer(body)).length).toBeGreaterThan(20_000_000);
     });
 
-    it('the runner rejects a streamed invocation that fails before its first byte', async () => {
+    it('a stream that fails before its first byte is an empty response with the error at its end', async () => {
       const runner = await startTestRunner({ mode });
-      await expect(runner.invoke('stream', json({ throwBefore: 'no model' }))).rejects.toMatchObject({
-        message: 'no model',
-      });
+      for (const [instructions, error] of [
+        [{ throwBefore: 'no model' }, { errorType: 'Error', message: 'no model' }],
+        [{ throwPrelude: 'no model' }, { errorType: 'Error', message: 'no model' }],
+        [{ synchronous: true }, { errorType: 'Error', message: 'Streaming does not support non-async handlers.' }],
+      ] as const) {
+        const response = await runner.invoke('stream', json(instructions));
+        expect(response.streamed).toBe(true);
+        expect(await text(response.body)).toBe('');
+        expect(response.failure()).toMatchObject(error);
+      }
+    });
+
+    it('the runner rejects a streamed invocation whose process ends before its first byte', async () => {
+      const runner = await startTestRunner({ mode });
       await expect(runner.invoke('stream', json({ killBefore: true }))).rejects.toMatchObject({
         errorType: 'Runtime.ExitError',
       });

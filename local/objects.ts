@@ -3,6 +3,7 @@ import { LambentError } from '../shared/core/errors.ts';
 import { enforceConditionalWrites } from './conditional-writes.ts';
 import { listen } from './listen.ts';
 import { restoreObjects } from './object-files.ts';
+import { acceptLargeObjects } from './object-size.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
 
@@ -27,6 +28,7 @@ export interface ObjectsOptions {
 /** Starts the stand-in for S3 on 127.0.0.1. It is separate from the stand-in for SQS, which can be restarted. */
 export async function startObjects({ path, port = 0 }: ObjectsOptions = {}): Promise<Objects> {
   const app = buildApp({ logger: false });
+  acceptLargeObjects(app);
   enforceConditionalWrites(app);
   if (path === undefined) await app.ready();
   else await restoreObjects(app, path);

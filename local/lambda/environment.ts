@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { constants, getPriority, setPriority } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { FunctionError } from './errors.ts';
-import { type FunctionDefinition, MAX_PAYLOAD_BYTES } from './function.ts';
+import { type FunctionDefinition, MAX_RESPONSE_BYTES } from './function.ts';
 import type { Invocation } from './invocation.ts';
 import { forEachLine } from './lines.ts';
 
@@ -220,8 +220,8 @@ export class Environment {
     const invocation = this.#running.get(requestId)?.invocation;
     if (invocation === undefined || invocation.isSettled) {
       acknowledge(400);
-    } else if (Number(request.headers['content-length'] ?? 0) > MAX_PAYLOAD_BYTES) {
-      const message = `Response payload size exceeded maximum allowed payload size (${MAX_PAYLOAD_BYTES} bytes).`;
+    } else if (Number(request.headers['content-length'] ?? 0) > MAX_RESPONSE_BYTES) {
+      const message = `Response payload size exceeded maximum allowed payload size (${MAX_RESPONSE_BYTES} bytes).`;
       invocation.fail(new FunctionError('Function.ResponseSizeTooLarge', message));
       acknowledge(413);
       this.#complete(invocation);

@@ -62,8 +62,10 @@ export function selectMode<Definition extends Pick<FunctionDefinition, 'name' | 
 /** Id of the local cloud's account, which the SQS and DynamoDB stand-ins use as well. */
 export const ACCOUNT_ID = '000000000000';
 
-/** Lambda's limit for a request, and for a response that is not streamed: 6 MiB plus 100 bytes for the envelope. */
-export const MAX_PAYLOAD_BYTES = 6_291_556;
+/** Lambda's limit for a request, as its error quotes it: 6 MiB. */
+export const MAX_REQUEST_BYTES = 6_291_456;
+/** Lambda's limit for a response that is not streamed, as its error quotes it: 100 bytes more. */
+export const MAX_RESPONSE_BYTES = 6_291_556;
 
 /** Returns the ARN of a function, or of its alias. */
 export function buildFunctionArn(region: string, functionName: string, qualifier?: string): string {

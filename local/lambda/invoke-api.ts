@@ -3,7 +3,7 @@ import { buffer } from 'node:stream/consumers';
 import { type Listening, listen } from '../listen.ts';
 import { readBody } from '../read-body.ts';
 import { FunctionError, LambdaServiceError } from './errors.ts';
-import { MAX_PAYLOAD_BYTES } from './function.ts';
+import { MAX_REQUEST_BYTES } from './function.ts';
 import type { InvokeOptions } from './invocation.ts';
 import type { Runner } from './runner.ts';
 
@@ -102,9 +102,9 @@ function splitName(name: string, qualifier: string | null): { name: string; qual
 }
 
 async function readPayload(request: IncomingMessage): Promise<Uint8Array> {
-  const payload = await readBody(request, MAX_PAYLOAD_BYTES);
+  const payload = await readBody(request, MAX_REQUEST_BYTES);
   if (payload === undefined) {
-    const message = `Request must be smaller than ${MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation`;
+    const message = `Request must be smaller than ${MAX_REQUEST_BYTES} bytes for the InvokeFunction operation`;
     throw new LambdaServiceError('RequestTooLargeException', message);
   }
   if (payload.length === 0) return Buffer.from('{}');

@@ -3,7 +3,7 @@ import { type Credentials, provideDummyCredentials } from '../credentials.ts';
 import { Concurrency } from './concurrency.ts';
 import type { EnvironmentOptions, LogLine } from './environment.ts';
 import { LambdaServiceError } from './errors.ts';
-import { buildFunctionArn, type FunctionDefinition, MAX_PAYLOAD_BYTES } from './function.ts';
+import { buildFunctionArn, type FunctionDefinition, MAX_REQUEST_BYTES } from './function.ts';
 import { type FunctionResponse, Invocation, type InvokeOptions } from './invocation.ts';
 import { countRecursions, extendLineage, MAX_RECURSIONS } from './lineage.ts';
 import { Pool } from './pool.ts';
@@ -109,8 +109,8 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
           `Function not found: ${buildFunctionArn(region, name)}`,
         );
       }
-      if (Buffer.byteLength(payload) > MAX_PAYLOAD_BYTES) {
-        const message = `Request must be smaller than ${MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation`;
+      if (Buffer.byteLength(payload) > MAX_REQUEST_BYTES) {
+        const message = `Request must be smaller than ${MAX_REQUEST_BYTES} bytes for the InvokeFunction operation`;
         throw new LambdaServiceError('RequestTooLargeException', message);
       }
       const { definition } = entry;

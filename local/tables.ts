@@ -6,8 +6,8 @@ import {
   ResourceInUseException,
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
-import dynalite from 'dynalite';
 import { LambentError } from '../shared/core/errors.ts';
+import { createDynalite } from './dynalite/server.ts';
 import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
@@ -26,8 +26,7 @@ export interface TablesOptions {
 
 /** Starts the stand-in for DynamoDB on 127.0.0.1. */
 export async function startTables({ path, port = 0 }: TablesOptions): Promise<Tables> {
-  const server = dynalite({ createTableMs: 0, ...(path === undefined ? {} : { path }) });
-  const listening = await listen(server, { port });
+  const listening = await listen(await createDynalite(path), { port });
   return { url: `http://127.0.0.1:${listening.port}`, ...listening };
 }
 

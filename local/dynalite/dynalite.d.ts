@@ -1,0 +1,38 @@
+declare module 'dynalite' {
+  import type { Server } from 'node:http';
+
+  interface DynaliteOptions {
+    /** Milliseconds that a table stays in CREATING. */
+    readonly createTableMs?: number;
+    readonly deleteTableMs?: number;
+    /** Folder of the LevelDB store; in memory when absent. */
+    readonly path?: string;
+  }
+
+  function dynalite(options?: DynaliteOptions): Server;
+  export = dynalite;
+}
+
+declare module 'dynalite/db/index.js' {
+  const db: {
+    /** dynalite calls it once per server, through this object. */
+    create(options: object): object;
+    lazy(stream: NodeJS.ReadableStream, onError: (error: Error) => void): { join(done: (all: string[]) => void): void };
+  };
+  export = db;
+}
+
+declare module 'dynalite/db/conditionParser.js' {
+  const parser: import('./expression-cache.ts').Parser;
+  export = parser;
+}
+
+declare module 'dynalite/db/updateParser.js' {
+  const parser: import('./expression-cache.ts').Parser;
+  export = parser;
+}
+
+declare module 'dynalite/db/projectionParser.js' {
+  const parser: import('./expression-cache.ts').Parser;
+  export = parser;
+}

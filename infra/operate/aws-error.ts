@@ -18,3 +18,15 @@ export function describeAwsError(thrown: unknown): string {
   const [line = ''] = thrown.message.split('\n');
   return line || thrown.name;
 }
+/** True if AWS refused the request because the caller lacks a permission. */
+export function isAccessDenied(thrown: unknown): boolean {
+  return (
+    thrown instanceof Error &&
+    /^(AccessDenied(Exception)?|UnauthorizedOperation|Forbidden|AuthorizationError(Exception)?)$/.test(thrown.name)
+  );
+}
+
+/** True if AWS knows no such resource. */
+export function isNotFound(thrown: unknown): boolean {
+  return thrown instanceof Error && /NotFound|NoSuch|DoesNotExist|NonExistent|ParameterNotFound/.test(thrown.name);
+}

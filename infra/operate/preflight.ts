@@ -1,40 +1,25 @@
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
-import type { Template } from '../template.ts';
+import { checkConcurrency } from './preflight/concurrency.ts';
+import type { Check, Finding, PreflightInput } from './preflight/finding.ts';
+import { checkLogRole } from './preflight/gateway.ts';
+import { checkGpus } from './preflight/gpu.ts';
+import { checkModels } from './preflight/models.ts';
+import { checkNames } from './preflight/names.ts';
+import { checkPermissions } from './preflight/permissions.ts';
+import { checkReferences } from './preflight/references.ts';
 
-/** Something that would make a deployment fail, or a deployed stage unusable. */
-export interface Finding {
-  /** A deployment doesn't start while there is an error. */
-  readonly level: 'error' | 'warning';
-  /** What is wrong, as a sentence with the names and values concerned. */
-  readonly problem: string;
-  /** What to do about it: a sentence, or a command. */
-  readonly remedy: string;
-}
-
-/** A stage as it was packaged, and the account to which it is deployed. */
-export interface PreflightInput {
-  readonly stage: string;
-  readonly region: string;
-  readonly stackName: string;
-  readonly template: Template;
-  /** All settings of `serverless.yml` with the values with which the stage was packaged. */
-  readonly settings: Readonly<Record<string, unknown>>;
-  /** The account of the stage's first deployment. Absent before it. */
-  readonly account?: string | undefined;
-  /** For the constructors of the AWS SDK's clients, besides `region`. */
-  readonly clientConfig?: ClientConfig;
-}
-
-export interface ClientConfig {
-  readonly endpoint?: string;
-  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
-}
-
-/** A check returns what it finds. It throws only if AWS can't be asked, which becomes a warning. */
-type Check = (input: PreflightInput) => Promise<readonly Finding[]>;
+export type { Finding, PreflightInput } from './preflight/finding.ts';
 
 /** The checks that need credentials. They run at the same time. */
-const CHECKS: readonly Check[] = [];
+const CHECKS: readonly Check[] = [
+  checkPermissions,
+  checkConcurrency,
+  checkLogRole,
+  checkNames,
+  checkReferences,
+  checkModels,
+  checkGpus,
+];
 
 /**
  * Checks what can be known before a deployment. Changes nothing.

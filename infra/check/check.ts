@@ -1,10 +1,13 @@
 /** Checks the deployed templates offline: packages the service in several variants and runs every validator on each. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageTemplate } from '../osls-package.ts';
-import { type Finding, findTemplateFaults } from './findings.ts';
-import { SUPPRESSIONS, type Suppression, suppresses } from './suppressions.ts';
+import { mustRunPython } from '../python.ts';
+import { findTemplateFaults } from './findings.ts';
+import { listFaults } from './judge.ts';
+import { isPythonRule, lintTemplates } from './python-linters.ts';
+import { SUPPRESSIONS } from './suppressions.ts';
 
 interface Variant {
   readonly settings: readonly string[];
@@ -52,34 +55,43 @@ const VARIANTS: readonly Variant[] = [
   },
 ];
 
-const findings = (await Promise.all(VARIANTS.map(checkVariant))).flat();
-const faults = [...findings.filter(isFault).map(describe), ...SUPPRESSIONS.filter(isUnused).map(describeUnused)];
-for (const fault of new Set(faults)) console.error(fault);
-if (faults.length > 0) process.exitCode = 1;
-else console.log(`The templates are valid: ${SUPPRESSIONS.length} suppressions cover all findings.`);
+const folder = await mkdtemp(join(tmpdir(), 'lambent-check-'));
+try {
+  const faults = await check(join(folder, 'templates'));
+  for (const fault of faults) console.error(fault);
+  if (faults.length > 0) process.exitCode = 1;
+} finally {
+  await rm(folder, { recursive: true });
+}
 
-async function checkVariant({ settings, stage = 'dev', models }: Variant): Promise<Finding[]> {
+/**
+ * Runs the validators on all variants.
+ * @param templates folder for the templates
+ * @returns the faults, none if all templates are valid
+ */
+async function check(templates: string): Promise<string[]> {
+  await mkdir(templates);
+  const packaged = await Promise.all(VARIANTS.map((variant, index) => packageVariant(variant, templates, index)));
+  const withPython = await mustRunPython();
+  const findings = await Promise.all([
+    ...packaged.map(({ template, folder }) => findTemplateFaults(template, folder)),
+    withPython ? lintTemplates(templates) : [],
+  ]);
+  const suppressions = withPython ? SUPPRESSIONS : SUPPRESSIONS.filter(({ rule }) => !isPythonRule(rule));
+  const faults = listFaults(findings.flat(), suppressions);
+  if (faults.length === 0)
+    console.log(`The templates are valid: ${suppressions.length} suppressions cover all findings.`);
+  if (!withPython)
+    console.warn('Skipped cfn-lint and checkov, which need python3, 3.11 or newer, with its module venv.');
+  return faults;
+}
+
+/** Packages a variant. Returns its template, which is also a file in `templates`, and a folder for temporary files. */
+async function packageVariant({ settings, stage = 'dev', models }: Variant, templates: string, index: number) {
   const args = ['--stage', stage, ...settings.flatMap((setting) => ['--param', setting])];
-  const folder = await mkdtemp(join(tmpdir(), 'lambent-check-'));
-  try {
-    return await findTemplateFaults(await packageTemplate(folder, args, models), folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-
-function isFault(finding: Finding): boolean {
-  return !SUPPRESSIONS.some((suppression) => suppresses(suppression, finding));
-}
-
-function isUnused(suppression: Suppression): boolean {
-  return !findings.some((finding) => suppresses(suppression, finding));
-}
-
-function describe({ rule, resource, text }: Finding): string {
-  return `${resource}: ${text} (${rule})`;
-}
-
-function describeUnused({ rule, resource }: Suppression): string {
-  return `${resource}: the suppression of ${rule} matches no finding; remove it`;
+  const temporary = join(folder, String(index));
+  await mkdir(temporary);
+  const template = await packageTemplate(temporary, args, models);
+  await writeFile(join(templates, `${index}.json`), JSON.stringify(template));
+  return { template, folder: temporary };
 }

@@ -24,11 +24,11 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: 'ApiGatewayMethodV1…Options',
     reason: 'By the CORS standard a preflight request has no key. API Gateway answers it without a function.',
   },
-  {
-    rule: 'AwsSolutions-APIG1',
+  ...['AwsSolutions-APIG1', 'CKV_AWS_76'].map((rule) => ({
+    rule,
     resource: 'ApiGatewayStage',
     reason: 'Off by default, because it needs a role that the account may not have yet (infra/account.yml).',
-  },
+  })),
   {
     rule: 'AwsSolutions-APIG3',
     resource: 'ApiGatewayStage',
@@ -44,10 +44,15 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: 'ApiGatewayStage',
     reason: 'Execution logs contain headers and bodies; prompts and keys must never reach a log.',
   },
-  {
-    rule: 'api_gw_xray_enabled_check',
+  ...['api_gw_xray_enabled_check', 'CKV_AWS_73'].map((rule) => ({
+    rule,
     resource: 'ApiGatewayStage',
     reason: 'Functions publish their own metrics. The X-Ray client would make a cold start a third longer.',
+  })),
+  {
+    rule: 'CKV_AWS_120',
+    resource: 'ApiGatewayStage',
+    reason: 'Answers are generated for one caller and must not be stored at the gateway.',
   },
   {
     rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*::foundation-model/…]',
@@ -70,24 +75,18 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: 'IntakeRole',
     reason: "Every tenant has its own inbox. A message that points into another tenant's inbox is refused.",
   },
-  {
-    rule: 's3_bucket_versioning_enabled_check',
+  ...['s3_bucket_versioning_enabled_check', 'CKV_AWS_21'].map((rule) => ({
+    rule,
     resource: 'Bucket',
     reason:
       'Deleted objects must not remain as old versions. Each object is written once, under the key of one attempt.',
-  },
-  {
-    rule: 's3_bucket_logging_enabled_check',
+  })),
+  ...['s3_bucket_logging_enabled_check', 'AwsSolutions-S1', 'CKV_AWS_18'].map((rule) => ({
+    rule,
     resource: 'Bucket',
     reason:
       'Only functions access it, and they log their work by id. A log of each access would cost more than the objects.',
-  },
-  {
-    rule: 'AwsSolutions-S1',
-    resource: 'Bucket',
-    reason:
-      'Only functions access it, and they log their work by id. A log of each access would cost more than the objects.',
-  },
+  })),
   {
     rule: 's3_event_notifications_enabled_check',
     resource: 'Bucket',
@@ -108,26 +107,51 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: '…LogGroup',
     reason: 'Logs hold ids and durations for troubleshooting. 30 days are enough; nothing must be archived.',
   },
-  {
-    rule: 'cloudwatch_log_group_encrypted_check',
+  ...['cloudwatch_log_group_encrypted_check', 'CKV_AWS_158'].map((rule) => ({
+    rule,
     resource: '…LogGroup',
     reason: 'No content reaches a log, and CloudWatch encrypts logs with its own key.',
-  },
+  })),
   {
     rule: 'lambda_function_public_access_prohibited_check',
     resource: '…PermissionApiGateway',
     reason: 'SourceArn allows this API only. The rule recognises only literal ARNs.',
   },
-  {
-    rule: 'lambda_inside_vpc_check',
+  ...['lambda_inside_vpc_check', 'CKV_AWS_117'].map((rule) => ({
+    rule,
     resource: '…LambdaFunction',
     reason: 'The functions call nothing in a VPC, and a VPC would need a NAT gateway, which costs money when idle.',
-  },
-  ...['ChatRole', 'DispatchRole', 'FleetRole'].map((resource) => ({
-    rule: 'AwsSolutions-IAM5[Resource::*]',
-    resource,
-    reason: "Lambda needs it for a VPC function's network interfaces. The function's own code is denied these actions.",
   })),
+  {
+    rule: 'CKV_AWS_115',
+    resource: '…LambdaFunction',
+    reason:
+      'A reserve is taken from the account, which may have 10 executions. Event source mappings have limits of their own.',
+  },
+  {
+    rule: 'CKV_AWS_116',
+    resource: '…LambdaFunction',
+    reason:
+      'Only schedules and events of ECS tasks invoke functions asynchronously. The next scheduled run does what one missed.',
+  },
+  {
+    rule: 'CKV_AWS_173',
+    resource: '…LambdaFunction',
+    reason: 'The variables hold names and settings, not secrets, and Lambda encrypts them with its own key.',
+  },
+  {
+    rule: 'W3005',
+    resource: '…',
+    reason: 'Serverless (osls) repeats references in DependsOn, which CloudFormation accepts.',
+  },
+  ...['AwsSolutions-IAM5[Resource::*]', 'CKV_AWS_111'].flatMap((rule) =>
+    ['ChatRole', 'DispatchRole', 'FleetRole'].map((resource) => ({
+      rule,
+      resource,
+      reason:
+        "Lambda needs it for a VPC function's network interfaces. The function's own code is denied these actions.",
+    })),
+  ),
   ...['task', 'container-instance'].map((kind) => ({
     rule: `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:${kind}/…/*]`,
     resource: 'FleetRole',
@@ -200,13 +224,13 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: 'ServerlessDeploymentBucketPolicy',
     reason: 'The policy refuses requests without TLS. The rule recognises only literal ARNs.',
   },
-  {
-    rule: 'AwsSolutions-S1',
-    resource: 'ServerlessDeploymentBucket',
-    reason: 'It holds bundles and templates, which any build reproduces, and no data of callers.',
-  },
-  ...['default_encryption_kms', 'versioning_enabled', 'logging_enabled', 'object_lock_enabled'].map((rule) => ({
-    rule: `s3_bucket_${rule}_check`,
+  ...[
+    ...['default_encryption_kms', 'versioning_enabled', 'logging_enabled', 'object_lock_enabled'].map(
+      (rule) => `s3_bucket_${rule}_check`,
+    ),
+    ...['AwsSolutions-S1', 'CKV_AWS_18', 'CKV_AWS_21'],
+  ].map((rule) => ({
+    rule,
     resource: 'ServerlessDeploymentBucket',
     reason: 'It holds bundles and templates, which any build reproduces, and no data of callers.',
   })),

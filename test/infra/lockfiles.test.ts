@@ -25,6 +25,17 @@ describe.each(lockfiles.trim().split('\n'))('%s', (file) => {
   });
 });
 
+const requirements = execFileSync('git', ['ls-files', '*requirements.txt'], { cwd: ROOT, encoding: 'utf8' });
+
+describe.each(requirements.trim().split('\n'))('%s', (file) => {
+  it(`${file} pins each package to one version with hashes, and names no registry host`, async () => {
+    const text = (await readFile(join(ROOT, file), 'utf8')).replaceAll(/^#.*\n/gm, '');
+    const packages = text.replaceAll('\\\n', '').trim().split('\n');
+    for (const each of packages) expect(each).toMatch(/^[\w.-]+==[\w.]+( ; [^@]+?)?( +--hash=sha256:[0-9a-f]{64})+$/);
+    expect(text).not.toContain('://');
+  });
+});
+
 async function readPackages(file: string): Promise<[path: string, LockedPackage][]> {
   const { packages } = JSON.parse(await readFile(join(ROOT, file), 'utf8')) as {
     packages: Record<string, LockedPackage>;

@@ -1,0 +1,186 @@
+import { DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Template } from '../../infra/template.ts';
+import { createKeyTable } from '../../shared/access/key-table.ts';
+import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBPace } from '../../shared/jobs/dynamodb-pace.ts';
+import { createDynamoDBSamples } from '../../shared/jobs/dynamodb-samples.ts';
+import {
+  createLease,
+  createLeaseRequest,
+  createWorker,
+  FLEET,
+  type FleetTables,
+  startFleetTables,
+} from '../shared/gpu/fleets.ts';
+import { type DynamoDBRequest, describeDynamoDBRequest } from './dynamodb-request.ts';
+import { listStatements, packageStage } from './packaged.ts';
+
+let template: Template;
+let tables: FleetTables;
+let client: DynamoDBClient;
+let tableName: string;
+const requests: DynamoDBRequest[] = [];
+
+beforeAll(async () => {
+  [template, tables] = await Promise.all([packageStage(), startFleetTables()]);
+  tableName = await tables.newTable();
+  client = new DynamoDBClient({
+    region: 'eu-west-1',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    endpoint: tables.url,
+  });
+  client.middlewareStack.add(
+    (next, { commandName = '' }) =>
+      (args) => {
+        requests.push(...describeDynamoDBRequest(commandName, Object(args.input)));
+        return next(args);
+      },
+    { step: 'initialize' },
+  );
+});
+afterAll(async () => {
+  client.destroy();
+  await tables[Symbol.asyncDispose]();
+});
+
+/** Returns the requests to DynamoDB that `run` sends. */
+async function record(run: () => Promise<unknown>): Promise<DynamoDBRequest[]> {
+  requests.length = 0;
+  await run();
+  expect(requests.length).toBeGreaterThan(0);
+  return [...requests];
+}
+
+type Conditions = Readonly<Record<string, Readonly<Record<string, string | readonly string[]>>>>;
+
+/** Returns whether a statement of the role allows a request to one of the stack's tables. */
+function isAllowed(role: string, table: string, { action, context }: DynamoDBRequest): boolean {
+  return listStatements(template)
+    .filter(({ where }) => where.startsWith(`${role}/`))
+    .some(({ statement: { Action, Resource, Condition = {} } }) => {
+      const [name] = Object(Resource)['Fn::GetAtt'] ?? [];
+      return name === table && [Action].flat().includes(action) && holds(Condition as Conditions, context);
+    });
+}
+
+/** Evaluates conditions on the two keys of DynamoDB. @throws Error for another operator */
+function holds(conditions: Conditions, context: DynamoDBRequest['context']): boolean {
+  return Object.entries(conditions).every(([operator, keys]) =>
+    Object.entries(keys).every(([key, wanted]) => {
+      const values = context[key as keyof typeof context];
+      const matchesAny = (value: string) => [wanted].flat().some((pattern) => matches(pattern, value));
+      if (operator === 'ForAllValues:StringNotLike') return values.every((value) => !matchesAny(value));
+      if (!['ForAllValues:StringLike', 'ForAllValues:StringEquals'].includes(operator)) throw new Error(operator);
+      return values.every(matchesAny);
+    }),
+  );
+}
+
+function matches(pattern: string, value: string): boolean {
+  return pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : value === pattern;
+}
+
+describe('the access to the fleet table', () => {
+  const NOW = 1_700_000_000_000;
+  const store = () => createDynamoDBFleetStore(client, { tableName });
+  const { leases: _, ...worker } = createWorker({ id: 'w1' });
+  const waiter = { id: 'w', model: 'm', tier: 'batch', tenant: 'acme', weight: 1, expiresAt: NOW } as const;
+  const placing = {
+    read: () => store().read(FLEET),
+    findHolders: () => store().findHolders(FLEET, ['a', 'b']),
+    recordHolders: () =>
+      store().recordHolders(FLEET, [{ prefix: 'a', holders: [{ workerId: 'w1', bootId: 'b', until: NOW }] }]),
+    lease: () => store().lease(FLEET, 'w1', createLeaseRequest({ id: 'l', lease: createLease(), expired: ['e'] })),
+    markFirstToken: () => store().markFirstToken(FLEET, 'w1', 'l'),
+    renew: () => store().renew(FLEET, 'w1', 'l', NOW),
+    release: () => store().release(FLEET, 'w1', 'l'),
+    putWaiter: () => store().putWaiter(FLEET, waiter),
+    removeWaiter: () => store().removeWaiter(FLEET, 'w'),
+    recordUnmetDemand: () => store().recordUnmetDemand(FLEET, { model: 'm', tier: 'batch', weight: 1, expiresAt: NOW }),
+    suspect: () => store().setState(FLEET, 'w1', 'b', { state: 'suspect', reason: 'r', at: NOW, from: 'ready' }),
+  };
+  const upkeep = {
+    read: placing.read,
+    release: placing.release,
+    removeWaiter: placing.removeWaiter,
+    suspect: placing.suspect,
+    register: () => store().register({ ...worker, instance: 'i-1' }),
+    registerAgain: () => store().register(worker),
+    deregister: () => store().deregister(FLEET, 'w1'),
+  };
+
+  it.each(Object.entries(placing))('chat and dispatch may %s', async (_name, run) => {
+    for (const request of await record(run)) {
+      for (const role of ['ChatRole', 'DispatchRole'])
+        expect(isAllowed(role, 'FleetTable', request), JSON.stringify(request)).toBe(true);
+    }
+  });
+
+  it.each(Object.entries(upkeep))('fleet may %s', async (_name, run) => {
+    for (const request of await record(run))
+      expect(isAllowed('FleetRole', 'FleetTable', request), JSON.stringify(request)).toBe(true);
+  });
+
+  it('chat and dispatch may neither register a worker nor change its address', async () => {
+    const registering = await record(async () => {
+      await store().register({ ...worker, bootId: 'boot-1' });
+      await store().register({ ...worker, bootId: 'boot-2' });
+      const Key = { pk: { S: `fleet#${FLEET}` }, sk: { S: 'worker#w1' } };
+      const UpdateExpression = 'SET #url = :url';
+      const named = { ExpressionAttributeNames: { '#url': 'url' }, ExpressionAttributeValues: { ':url': { S: 'x' } } };
+      await client.send(new UpdateItemCommand({ TableName: tableName, Key, UpdateExpression, ...named }));
+    });
+    expect(registering).toHaveLength(5);
+    for (const request of registering) {
+      for (const role of ['ChatRole', 'DispatchRole'])
+        expect(isAllowed(role, 'FleetTable', request), JSON.stringify(request)).toBe(false);
+    }
+  });
+});
+
+describe('the access to the other tables', () => {
+  const listAllowed = async (table: string, roles: readonly string[], run: () => Promise<unknown>) => {
+    const sent = await record(run);
+    return roles.filter((role) => sent.every((request) => isAllowed(role, table, request)));
+  };
+  const JOB_ROLES = ['Chat', 'Sessions', 'Responses', 'Intake', 'Generate', 'Dispatch', 'Sweep'].map(
+    (name) => `${name}Role`,
+  );
+
+  it('only generate and dispatch may change the pace of models', async () => {
+    const pace = createDynamoDBPace(client, tableName);
+    const change = async () => {
+      await pace.read('m');
+      await pace.recordThrottled('m', { window: 1, restUntil: 3, throttledAt: 2 });
+    };
+    expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['GenerateRole', 'DispatchRole']);
+  });
+
+  it('only the sweep may record backlogs', async () => {
+    const samples = createDynamoDBSamples(client, tableName);
+    const change = async () => {
+      await samples.read('jobs');
+      await samples.write('jobs', { at: 1, ticketed: 2, missing: 3 });
+    };
+    expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
+  });
+
+  it('only the authorizer may find an API key, and only intake a sender', async () => {
+    const find = (partition: string) => ({
+      action: 'dynamodb:GetItem',
+      table: '',
+      context: { 'dynamodb:LeadingKeys': [partition], 'dynamodb:Attributes': ['pk'] },
+    });
+    const roles = ['AuthorizeRole', ...JOB_ROLES, 'FleetRole'];
+    const allowed = (partition: string) => roles.filter((role) => isAllowed(role, 'AccessTable', find(partition)));
+    const [key] = await record(() =>
+      createKeyTable(client, tableName)
+        .find('sk-any', 0)
+        .catch(() => undefined),
+    );
+    const [partition = ''] = key?.context['dynamodb:LeadingKeys'] ?? [];
+    expect(allowed(partition)).toEqual(['AuthorizeRole']);
+    expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
+  });
+});

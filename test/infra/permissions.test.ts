@@ -29,6 +29,9 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['JobsDlqPolicy/OnlyTls', 'a denial'],
   ['GpuQueuePolicy/OnlyTls', 'a denial'],
   ['GpuDlqPolicy/OnlyTls', 'a denial'],
+  ...['GenerationDlqPolicy', 'JobsQueuePolicy', 'JobsDlqPolicy', 'GpuQueuePolicy', 'GpuDlqPolicy'].map(
+    (policy) => [`${policy}/OnlySenders`, 'a denial'] as const,
+  ),
   ['AlarmTopicPolicy/OnlyTls', 'a denial'],
   ['ServerlessDeploymentBucketPolicy/', 'a denial of requests without TLS, by osls'],
 ]);
@@ -234,6 +237,51 @@ describe('the policies of the template', () => {
           'kms:ResourceAliases': minimal.Resources['VaultKeyAlias']?.Properties?.['AliasName'],
         },
       });
+  });
+
+  it('the queues of tickets and dead letters deny sending to all roles without a grant for it, but to no AWS service', () => {
+    const denials = listStatements(minimal).filter(({ where }) => where.endsWith('/OnlySenders'));
+    const queues = findByType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
+    const isSender = (queue: string) => (role: string) => listGrants(role).has(`${queue} sqs:SendMessage`);
+    const roles = findByType(minimal, 'AWS::IAM::Role').map(({ id }) => id);
+    const denied = denials.map(({ statement }) => {
+      const { Effect, Principal, Action, Resource, Condition } = Object(statement);
+      expect({ Effect, Principal, Action }).toEqual({ Effect: 'Deny', Principal: '*', Action: 'sqs:SendMessage' });
+      const queue = findLogicalId(Resource);
+      const senders = roles.filter(isSender(queue)).map((role) => ({ 'Fn::GetAtt': [role, 'Arn'] }));
+      expect(Condition, queue).toEqual({
+        ArnNotEquals: { 'aws:PrincipalArn': expect.toSatisfy((named: unknown[]) => named.length === senders.length) },
+        Bool: { 'aws:PrincipalIsAWSService': false },
+      });
+      expect(Condition.ArnNotEquals['aws:PrincipalArn'], queue).toEqual(expect.arrayContaining(senders));
+      return queue;
+    });
+    expect(new Set(denied)).toEqual(new Set(queues.filter((queue) => queue !== 'GenerationQueue')));
+  });
+
+  it('the data key and the alarm topic are open to CloudWatch only for this stage’s alarms and topic', () => {
+    const stage = (service: string, name: string) =>
+      `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${name}`;
+    const own = { ArnLike: { 'aws:SourceArn': { 'Fn::Sub': stage('cloudwatch', 'alarm:lambent-dev-*') } } };
+    const [key, topic] = ['DataKey/Alarms', 'AlarmTopicPolicy/Alarms'].map(
+      (name) => listStatements(minimal).find(({ where }) => where === name)?.statement['Condition'],
+    );
+    expect(key).toMatchObject({
+      ...own,
+      StringEquals: { 'kms:EncryptionContext:aws:sns:topicArn': { 'Fn::Sub': stage('sns', 'lambent-dev-alarms') } },
+    });
+    expect(topic).toMatchObject(own);
+    const names = findByType(minimal, 'AWS::CloudWatch::Alarm').map(({ properties }) => properties['AlarmName']);
+    expect(names.filter((name) => !String(name).startsWith('lambent-dev-'))).toEqual([]);
+    expect(minimal.Resources['AlarmTopic']?.Properties).toMatchObject({ TopicName: 'lambent-dev-alarms' });
+  });
+
+  it('the inline policies of each role fit into the 10,240 characters that IAM allows', () => {
+    for (const { id, properties } of findByType(withGpus, 'AWS::IAM::Role')) {
+      const policies: { PolicyDocument: unknown }[] = Object(properties)['Policies'] ?? [];
+      const characters = policies.reduce((sum, each) => sum + JSON.stringify(each.PolicyDocument ?? each).length, 0);
+      expect(characters, id).toBeLessThan(10_240);
+    }
   });
 
   it('the policies allow use of the data key only through the services that store data', () => {

@@ -14,7 +14,7 @@ interface RequestBody extends Pick<ReceiveMessageCommandInput, 'MaxNumberOfMessa
 
 interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: unknown;
+  readonly body?: Uint8Array;
 }
 
 /**
@@ -42,7 +42,7 @@ export async function createSqsClientModel(queues: ReadonlyMap<string, SqsModel>
 
 async function respond(queues: ReadonlyMap<string, SqsModel>, { headers, body }: HttpRequest) {
   try {
-    const request: RequestBody = JSON.parse(String(body));
+    const request: RequestBody = JSON.parse(new TextDecoder().decode(body));
     const queue = queues.get(request.QueueUrl ?? '');
     if (queue === undefined) throw new TypeError(`There is no queue ${request.QueueUrl}.`);
     const operation = headers['x-amz-target']?.replace('AmazonSQS.', '') ?? '';

@@ -13,6 +13,7 @@ import {
   ACCESS_TABLE,
   bundleFunction,
   MODEL,
+  provideCredentials,
   REGION,
   writeBedrockModels,
   writeHostedModels,
@@ -103,7 +104,7 @@ async function addCodeCache(target: Target, folder: string): Promise<Target> {
  * @throws Error if the response is not the expected response
  */
 async function measureColdStart({ label, definition, payload, expected }: Target, lingerMs = 0): Promise<number> {
-  const runner = await startRunner({ functions: [definition], region: REGION });
+  const runner = await startRunner({ functions: [definition], region: REGION, credentials: provideCredentials });
   try {
     const startedAt = performance.now();
     const { body, streamed } = await runner.invoke(definition.name, payload);

@@ -88,7 +88,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
     .reduce((sum, { index }) => sum + index, 0);
   const sweepCpuMs = await measureSweepCpu();
   await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(jobCloud.cloud);
   const sendByMessage = (name: string, count: number) =>
     sendJobs(client, jobCloud.cloud.resources['GENERATION_QUEUE_URL'] ?? '', name, count);
   const sendByApi = async (_name: string, count: number) => {

@@ -77,7 +77,7 @@ const TIMEOUT_MS = 300_000;
 export async function benchInterference(options: InterferenceOptions): Promise<Report> {
   const { rounds, seconds } = options;
   await using gpuCloud = await startGpuCloud(SPEED);
-  const client = createSqsClient(gpuCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(gpuCloud.cloud);
   try {
     const measured = await interleave(CASES, rounds, (each, round) => measure(gpuCloud, client, each, seconds, round));
     const results = [...measured].map(([{ label }, all]) => ({ label, rounds: all }));

@@ -80,7 +80,7 @@ const TIMEOUT_MS = 180_000;
 export async function benchJobs({ rounds, jobs, mode }: JobsOptions): Promise<Report> {
   const requestsPerJob = await countRequests(Math.min(jobs, COUNTED_JOBS), mode);
   await using jobCloud = await startCloud(mode, false);
-  const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(jobCloud.cloud);
   try {
     await using bare = await startBareRequests(jobCloud, client);
     const targets = [createBareTarget(bare.url), ...createTargets(jobCloud, client)];
@@ -116,7 +116,7 @@ function startCloud(mode: LambdaMode, counted: boolean): Promise<JobCloud> {
 /** Returns the AWS requests per job of each target, by its label. */
 async function countRequests(jobs: number, mode: LambdaMode): Promise<ReadonlyMap<string, JobRequest[]>> {
   await using jobCloud = await startCloud(mode, true);
-  const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(jobCloud.cloud);
   try {
     const counts = new Map<string, JobRequest[]>();
     for (const { label, run } of createTargets(jobCloud, client)) {
@@ -161,9 +161,8 @@ function createTargets(jobCloud: JobCloud, client: SQSClient): Target[] {
 
 async function startBareRequests({ cloud }: JobCloud, client: SQSClient) {
   const { QueueUrl = '' } = await client.send(new CreateQueueCommand({ QueueName: 'bench-bare' }));
-  const { AWS_ENDPOINT_URL_DYNAMODB = '', AWS_ENDPOINT_URL_SQS = '' } = cloud.endpoints;
-  const { JOBS_TABLE = '' } = cloud.resources;
-  const args = [AWS_ENDPOINT_URL_DYNAMODB, JOBS_TABLE, AWS_ENDPOINT_URL_SQS, QueueUrl];
+  const { endpoints, credentials, resources } = cloud;
+  const args = [JSON.stringify({ endpoints, credentials }), resources['JOBS_TABLE'] ?? '', QueueUrl];
   return startServer(join(import.meta.dirname, 'targets', 'bare-requests.ts'), args);
 }
 

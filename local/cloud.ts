@@ -1,8 +1,9 @@
 import { join, resolve } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { type AccessKey, type AccessKeys, loadAccessKey } from './access/access-keys.ts';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
-import { createUserCredentialProvider, provideDummyCredentials } from './credentials.ts';
+import { type Credentials, createUserCredentialProvider } from './credentials.ts';
 import type { Workers } from './engine/workers.ts';
 import { nameVariables, publishEnvironment } from './environment-file.ts';
 import { startEventSources } from './event-sources/event-sources.ts';
@@ -24,7 +25,7 @@ import { LOCAL_STAGE } from './service/print.ts';
 import { createReferences, type References } from './service/references.ts';
 import { addReplyQueues } from './service/reply-queues.ts';
 import { loadService, type Service } from './service/service.ts';
-import { lockState } from './state.ts';
+import { lockState, narrowModes } from './state.ts';
 import { createTables, startTables, type Tables } from './tables.ts';
 
 export interface CloudOptions {
@@ -34,6 +35,8 @@ export interface CloudOptions {
   readonly bedrock: Responder | 'aws';
   /** Port of the API; any free port when absent. */
   readonly port?: number;
+  /** Host names, without port, under which the API is called, besides those of this machine. */
+  readonly hosts?: readonly string[];
   /** Folder of `serverless.yml`; the project's own when absent. */
   readonly root?: string;
   /** Folder of the bundles; `.build` of the root when absent. */
@@ -75,6 +78,8 @@ export interface Cloud {
   readonly url: string;
   /** Endpoints of AWS services, by the variable that AWS's SDKs read: `AWS_ENDPOINT_URL_DYNAMODB`… */
   readonly endpoints: Readonly<Record<string, string>>;
+  /** The credentials with which requests to the endpoints must be signed. */
+  readonly credentials: AccessKey;
   /**
    * Names of tables and buckets, URLs of queues and ids of keys, by the name of their variable in `env`:
    * `ACCESS_TABLE`, `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`. Some are also listed under the names that the
@@ -128,19 +133,27 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   const closeLater = <T extends Closable>(part: T): T => cleanup.adopt(part, (each) => each.close());
   if (options.gpuWorkers !== undefined) closeLater(options.gpuWorkers);
   cleanup.defer(await lockState(stateDir));
+  await narrowModes(stateDir);
+  const credentials = await loadAccessKey(stateDir);
+  const accessKeys: AccessKeys = new Map([[credentials.accessKeyId, credentials]]);
 
   const [standIns, definition, { bedrock, gpuWorkers, environment, region = '' }] = await awaitAll([
-    runPhase('start stand-ins', () => startStandIns(stateDir, closeLater, options.overtaken)),
+    runPhase('start stand-ins', () =>
+      startStandIns({ stateDir, accessKeys, overtaken: options.overtaken ?? 0 }, closeLater),
+    ),
     loadLocalService(options),
     completeOptions(options, closeLater),
   ]);
   const service = region === '' ? definition : { ...definition, region };
-  const bedrockStandIn = bedrock === 'aws' ? undefined : closeLater(await startBedrock({ respond: bedrock }));
+  const bedrockStandIn =
+    bedrock === 'aws' ? undefined : closeLater(await startBedrock({ respond: bedrock, accessKeys }));
   const faults = options.faults && closeLater(await startFaults(options.faults, getUrls(standIns)));
   const urls = faults?.urls ?? getUrls(standIns);
   const keyArns = standIns.kms.create(service);
   const references = createReferences(service, urls.sqs, keyArns);
-  const resources = await runPhase('create resources', () => createResources(service, standIns, references));
+  const resources = await runPhase('create resources', () =>
+    createResources(service, standIns, references, credentials),
+  );
 
   // Functions get the endpoint of the Lambda API as a variable, so its server starts before the runner.
   const starting = Promise.withResolvers<Runner>();
@@ -148,7 +161,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     await options.whenBundled?.(name);
     return (await starting.promise).invoke(name, ...call);
   };
-  const invokeApi = closeLater(await startInvokeApi({ invoke }));
+  const invokeApi = closeLater(await startInvokeApi({ invoke }, { accessKeys }));
   const endpoints: Record<string, string> = {
     AWS_ENDPOINT_URL_DYNAMODB: urls.dynamodb,
     AWS_ENDPOINT_URL_SQS: urls.sqs,
@@ -167,7 +180,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     await startRunner({
       functions: functions.map((each) => selectMode(each, options.managedFunctions ?? [])),
       region: service.region,
-      credentials: bedrock === 'aws' ? await createUserCredentialProvider() : provideDummyCredentials,
+      credentials: await createCredentialProvider(bedrock === 'aws', credentials, accessKeys),
       onLog: (line) => {
         standIns.logs.write(line);
         options.onLog?.(line);
@@ -177,7 +190,15 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     }),
   );
   starting.resolve(runner);
-  const triggers = startTriggers({ service, options, references, queuesUrl: urls.sqs, invoke, closeLater });
+  const triggers = startTriggers({
+    service,
+    options,
+    references,
+    queuesUrl: urls.sqs,
+    credentials,
+    invoke,
+    closeLater,
+  });
   const gateway = closeLater(
     await startGateway({
       port: options.port ?? 0,
@@ -189,6 +210,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
       },
       routes: service.routes,
       responses: service.gatewayResponses,
+      callers: { hosts: options.hosts ?? [], origin: service.corsOrigin },
       runner: { invoke },
     }),
   );
@@ -208,11 +230,13 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     ...getKeyVariable(functions),
     ...createWorkersVariable(gpuWorkers),
   };
-  cleanup.defer(await publishEnvironment(join(stateDir, 'env'), url, service.region, { ...endpoints, ...variables }));
+  const published = { ...endpoints, ...variables };
+  cleanup.defer(await publishEnvironment(join(stateDir, 'env'), url, service.region, credentials, published));
   return {
     workersRegistered,
     url,
     endpoints,
+    credentials,
     resources: variables,
     invoke,
     processes: runner.processes,
@@ -246,6 +270,24 @@ async function completeOptions(options: CloudOptions, closeLater: CloseLater): P
   return { ...options, ...late };
 }
 
+/**
+ * Returns a function that provides the credentials of functions' processes. If they are the user's own, for Bedrock in
+ * AWS, stand-ins accept them too: a process has one set of credentials for all of its AWS clients.
+ */
+async function createCredentialProvider(
+  usesAws: boolean,
+  own: AccessKey,
+  accessKeys: AccessKeys,
+): Promise<() => Promise<Credentials>> {
+  if (!usesAws) return async () => ({ ...own, expiresAt: Number.POSITIVE_INFINITY });
+  const provide = await createUserCredentialProvider();
+  return async () => {
+    const credentials = await provide();
+    accessKeys.set(credentials.accessKeyId, credentials);
+    return credentials;
+  };
+}
+
 interface StandIns {
   readonly tables: Tables;
   readonly queues: Queues;
@@ -254,13 +296,22 @@ interface StandIns {
   readonly logs: Logs;
 }
 
-/** Starts the stand-ins that need no setting except the state folder. */
-async function startStandIns(stateDir: string, closeLater: CloseLater, overtaken = 0): Promise<StandIns> {
+interface StandInOptions {
+  readonly stateDir: string;
+  readonly accessKeys: AccessKeys;
+  readonly overtaken: number;
+}
+
+/** Starts the stand-ins that don't depend on the service's definition. */
+async function startStandIns(
+  { stateDir, accessKeys, overtaken }: StandInOptions,
+  closeLater: CloseLater,
+): Promise<StandIns> {
   const [tables, queues, objects, kms, logs] = await awaitAll([
-    startTables({ path: join(stateDir, 'tables') }).then(closeLater),
-    startQueues({ overtaken }).then(closeLater),
-    startObjects({ path: join(stateDir, 'objects') }).then(closeLater),
-    startKms({ stateFile: join(stateDir, 'kms.json') }).then(closeLater),
+    startTables({ path: join(stateDir, 'tables'), accessKeys }).then(closeLater),
+    startQueues({ overtaken, accessKeys }).then(closeLater),
+    startObjects({ path: join(stateDir, 'objects'), accessKeys }).then(closeLater),
+    startKms({ stateFile: join(stateDir, 'kms.json'), accessKeys }).then(closeLater),
     openLogs(join(stateDir, 'logs')).then(closeLater),
   ]);
   return { tables, queues, objects, kms, logs };
@@ -280,9 +331,9 @@ async function loadLocalService({ root, bundlesDir }: CloudOptions): Promise<Ser
 }
 
 /** Creates tables, queues and buckets. Returns the tables' and buckets' names and the queues' URLs by logical id. */
-async function createResources(service: Service, standIns: StandIns, references: References) {
+async function createResources(service: Service, standIns: StandIns, references: References, credentials: AccessKey) {
   const [tables, queues, buckets] = await Promise.all([
-    prepareTables(standIns.tables.url, service, references),
+    prepareTables(standIns.tables.url, service, references, credentials),
     standIns.queues.create(service, references),
     standIns.objects.create(service, references),
   ]);
@@ -293,8 +344,8 @@ async function prepareTables(
   endpoint: string,
   service: Service,
   references: References,
+  credentials: AccessKey,
 ): Promise<Record<string, string>> {
-  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new DynamoDBClient({ endpoint, region: service.region, credentials });
   try {
     const names = await createTables(client, service, references);
@@ -323,17 +374,18 @@ interface TriggerOptions {
   readonly options: CloudOptions;
   readonly references: References;
   readonly queuesUrl: string;
+  readonly credentials: AccessKey;
   readonly invoke: Runner['invoke'];
   readonly closeLater: CloseLater;
 }
 
 /** Starts the triggers other than the gateway: schedules, and the event source mappings of queues. */
-function startTriggers({ service, options, references, queuesUrl, invoke, closeLater }: TriggerOptions) {
+function startTriggers({ service, options, references, queuesUrl, credentials, invoke, closeLater }: TriggerOptions) {
   const { region } = service;
   const schedules = options.schedules === false ? [] : service.schedules;
   const { unsupported } = closeLater(startSchedules({ schedules, region, runner: { invoke } }));
   const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
-  const eventSources = closeLater(startEventSources(mapped, references, queuesUrl, { invoke }));
+  const eventSources = closeLater(startEventSources(mapped, references, queuesUrl, credentials, { invoke }));
   const notices = unsupported.map(
     ({ function: name, expression }) => `${name} does not run on its schedule locally: ${expression}`,
   );

@@ -1,29 +1,30 @@
-/** AWS credentials, as variables of a function's process. */
-export interface Credentials {
-  readonly variables: Readonly<Record<string, string>>;
+import { omitUndefined } from '../shared/core/objects.ts';
+import { type AccessKey, isStandInKey } from './access/access-keys.ts';
+
+/** AWS credentials for a function's process. */
+export interface Credentials extends AccessKey {
   /** Epoch ms after which they are no longer valid; `Infinity` if they don't expire. */
   readonly expiresAt: number;
 }
-
-/** Credentials for the stand-ins. AWS refuses them, so that nothing can reach it by mistake. */
-const DUMMY: Credentials = {
-  variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
-  expiresAt: Number.POSITIVE_INFINITY,
-};
 
 /**
  * Removes the variables that `.local/env` of an earlier run set in this terminal: credentials that only stand-ins
  * accept, and endpoints that no longer exist. They are not the user's own.
  */
 export function removeStandInVariables(env: NodeJS.ProcessEnv): void {
-  if (env['AWS_ACCESS_KEY_ID'] !== DUMMY.variables['AWS_ACCESS_KEY_ID']) return;
-  const names = Object.keys(env).filter((name) => name in DUMMY.variables || name.startsWith('AWS_ENDPOINT_URL'));
+  if (!isStandInKey(env['AWS_ACCESS_KEY_ID'])) return;
+  const own = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+  const names = Object.keys(env).filter((name) => own.includes(name) || name.startsWith('AWS_ENDPOINT_URL'));
   for (const name of names) delete env[name];
 }
 
-/** Returns credentials that only the stand-ins accept. */
-export function provideDummyCredentials(): Promise<Credentials> {
-  return Promise.resolve(DUMMY);
+/** Returns credentials as the variables that AWS's SDKs read. */
+export function toVariables({ accessKeyId, secretAccessKey, sessionToken }: AccessKey): Record<string, string> {
+  return {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    ...(sessionToken === undefined ? {} : { AWS_SESSION_TOKEN: sessionToken }),
+  };
 }
 
 /**
@@ -42,13 +43,7 @@ export async function createUserCredentialProvider(): Promise<() => Promise<Cred
   const provide = defaultProvider();
   return async () => {
     const { accessKeyId, secretAccessKey, sessionToken, expiration } = await provide();
-    return {
-      variables: {
-        AWS_ACCESS_KEY_ID: accessKeyId,
-        AWS_SECRET_ACCESS_KEY: secretAccessKey,
-        ...(sessionToken === undefined ? {} : { AWS_SESSION_TOKEN: sessionToken }),
-      },
-      expiresAt: expiration === undefined ? Number.POSITIVE_INFINITY : expiration.getTime() - MARGIN_MS,
-    };
+    const expiresAt = expiration === undefined ? Number.POSITIVE_INFINITY : expiration.getTime() - MARGIN_MS;
+    return { accessKeyId, secretAccessKey, expiresAt, ...omitUndefined({ sessionToken }) };
   };
 }

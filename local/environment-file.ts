@@ -1,4 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises';
+import type { AccessKey } from './access/access-keys.ts';
+import { toVariables } from './credentials.ts';
 
 /**
  * Writes a shell script that sets the variables with which the AWS CLI and programs with an AWS SDK use this cloud.
@@ -10,18 +12,21 @@ export async function publishEnvironment(
   file: string,
   url: string,
   region: string,
+  credentials: AccessKey,
   variables: Readonly<Record<string, string>>,
 ): Promise<() => Promise<void>> {
   const all = {
     LAMBENT_URL: url,
     AWS_REGION: region,
     AWS_DEFAULT_REGION: region,
-    AWS_ACCESS_KEY_ID: 'local',
-    AWS_SECRET_ACCESS_KEY: 'local',
+    ...toVariables(credentials),
     ...variables,
   };
   const lines = Object.entries(all).map(([name, value]) => `export ${name}=${value}\n`);
-  await writeFile(file, `# Source this file to use the local cloud with AWS tools.\n${lines.join('')}`);
+  // A profile would take precedence over the credentials, and a session token belongs to other credentials.
+  const text = `# Source this file to use the local cloud with AWS tools.\nunset AWS_PROFILE AWS_SESSION_TOKEN\n${lines.join('')}`;
+  await rm(file, { force: true });
+  await writeFile(file, text, { mode: 0o600 });
   return () => rm(file, { force: true });
 }
 

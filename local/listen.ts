@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type GuardRules, guardServer } from './access/guard.ts';
 
 export interface Listening {
   readonly port: number;
@@ -7,12 +8,17 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+export interface ListenOptions extends GuardRules {
+  /** 0 for any free port. */
+  readonly port: number;
+}
+
 /**
- * Makes a server listen on 127.0.0.1 only.
- * @param port 0 for any free port
+ * Makes a server listen on 127.0.0.1 only, for requests that don't come from web pages of other sites.
  * @throws Error with the system's code (`EADDRINUSE`…) if it can't listen
  */
-export async function listen(server: Server, { port }: { port: number }): Promise<Listening> {
+export async function listen(server: Server, { port, ...rules }: ListenOptions): Promise<Listening> {
+  guardServer(server, rules);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, '127.0.0.1', () => {

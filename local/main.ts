@@ -7,6 +7,8 @@ import { readSettings } from './settings.ts';
 
 async function main(): Promise<void> {
   recordPhase('load the first modules', 0);
+  // All files of this process and of those that it starts are for their owner only.
+  process.umask(0o077);
   removeStandInVariables(process.env);
   const settings = readSettings(process.env);
   const headStart = startInAdvance(settings);

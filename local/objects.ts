@@ -1,5 +1,7 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/core/errors.ts';
+import type { AccessKeys } from './access/access-keys.ts';
+import { SignatureVerifier } from './access/signature.ts';
 import { enforceConditionalWrites } from './conditional-writes.ts';
 import { listen } from './listen.ts';
 import { restoreObjects } from './object-files.ts';
@@ -23,16 +25,18 @@ export interface ObjectsOptions {
   readonly path?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** The keys with which requests must be signed. Signatures are not checked when absent. */
+  readonly accessKeys?: AccessKeys;
 }
 
 /** Starts the stand-in for S3 on 127.0.0.1. It is separate from the stand-in for SQS, which can be restarted. */
-export async function startObjects({ path, port = 0 }: ObjectsOptions = {}): Promise<Objects> {
+export async function startObjects({ path, port = 0, accessKeys }: ObjectsOptions = {}): Promise<Objects> {
   const app = buildApp({ logger: false });
   acceptLargeObjects(app);
   enforceConditionalWrites(app);
   if (path === undefined) await app.ready();
   else await restoreObjects(app, path);
-  const listening = await listen(app.server, { port });
+  const listening = await listen(app.server, { port, verifier: accessKeys && new SignatureVerifier('s3', accessKeys) });
   return {
     url: `http://127.0.0.1:${listening.port}`,
     async create({ resources }, references) {

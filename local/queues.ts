@@ -1,5 +1,7 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/core/errors.ts';
+import type { AccessKeys } from './access/access-keys.ts';
+import { SignatureVerifier } from './access/signature.ts';
 import { type Listening, listen } from './listen.ts';
 import { acceptAllCharacters } from './message-characters.ts';
 import { reorderMessages } from './message-order.ts';
@@ -31,6 +33,8 @@ export interface QueuesOptions {
   readonly now?: () => number;
   /** The share of messages that others overtake, from 0 to 1. Default: none. SQS orders messages by best effort only. */
   readonly overtaken?: number;
+  /** The keys with which requests must be signed. Signatures are not checked when absent. */
+  readonly accessKeys?: AccessKeys;
 }
 
 type App = ReturnType<typeof buildApp>;
@@ -45,7 +49,9 @@ interface QueueDefinition {
  * Starts the stand-in for SQS on 127.0.0.1. Messages are only in memory, and are lost when it stops. fauxqs's own
  * `startFauxqs` can store them, but listens on every address of the machine.
  */
-export async function startQueues({ port = 0, now = Date.now, overtaken = 0 }: QueuesOptions = {}): Promise<Queues> {
+export async function startQueues(options: QueuesOptions = {}): Promise<Queues> {
+  const { port = 0, now = Date.now, overtaken = 0, accessKeys } = options;
+  const verifier = accessKeys && new SignatureVerifier('sqs', accessKeys);
   const definitions: QueueDefinition[] = [];
   let serving = await serve(port);
   const { port: ownPort } = serving.listening;
@@ -58,7 +64,7 @@ export async function startQueues({ port = 0, now = Date.now, overtaken = 0 }: Q
     reorderMessages(app, overtaken);
     await app.ready();
     for (const definition of definitions) await createQueue(app, definition);
-    return { app, listening: await listen(app.server, { port: at }) };
+    return { app, listening: await listen(app.server, { port: at, verifier }) };
   }
 
   async function stop(): Promise<void> {

@@ -23,6 +23,7 @@ export async function serve(settings: Settings, { bundles, workers }: HeadStart)
   const stateDir = resolve(ROOT, settings.STATE_DIR);
   const starting = startCloud({
     port: settings.PORT,
+    hosts: settings.ALLOWED_HOSTS,
     stateDir,
     bedrock: createGuide(),
     prepare: async () => {

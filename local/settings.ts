@@ -5,6 +5,8 @@ import { LambentError } from '../shared/core/errors.ts';
 const settingsSchema = v.object({
   /** Port of the API on 127.0.0.1. */
   PORT: v.optional(wholeNumber(0, 65_535, 'must be a port number from 1 to 65535, or 0 for any free port'), '3000'),
+  /** Host names, separated by commas, under which a proxy on this machine or in its network reaches the API. */
+  ALLOWED_HOSTS: v.optional(v.pipe(v.string(), v.transform(parseHosts)), ''),
   /** Folder of tables, objects, keys and logs, relative to the project's folder. */
   STATE_DIR: v.optional(v.string(), '.local'),
   /** If not empty, the functions' log lines are printed. They are always written to the state folder. */
@@ -22,6 +24,14 @@ const settingsSchema = v.object({
   START_PHASES: v.optional(v.string()),
 });
 export type Settings = v.InferOutput<typeof settingsSchema>;
+
+function parseHosts(text: string): string[] {
+  return text
+    .toLowerCase()
+    .split(',')
+    .map((host) => host.trim())
+    .filter((host) => host !== '');
+}
 
 function wholeNumber(min: number, max: number, message: string) {
   return v.pipe(

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
@@ -15,7 +15,7 @@ const lockSchema = v.pipe(v.string(), v.parseJson(), v.object({ pid: v.number(),
  * @throws LambentError `configuration` if another instance is using the folder
  */
 export async function lockState(stateDir: string): Promise<() => Promise<void>> {
-  await mkdir(stateDir, { recursive: true });
+  await mkdir(stateDir, { recursive: true, mode: FOLDER_MODE });
   const lock = join(stateDir, 'lock.json');
   const contents = JSON.stringify({ pid: process.pid, startedAt: await readStartTime(process.pid) });
   for (let attempt = 1; ; attempt += 1) {
@@ -65,4 +65,32 @@ async function readStartTime(pid: number): Promise<string> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   // The command's name can contain spaces and parentheses. The start time is the 20th field after it.
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+}
+
+const FOLDER_MODE = 0o700;
+const FILE_MODE = 0o600;
+
+/** The files and folders that the local cloud makes in a state folder. */
+const OWN_ENTRIES: ReadonlySet<string> = new Set(
+  'tables queues objects logs kms.json credentials.json models.json env lock.json'.split(' '),
+);
+
+/**
+ * Lets only the owner read a state folder: keys, content and logs are in it, some of it not encrypted. It changes what
+ * an earlier start made with wider modes. Files of others in the folder keep their modes, and then so does the folder
+ * itself, which may be `/tmp`.
+ */
+export async function narrowModes(stateDir: string): Promise<void> {
+  const entries = await readdir(stateDir);
+  await Promise.all(entries.filter((name) => OWN_ENTRIES.has(name)).map((name) => narrow(join(stateDir, name))));
+  if (entries.every((name) => OWN_ENTRIES.has(name))) await chmod(stateDir, FOLDER_MODE);
+}
+
+async function narrow(path: string): Promise<void> {
+  const stats = await lstat(path);
+  // A link may lead out of the folder.
+  if (stats.isSymbolicLink()) return;
+  const mode = stats.isDirectory() ? FOLDER_MODE : FILE_MODE;
+  if ((stats.mode & 0o777) !== mode) await chmod(path, mode);
+  if (stats.isDirectory()) await Promise.all((await readdir(path)).map((name) => narrow(join(path, name))));
 }

@@ -26,7 +26,7 @@ export function startStatusLine(cloud: Cloud, terminal: WriteStream, others: rea
     endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
     // The stand-in finds a queue by its URL, whatever the region.
     region: 'us-east-1',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials: cloud.credentials,
     maxAttempts: 1,
   });
   const queues = Object.entries(cloud.resources).filter(([name]) => /_(QUEUE|DLQ)_URL$/.test(name));

@@ -7,6 +7,8 @@ import {
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
 import { LambentError } from '../shared/core/errors.ts';
+import type { AccessKeys } from './access/access-keys.ts';
+import { SignatureVerifier } from './access/signature.ts';
 import { createDynalite } from './dynalite/server.ts';
 import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
@@ -22,11 +24,14 @@ export interface TablesOptions {
   readonly path?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** The keys with which requests must be signed. Signatures are not checked when absent. */
+  readonly accessKeys?: AccessKeys;
 }
 
 /** Starts the stand-in for DynamoDB on 127.0.0.1. */
-export async function startTables({ path, port = 0 }: TablesOptions): Promise<Tables> {
-  const listening = await listen(await createDynalite(path), { port });
+export async function startTables({ path, port = 0, accessKeys }: TablesOptions): Promise<Tables> {
+  const verifier = accessKeys && new SignatureVerifier('dynamodb', accessKeys);
+  const listening = await listen(await createDynalite(path), { port, verifier });
   return { url: `http://127.0.0.1:${listening.port}`, ...listening };
 }
 

@@ -1,13 +1,14 @@
 /**
  * Server process: makes the AWS requests of queued jobs, and nothing else: no sealing, no model, no functions.
  *
- * `node bare-requests.ts <dynamodb-url> <table> <sqs-url> <queue-url>`. `POST /<jobs>/<name>` makes the requests of so many
+ * `node bare-requests.ts <cloud> <table> <queue-url>`, where the cloud is its endpoints and credentials in JSON. `POST /<jobs>/<name>` makes the requests of so many
  * jobs and responds with a `BareRun` in JSON.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SendMessageBatchCommand } from '@aws-sdk/client-sqs';
+import type { Cloud } from '../../local/cloud.ts';
 import { marshall } from '../../shared/aws/attributes.ts';
 import { getItem, putItem, updateAndGetItem } from '../../shared/aws/table.ts';
 import { REGION } from './functions.ts';
@@ -19,13 +20,14 @@ export interface BareRun {
   readonly cpuMs: number;
 }
 
-const [dynamodbUrl = '', tableName = '', sqsUrl = '', QueueUrl = ''] = process.argv.slice(2);
-const credentials = { accessKeyId: 'bench', secretAccessKey: 'bench' };
+const [cloudJson = '', tableName = '', QueueUrl = ''] = process.argv.slice(2);
+const cloud: Pick<Cloud, 'endpoints' | 'credentials'> = JSON.parse(cloudJson);
+const { endpoints, credentials } = cloud;
 const table = {
-  client: new DynamoDBClient({ endpoint: dynamodbUrl, region: REGION, credentials }),
+  client: new DynamoDBClient({ endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '', region: REGION, credentials }),
   name: tableName,
 };
-const sqs = createSqsClient(sqsUrl);
+const sqs = createSqsClient(cloud);
 
 /** About as large as a sealed short question and its sealed answer. */
 const SEALED = new Uint8Array(700);

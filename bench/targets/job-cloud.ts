@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
+import type { AccessKeys } from '../../local/access/access-keys.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import type { LogLine } from '../../local/lambda/environment.ts';
 import type { ManagedFunctions } from '../../local/lambda/function.ts';
@@ -67,8 +68,9 @@ export async function startJobCloud(
   const models = await writeHostedModels(folder, upstream.url);
   const bundlesDir = join(folder, 'bundles');
   await bundleFunctions({ outDir: bundlesDir, models });
+  const accessKeys: AccessKeys = new Map();
   const counters = {
-    DynamoDB: started.use(await startRequestCounter('dynamodb')),
+    DynamoDB: started.use(await startRequestCounter('dynamodb', accessKeys)),
     SQS: started.use(await startRequestCounter('sqs')),
     KMS: started.use(await startRequestCounter('kms')),
     S3: started.use(await startRequestCounter('s3')),
@@ -85,6 +87,7 @@ export async function startJobCloud(
     }),
     (each) => each.close(),
   );
+  accessKeys.set(cloud.credentials.accessKeyId, cloud.credentials);
   for (const service of SERVICES) counters[service].target = cloud.endpoints[toEndpointVariable(service)] ?? '';
   const running = started.move();
   return {

@@ -1,4 +1,5 @@
 import { SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs';
+import type { Cloud } from '../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { MODEL, REGION } from './functions.ts';
@@ -13,8 +14,8 @@ export const BATCH_SIZE = 10;
 export const PRODUCERS = 8;
 
 /** Returns an SQS client as a program would use it. */
-export function createSqsClient(endpoint: string): SQSClient {
-  return new SQSClient({ endpoint, region: REGION, credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' } });
+export function createSqsClient({ endpoints, credentials }: Pick<Cloud, 'endpoints' | 'credentials'>): SQSClient {
+  return new SQSClient({ endpoint: endpoints['AWS_ENDPOINT_URL_SQS'] ?? '', region: REGION, credentials });
 }
 
 /**

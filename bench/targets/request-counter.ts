@@ -1,3 +1,4 @@
+import type { AccessKeys } from '../../local/access/access-keys.ts';
 import type { FaultyService } from '../../local/faults/fault-responses.ts';
 import { type Exchange, startFaultProxy } from '../../local/faults/proxy.ts';
 
@@ -20,8 +21,12 @@ export interface RequestCounter extends AsyncDisposable {
 /**
  * Starts a counter on 127.0.0.1: a fault proxy that injects no faults. It also asks DynamoDB for the units that each
  * request consumes; clients ignore that part of the response.
+ * @param accessKeys the keys with which requests are signed; empty if the stand-in checks no signatures
  */
-export async function startRequestCounter(service: FaultyService): Promise<RequestCounter> {
+export async function startRequestCounter(
+  service: FaultyService,
+  accessKeys: AccessKeys = new Map(),
+): Promise<RequestCounter> {
   const counts = new Map<string, Count>();
   let target = '';
   const measured = service === 'dynamodb';
@@ -29,7 +34,7 @@ export async function startRequestCounter(service: FaultyService): Promise<Reque
     service,
     target: () => target,
     random: () => 0,
-    ...(measured ? { rewrite: requestConsumedUnits } : {}),
+    ...(measured ? { rewrite: requestConsumedUnits, accessKeys } : {}),
     onExchange(exchange) {
       const operation = parseOperation(exchange);
       const { requests, units } = counts.get(operation) ?? { requests: 0, units: 0 };

@@ -9,12 +9,12 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
 import { startRunner } from '../../local/lambda/runner.ts';
-import { REGION } from './functions.ts';
+import { provideCredentials, REGION } from './functions.ts';
 import { createChatEvent } from './lambda-events.ts';
 import { splitHead } from './split-head.ts';
 
 const definition = JSON.parse(process.argv[2] ?? '') as FunctionDefinition;
-const runner = await startRunner({ functions: [definition], region: REGION });
+const runner = await startRunner({ functions: [definition], region: REGION, credentials: provideCredentials });
 process.once('SIGTERM', () => void runner.close().then(() => process.exit(0)));
 
 const server = createServer((request, response) => {

@@ -3,8 +3,12 @@ import { once } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttp2Server, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import type { AccessKeys } from '../access/access-keys.ts';
+import { refuseCaller, refuseSignature } from '../access/guard.ts';
+import { SignatureVerifier } from '../access/signature.ts';
 import { buildConverseResponse } from './buffered.ts';
 import {
   type ConverseCall,
@@ -27,6 +31,8 @@ export interface BedrockOptions {
   readonly respond: Responder;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** The keys with which requests must be signed. Signatures are not checked when absent. */
+  readonly accessKeys?: AccessKeys;
 }
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -37,9 +43,10 @@ type Response = ServerResponse | Http2ServerResponse;
  * and errors, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS SDK uses HTTP/2 by default.
  * @throws Error `EADDRINUSE` if the port is in use
  */
-export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promise<BedrockStandIn> {
+export async function startBedrock({ respond, port = 0, accessKeys }: BedrockOptions): Promise<BedrockStandIn> {
+  const verifier = accessKeys && new SignatureVerifier('bedrock', accessKeys);
   const handle = (request: Request, response: Response): void => {
-    handleRequest(request, response, respond).catch(() => cut(response));
+    handleRequest(request, response, respond, verifier).catch(() => cut(response));
   };
   const http1 = createHttpServer(handle);
   const http2 = createHttp2Server(handle);
@@ -77,29 +84,31 @@ function readPort(address: AddressInfo | string | null): number {
 
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream)$/;
 
-async function handleRequest(request: Request, response: Response, respond: Responder): Promise<void> {
+async function handleRequest(
+  request: Request,
+  response: Response,
+  respond: Responder,
+  verifier: SignatureVerifier | undefined,
+): Promise<void> {
   const disconnected = new AbortController();
   response.on('close', () => disconnected.abort());
+  const body = await buffer(request);
+  const refusal = refuseCaller(request.headers, {}) ?? (verifier && refuseSignature(verifier, request, [body]));
+  if (refusal !== undefined) return send(response, refusal.status, refusal.headers, refusal.body);
   const [, modelId, operation] = PATH.exec(request.url?.split('?')[0] ?? '') ?? [];
   if (request.method !== 'POST' || modelId === undefined) {
     sendError(response, { type: 'error', status: 404, name: 'UnknownOperationException', message: '' });
     return;
   }
-  const json = await readText(request);
-  const body = parseBody(json);
-  if (typeof body === 'string') {
-    sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: body });
+  const json = body.toString('utf8');
+  const converse = parseBody(json);
+  if (typeof converse === 'string') {
+    sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: converse });
     return;
   }
   const streamed = operation === 'converse-stream';
-  const call = { modelId: decodeURIComponent(modelId), streamed, body, json, signal: disconnected.signal };
+  const call = { modelId: decodeURIComponent(modelId), streamed, body: converse, json, signal: disconnected.signal };
   await (streamed ? sendStream : sendBuffered)(response, call, respond);
-}
-
-async function readText(request: Request): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(Buffer.from(chunk));
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function parseBody(json: string): ConverseBody | string {
@@ -168,7 +177,12 @@ function sendError(response: Response, { status, name, message, headers }: Error
   send(response, status, { 'x-amzn-errortype': type, ...headers }, JSON.stringify({ message }));
 }
 
-function send(response: Response, status: number, headers: Record<string, string>, body: string | Uint8Array): void {
+function send(
+  response: Response,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string | Uint8Array,
+): void {
   setHead(response, status, { 'content-type': 'application/json', ...headers });
   response.end(body);
 }

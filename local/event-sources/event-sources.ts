@@ -1,4 +1,5 @@
 import { SQSClient } from '@aws-sdk/client-sqs';
+import type { AccessKey } from '../access/access-keys.ts';
 import { ACCOUNT_ID } from '../lambda/function.ts';
 import type { Runner } from '../lambda/runner.ts';
 import type { References } from '../service/references.ts';
@@ -21,9 +22,9 @@ export function startEventSources(
   service: Service,
   references: References,
   queuesUrl: string,
+  credentials: AccessKey,
   runner: Pick<Runner, 'invoke'>,
 ): EventSources {
-  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new SQSClient({ endpoint: queuesUrl, region: service.region, credentials });
   const sources = service.eventSources.map(({ arn, maximumConcurrency = MAXIMUM_CONCURRENCY, ...source }) => {
     const queueArn = String(references.resolve(arn, `functions.${source.function}.events.sqs.arn`));

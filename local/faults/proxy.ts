@@ -1,6 +1,8 @@
 import { Agent, createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AccessKeys } from '../access/access-keys.ts';
+import { SignatureVerifier } from '../access/signature.ts';
 import { listen } from '../listen.ts';
 import { createFaultResponse, type FaultyService } from './fault-responses.ts';
 
@@ -51,6 +53,8 @@ export interface FaultProxyOptions {
   readonly slowMs?: number;
   /** Returns the body that the stand-in gets instead of a request's own. */
   readonly rewrite?: (body: Buffer) => Buffer;
+  /** The keys with which a request is signed again whose body was rewritten; empty if the stand-in checks no signatures. */
+  readonly accessKeys?: AccessKeys;
   /** Called with every request that the service performed, before the client gets the response. */
   readonly onExchange?: (exchange: Exchange) => void;
 }
@@ -63,6 +67,7 @@ export async function startFaultProxy({
   shares = {},
   slowMs = 1_000,
   rewrite,
+  accessKeys = new Map(),
   onExchange,
 }: FaultProxyOptions): Promise<FaultProxy> {
   let current = shares;
@@ -74,6 +79,7 @@ export async function startFaultProxy({
     cutAfter: 0,
     slow: 0,
   };
+  const signer = new SignatureVerifier(service, accessKeys);
   const agent = new Agent({ keepAlive: true });
   const targetUrl = typeof target === 'string' ? () => target : target;
 
@@ -126,9 +132,11 @@ export async function startFaultProxy({
   }
 
   function forward(request: IncomingMessage, body: Buffer): Promise<IncomingMessage> {
-    const { method, url: path, rawHeaders } = request;
+    const { method = '', url: path = '/', rawHeaders } = request;
     const { hostname: host, port } = new URL(targetUrl());
-    const headers = rewrite === undefined ? rawHeaders : { ...request.headers, 'content-length': `${body.byteLength}` };
+    const rewritten = { ...request.headers, 'content-length': `${body.byteLength}` };
+    const headers =
+      rewrite === undefined ? rawHeaders : signer.signAgain({ method, url: path, headers: rewritten }, body);
     return new Promise((resolve, reject) => {
       const forwarded = send({ agent, host, port, method, path, headers }, resolve);
       forwarded.on('error', reject);

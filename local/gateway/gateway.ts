@@ -1,5 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { CallerProblem, CallerRules } from '../access/callers.ts';
+import { describeCallerProblem } from '../access/guard.ts';
 import { LambdaServiceError } from '../lambda/errors.ts';
 import { ACCOUNT_ID } from '../lambda/function.ts';
 import type { FunctionResponse } from '../lambda/invocation.ts';
@@ -28,6 +30,8 @@ export interface GatewayOptions {
   readonly api: ApiIdentity;
   readonly routes: readonly Route[];
   readonly responses: readonly GatewayResponseDefinition[];
+  /** Host names and web origins that are accepted, besides those of this machine. */
+  readonly callers?: CallerRules;
   readonly runner: Pick<Runner, 'invoke'>;
 }
 
@@ -49,7 +53,14 @@ const KEEP_ALIVE_MS = 65_000;
  * Starts an HTTP server that behaves like a Regional REST API of API Gateway. It routes requests, invokes the
  * authorizer, creates proxy events, and forwards buffered and streamed responses.
  */
-export async function startGateway({ port, api, routes, responses, runner }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({
+  port,
+  api,
+  routes,
+  responses,
+  callers,
+  runner,
+}: GatewayOptions): Promise<Gateway> {
   const route = createRouter(routes);
   const gatewayResponses = createGatewayResponses(responses);
   const authorizers = createAuthorizers(routes, runner);
@@ -132,8 +143,14 @@ export async function startGateway({ port, api, routes, responses, runner }: Gat
   server.setTimeout(IDLE_TIMEOUT_MS);
   server.on('clientError', rejectUnparsed);
   server.on('checkExpectation', (request, client) => server.emit('request', request, client));
-  const listening = await listen(server, { port });
+  const listening = await listen(server, { port, ...callers, refuse: refuseCaller });
   return { url: `http://127.0.0.1:${listening.port}`, close: listening.close };
+}
+
+/** Returns the response to a request from another site, in OpenAI's format. API Gateway has no such check. */
+function refuseCaller(code: CallerProblem) {
+  const error = { message: describeCallerProblem(code), type: 'invalid_request_error', param: null, code };
+  return { status: 403, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ error }) };
 }
 
 const CLIENT_ERRORS: Readonly<Record<string, { status: number; message: string }>> = {

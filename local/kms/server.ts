@@ -1,4 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AccessKeys } from '../access/access-keys.ts';
+import { SignatureVerifier } from '../access/signature.ts';
 import { listen } from '../listen.ts';
 import type { Service } from '../service/service.ts';
 import { KmsException } from './exception.ts';
@@ -23,6 +25,8 @@ export interface KmsOptions {
   readonly port?: number;
   /** Returns epoch milliseconds. */
   readonly now?: () => number;
+  /** The keys with which requests must be signed. Signatures are not checked when absent. */
+  readonly accessKeys?: AccessKeys;
 }
 
 /**
@@ -30,13 +34,13 @@ export interface KmsOptions {
  * decrypts only with the encryption context that was used to encrypt.
  * @throws Error if the port is taken or the state file can't be read
  */
-export async function startKms({ stateFile, port = 0, now = Date.now }: KmsOptions): Promise<KmsStandIn> {
+export async function startKms({ stateFile, port = 0, now = Date.now, accessKeys }: KmsOptions): Promise<KmsStandIn> {
   const keyring = new Keyring(stateFile, now);
   const operations = createOperations(keyring, now);
   const server = createServer((request, response) => {
     handleRequest(request, response, operations).catch(() => response.destroy());
   });
-  const listening = await listen(server, { port });
+  const listening = await listen(server, { port, verifier: accessKeys && new SignatureVerifier('kms', accessKeys) });
   return {
     url: `http://127.0.0.1:${listening.port}`,
     create({ name, stage, resources }) {

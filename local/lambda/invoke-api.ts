@@ -1,5 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import type { AccessKeys } from '../access/access-keys.ts';
+import { SignatureVerifier } from '../access/signature.ts';
 import { type Listening, listen } from '../listen.ts';
 import { readBody } from '../read-body.ts';
 import { FunctionError, LambdaServiceError } from './errors.ts';
@@ -9,16 +11,26 @@ import type { Runner } from './runner.ts';
 
 type Invoker = Pick<Runner, 'invoke'>;
 
+export interface InvokeApiOptions {
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+  /** The keys with which requests must be signed. Signatures are not checked when absent. */
+  readonly accessKeys?: AccessKeys;
+}
+
 /**
  * Serves Lambda's Invoke API, through which `@aws-sdk/client-lambda` reaches the runner by `AWS_ENDPOINT_URL_LAMBDA`:
  * `POST /2015-03-31/functions/{name}/invocations`, synchronous, asynchronous and as a dry run.
  * @see https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
  */
-export async function startInvokeApi(runner: Invoker, { port = 0 } = {}): Promise<{ url: string } & Listening> {
+export async function startInvokeApi(
+  runner: Invoker,
+  { port = 0, accessKeys }: InvokeApiOptions = {},
+): Promise<{ url: string } & Listening> {
   const server = createServer((request, response) => {
     handle(runner, request, response).catch((error: unknown) => sendError(response, error));
   });
-  const listening = await listen(server, { port });
+  const listening = await listen(server, { port, verifier: accessKeys && new SignatureVerifier('lambda', accessKeys) });
   return { url: `http://127.0.0.1:${listening.port}`, ...listening };
 }
 

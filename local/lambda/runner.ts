@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Credentials, provideDummyCredentials } from '../credentials.ts';
+import { type Credentials, toVariables } from '../credentials.ts';
 import { Concurrency } from './concurrency.ts';
 import type { EnvironmentOptions, LogLine } from './environment.ts';
 import { LambdaServiceError } from './errors.ts';
@@ -19,7 +19,7 @@ export interface RunnerOptions {
   readonly idleMs?: number;
   /** Milliseconds that a process may take to load its handler. */
   readonly initTimeoutMs?: number;
-  /** Returns the credentials of a process that is about to start. */
+  /** Returns the credentials of a process that is about to start. Processes have none when absent. */
   readonly credentials?: () => Promise<Credentials>;
   readonly onLog?: (line: LogLine) => void;
 }
@@ -59,7 +59,7 @@ const DEFAULT_INIT_TIMEOUT_MS = 10_000;
 /** Starts the Lambda runner. A function's first process starts with its first invocation. */
 export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { functions, region, idleMs = DEFAULT_IDLE_MS, initTimeoutMs = DEFAULT_INIT_TIMEOUT_MS } = options;
-  const { credentials = provideDummyCredentials, onLog = () => undefined } = options;
+  const { credentials, onLog = () => undefined } = options;
   const account = new Concurrency(options.concurrency ?? DEFAULT_CONCURRENCY, 'ConcurrentInvocationLimitExceeded');
   const pools = new Map<string, { definition: FunctionDefinition; concurrency: Concurrency; pool: Pool }>();
   const runtimeClient = await bundleRuntime();
@@ -78,14 +78,14 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
       maxEnvironments: concurrency.limit,
     };
     const prepare = async (): Promise<EnvironmentOptions> => {
-      const { variables, expiresAt } = await credentials();
+      const own = await credentials?.();
       return {
         definition,
         runtimeClient,
-        variables: { ...buildVariables(definition, region), ...variables },
+        variables: { ...buildVariables(definition, region), ...(own && toVariables(own)) },
         runtimeApi: runtimeApi.address,
         initTimeoutMs,
-        expiresAt,
+        expiresAt: own?.expiresAt ?? Number.POSITIVE_INFINITY,
       };
     };
     const pool = new Pool({ maxConcurrency, maxEnvironments, idleMs, prepare, onLog });

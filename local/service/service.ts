@@ -43,6 +43,8 @@ export interface Service {
   readonly eventSources: readonly EventSource[];
   readonly gatewayResponses: readonly GatewayResponseDefinition[];
   readonly binaryMediaTypes: readonly string[];
+  /** The origin that browsers may call from; undefined for none. */
+  readonly corsOrigin: string | undefined;
   /** CloudFormation resources by logical id. */
   readonly resources: Readonly<Record<string, ResourceDefinition>>;
 }
@@ -77,6 +79,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
     event.http === undefined ? [] : [{ function: name, http: event.http }],
   );
   const { Resources = {} } = resources;
+  const corsOrigin = findCorsOrigin(httpEvents.map(({ http }) => http));
   return {
     name: definition.service,
     stage: provider.stage,
@@ -117,7 +120,8 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
         },
       ];
     }),
-    gatewayResponses: readGatewayResponses(Resources, findCorsOrigin(httpEvents.map(({ http }) => http))),
+    gatewayResponses: readGatewayResponses(Resources, corsOrigin),
+    corsOrigin,
     binaryMediaTypes: provider.apiGateway.binaryMediaTypes ?? [],
     resources: Resources,
   };

@@ -12,12 +12,13 @@ export interface DeadLetters {
 const QUEUES = ['GENERATION_DLQ_URL', 'JOBS_DLQ_URL', 'GPU_DLQ_URL'] as const;
 
 /** Reads the dead-letter queues until closed. */
-export function readDeadLetters({ endpoints, resources }: Cloud): DeadLetters {
-  const client = createQueueClient(endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+export function readDeadLetters(cloud: Cloud): DeadLetters {
+  const client = createQueueClient(cloud);
   const bodies = new Set<string>();
   const ended = new AbortController();
   for (const queue of QUEUES) {
-    void readQueue(client, resources[queue] ?? '', (body) => void bodies.add(unwrapRejected(body)), ended.signal);
+    const note = (body: string) => void bodies.add(unwrapRejected(body));
+    void readQueue(client, cloud.resources[queue] ?? '', note, ended.signal);
   }
   return {
     bodies,

@@ -101,7 +101,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
     (each) => each.close(),
   );
   table = cloud.resources['JOBS_TABLE'];
-  const replies = open.adopt(readReplies(cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? ''), (each) => each.close());
+  const replies = open.adopt(readReplies(cloud), (each) => each.close());
   const prepareQueues = async () => {
     await Promise.all([replies.create(), shortenVisibility(cloud, Math.ceil(VISIBILITY_SECONDS / options.divisor))]);
   };
@@ -210,8 +210,8 @@ async function waitForDeadLetters(findMissing: () => readonly string[], isQuiet:
 }
 
 async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
-  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
-  const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
+  const { credentials, endpoints } = cloud;
+  const endpoint = endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
   const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials, maxAttempts: 20 });
   for (const queue of ['GENERATION_QUEUE_URL', 'JOBS_QUEUE_URL', 'GPU_QUEUE_URL']) {
     await client.send(

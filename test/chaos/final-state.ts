@@ -68,7 +68,7 @@ function getClientOptions(cloud: Cloud, service: 'DYNAMODB' | 'S3') {
   return {
     region: 'eu-west-1',
     endpoint: cloud.endpoints[`AWS_ENDPOINT_URL_${service}`] ?? '',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials: cloud.credentials,
   };
 }
 

@@ -39,11 +39,11 @@ export function createPoison(
 }
 
 /** Stores the object that `oversize` messages point to. */
-export async function putOversizeBody({ endpoints, resources }: Cloud): Promise<void> {
+export async function putOversizeBody({ endpoints, resources, credentials }: Cloud): Promise<void> {
   const client = new S3Client({
     region: 'eu-west-1',
     endpoint: endpoints['AWS_ENDPOINT_URL_S3'] ?? '',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials,
     forcePathStyle: true,
   });
   await client.send(

@@ -99,7 +99,7 @@ class Producers {
   constructor(options: ProducerOptions) {
     this.#options = options;
     this.#requests = new Semaphore(REQUESTS_AT_ONCE[options.mode ?? 'standard']);
-    this.#sqs = createQueueClient(options.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+    this.#sqs = createQueueClient(options.cloud);
   }
 
   async run(): Promise<void> {

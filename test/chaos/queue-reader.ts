@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import type { Cloud } from '../../local/cloud.ts';
 
-export function createQueueClient(endpoint: string): SQSClient {
-  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+export function createQueueClient({ endpoints, credentials }: Pick<Cloud, 'endpoints' | 'credentials'>): SQSClient {
+  const endpoint = endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
   return new SQSClient({ region: 'eu-west-1', endpoint, credentials });
 }
 

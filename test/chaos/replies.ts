@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CreateQueueCommand } from '@aws-sdk/client-sqs';
 import * as v from 'valibot';
+import type { Cloud } from '../../local/cloud.ts';
 import { ACCOUNT_ID } from '../../local/lambda/function.ts';
 import { createQueueClient, readQueue } from './queue-reader.ts';
 
@@ -25,9 +26,9 @@ export const REPLY_QUEUES = JSON.stringify({ chaos: `http://sqs.localhost/${ACCO
 const answerSchema = v.object({ id: v.string(), status: v.string(), response: v.unknown() });
 
 /** Reads the reply queue until closed. */
-export function readReplies(endpoint: string): Replies {
-  const client = createQueueClient(endpoint);
-  const QueueUrl = `${endpoint}/${ACCOUNT_ID}/${NAME}`;
+export function readReplies(cloud: Cloud): Replies {
+  const client = createQueueClient(cloud);
+  const QueueUrl = `${cloud.endpoints['AWS_ENDPOINT_URL_SQS']}/${ACCOUNT_ID}/${NAME}`;
   const answers = new Map<string, Set<string>>();
   const ended = new AbortController();
   let received = 0;

@@ -70,7 +70,7 @@ describe('a background response', () => {
     const table = new DynamoDBClient({
       region: 'eu-west-1',
       endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+      credentials: service.cloud.credentials,
     });
     const TableName = service.cloud.resources['JOBS_TABLE'];
     const Key = { pk: { S: `local#${id}` }, sk: { S: 'job' } };

@@ -70,7 +70,7 @@ export async function startGpuService(): Promise<GpuService> {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    credentials: cloud.credentials,
   });
   open.defer(() => client.destroy());
   const table = createDynamoDBFleetStore(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
@@ -113,11 +113,11 @@ export async function startGpuService(): Promise<GpuService> {
  * Shortens the visibility timeout of the ticket queue. In AWS it is the function's timeout, after which a ticket returns whose
  * receiver died before it set a shorter one.
  */
-async function shortenVisibility({ endpoints, resources }: Cloud): Promise<void> {
+async function shortenVisibility({ endpoints, resources, credentials }: Cloud): Promise<void> {
   const client = new SQSClient({
     region: 'eu-west-1',
     endpoint: endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
-    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    credentials,
   });
   const VisibilityTimeout = String(VISIBILITY_SECONDS / TIMINGS_DIVISOR);
   const QueueUrl = resources['GPU_QUEUE_URL'];

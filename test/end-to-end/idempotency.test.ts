@@ -58,7 +58,7 @@ function connectToJobsTable() {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials: service.cloud.credentials,
   });
   return { client, TableName: service.cloud.resources['JOBS_TABLE'] };
 }

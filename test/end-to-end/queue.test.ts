@@ -5,12 +5,12 @@ import { promisify } from 'node:util';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toVariables } from '../../local/credentials.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
 
 let service: Service;
 let sqs: SQSClient;
@@ -19,7 +19,7 @@ beforeAll(async () => {
   sqs = new SQSClient({
     endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
     region: 'eu-west-1',
-    credentials,
+    credentials: service.cloud.credentials,
   });
 });
 afterAll(async () => {
@@ -63,7 +63,7 @@ describe('a program that uses only SQS', () => {
   it('the sample program in docs/queue.md works unchanged', async () => {
     const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
     const sample = /```js\n(.*?)```/s.exec(page)?.[1] ?? '';
-    const { endpoints, resources } = service.cloud;
+    const { endpoints, resources, credentials } = service.cloud;
     const { stdout } = await promisify(execFile)(
       process.execPath,
       ['--input-type=module', '--eval', `${sample}\nconsole.log(id);`],
@@ -74,8 +74,7 @@ describe('a program that uses only SQS', () => {
           ...endpoints,
           ...resources,
           AWS_REGION: 'eu-west-1',
-          AWS_ACCESS_KEY_ID: 'local',
-          AWS_SECRET_ACCESS_KEY: 'local',
+          ...toVariables(credentials),
         },
       },
     );
@@ -111,6 +110,7 @@ describe('a program that uses only SQS', () => {
 
 /** Uploads a large body, as the page does with the AWS CLI. */
 async function upload(endpoint: string, { bucket, key }: { bucket: string; key: string }): Promise<void> {
+  const { credentials } = service.cloud;
   const s3 = new S3Client({ endpoint, region: 'eu-west-1', credentials, forcePathStyle: true });
   const Body = JSON.stringify({ model: 'default', input: 'What is Lambent?' });
   await s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body }));

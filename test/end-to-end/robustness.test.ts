@@ -199,7 +199,7 @@ describe('the chat function, invoked directly', () => {
     const lambda = new LambdaClient({
       endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_LAMBDA'] ?? '',
       region: 'us-east-1',
-      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+      credentials: service.cloud.credentials,
     });
     const FunctionName = 'chat';
     await fc.assert(

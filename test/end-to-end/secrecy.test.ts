@@ -142,7 +142,7 @@ async function sendMessage(): Promise<string> {
 
 async function send(idempotencyKey: string): Promise<void> {
   const { cloud } = service;
-  const sqs = new SQSClient({ ...CLIENT, endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '' });
+  const sqs = new SQSClient(createOptions(cloud.endpoints['AWS_ENDPOINT_URL_SQS']));
   const body = { model, input: CANARY, metadata: { [CANARY]: CANARY } };
   const message = { version: 1, type: 'generate', tenant: 'local', idempotencyKey, endpoint: '/v1/responses', body };
   const QueueUrl = cloud.resources['GENERATION_QUEUE_URL'];
@@ -152,12 +152,12 @@ async function send(idempotencyKey: string): Promise<void> {
   sqs.destroy();
 }
 
-const CLIENT = { region: 'eu-west-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
+const createOptions = (endpoint = '') => ({ endpoint, region: 'eu-west-1', credentials: service.cloud.credentials });
 
 /** Returns every attribute of every item of every table; binary ones as their bytes. */
 async function readTables(): Promise<string> {
   const { endpoints, resources } = service.cloud;
-  const client = new DynamoDBClient({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '' });
+  const client = new DynamoDBClient(createOptions(endpoints['AWS_ENDPOINT_URL_DYNAMODB']));
   const names = ['ACCESS_TABLE', 'KEYS_TABLE', 'JOBS_TABLE', 'SESSIONS_TABLE'];
   const scans = names.map(async (name) => {
     const items: unknown[] = [];
@@ -175,7 +175,7 @@ async function readTables(): Promise<string> {
 /** Returns the keys and bytes of all objects in the bucket. */
 async function readObjects(): Promise<string> {
   const { endpoints, resources } = service.cloud;
-  const client = new S3Client({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_S3'] ?? '', forcePathStyle: true });
+  const client = new S3Client({ ...createOptions(endpoints['AWS_ENDPOINT_URL_S3']), forcePathStyle: true });
   const Bucket = resources['BUCKET'];
   const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket }));
   const texts = Contents.map(async ({ Key }) => {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -96,7 +96,10 @@ describe('npm start', () => {
     const tables = new DynamoDBClient({
       endpoint: variables['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
       region: variables['AWS_REGION'] ?? '',
-      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+      credentials: {
+        accessKeyId: variables['AWS_ACCESS_KEY_ID'] ?? '',
+        secretAccessKey: variables['AWS_SECRET_ACCESS_KEY'] ?? '',
+      },
     });
     const Item = createKeyItem('sk-mine', { tenant: 'mine', keyId: 'mine-1', scopes: ['models'] });
     await tables.send(new PutItemCommand({ TableName: variables['ACCESS_TABLE'], Item }));
@@ -105,6 +108,13 @@ describe('npm start', () => {
     expect(first.output()).not.toMatch(/GPU/);
     const client = new OpenAI({ baseURL: await start().ready, apiKey: 'sk-mine', maxRetries: 0 });
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('default');
+  });
+
+  it('everything that npm start writes into its state folder is for its owner only', async () => {
+    await start().ready;
+    const paths = await readdir(stateDir, { recursive: true });
+    expect(paths).toContain('credentials.json');
+    for (const path of paths) expect((await stat(join(stateDir, path))).mode & 0o077, path).toBe(0);
   });
 
   it('npm start ignores variables that its .local/env has set in the terminal', async () => {

@@ -12,7 +12,7 @@ beforeAll(async () => {
   const tables = new DynamoDBClient({
     endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
     region: 'eu-west-1',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials: service.cloud.credentials,
   });
   const Item = createKeyItem('sk-other', { tenant: 'other', keyId: 'other-1', scopes: ['inference', 'models'] });
   await tables.send(new PutItemCommand({ TableName: service.cloud.resources['ACCESS_TABLE'], Item }));

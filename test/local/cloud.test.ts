@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { DescribeTableCommand, DynamoDBClient, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
-import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Cloud, type CloudOptions, startCloud } from '../../local/cloud.ts';
+import { sendRaw } from './access/signed-requests.ts';
 import { BUNDLES, closeAfterwards, isAlive, until, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -29,30 +30,30 @@ async function startIn(dir: string, options: Partial<CloudOptions> = {}): Promis
   return closeAfterwards(once);
 }
 
-function connectToTables({ endpoints }: Cloud): DynamoDBClient {
+function connectToTables({ endpoints, credentials }: Cloud): DynamoDBClient {
   const client = new DynamoDBClient({
     endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
     region: 'eu-central-1',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials,
   });
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
-const createClientOptions = (endpoint = '') => ({
-  endpoint,
+const createClientOptions = ({ endpoints, credentials }: Cloud, service: string) => ({
+  endpoint: endpoints[`AWS_ENDPOINT_URL_${service}`] ?? '',
   region: 'eu-central-1',
-  credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+  credentials,
 });
 
-function connectToObjects({ endpoints }: Cloud): S3Client {
-  const client = new S3Client(createClientOptions(endpoints['AWS_ENDPOINT_URL_S3']));
+function connectToObjects(cloud: Cloud): S3Client {
+  const client = new S3Client(createClientOptions(cloud, 'S3'));
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
-function connectToQueue({ endpoints, resources }: Cloud): { sqs: SQSClient; QueueUrl: string } {
-  const sqs = new SQSClient(createClientOptions(endpoints['AWS_ENDPOINT_URL_SQS']));
+function connectToQueue(cloud: Cloud): { sqs: SQSClient; QueueUrl: string } {
+  const sqs = new SQSClient(createClientOptions(cloud, 'SQS'));
   closeAfterwards({ close: () => sqs.destroy() });
-  return { sqs, QueueUrl: resources['WORK_QUEUE_URL'] ?? '' };
+  return { sqs, QueueUrl: cloud.resources['WORK_QUEUE_URL'] ?? '' };
 }
 
 const getOrigin = ({ url }: Cloud) => new URL(url).origin;
@@ -125,12 +126,9 @@ describe('the cloud', () => {
   it('the cloud has the queues that the service defines, with their attributes', async () => {
     const cloud = await startIn(await createStateDir());
     const url = cloud.resources['WORK_QUEUE_URL'] ?? '';
-    const answer = await fetch(cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '', {
-      method: 'POST',
-      headers: { 'content-type': 'application/x-amz-json-1.0', 'x-amz-target': 'AmazonSQS.GetQueueAttributes' },
-      body: JSON.stringify({ QueueUrl: url, AttributeNames: ['All'] }),
-    });
-    expect(Object(await answer.json()).Attributes).toMatchObject({
+    const { sqs } = connectToQueue(cloud);
+    const { Attributes } = await sqs.send(new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['All'] }));
+    expect(Attributes).toMatchObject({
       VisibilityTimeout: '60',
       RedrivePolicy: expect.stringContaining('fixture-local-DeadQueue'),
     });
@@ -296,5 +294,121 @@ describe('a state folder', () => {
     const usedPort = Number(new URL((await startIn(await createStateDir())).url).port);
     await expect(startIn(dir, { port: usedPort })).rejects.toMatchObject({ code: 'EADDRINUSE' });
     await startIn(dir);
+  });
+});
+
+describe('the access to a cloud', () => {
+  /** The URLs of all servers of a cloud: the gateway, the stand-ins and the Runtime API. */
+  async function listUrls(cloud: Cloud): Promise<string[]> {
+    const { body } = await cloud.invoke('echo', '{"env":true}');
+    const { AWS_LAMBDA_RUNTIME_API } = JSON.parse(await text(body));
+    return [getOrigin(cloud), ...Object.values(cloud.endpoints), `http://${AWS_LAMBDA_RUNTIME_API}`];
+  }
+
+  it('every server of a cloud refuses the requests of web pages of other sites', async () => {
+    const cloud = await startIn(await createStateDir());
+    const urls = await listUrls(cloud);
+    expect(urls.length).toBe(8);
+    for (const url of urls) {
+      for (const headers of [{ host: 'evil.example' }, { origin: 'https://evil.example' }]) {
+        expect((await sendRaw(url, { headers, body: '{}' })).status, url).toBe(403);
+      }
+    }
+  });
+
+  it('a cloud accepts the host names of its option, for the API only', async () => {
+    const cloud = await startIn(await createStateDir(), { hosts: ['lambent.internal'] });
+    const headers = { host: 'lambent.internal', authorization: 'Bearer good' };
+    expect((await sendRaw(getOrigin(cloud), { method: 'GET', path: '/items/7', headers })).status).toBe(200);
+    const tables = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
+    expect((await sendRaw(tables, { headers, body: '{}' })).status).toBe(403);
+  });
+
+  it('stand-ins refuse requests that are not signed with the credentials of the state folder', async () => {
+    const cloud = await startIn(await createStateDir());
+    const forged = await sendRaw(cloud.endpoints['AWS_ENDPOINT_URL_LAMBDA'] ?? '', {
+      path: '/2015-03-31/functions/echo/invocations',
+      headers: { 'content-type': 'text/plain' },
+      body: '{"requestContext":{"authorizer":{"tenant":"local"}}}',
+    });
+    expect([forged.status, forged.headers['x-amzn-errortype']]).toEqual([403, 'MissingAuthenticationTokenException']);
+    const objects = await sendRaw(cloud.endpoints['AWS_ENDPOINT_URL_S3'] ?? '', { method: 'GET' });
+    expect([objects.status, objects.body]).toEqual([403, expect.stringContaining('AccessDenied')]);
+    for (const service of ['DYNAMODB', 'SQS', 'KMS']) {
+      const endpoint = cloud.endpoints[`AWS_ENDPOINT_URL_${service}`] ?? '';
+      const headers = { 'x-amz-target': 'Any.Operation' };
+      const { status, body } = await sendRaw(endpoint, { headers, body: '{}' });
+      expect([status, JSON.parse(body)]).toMatchObject([400, { __type: 'MissingAuthenticationTokenException' }]);
+    }
+    const others = { ...cloud, credentials: { ...cloud.credentials, secretAccessKey: 'local' } };
+    const list = connectToTables(others).send(new DescribeTableCommand({ TableName: 'fixture-local-items' }));
+    await expect(list).rejects.toMatchObject({ name: 'InvalidSignatureException' });
+  });
+
+  it('the credentials are random, written to env, and the same after a restart', async () => {
+    const [dir, other] = [await createStateDir(), await createStateDir()];
+    const first = await startIn(dir);
+    expect(first.credentials.accessKeyId).toMatch(/^LAMBENTLOCAL\w{16}$/);
+    expect((await startIn(other)).credentials).not.toEqual(first.credentials);
+    const env = await readFile(join(dir, 'env'), 'utf8');
+    expect(env).toContain(`export AWS_ACCESS_KEY_ID=${first.credentials.accessKeyId}\n`);
+    expect(env).toContain(`export AWS_SECRET_ACCESS_KEY=${first.credentials.secretAccessKey}\n`);
+    expect(env).toContain('unset AWS_PROFILE AWS_SESSION_TOKEN\n');
+    await first.close();
+    expect((await startIn(dir)).credentials).toEqual(first.credentials);
+  });
+
+  it('a damaged credentials file is named in the error', async () => {
+    const dir = await createStateDir();
+    await writeFile(join(dir, 'credentials.json'), '{"accessKeyId":""}');
+    await expect(startIn(dir)).rejects.toThrow(/credentials\.json is damaged/);
+  });
+
+  it("stand-ins accept the user's credentials from functions that call Bedrock in AWS, and their own from others", async () => {
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAUSER');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret');
+    vi.stubEnv('AWS_SESSION_TOKEN', 'token');
+    vi.stubEnv('AWS_PROFILE', undefined);
+    const cloud = await startIn(await createStateDir(), { bedrock: 'aws' });
+    const describeTable = new DescribeTableCommand({ TableName: 'fixture-local-items' });
+    const user = { accessKeyId: 'AKIAUSER', secretAccessKey: 'secret', sessionToken: 'token' };
+    const asUser = () => connectToTables({ ...cloud, credentials: user }).send(describeTable);
+    await expect(asUser()).rejects.toMatchObject({ name: 'UnrecognizedClientException' });
+    await (await cloud.invoke('echo', '{}')).body.toArray();
+    expect((await asUser()).Table?.TableStatus).toBe('ACTIVE');
+    expect((await connectToTables(cloud).send(describeTable)).Table?.TableStatus).toBe('ACTIVE');
+  });
+
+  it("a cloud's state can be read by its owner only, also if an earlier start made it with wider modes", async () => {
+    const dir = await createStateDir();
+    await mkdir(join(dir, 'objects', 'buckets', 'b'), { recursive: true });
+    for (const name of ['models.json', 'objects/buckets/b/x']) await writeFile(join(dir, name), '{}', { mode: 0o644 });
+    for (const name of ['.', 'objects', 'objects/buckets', 'objects/buckets/b']) await chmod(join(dir, name), 0o755);
+    await symlink('/etc/hosts', join(dir, 'objects', 'link'));
+    await startIn(dir);
+    const paths = await readdir(dir, { recursive: true });
+    const modes = new Map<string, string>();
+    for (const name of ['.', ...paths]) modes.set(name, ((await lstat(join(dir, name))).mode & 0o777).toString(8));
+    expect(Object.fromEntries(modes)).toMatchObject({
+      '.': '700',
+      objects: '700',
+      'objects/buckets/b': '700',
+      'objects/buckets/b/x': '600',
+      'models.json': '600',
+      'credentials.json': '600',
+      'kms.json': '600',
+      env: '600',
+    });
+    expect((await stat('/etc/hosts')).mode & 0o044).toBe(0o044);
+  });
+
+  it('the modes of files in the state folder that are not the cloud’s own stay as they are', async () => {
+    const dir = await createStateDir();
+    await chmod(dir, 0o755);
+    await writeFile(join(dir, 'notes.txt'), '', { mode: 0o644 });
+    await startIn(dir);
+    expect((await stat(join(dir, 'notes.txt'))).mode & 0o777).toBe(0o644);
+    expect((await stat(dir)).mode & 0o777).toBe(0o755);
+    expect((await stat(join(dir, 'credentials.json'))).mode & 0o777).toBe(0o600);
   });
 });

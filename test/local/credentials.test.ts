@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { createUserCredentialProvider, provideDummyCredentials } from '../../local/credentials.ts';
+import { createUserCredentialProvider } from '../../local/credentials.ts';
 import { closeAfterwards, startTestRunner, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -35,16 +35,15 @@ async function configureProfile(expiresInMs: number): Promise<string> {
 describe("the user's credentials", () => {
   it("the user's credentials come from the SDK's credential chain, and count as expired a minute early", async () => {
     const expiration = await configureProfile(3_600_000);
-    const { variables, expiresAt } = await (await createUserCredentialProvider())();
-    expect(variables).toEqual({
-      AWS_ACCESS_KEY_ID: 'AKIAUSER',
-      AWS_SECRET_ACCESS_KEY: 'secret',
-      AWS_SESSION_TOKEN: 'token',
+    expect(await (await createUserCredentialProvider())()).toEqual({
+      accessKeyId: 'AKIAUSER',
+      secretAccessKey: 'secret',
+      sessionToken: 'token',
+      expiresAt: Date.parse(expiration) - 60_000,
     });
-    expect(expiresAt).toBe(Date.parse(expiration) - 60_000);
   });
 
-  it("functions get the user's credentials instead of the dummy credentials", async () => {
+  it("functions get the user's credentials, session token included", async () => {
     await configureProfile(3_600_000);
     const runner = await startTestRunner({ credentials: await createUserCredentialProvider() });
     expect(await runner.call('echo', { env: true })).toMatchObject({
@@ -57,14 +56,5 @@ describe("the user's credentials", () => {
     const runner = await startTestRunner({ credentials: () => Promise.reject(new Error('the session has expired')) });
     await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
     await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
-  });
-});
-
-describe('the dummy credentials', () => {
-  it('the dummy credentials belong to no account and do not expire', async () => {
-    expect(await provideDummyCredentials()).toEqual({
-      variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
-      expiresAt: Number.POSITIVE_INFINITY,
-    });
   });
 });

@@ -13,7 +13,7 @@ export async function countLeakedLeases(cloud: Cloud, fleet: string, patienceMs:
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials: cloud.credentials,
   });
   try {
     const until = Date.now() + patienceMs;

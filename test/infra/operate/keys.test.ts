@@ -184,7 +184,8 @@ describe('keys --local', () => {
   it('keys --local creates a key in the tables that .local/env names', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'lambent-keys-'));
     const file = join(folder, 'env');
-    await publishEnvironment(file, 'http://127.0.0.1:3000/v1', 'eu-west-1', {
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+    await publishEnvironment(file, 'http://127.0.0.1:3000/v1', 'eu-west-1', credentials, {
       AWS_ENDPOINT_URL_DYNAMODB: tables.url,
       ACCESS_TABLE: `lambent-${stage}-access`,
       KEYS_TABLE: `lambent-${stage}-keys`,

@@ -58,6 +58,7 @@ export function createServiceWith(resources: Service['resources'], region = REGI
     eventSources: [],
     gatewayResponses: [],
     binaryMediaTypes: [],
+    corsOrigin: undefined,
     resources,
   };
 }

@@ -16,7 +16,7 @@ async function requestEvent(
 ) {
   const { binaryMediaTypes = [], path = '/open', method = 'POST', headers = [], body } = options;
   const api = { apiId: 'local', stage: 'test', region: 'eu-west-1', binaryMediaTypes };
-  const { gateway } = await startTestGateway({ api });
+  const { gateway } = await startTestGateway({ api, callers: { hosts: ['api.test'] } });
   const answer = await new Promise<string>((done, fail) => {
     const call = request(
       `${gateway.url}`,

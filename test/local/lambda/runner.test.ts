@@ -68,9 +68,11 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
 
   it("a function gets its own variables and Lambda's, and none of the runner's", async () => {
     process.env['SECRET_OF_THE_RUNNER'] = 'leaked';
+    const key = { accessKeyId: 'local-key', secretAccessKey: 'secret', expiresAt: Number.POSITIVE_INFINITY };
     const runner = await startTestRunner({
       mode,
       functions: [defineFunction('echo', { environment: { TABLE: 'access' } })],
+      credentials: async () => key,
     });
     const env = Object(await runner.call('echo', { env: true }));
     delete process.env['SECRET_OF_THE_RUNNER'];
@@ -79,7 +81,8 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       AWS_REGION: 'eu-west-1',
       AWS_LAMBDA_FUNCTION_NAME: 'lambent-test-echo',
       AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '128',
-      AWS_ACCESS_KEY_ID: 'local',
+      AWS_ACCESS_KEY_ID: 'local-key',
+      AWS_SECRET_ACCESS_KEY: 'secret',
       _HANDLER: 'index.handler',
       ...(mode === 'managed'
         ? { AWS_LAMBDA_MAX_CONCURRENCY: '10', AWS_LAMBDA_NODEJS_WORKER_COUNT: '1', AWS_LAMBDA_LOG_FORMAT: 'JSON' }
@@ -160,7 +163,7 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     let expiresAt = 0;
     const runner = await startTestRunner({
       mode,
-      credentials: async () => ({ variables: { AWS_ACCESS_KEY_ID: `key-${expiresAt}` }, expiresAt }),
+      credentials: async () => ({ accessKeyId: `key-${expiresAt}`, secretAccessKey: 'secret', expiresAt }),
     });
     const first = Object(await runner.call('echo', { env: true }));
     expiresAt = Date.now() + 60_000;
@@ -581,7 +584,10 @@ describe('a function in managed mode', () => {
 
   it('a managed process whose credentials have expired finishes its invocations', async () => {
     let expiresAt = Number.POSITIVE_INFINITY;
-    const runner = await startTestRunner({ mode, credentials: async () => ({ variables: {}, expiresAt }) });
+    const runner = await startTestRunner({
+      mode,
+      credentials: async () => ({ accessKeyId: 'key', secretAccessKey: 'secret', expiresAt }),
+    });
     expiresAt = Date.now() + 500;
     const first = runner.call('echo', { sleepMs: 1_500 });
     await until(() => runner.processes().some(({ requestIds }) => requestIds.length === 1));

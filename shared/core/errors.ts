@@ -10,6 +10,8 @@ export const ERROR_CODES = [
   'unknown_parameter',
   'unsupported_parameter',
   'unsupported_value',
+  'invalid_json_schema',
+  'invalid_function_parameters',
   'context_length_exceeded',
   'content_filter',
   'upstream_rejected',

@@ -35,6 +35,8 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   unknown_parameter: invalid(),
   unsupported_parameter: invalid(),
   unsupported_value: invalid(),
+  invalid_json_schema: invalid(),
+  invalid_function_parameters: invalid(),
   context_length_exceeded: invalid(),
   content_filter: invalid(),
   upstream_rejected: invalid(),

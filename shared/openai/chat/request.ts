@@ -1,5 +1,6 @@
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
 import { deriveConversationKey } from '../conversation-key.ts';
+import { checkSchemas, type RequestSchema } from '../json-schema.ts';
 import {
   checkMaxTokens,
   checkStreamOptions,
@@ -28,6 +29,7 @@ export interface ChatRequest {
 export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
   const { alias, known, unknown } = splitBody(body, chatParameters, registry);
   const chat = validate(chatRequestSchema, known);
+  checkSchemas(listSchemas(chat));
   const messages = translateChatMessages(chat.messages, registry);
   const streamed = chat.stream ?? false;
   checkStreamOptions(chat.stream_options, streamed);
@@ -110,6 +112,25 @@ function parseTopLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefi
   if (logprobs) return top_logprobs ?? 0;
   if (top_logprobs == null) return undefined;
   throw invalidValueError('top_logprobs', "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
+}
+
+function listSchemas({ tools, response_format: format }: ChatBody): RequestSchema[] {
+  const schemas = (tools ?? []).map(
+    ({ function: each }, index): RequestSchema => ({
+      schema: each.parameters ?? {},
+      strict: each.strict ?? false,
+      subject: `function '${each.name}'`,
+      param: `tools[${index}].function.parameters`,
+      code: 'invalid_function_parameters',
+    }),
+  );
+  if (format?.type !== 'json_schema') return schemas;
+  const { name, schema, strict } = format.json_schema;
+  const subject = `response_format '${name}'`;
+  return [
+    ...schemas,
+    { schema, strict: strict ?? false, subject, param: 'response_format', code: 'invalid_json_schema' },
+  ];
 }
 
 function toTool({ function: { name, description, parameters, strict } }: NonNullable<ChatBody['tools']>[number]): Tool {

@@ -2,6 +2,7 @@ import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
 import type { Alias } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../conversation-key.ts';
+import { checkSchemas, type RequestSchema } from '../json-schema.ts';
 import {
   checkMaxTokens,
   checkStreamOptions,
@@ -42,6 +43,7 @@ export interface ResponsesRequest {
 export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
   const { alias, known, unknown } = splitBody(body, responsesParameters, registry);
   const request = validate(responsesRequestSchema, known);
+  checkSchemas(listSchemas(request));
   const streamed = request.stream ?? false;
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
@@ -157,6 +159,27 @@ const NAMES = {
   verbosity: 'text.verbosity',
   serviceTier: 'service_tier',
 } as const;
+
+function listSchemas({ tools, text }: ResponsesBody): RequestSchema[] {
+  const schemas = (tools ?? []).map(
+    ({ name, parameters, strict }, index): RequestSchema => ({
+      schema: parameters ?? {},
+      strict: strict ?? false,
+      subject: `function '${name}'`,
+      param: `tools[${index}].parameters`,
+      code: 'invalid_function_parameters',
+    }),
+  );
+  const format = text?.format;
+  if (format?.type !== 'json_schema') return schemas;
+  const { name, schema, strict } = format;
+  // OpenAI's messages use the name of the older API's parameter here, too.
+  const subject = `response_format '${name}'`;
+  return [
+    ...schemas,
+    { schema, strict: strict ?? false, subject, param: 'text.format.schema', code: 'invalid_json_schema' },
+  ];
+}
 
 /**
  * Translates a function, which is strict only if the request says so. Without `strict`, OpenAI makes a function strict

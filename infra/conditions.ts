@@ -1,5 +1,6 @@
+import { isEnhanced } from './endpoint.ts';
 import type { Settings } from './settings-schema.ts';
-import type { Template, TemplateResource } from './template.ts';
+import type { Template, TemplateOutput, TemplateResource } from './template.ts';
 
 /** Returns the template's conditions, as computed from the stage's settings. */
 export function createConditions(settings: Settings): { Conditions: Readonly<Record<string, unknown>> } {
@@ -10,6 +11,8 @@ export function createConditions(settings: Settings): { Conditions: Readonly<Rec
       AlarmEmail: createConstant(settings.alarmEmail !== ''),
       AuthorizeProvisioned: createConstant(settings.authorizeProvisioned > 0),
       ChatProvisioned: createConstant(settings.chatProvisioned > 0),
+      Domain: createConstant(settings.domainName !== ''),
+      EnhancedTls: createConstant(isEnhanced(settings.tlsPolicy)),
       GpuCanary: createConstant(settings.gpuCanaryImage !== ''),
       GpuEndpoints: createConstant(gpuEgress === 'endpoints'),
       GpuFleet: createConstant(settings.gpuFleet !== ''),
@@ -17,6 +20,7 @@ export function createConditions(settings: Settings): { Conditions: Readonly<Rec
       GpuThirdZone: createConstant(gpuZones === 3),
       GpuThirdZoneNat: createConstant(gpuZones === 3 && gpuEgress === 'nat'),
       GpuWorkingHours: createConstant(settings.gpuWorkingMin > 0),
+      MutualTls: createConstant(settings.domainTruststore !== ''),
     },
   };
 }
@@ -25,7 +29,7 @@ export function createConditions(settings: Settings): { Conditions: Readonly<Rec
 const createConstant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
 
 /**
- * Returns the template with every condition evaluated: resources and values whose condition is false are removed, and
+ * Returns the template with every condition evaluated: resources, outputs and values whose condition is false are removed, and
  * dependencies on them, so that the packaged template contains exactly the resources that are deployed.
  * @throws Error if a resource or a value names an unknown condition
  */
@@ -45,7 +49,16 @@ export function evaluateConditions<T extends Template>({ Conditions = {}, ...tem
       ? resource
       : { ...resource, DependsOn: [DependsOn].flat().filter((other) => !isRemoved(other)) },
   ]);
-  return evaluateValues({ ...template, Resources: Object.fromEntries(kept) }, holds) as Omit<T, 'Conditions'>;
+  const outputs = Object.entries<TemplateOutput>(template.Outputs ?? {}).flatMap(([name, output]) => {
+    const { Condition, ...rest } = output;
+    return Condition === undefined || holds(Condition) ? [[name, rest] as const] : [];
+  });
+  const evaluated = {
+    ...template,
+    Resources: Object.fromEntries(kept),
+    ...(template.Outputs === undefined ? {} : { Outputs: Object.fromEntries(outputs) }),
+  };
+  return evaluateValues(evaluated, holds) as Omit<T, 'Conditions'>;
 }
 
 const NOTHING = Symbol('AWS::NoValue');

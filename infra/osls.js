@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { createScaling, createWarmTargets, listWarmResources } from './concurrency.ts';
 import { createConditions } from './conditions.ts';
 import { createCors } from './cors.ts';
+import { createEndpoint } from './endpoint.ts';
 import { createGpuFleet, createGpuValues, createGpuVpc } from './gpu-fleet.ts';
 import { createReplyPolicy, formatReplyQueues } from './reply-queues.ts';
 import { computeBucketDays } from './retention.ts';
@@ -30,6 +31,7 @@ const ofSettings = (compute) => ofStage(({ settings }, variables) => compute(set
 export const bucketDays = ofSettings(computeBucketDays);
 export const conditions = ofSettings(createConditions);
 export const cors = ofSettings(createCors);
+export const endpoint = ofSettings(createEndpoint);
 export const gpu = ofSettings(createGpuValues);
 export const gpuFleet = ofSettings(createGpuFleet);
 export const gpuVpc = ofSettings(createGpuVpc);

@@ -1,3 +1,4 @@
+import { isEnhanced } from './endpoint.ts';
 import type { Setting, Settings } from './settings-schema.ts';
 
 /** A rule for several settings. It is checked only if each of them is valid. */
@@ -22,6 +23,34 @@ export const RULES: readonly Rule[] = [
   isReachable('alarmAuthorizeLatencyMs', () => AUTHORIZE_TIMEOUT_SECONDS),
   isGiven('gpuImage'),
   isGiven('gpuWeights'),
+  {
+    settings: ['domainName', 'domainCertificate'],
+    findConflict: ({ domainName, domainCertificate }) =>
+      (domainName === '') === (domainCertificate === '')
+        ? undefined
+        : 'domainName and domainCertificate must be set together',
+  },
+  {
+    settings: ['domainCertificate', 'region'],
+    findConflict: ({ domainCertificate, region }) =>
+      domainCertificate === '' || domainCertificate.split(':')[3] === region
+        ? undefined
+        : `domainCertificate must be in the stage's region, ${region}`,
+  },
+  {
+    settings: ['domainTruststore', 'domainName'],
+    findConflict: ({ domainTruststore, domainName }) =>
+      domainTruststore !== '' && domainName === ''
+        ? 'domainTruststore must be set together with domainName'
+        : undefined,
+  },
+  {
+    settings: ['domainTruststore', 'tlsPolicy'],
+    findConflict: ({ domainTruststore, tlsPolicy }) =>
+      domainTruststore !== '' && isEnhanced(tlsPolicy)
+        ? `domainTruststore can't be used with tlsPolicy=${tlsPolicy}: API Gateway has mutual TLS only with TLS_1_2`
+        : undefined,
+  },
   {
     settings: ['gpuFleet', 'gpuEgress', 'gpuWeightsImage'],
     findConflict: ({ gpuFleet, gpuEgress, gpuWeightsImage }) =>

@@ -121,6 +121,23 @@ export const SETTINGS = {
   throttleRate: number(1, 100_000),
   throttleBurst: whole(1, 100_000),
   accessLog: flag,
+  domainName: text(
+    /^((?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9])?$/,
+    'host name or empty',
+    'a host name such as api.example.com, or empty',
+  ),
+  domainCertificate: text(
+    /^(arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate\/[\w-]+)?$/,
+    'ARN or empty',
+    'the ARN of a certificate of ACM, or empty',
+  ),
+  domainTruststore: text(
+    /^(s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/[\w./+=-]+)?$/,
+    's3://BUCKET/FILE or empty',
+    'a file of a bucket, such as s3://my-ca/clients.pem, or empty',
+  ),
+  /** https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-security-policies.html */
+  tlsPolicy: oneOf('TLS_1_2', 'SecurityPolicy_TLS13_1_3_2025_09'),
 
   alarmEmail: text(/^([^\s@,]+@[^\s@,]+\.[^\s@,.]+)?$/, 'mail address or empty', 'one mail address, or empty'),
   alarmErrors: count,

@@ -2,10 +2,15 @@
 export interface Template {
   readonly Resources: Resources;
   readonly Conditions?: Readonly<Record<string, unknown>>;
-  readonly Outputs?: Readonly<Record<string, unknown>>;
+  readonly Outputs?: Readonly<Record<string, TemplateOutput>>;
 }
 
 export type Resources = Readonly<Record<string, TemplateResource>>;
+
+export interface TemplateOutput {
+  readonly Condition?: string;
+  readonly Value: unknown;
+}
 
 export interface TemplateResource {
   readonly Type: string;

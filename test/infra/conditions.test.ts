@@ -32,6 +32,14 @@ describe('evaluateConditions', () => {
     });
   });
 
+  it('evaluateConditions removes outputs whose condition is false', () => {
+    const Outputs = { A: { Condition: 'On', Value: 'a' }, B: { Condition: 'Off', Value: 'b' }, C: { Value: 'c' } };
+    expect(evaluateConditions({ Conditions, Resources: {}, Outputs }).Outputs).toEqual({
+      A: { Value: 'a' },
+      C: { Value: 'c' },
+    });
+  });
+
   it('evaluateConditions keeps everything else unchanged', () => {
     const template = {
       Description: 'text',

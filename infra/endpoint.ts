@@ -1,0 +1,32 @@
+import type { Settings } from './settings-schema.ts';
+
+/** What osls gives the REST API. Null stands for AWS's default. */
+interface Endpoint {
+  readonly type: 'REGIONAL' | 'PRIVATE';
+  readonly vpcEndpointIds: readonly string[] | null;
+  readonly resourcePolicy: readonly object[] | null;
+  readonly isDefaultDisabled: boolean;
+  readonly tls: { readonly securityPolicy: string; readonly accessMode: 'BASIC' } | null;
+}
+
+/**
+ * Returns the endpoint of the API.
+ *
+ * Requests to a domain of its own are encrypted by the policy of the API, so that it has the domain's.
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-custom-domain-tls-version.html
+ */
+export function createEndpoint({ domainTruststore, tlsPolicy }: Settings): Endpoint {
+  return {
+    type: 'REGIONAL',
+    vpcEndpointIds: null,
+    resourcePolicy: null,
+    // The default endpoint asks for no certificate.
+    isDefaultDisabled: domainTruststore !== '',
+    tls: isEnhanced(tlsPolicy) ? { securityPolicy: tlsPolicy, accessMode: 'BASIC' } : null,
+  };
+}
+
+/** True for a policy that requires an endpoint access mode. */
+export function isEnhanced(tlsPolicy: string): boolean {
+  return tlsPolicy.startsWith('SecurityPolicy_');
+}

@@ -13,6 +13,7 @@ export function createConditions(settings: Settings): { Conditions: Readonly<Rec
       ChatProvisioned: createConstant(settings.chatProvisioned > 0),
       Domain: createConstant(settings.domainName !== ''),
       EnhancedTls: createConstant(isEnhanced(settings.tlsPolicy)),
+      Firewall: createConstant(settings.firewall),
       GpuCanary: createConstant(settings.gpuCanaryImage !== ''),
       GpuEndpoints: createConstant(gpuEgress === 'endpoints'),
       GpuFleet: createConstant(settings.gpuFleet !== ''),

@@ -138,6 +138,9 @@ export const SETTINGS = {
   ),
   /** https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-security-policies.html */
   tlsPolicy: oneOf('TLS_1_2', 'SecurityPolicy_TLS13_1_3_2025_09'),
+  firewall: flag,
+  /** https://docs.aws.amazon.com/waf/latest/APIReference/API_RateBasedStatement.html */
+  firewallRate: whole(10, 2_000_000_000),
 
   alarmEmail: text(/^([^\s@,]+@[^\s@,]+\.[^\s@,.]+)?$/, 'mail address or empty', 'one mail address, or empty'),
   alarmErrors: count,

@@ -12,12 +12,12 @@ export function createTags({ service, stage, settings }: Stage): Tags {
 /** The types in our templates that have a property `Tags`. `npm run check` compares them with CloudFormation's schemas. */
 const TAGGED: ReadonlySet<string> = new Set(
   [
-    ...['ApiGateway::RestApi', 'ApiGateway::Stage', 'ApplicationAutoScaling::ScalableTarget'],
+    ...['ApiGateway::DomainName', 'ApiGateway::RestApi', 'ApiGateway::Stage', 'ApplicationAutoScaling::ScalableTarget'],
     ...['AutoScaling::AutoScalingGroup', 'CloudWatch::Alarm', 'DynamoDB::Table', 'EC2::EIP', 'EC2::FlowLog'],
     ...['EC2::InternetGateway', 'EC2::NatGateway', 'EC2::RouteTable', 'EC2::SecurityGroup', 'EC2::Subnet', 'EC2::VPC'],
     ...['EC2::VPCEndpoint', 'ECS::CapacityProvider', 'ECS::Cluster', 'ECS::Service', 'ECS::TaskDefinition'],
     ...['Events::Rule', 'IAM::Role', 'KMS::Key', 'Lambda::EventSourceMapping', 'Lambda::Function', 'Logs::LogGroup'],
-    ...['S3::Bucket', 'SNS::Topic', 'SQS::Queue'],
+    ...['S3::Bucket', 'SNS::Topic', 'SQS::Queue', 'WAFv2::WebACL'],
   ].map((type) => `AWS::${type}`),
 );
 

@@ -52,6 +52,13 @@ export const RULES: readonly Rule[] = [
         : undefined,
   },
   {
+    settings: ['vpcEndpoints', 'domainName'],
+    findConflict: ({ vpcEndpoints, domainName }) =>
+      vpcEndpoints.length > 0 && domainName !== ''
+        ? "domainName can't be used with vpcEndpoints: a private API needs a private domain, which this stack doesn't create"
+        : undefined,
+  },
+  {
     settings: ['gpuFleet', 'gpuEgress', 'gpuWeightsImage'],
     findConflict: ({ gpuFleet, gpuEgress, gpuWeightsImage }) =>
       gpuFleet !== '' && gpuEgress === 'endpoints' && gpuWeightsImage.startsWith('public.')

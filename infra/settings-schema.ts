@@ -138,6 +138,12 @@ export const SETTINGS = {
   ),
   /** https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-security-policies.html */
   tlsPolicy: oneOf('TLS_1_2', 'SecurityPolicy_TLS13_1_3_2025_09'),
+  vpcEndpoints: list(
+    /^(vpce-([0-9a-f]{8}|[0-9a-f]{17})(,(?=.)|$))*$/,
+    /,/,
+    'ids or empty',
+    'ids of VPC endpoints, such as vpce-0123456789abcdef0, separated by commas, or empty',
+  ),
   firewall: flag,
   /** https://docs.aws.amazon.com/waf/latest/APIReference/API_RateBasedStatement.html */
   firewallRate: whole(10, 2_000_000_000),

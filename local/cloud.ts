@@ -68,6 +68,8 @@ export interface CloudOptions {
   readonly overtaken?: number;
   /** False to deliver no queue messages to functions; true when absent. */
   readonly eventSources?: boolean;
+  /** Path of the runtime that each function's process runs; our own when absent. */
+  readonly runtime?: string;
 }
 
 /** Settings that take time to determine. They override those of the same name in `CloudOptions`. */
@@ -187,6 +189,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
       },
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
       ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+      ...(options.runtime === undefined ? {} : { runtime: options.runtime }),
     }),
   );
   starting.resolve(runner);

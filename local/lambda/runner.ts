@@ -22,6 +22,8 @@ export interface RunnerOptions {
   /** Returns the credentials of a process that is about to start. Processes have none when absent. */
   readonly credentials?: () => Promise<Credentials>;
   readonly onLog?: (line: LogLine) => void;
+  /** Path of the runtime that each process runs; our own when absent. */
+  readonly runtime?: string;
 }
 
 /** A process that serves a function. */
@@ -62,7 +64,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { credentials, onLog = () => undefined } = options;
   const account = new Concurrency(options.concurrency ?? DEFAULT_CONCURRENCY, 'ConcurrentInvocationLimitExceeded');
   const pools = new Map<string, { definition: FunctionDefinition; concurrency: Concurrency; pool: Pool }>();
-  const runtimeClient = await bundleRuntime();
+  const runtimeClient = options.runtime ?? (await bundleRuntime());
   const runtimeApi = await startRuntimeApi((environmentId) => {
     for (const { pool } of pools.values()) {
       const environment = pool.find(environmentId);

@@ -5,8 +5,8 @@ import { LambentError } from '../shared/core/errors.ts';
 const settingsSchema = v.object({
   /** Port of the API on 127.0.0.1. */
   PORT: v.optional(wholeNumber(0, 65_535, 'must be a port number from 1 to 65535, or 0 for any free port'), '3000'),
-  /** Host names, separated by commas, under which a proxy on this machine or in its network reaches the API. */
-  ALLOWED_HOSTS: v.optional(v.pipe(v.string(), v.transform(parseHosts)), ''),
+  /** Host names, separated by commas, under which something else forwards requests to the API. */
+  ALLOWED_HOSTS: v.optional(hostNames(), ''),
   /** Folder of tables, objects, keys and logs, relative to the project's folder. */
   STATE_DIR: v.optional(v.string(), '.local'),
   /** If not empty, the functions' log lines are printed. They are always written to the state folder. */
@@ -25,13 +25,17 @@ const settingsSchema = v.object({
 });
 export type Settings = v.InferOutput<typeof settingsSchema>;
 
-function parseHosts(text: string): string[] {
-  return text
-    .toLowerCase()
-    .split(',')
-    .map((host) => host.trim())
-    .filter((host) => host !== '');
+function hostNames() {
+  return v.pipe(
+    v.string(),
+    v.toLowerCase(),
+    v.transform((text) => text.split(',').flatMap((host) => host.trim() || [])),
+    v.everyItem((host) => HOST.test(host), 'must be host names separated by commas, without scheme and port'),
+  );
 }
+
+/** A host name, an IPv4 address, or an IPv6 address in brackets. */
+const HOST = /^([a-z0-9_.-]+|\[[0-9a-f:]+\])$/;
 
 function wholeNumber(min: number, max: number, message: string) {
   return v.pipe(

@@ -149,7 +149,8 @@ export async function startGateway({
 
 /** Returns the response to a request from another site, in OpenAI's format. API Gateway has no such check. */
 function refuseCaller(code: CallerProblem) {
-  const error = { message: describeCallerProblem(code), type: 'invalid_request_error', param: null, code };
+  const message = `${describeCallerProblem(code)} See docs/laptop.md.`;
+  const error = { message, type: 'invalid_request_error', param: null, code };
   return { status: 403, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ error }) };
 }
 

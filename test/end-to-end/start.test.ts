@@ -8,6 +8,7 @@ import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
+import { sendRaw } from '../local/access/signed-requests.ts';
 import { waitUntil } from '../wait.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -134,6 +135,23 @@ describe('npm start', () => {
     await expect(ready).rejects.toThrow();
     expect(child.exitCode).toBe(1);
     expect(output()).toMatch(/PORT/);
+  });
+
+  it.each([['http://lambent.internal'], ['lambent.internal:80'], ['a b']])(
+    'npm start rejects ALLOWED_HOSTS=%s',
+    async (ALLOWED_HOSTS) => {
+      const { ready, output } = start({ ALLOWED_HOSTS });
+      await expect(ready).rejects.toThrow();
+      expect(output()).toMatch(/ALLOWED_HOSTS.* must be host names/);
+    },
+  );
+
+  it('npm start accepts the hosts of ALLOWED_HOSTS in any case', async () => {
+    const url = await start({ ALLOWED_HOSTS: 'other.internal, Lambent.Internal' }).ready;
+    const headers = { authorization: 'Bearer sk-local', host: 'lambent.INTERNAL:80' };
+    expect((await sendRaw(url, { method: 'GET', path: '/v1/models', headers })).status).toBe(200);
+    const evil = { ...headers, host: 'evil.example' };
+    expect((await sendRaw(url, { method: 'GET', path: '/v1/models', headers: evil })).status).toBe(403);
   });
 
   it.each([['9'], ['-1']])('npm start rejects GPU_WORKERS=%s', async (GPU_WORKERS) => {

@@ -3,8 +3,9 @@ import type { Resources, TemplateResource } from './template.ts';
 
 /**
  * Returns the resources with a complete REST API. osls leaves three things to do:
- * - The deployment must depend on the GatewayResponses, or its snapshot would lack them. Its logical id is a hash of
- *   the API, so that the same API gives the same template.
+ * - The deployment must depend on the GatewayResponses, or its snapshot would lack them, and on the permissions with
+ *   which API Gateway calls functions, or new routes would answer 500 until these exist. Its logical id is a hash of the
+ *   API, so that the same API gives the same template.
  * - The stage is the resource of `infra/stage.yml`, with throttling and logging, and must refer to that deployment.
  * - API Gateway's own error responses need the CORS header that the functions' responses have.
  * @param corsOrigin origin that browsers may call from; empty for none
@@ -19,7 +20,7 @@ export function completeGateway(resources: Resources, corsOrigin: string): Resou
   const newId = `ApiGatewayDeployment${hashApi(api)}`;
   return Object.fromEntries([
     ...others,
-    [newId, { ...deployment, ...createSnapshot(api) }],
+    [newId, { ...deployment, ...createSnapshot(others) }],
     [stageId, { ...stage, Properties: { ...stage.Properties, DeploymentId: { Ref: newId } } }],
   ]);
 }
@@ -39,10 +40,13 @@ function allowOrigin(resource: TemplateResource, origin: string): TemplateResour
   return { ...resource, Properties: { ...resource.Properties, ResponseParameters: parameters } };
 }
 
-/** Returns a deployment's fields. It depends on every method and response and, unlike osls's, creates no stage. */
-function createSnapshot(api: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
+/** Returns a deployment's fields. Unlike osls's, it creates no stage. */
+function createSnapshot(resources: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
   const types = ['AWS::ApiGateway::Method', 'AWS::ApiGateway::GatewayResponse'];
-  const ids = api.filter(([, { Type }]) => types.includes(Type)).map(([id]) => id);
+  const isNeeded = ({ Type, Properties }: TemplateResource) =>
+    types.includes(Type) ||
+    (Type === 'AWS::Lambda::Permission' && Properties?.['Principal'] === 'apigateway.amazonaws.com');
+  const ids = resources.filter(([, resource]) => isNeeded(resource)).map(([id]) => id);
   return { DependsOn: ids.sort(), Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' } } };
 }
 

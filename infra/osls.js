@@ -39,6 +39,7 @@ export const replyPolicy = ofSettings(createReplyPolicy);
 export const replyQueues = ofSettings(formatReplyQueues);
 export const scaling = ofStage(createScaling);
 export const senders = ofStage(createSenderStatements);
+export const settings = ofSettings((values) => values);
 export const sweepEvents = ofSettings(createSweepEvents);
 export const tags = ofStage(createTags);
 export const warmResources = ofSettings(listWarmResources);

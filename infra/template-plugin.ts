@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { nameByContents } from './artefacts.ts';
 import { evaluateConditions } from './conditions.ts';
 import { completeGateway } from './gateway.ts';
 import { checkStageName } from './stage-name.ts';
@@ -6,6 +8,8 @@ import type { Template } from './template.ts';
 
 /** The part of osls's API that this plugin uses. */
 interface Osls {
+  /** The folder that holds `serverless.yml`. */
+  readonly serviceDir: string;
   readonly service: {
     readonly provider: { readonly stage: string; compiledCloudFormationTemplate: Template };
     readonly custom: { readonly tags: Tags };
@@ -23,7 +27,7 @@ interface OslsFunction {
 class TemplatePlugin {
   readonly hooks: Readonly<Record<string, () => void>>;
 
-  constructor({ service }: Osls) {
+  constructor({ service, serviceDir }: Osls) {
     this.hooks = {
       'after:aws:package:finalize:mergeCustomProviderResources': () => {
         checkStageName(
@@ -32,7 +36,8 @@ class TemplatePlugin {
         );
         const template = evaluateConditions(service.provider.compiledCloudFormationTemplate);
         const corsOrigin = service.functions['chat']?.environment?.['CORS_ORIGIN'];
-        const Resources = completeGateway(template.Resources, typeof corsOrigin === 'string' ? corsOrigin : '');
+        const completed = completeGateway(template.Resources, typeof corsOrigin === 'string' ? corsOrigin : '');
+        const Resources = nameByContents(completed, join(serviceDir, '.serverless'));
         service.provider.compiledCloudFormationTemplate = addTags({ ...template, Resources }, service.custom.tags);
       },
     };

@@ -26,22 +26,10 @@ const CHECKS: readonly Check[] = [
  * @returns the findings, errors first; empty if the deployment may start
  */
 export async function runPreflight(input: PreflightInput): Promise<readonly Finding[]> {
-  const first = [...checkStageName(input), ...(await checkAccount(input))];
+  const first = await checkAccount(input);
   if (first.some(({ level }) => level === 'error')) return first;
   const more = await Promise.all(CHECKS.map((check) => check(input).catch(reportFailedCheck)));
   return [...first, ...more.flat()].sort((a, b) => a.level.localeCompare(b.level));
-}
-
-/** The names of a stage's resources contain its name: a bucket's allows no underscore, a role's only 64 characters. */
-function checkStageName({ stage }: PreflightInput): Finding[] {
-  if (/^[a-z][a-z0-9-]{0,19}$/.test(stage)) return [];
-  return [
-    {
-      level: 'error',
-      problem: `The stage name '${stage}' can't be part of the names of AWS resources.`,
-      remedy: 'Use at most 20 lower-case letters, digits and hyphens, beginning with a letter.',
-    },
-  ];
 }
 
 /** Checks that there are credentials, and that they belong to the stage's account. */

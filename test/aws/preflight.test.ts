@@ -56,13 +56,6 @@ describe.skipIf(!HAS_PYTHON)('the preflight', () => {
     ]);
   });
 
-  it.each(['', 'Dev', '1st', 'my_stage', 'a-stage-name-that-is-too-long'])(
-    "the preflight refuses the stage name '%s'",
-    async (stage) => {
-      expect(await runPreflight({ ...input, stage })).toMatchObject([{ level: 'error' }]);
-    },
-  );
-
   it('the preflight reports credentials that AWS does not accept', async () => {
     const clientConfig = { endpoint: 'http://127.0.0.1:9', credentials };
     const [finding] = await runPreflight({ ...input, clientConfig });

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { computeSha256, listArtefacts } from '../../infra/artefacts.ts';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { linkService, packageTemplate, packageWithOsls } from '../../infra/osls-package.ts';
 import type { Template } from '../../infra/template.ts';
@@ -23,6 +24,15 @@ describe('a packaged zip', () => {
   });
 
   const readZip = (name: string) => readFile(join(serviceDir, '.serverless', `${name}.zip`));
+
+  it('a packaged zip has its SHA-256 in its place in the deployment bucket', async () => {
+    const artefacts = listArtefacts(template.Resources);
+    expect(artefacts).toHaveLength(findByType(template, 'AWS::Lambda::Function').length);
+    for (const { file, key, sha256 } of artefacts) {
+      expect(sha256).toBe(computeSha256(await readFile(join(serviceDir, '.serverless', file))));
+      expect(key).toBe(`code/${sha256}/${file}`);
+    }
+  });
 
   it('a packaged zip holds only its function, at the path that the handler setting names', async () => {
     for (const { properties } of findByType(template, 'AWS::Lambda::Function')) {
@@ -53,7 +63,7 @@ describe('packaging', () => {
 
 const UPDATE_TEMPLATE = 'cloudformation-template-update-stack.json';
 
-/** Bundles and packages the service in a new folder. Returns its zips and templates without their packaging time. */
+/** Bundles and packages the service in a new folder. Returns its zips and templates. */
 async function packageBundles(): Promise<Map<string, Buffer>> {
   const serviceDir = await mkdtemp(join(folder, 'bundled-'));
   await linkService(serviceDir);
@@ -62,20 +72,5 @@ async function packageBundles(): Promise<Map<string, Buffer>> {
   await packageWithOsls({ serviceDir, outDir });
   // osls's own record of the packaging holds absolute paths, and is neither a zip nor a template.
   const files = (await readdir(outDir)).filter((file) => file !== 'serverless-state.json').sort();
-  return new Map(
-    await Promise.all(
-      files.map(async (file) => {
-        const contents = await readFile(join(outDir, file));
-        return [file, file.endsWith('.json') ? removeTime(contents) : contents] as const;
-      }),
-    ),
-  );
-}
-
-/**
- * Replaces the packaging time, the only part of a template that differs between two packagings of the same sources:
- * osls names the bucket folder of a deployment's artefacts by it, and orders deployments by that name.
- */
-function removeTime(template: Buffer): Buffer {
-  return Buffer.from(template.toString('utf8').replaceAll(/\/\d{13}-\d{4}-\d\d-\d\dT[\d:.]+Z\//g, '/TIME/'));
+  return new Map(await Promise.all(files.map(async (file) => [file, await readFile(join(outDir, file))] as const)));
 }

@@ -204,6 +204,8 @@ describe('the deployment resource of the API', () => {
   const createResources = (message: string, rate: number): Resources => ({
     Method: { Type: 'AWS::ApiGateway::Method', Properties: {} },
     Answer: { Type: 'AWS::ApiGateway::GatewayResponse', Properties: { ResponseTemplates: message } },
+    Call: { Type: 'AWS::Lambda::Permission', Properties: { Principal: 'apigateway.amazonaws.com' } },
+    Schedule: { Type: 'AWS::Lambda::Permission', Properties: { Principal: 'events.amazonaws.com' } },
     ApiGatewayDeployment1700000000000: {
       Type: 'AWS::ApiGateway::Deployment',
       DependsOn: ['Method'],
@@ -214,8 +216,9 @@ describe('the deployment resource of the API', () => {
   const findDeployment = (template: Resources) =>
     Object.entries(template).find(([, { Type }]) => Type === 'AWS::ApiGateway::Deployment');
 
-  it('the deployment depends on the GatewayResponses, so that its snapshot contains them', () => {
-    expect(findDeployment(completeGateway(createResources('a', 1), ''))?.[1].DependsOn).toEqual(['Answer', 'Method']);
+  it('the deployment depends on what its snapshot contains and on the permissions to call functions', () => {
+    const [, deployment] = findDeployment(completeGateway(createResources('a', 1), '')) ?? [];
+    expect(deployment?.DependsOn).toEqual(['Answer', 'Call', 'Method']);
   });
 
   it('the deployment creates no stage, and the stage refers to it', () => {

@@ -13,18 +13,21 @@ import { listUnreachable } from './gpu-reach.ts';
 import { listSecretReferences } from './models-policy.ts';
 import { packageWithOsls, readTemplate } from './osls-package.ts';
 
-const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
+/** The folder of the zips and templates. */
+export const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
 
-try {
+/**
+ * Bundles the functions and packages a stage. Prints the artefacts, and warnings.
+ * @param args arguments for osls
+ * @throws Error if a function can't be bundled, or osls rejects the arguments or settings
+ */
+export async function packageStage(args: readonly string[]): Promise<void> {
   await printSizes(await bundleFunctions());
-  console.log((await packageWithOsls({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
+  console.log((await packageWithOsls({ outDir: OUT_DIR, args })).trim());
   for (const line of await describeArtefacts()) console.log(line);
   const registry = await readPackagedRegistry();
   warnOfEnvironmentReferences(registry);
   await warnOfUnreachableModels(registry);
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
 }
 
 async function describeArtefacts(): Promise<string[]> {
@@ -60,4 +63,13 @@ async function warnOfUnreachableModels(registry: ModelRegistry): Promise<void> {
     console.warn(
       `Warning: with gpuEgress=endpoints chat can't reach ${target}. Use gpuEgress=nat, or remove the target.`,
     );
+}
+
+if (import.meta.main) {
+  try {
+    await packageStage(process.argv.slice(2));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
 }

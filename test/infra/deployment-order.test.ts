@@ -1,14 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Template } from '../../infra/template.ts';
-import {
-  EVERYTHING,
-  findByType,
-  GPU_MODELS,
-  GPU_SETTINGS,
-  packageStage,
-  packageWithModels,
-  walkObjects,
-} from './packaged.ts';
+import { listReferences, type Template } from '../../infra/template.ts';
+import { EVERYTHING, findByType, GPU_MODELS, GPU_SETTINGS, packageStage, packageWithModels } from './packaged.ts';
 
 /** CloudFormation updates resources in any order, except that a resource waits for those that it refers to. */
 describe.each(['the defaults', 'every option', 'GPU workers'])('an update of a stage with %s', (settings) => {
@@ -76,14 +68,4 @@ function listNeeded({ Resources }: Template, id: string): Set<string> {
   };
   visit(id);
   return needed;
-}
-
-/** Returns the names that `Ref`, `Fn::GetAtt` and `Fn::Sub` in a value refer to. */
-function listReferences(value: unknown): string[] {
-  return [...walkObjects(value)].flatMap((each) => {
-    const [attribute] = [each['Fn::GetAtt'] ?? []].flat();
-    const [text] = [each['Fn::Sub'] ?? []].flat();
-    const inText = [...String(text ?? '').matchAll(/\$\{([\w:]+)/g)].map(([, name]) => name);
-    return [each['Ref'], attribute, ...inText].filter((name) => typeof name === 'string');
-  });
 }

@@ -1,0 +1,76 @@
+import { resolve } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { CloudFormationClient } from '@aws-sdk/client-cloudformation';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { KMSClient } from '@aws-sdk/client-kms';
+import { S3Client } from '@aws-sdk/client-s3';
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
+import { describeAwsError } from '../operate/aws-error.ts';
+import type { ClientConfig } from '../operate/preflight.ts';
+import type { DataClients } from './data.ts';
+import type { StackContext } from './stack.ts';
+
+/** What the commands need besides their arguments. */
+export interface CommandContext {
+  readonly clientConfig: ClientConfig;
+  /** Path of the file that records where each stage is deployed. */
+  readonly stagesFile: string;
+  readonly print: (line: string) => void;
+  /** Asks a question on the terminal. Returns undefined where there is none. */
+  readonly ask: (question: string) => Promise<string | undefined>;
+  readonly request: typeof fetch;
+  /** Pause between two requests while waiting, in milliseconds. */
+  readonly pollMs: number;
+}
+
+/** The clients of a region, and the stack of a stage. */
+export interface StageClients {
+  readonly stack: StackContext;
+  readonly data: DataClients;
+}
+
+/** Returns the context of a command that runs in a shell. */
+export function createShellContext(): CommandContext {
+  return {
+    clientConfig: {},
+    stagesFile: resolve(import.meta.dirname, '../../stages.json'),
+    print: console.log,
+    ask: askOnTerminal,
+    request: fetch,
+    pollMs: 5_000,
+  };
+}
+
+async function askOnTerminal(question: string): Promise<string | undefined> {
+  if (!process.stdin.isTTY) return undefined;
+  using terminal = createInterface({ input: process.stdin, output: process.stdout });
+  return terminal.question(question);
+}
+
+/** Returns the clients for a stack in a region. */
+export function createStageClients(
+  { clientConfig, print, pollMs }: CommandContext,
+  region: string,
+  stackName: string,
+): StageClients {
+  const config = { ...clientConfig, region };
+  return {
+    stack: { cloudFormation: new CloudFormationClient(config), stackName, print, pollMs },
+    data: {
+      dynamoDb: new DynamoDBClient(config),
+      kms: new KMSClient(config),
+      // A stand-in has no host name for each bucket.
+      s3: new S3Client({ ...config, forcePathStyle: clientConfig.endpoint !== undefined }),
+    },
+  };
+}
+
+/** Returns the account of the credentials. Throws an error that says what to do if AWS doesn't accept them. */
+export async function readAccount({ clientConfig }: CommandContext, region: string): Promise<string> {
+  try {
+    const { Account } = await new STSClient({ ...clientConfig, region }).send(new GetCallerIdentityCommand());
+    return Account ?? '';
+  } catch (thrown) {
+    throw new Error(`AWS accepts no credentials of this shell: ${describeAwsError(thrown)}`, { cause: thrown });
+  }
+}

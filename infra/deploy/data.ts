@@ -1,0 +1,188 @@
+import {
+  DeleteTableCommand,
+  DescribeTableCommand,
+  type DynamoDBClient,
+  ResourceNotFoundException,
+  UpdateTableCommand,
+  waitUntilTableExists,
+  waitUntilTableNotExists,
+} from '@aws-sdk/client-dynamodb';
+import {
+  DescribeKeyCommand,
+  type KMSClient,
+  NotFoundException,
+  paginateListKeys,
+  ScheduleKeyDeletionCommand,
+} from '@aws-sdk/client-kms';
+import {
+  DeleteBucketCommand,
+  DeleteObjectsCommand,
+  GetBucketEncryptionCommand,
+  HeadBucketCommand,
+  paginateListBuckets,
+  paginateListObjectsV2,
+  type S3Client,
+} from '@aws-sdk/client-s3';
+
+/** Resources that hold a stage's data, and remain when its stack is removed. By their logical ids. */
+export type DataResources = Readonly<Record<string, string>>;
+
+export interface DataClients {
+  readonly dynamoDb: DynamoDBClient;
+  readonly kms: KMSClient;
+  readonly s3: S3Client;
+}
+
+/** The tables' logical ids, with the last part of their names. */
+const TABLES: Readonly<Record<string, string>> = {
+  AccessTable: 'access',
+  KeysTable: 'keys',
+  JobsTable: 'jobs',
+  SessionsTable: 'sessions',
+  FleetTable: 'fleet',
+};
+/** The logical ids of all data resources, in the order in which they may be deleted: the keys last. */
+export const DATA_IDS: readonly string[] = [...Object.keys(TABLES), 'Bucket', 'DataKey', 'VaultKey'];
+/** KMS's maximum. Until then, `aws kms cancel-key-deletion` brings a key back. */
+const KEY_DELETION_DAYS = 30;
+/** The longest that a table may take to be changed or deleted. */
+const TABLE_WAIT_SECONDS = 600;
+
+/**
+ * Finds the data resources that a removed stack left behind. A removed stack says nothing about them: the tables have
+ * fixed names and name their key, the bucket names that key, and the vault key has its description.
+ * @param vaultKey the vault key's id, if its description was changed
+ * @returns an empty object if there is no table
+ * @throws Error if the vault key isn't found exactly once although there is a keys table
+ */
+export async function findKeptData(clients: DataClients, stackName: string, vaultKey?: string): Promise<DataResources> {
+  const found: Record<string, string> = {};
+  let dataKey: string | undefined;
+  for (const [id, name] of Object.entries(TABLES)) {
+    const table = await describeTable(clients.dynamoDb, `${stackName}-${name}`);
+    if (table === undefined) continue;
+    found[id] = `${stackName}-${name}`;
+    dataKey ??= table.SSEDescription?.KMSMasterKeyArn;
+  }
+  if (dataKey === undefined) return found;
+  found['DataKey'] = dataKey.replace(/^.*\//, '');
+  const bucket = await findBucket(clients.s3, `${stackName}-bucket-`, dataKey);
+  if (bucket !== undefined) found['Bucket'] = bucket;
+  if (found['KeysTable'] !== undefined) found['VaultKey'] = vaultKey ?? (await findVaultKey(clients.kms, stackName));
+  return found;
+}
+
+async function describeTable(client: DynamoDBClient, name: string) {
+  try {
+    return (await client.send(new DescribeTableCommand({ TableName: name }))).Table;
+  } catch (thrown) {
+    if (thrown instanceof ResourceNotFoundException) return undefined;
+    throw thrown;
+  }
+}
+
+async function findBucket(client: S3Client, prefix: string, keyArn: string): Promise<string | undefined> {
+  for await (const { Buckets = [] } of paginateListBuckets({ client }, { Prefix: prefix })) {
+    for (const { Name } of Buckets) {
+      // Older stand-ins ignore the prefix.
+      if (Name === undefined || !Name.startsWith(prefix)) continue;
+      const { ServerSideEncryptionConfiguration } = await client.send(new GetBucketEncryptionCommand({ Bucket: Name }));
+      const [rule] = ServerSideEncryptionConfiguration?.Rules ?? [];
+      if (rule?.ApplyServerSideEncryptionByDefault?.KMSMasterKeyID === keyArn) return Name;
+    }
+  }
+  return undefined;
+}
+
+async function findVaultKey(client: KMSClient, stackName: string): Promise<string> {
+  const found: string[] = [];
+  for await (const { Keys = [] } of paginateListKeys({ client }, {})) {
+    for (const { KeyId } of Keys) {
+      const { KeyMetadata } = await client.send(new DescribeKeyCommand({ KeyId }));
+      if (KeyMetadata?.KeyState !== 'Enabled') continue;
+      if (KeyMetadata.Description === `Wraps the tenants' keys of ${stackName}`) found.push(KeyMetadata.KeyId ?? '');
+    }
+  }
+  const [key] = found;
+  if (key !== undefined && found.length === 1) return key;
+  const which = found.length === 0 ? 'no key' : `more than one key (${found.join(', ')})`;
+  throw new Error(
+    `There is ${which} that wrapped the tenants' keys of ${stackName}. Without it, ${stackName}-keys can't be read. Name it: --vault-key ID`,
+  );
+}
+
+/**
+ * Deletes data resources. Tables lose their deletion protection first; keys wait for 30 days, in which they can be
+ * brought back. Resources that don't exist any more are left out.
+ */
+export async function deleteData(
+  clients: DataClients,
+  resources: DataResources,
+  print: (line: string) => void,
+): Promise<void> {
+  for (const id of DATA_IDS) {
+    const physicalId = resources[id];
+    if (physicalId === undefined) continue;
+    const isDeleted = await deleteOne(clients, id, physicalId);
+    if (isDeleted) print(`  ${id} ${physicalId}: deleted${id.endsWith('Key') ? ` in ${KEY_DELETION_DAYS} days` : ''}`);
+  }
+}
+
+function deleteOne({ dynamoDb, kms, s3 }: DataClients, id: string, physicalId: string): Promise<boolean> {
+  if (id in TABLES) return deleteTable(dynamoDb, physicalId);
+  return id === 'Bucket' ? deleteBucket(s3, physicalId) : deleteKey(kms, physicalId);
+}
+
+async function deleteTable(client: DynamoDBClient, TableName: string): Promise<boolean> {
+  const table = await describeTable(client, TableName);
+  if (table === undefined) return false;
+  const wait = { client, maxWaitTime: TABLE_WAIT_SECONDS, minDelay: 1, maxDelay: 10 };
+  // A table that is still being created can't be changed.
+  await waitUntilTableExists(wait, { TableName });
+  if (table.DeletionProtectionEnabled === true) {
+    await client.send(new UpdateTableCommand({ TableName, DeletionProtectionEnabled: false }));
+    await waitUntilTableExists(wait, { TableName });
+  }
+  await client.send(new DeleteTableCommand({ TableName }));
+  await waitUntilTableNotExists(wait, { TableName });
+  return true;
+}
+
+async function deleteBucket(client: S3Client, Bucket: string): Promise<boolean> {
+  try {
+    await client.send(new HeadBucketCommand({ Bucket }));
+  } catch (thrown) {
+    if (thrown instanceof Error && thrown.name === 'NotFound') return false;
+    throw thrown;
+  }
+  await emptyBucket(client, Bucket);
+  await client.send(new DeleteBucketCommand({ Bucket }));
+  return true;
+}
+
+/** Deletes the objects of a bucket without versions, or those whose key `isUnneeded`. */
+export async function emptyBucket(
+  client: S3Client,
+  Bucket: string,
+  isUnneeded: (key: string) => boolean = () => true,
+): Promise<void> {
+  for await (const { Contents = [] } of paginateListObjectsV2({ client }, { Bucket })) {
+    const Objects = Contents.flatMap(({ Key }) => (Key !== undefined && isUnneeded(Key) ? [{ Key }] : []));
+    if (Objects.length === 0) continue;
+    const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }));
+    const [error] = Errors;
+    if (error !== undefined) throw new Error(`${Bucket}/${error.Key} can't be deleted: ${error.Message}`);
+  }
+}
+
+async function deleteKey(client: KMSClient, KeyId: string): Promise<boolean> {
+  try {
+    const { KeyMetadata } = await client.send(new DescribeKeyCommand({ KeyId }));
+    if (KeyMetadata?.KeyState === 'PendingDeletion') return false;
+    await client.send(new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: KEY_DELETION_DAYS }));
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof NotFoundException) return false;
+    throw thrown;
+  }
+}

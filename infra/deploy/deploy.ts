@@ -1,0 +1,254 @@
+/**
+ * `npm run deploy`: packages a stage and deploys exactly that package to the account of the shell's credentials.
+ * docs/deploy.md describes it.
+ */
+import type { Stack } from '@aws-sdk/client-cloudformation';
+import { runCommandLine } from '../operate/command-line.ts';
+import { type Finding, runPreflight } from '../operate/preflight.ts';
+import { OUT_DIR, packageStage } from '../package.ts';
+import type { Template } from '../template.ts';
+import { adoptData } from './adopt.ts';
+import { type ChangeSet, createChangeSet, deleteChangeSet, executeChangeSet } from './change-set.ts';
+import { findLostData, formatChanges } from './change-table.ts';
+import {
+  type CommandContext,
+  createShellContext,
+  createStageClients,
+  readAccount,
+  type StageClients,
+} from './context.ts';
+import { emptyBucket, findKeptData } from './data.ts';
+import { cleanUpFirstDeployment, DEPLOYMENT_BUCKET, hasNeverSucceeded } from './first-deployment.ts';
+import { checkPackage, DEPLOY_USAGE, type DeployOptions, parseDeployOptions } from './options.ts';
+import { callService } from './service-call.ts';
+import { describeStack, listEvents, listPhysicalIds } from './stack.ts';
+import { readStagePackage, type StagePackage } from './stage-package.ts';
+import { readStages, recordStage } from './stages-file.ts';
+import { type Upload, uploadPackage } from './upload.ts';
+
+/**
+ * Runs `npm run deploy`.
+ * @throws UsageError for invalid arguments
+ * @throws Error with the reason if the stage isn't deployed, or the deployed service doesn't respond
+ */
+export async function runDeployCommand(args: readonly string[], context: CommandContext): Promise<void> {
+  const options = parseDeployOptions(args);
+  const recorded = (await readStages(context.stagesFile))[options.stage ?? ''];
+  const region = options.region ?? recorded?.region;
+  if (!options.packaged) {
+    const settings = options.param.flatMap((setting) => ['--param', setting]);
+    await packageStage([
+      '--stage',
+      options.stage ?? '',
+      ...(region === undefined ? [] : ['--region', region]),
+      ...settings,
+    ]);
+  }
+  await deployPackage(await readStagePackage(OUT_DIR), options, context);
+}
+
+/** Deploys a package. Throws like `runDeployCommand`. */
+export async function deployPackage(
+  packaged: StagePackage,
+  options: DeployOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { stage, region, stackName } = packaged;
+  checkPackage(options, packaged);
+  const recorded = (await readStages(context.stagesFile))[stage];
+  if (recorded !== undefined && recorded.region !== region) {
+    throw new Error(
+      `The stage ${stage} is deployed in ${recorded.region}, not ${region}. Another region needs another stage name.`,
+    );
+  }
+  const { clientConfig, print } = context;
+  report(await runPreflight({ ...packaged, account: recorded?.account, clientConfig }), print);
+  const account = await readAccount(context, region);
+  const clients = createStageClients(context, region, stackName);
+  print(`Deploying ${stackName} to ${region} in account ${account}`);
+
+  const bucket = await prepareStack(packaged, options, clients);
+  if (bucket === undefined) return;
+  const upload = await uploadPackage(clients.data.s3, bucket, packaged);
+  print(`Uploaded ${upload.uploaded} of ${packaged.artefacts.length + 1} files; the others were there already`);
+  const changeSet = await createChangeSet(clients.stack, {
+    type: 'UPDATE',
+    template: { TemplateURL: upload.templateUrl },
+    stage,
+  });
+  if (changeSet === undefined) print('Nothing has changed since the last deployment.');
+  if (changeSet !== undefined) {
+    if (!(await approve(changeSet, options, context, clients))) return;
+    await update(packaged, changeSet, clients);
+    await pruneBucket(packaged, upload, clients);
+  }
+  if (await recordStage(context.stagesFile, stage, { account, region })) {
+    print(`Recorded account and region in ${context.stagesFile}. Commit this file.`);
+  }
+  await printSummary(packaged, options, context, clients);
+}
+
+/** Prints the findings of the preflight. Throws if one of them is an error. */
+function report(findings: readonly Finding[], print: CommandContext['print']): void {
+  for (const { level, problem, remedy } of findings) print(`${level}: ${problem}\n  ${remedy}`);
+  const errors = findings.filter(({ level }) => level === 'error').length;
+  if (errors > 0)
+    throw new Error(`Nothing was deployed: the preflight found ${errors === 1 ? 'an error' : `${errors} errors`}.`);
+}
+
+/**
+ * Brings the stack into a state in which it can be updated: creates it with its deployment bucket, adopts kept data, or
+ * removes what a failed first deployment left.
+ * @returns the name of the deployment bucket; undefined if only the changes were asked for and there is no stack
+ */
+async function prepareStack(
+  packaged: StagePackage,
+  options: DeployOptions,
+  { stack: context, data }: StageClients,
+): Promise<string | undefined> {
+  let stack = await describeStack(context);
+  if (stack !== undefined && (await isFailedFirst(stack, { stack: context, data }))) {
+    await cleanUpFirstDeployment(context, data, stack);
+    stack = undefined;
+  }
+  checkStatus(stack);
+  if (isCreated(stack)) return readDeploymentBucket({ stack: context, data });
+
+  const kept = await findKeptData(data, packaged.stackName, options.vaultKey);
+  const names = Object.values(kept).join(', ');
+  if (names !== '' && !options.adopt) {
+    throw new Error(
+      `${packaged.stackName} was removed, but its data is still there: ${names}.\n` +
+        `Add --adopt to keep it, or delete it: npm run remove -- --stage ${packaged.stage} --region ${packaged.region} ` +
+        `--delete-data --yes-delete-data-of ${packaged.stage}`,
+    );
+  }
+  if (options.diff) {
+    context.print(`There is no stack yet. It would have ${Object.keys(packaged.template.Resources).length} resources.`);
+    return undefined;
+  }
+  context.print(names === '' ? 'Creating the stack' : `Adopting ${names}`);
+  const adopted = names === '' ? undefined : await adoptData(context, packaged, kept);
+  await createBucket(packaged, adopted, { stack: context, data });
+  return readDeploymentBucket({ stack: context, data });
+}
+
+/** Creates the stack with its deployment bucket, or adds the bucket to a stack of adopted data. */
+async function createBucket(
+  { bucketTemplate, stage }: StagePackage,
+  adopted: Template | undefined,
+  { stack }: StageClients,
+): Promise<void> {
+  const template = { ...bucketTemplate, Resources: { ...adopted?.Resources, ...bucketTemplate.Resources } };
+  const changeSet = await createChangeSet(stack, {
+    type: adopted === undefined ? 'CREATE' : 'UPDATE',
+    template: { TemplateBody: JSON.stringify(template) },
+    stage,
+  });
+  if (changeSet !== undefined) await executeChangeSet(stack, changeSet);
+}
+
+/** True if a stack failed before any deployment of it succeeded. */
+async function isFailedFirst({ StackId = '', StackStatus }: Stack, { stack }: StageClients): Promise<boolean> {
+  if (!/^(CREATE_FAILED|.*ROLLBACK_(COMPLETE|FAILED)|DELETE_FAILED)$/.test(StackStatus ?? '')) return false;
+  return hasNeverSucceeded(await listEvents(stack, StackId));
+}
+
+/** Throws if a stack can't be updated. */
+function checkStatus(stack: Stack | undefined): void {
+  const { StackName, StackStatus: status = '' } = stack ?? {};
+  if (status.endsWith('_IN_PROGRESS') && status !== 'REVIEW_IN_PROGRESS') {
+    throw new Error(`The stack ${StackName} is being changed (${status}). Deploy again when that has ended.`);
+  }
+  if (status.endsWith('_FAILED') || status === 'ROLLBACK_COMPLETE') {
+    throw new Error(`The stack ${StackName} can't be updated (${status}). docs/deploy.md#if-a-deployment-fails`);
+  }
+}
+
+/** False if there is no stack, or only a change set for one. */
+function isCreated(stack: Stack | undefined): boolean {
+  return stack !== undefined && stack.StackStatus !== 'REVIEW_IN_PROGRESS';
+}
+
+async function readDeploymentBucket({ stack }: StageClients): Promise<string> {
+  const bucket = (await listPhysicalIds(stack)).get(DEPLOYMENT_BUCKET);
+  if (bucket === undefined) throw new Error(`The stack ${stack.stackName} has no deployment bucket; is it Lambent's?`);
+  return bucket;
+}
+
+/** Shows the changes if asked for. Returns false, and deletes the change set, if they must not be made. */
+async function approve(
+  changeSet: ChangeSet,
+  options: DeployOptions,
+  { ask, print }: CommandContext,
+  { stack }: StageClients,
+): Promise<boolean> {
+  const { changes } = changeSet;
+  const lost = findLostData(changes);
+  if (options.diff || lost.length > 0) for (const line of formatChanges(changes, lost)) print(line);
+  if (lost.length > 0 && !options.replaceData) {
+    await deleteChangeSet(stack, changeSet.id);
+    throw new Error(
+      `Nothing was deployed: ${lost.map(({ id }) => id).join(', ')} would be replaced by an empty one, and the data would ` +
+        'stay behind. To deploy it, add --replace-data.',
+    );
+  }
+  if (!options.diff || (await ask('Deploy these changes? (yes/no) ')) === 'yes') return true;
+  await deleteChangeSet(stack, changeSet.id);
+  print('Nothing was deployed.');
+  return false;
+}
+
+/** Makes the changes. If a first deployment fails, also deletes what it left. */
+async function update({ stackName }: StagePackage, changeSet: ChangeSet, clients: StageClients): Promise<void> {
+  const { changes } = changeSet;
+  clients.stack.print(`Changing ${changes.length} resources`);
+  try {
+    await executeChangeSet(clients.stack, changeSet);
+  } catch (thrown) {
+    const stack = await describeStack(clients.stack);
+    if (stack !== undefined && (await isFailedFirst(stack, clients))) {
+      clients.stack.print(thrown instanceof Error ? thrown.message : String(thrown));
+      await cleanUpFirstDeployment(clients.stack, clients.data, stack);
+      // SQS refuses the name of a deleted queue for 60 seconds.
+      throw new Error('Nothing was deployed. Remove the cause, wait for a minute, and deploy again.');
+    }
+    const text = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new Error(`${text}\nCloudFormation went back to the previous version of ${stackName}.`, { cause: thrown });
+  }
+}
+
+/** Deletes the zips and templates of earlier deployments. */
+async function pruneBucket(
+  { artefacts }: StagePackage,
+  { bucket, templateKey }: Upload,
+  { data }: StageClients,
+): Promise<void> {
+  const needed = new Set([templateKey, ...artefacts.map(({ key }) => key)]);
+  await emptyBucket(data.s3, bucket, (key) => !needed.has(key));
+}
+
+/** Calls the service, and prints what its users need. */
+async function printSummary(
+  { stage, region }: StagePackage,
+  options: DeployOptions,
+  context: CommandContext,
+  { stack }: StageClients,
+): Promise<void> {
+  const ids = await listPhysicalIds(stack);
+  const suffix = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
+  const baseUrl = `https://${ids.get('ApiGatewayRestApi')}.execute-api.${region}.${suffix}/${stage}/v1`;
+  const { request, pollMs, print } = context;
+  const key = options.key ?? (process.env['LAMBENT_KEY'] || undefined);
+  const answer = await callService(baseUrl, { key, request, pauseMs: pollMs });
+  print(`\nThe service responds. ${answer}`);
+  print(`  base URL          ${baseUrl}`);
+  print(`  generation queue  ${ids.get('GenerationQueue')}`);
+  print(`  bucket            ${ids.get('Bucket')}`);
+  print(`  KMS key           ${ids.get('DataKey')}`);
+  print(`\nNext: npm run keys -- create --tenant acme --stage ${stage} --region ${region}`);
+}
+
+if (import.meta.main) {
+  await runCommandLine(() => runDeployCommand(process.argv.slice(2), createShellContext()), DEPLOY_USAGE);
+}

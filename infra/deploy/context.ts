@@ -6,9 +6,10 @@ import { KMSClient } from '@aws-sdk/client-kms';
 import { S3Client } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { describeAwsError } from '../operate/aws-error.ts';
-import type { ClientConfig } from '../operate/preflight.ts';
+import type { ClientConfig } from '../operate/preflight/finding.ts';
 import type { DataClients } from './data.ts';
 import type { StackContext } from './stack.ts';
+import type { StageRecord } from './stages-file.ts';
 
 /** What the commands need besides their arguments. */
 export interface CommandContext {
@@ -65,8 +66,27 @@ export function createStageClients(
   };
 }
 
-/** Returns the account of the credentials. Throws an error that says what to do if AWS doesn't accept them. */
-export async function readAccount({ clientConfig }: CommandContext, region: string): Promise<string> {
+/**
+ * Returns the account of the credentials.
+ * @param recorded where the stage is deployed, if it is
+ * @throws Error that says what to do if AWS doesn't accept the credentials, or they belong to another account
+ */
+export async function readAccount(
+  { clientConfig }: CommandContext,
+  {
+    stage,
+    region,
+    recorded,
+  }: { readonly stage: string; readonly region: string; readonly recorded: StageRecord | undefined },
+): Promise<string> {
+  const account = await readCaller(clientConfig, region);
+  if (recorded === undefined || recorded.account === account) return account;
+  throw new Error(
+    `The credentials belong to account ${account}, but the stage ${stage} is deployed in ${recorded.account}.`,
+  );
+}
+
+async function readCaller(clientConfig: ClientConfig, region: string): Promise<string> {
   try {
     const { Account } = await new STSClient({ ...clientConfig, region }).send(new GetCallerIdentityCommand());
     return Account ?? '';

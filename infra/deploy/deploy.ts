@@ -17,11 +17,11 @@ import {
   readAccount,
   type StageClients,
 } from './context.ts';
-import { emptyBucket, findKeptData } from './data.ts';
+import { type DataResources, emptyBucket, findKeptData } from './data.ts';
 import { cleanUpFirstDeployment, DEPLOYMENT_BUCKET, hasNeverSucceeded } from './first-deployment.ts';
 import { checkPackage, DEPLOY_USAGE, type DeployOptions, parseDeployOptions } from './options.ts';
 import { callService } from './service-call.ts';
-import { describeStack, listEvents, listPhysicalIds } from './stack.ts';
+import { describeStack, listEvents, listPhysicalIds, type StackContext } from './stack.ts';
 import { readStagePackage, type StagePackage } from './stage-package.ts';
 import { readStages, recordStage } from './stages-file.ts';
 import { type Upload, uploadPackage } from './upload.ts';
@@ -62,12 +62,14 @@ export async function deployPackage(
     );
   }
   const { clientConfig, print } = context;
-  report(await runPreflight({ ...packaged, account: recorded?.account, clientConfig }), print);
-  const account = await readAccount(context, region);
-  const clients = createStageClients(context, region, stackName);
+  const account = await readAccount(context, { stage, region, recorded });
   print(`Deploying ${stackName} to ${region} in account ${account}`);
+  const clients = createStageClients(context, region, stackName);
+  const kept = await findObstacles(packaged, options, clients);
+  const template = omitResources(packaged.template, kept);
+  report(await runPreflight({ ...packaged, template, account, clientConfig }), options, print);
 
-  const bucket = await prepareStack(packaged, options, clients);
+  const bucket = await prepareStack(packaged, options, kept, clients);
   if (bucket === undefined) return;
   const upload = await uploadPackage(clients.data.s3, bucket, packaged);
   print(`Uploaded ${upload.uploaded} of ${packaged.artefacts.length + 1} files; the others were there already`);
@@ -88,49 +90,69 @@ export async function deployPackage(
   await printSummary(packaged, options, context, clients);
 }
 
-/** Prints the findings of the preflight. Throws if one of them is an error. */
-function report(findings: readonly Finding[], print: CommandContext['print']): void {
+/** Prints the findings of the preflight. Throws if one of them is an error, unless they are to be ignored. */
+function report(findings: readonly Finding[], { force }: DeployOptions, print: CommandContext['print']): void {
   for (const { level, problem, remedy } of findings) print(`${level}: ${problem}\n  ${remedy}`);
   const errors = findings.filter(({ level }) => level === 'error').length;
-  if (errors > 0)
-    throw new Error(`Nothing was deployed: the preflight found ${errors === 1 ? 'an error' : `${errors} errors`}.`);
+  if (errors === 0 || force) return;
+  const count = errors === 1 ? 'an error' : `${errors} errors`;
+  throw new Error(`Nothing was deployed: the preflight found ${count}. To deploy in spite of that, add --force.`);
 }
 
 /**
- * Brings the stack into a state in which it can be updated: creates it with its deployment bucket, adopts kept data, or
- * removes what a failed first deployment left.
+ * Removes what a failed first deployment left, and finds the data that a removed stack left.
+ * @returns the kept data to adopt
+ * @throws Error if there is kept data but it isn't to be adopted, or the stack can't be updated
+ */
+async function findObstacles(
+  { stage, region, stackName }: StagePackage,
+  options: DeployOptions,
+  { stack: context, data }: StageClients,
+): Promise<DataResources> {
+  let stack = await describeStack(context);
+  if (stack !== undefined && (await isFailedFirst(stack, context))) {
+    await cleanUpFirstDeployment(context, data, stack);
+    stack = undefined;
+  }
+  checkStatus(stack);
+  if (isCreated(stack)) return {};
+  const kept = await findKeptData(data, stackName, options.vaultKey);
+  const names = Object.values(kept).join(', ');
+  if (names === '' || options.adopt) return kept;
+  throw new Error(
+    `${stackName} was removed, but its data is still there: ${names}.\n` +
+      `Add --adopt to keep it, or delete it: npm run remove -- --stage ${stage} --region ${region} ` +
+      `--delete-data --yes-delete-data-of ${stage}`,
+  );
+}
+
+/** Returns the template without resources that exist already. */
+function omitResources(template: Template, existing: DataResources): Template {
+  const others = Object.entries(template.Resources).filter(([id]) => !(id in existing));
+  return { ...template, Resources: Object.fromEntries(others) };
+}
+
+/**
+ * Creates the stack with its deployment bucket, and with the kept data.
  * @returns the name of the deployment bucket; undefined if only the changes were asked for and there is no stack
  */
 async function prepareStack(
   packaged: StagePackage,
   options: DeployOptions,
-  { stack: context, data }: StageClients,
+  kept: DataResources,
+  clients: StageClients,
 ): Promise<string | undefined> {
-  let stack = await describeStack(context);
-  if (stack !== undefined && (await isFailedFirst(stack, { stack: context, data }))) {
-    await cleanUpFirstDeployment(context, data, stack);
-    stack = undefined;
-  }
-  checkStatus(stack);
-  if (isCreated(stack)) return readDeploymentBucket({ stack: context, data });
-
-  const kept = await findKeptData(data, packaged.stackName, options.vaultKey);
-  const names = Object.values(kept).join(', ');
-  if (names !== '' && !options.adopt) {
-    throw new Error(
-      `${packaged.stackName} was removed, but its data is still there: ${names}.\n` +
-        `Add --adopt to keep it, or delete it: npm run remove -- --stage ${packaged.stage} --region ${packaged.region} ` +
-        `--delete-data --yes-delete-data-of ${packaged.stage}`,
-    );
-  }
+  const { stack: context } = clients;
+  if (isCreated(await describeStack(context))) return readDeploymentBucket(clients);
   if (options.diff) {
     context.print(`There is no stack yet. It would have ${Object.keys(packaged.template.Resources).length} resources.`);
     return undefined;
   }
+  const names = Object.values(kept).join(', ');
   context.print(names === '' ? 'Creating the stack' : `Adopting ${names}`);
   const adopted = names === '' ? undefined : await adoptData(context, packaged, kept);
-  await createBucket(packaged, adopted, { stack: context, data });
-  return readDeploymentBucket({ stack: context, data });
+  await createBucket(packaged, adopted, clients);
+  return readDeploymentBucket(clients);
 }
 
 /** Creates the stack with its deployment bucket, or adds the bucket to a stack of adopted data. */
@@ -149,9 +171,9 @@ async function createBucket(
 }
 
 /** True if a stack failed before any deployment of it succeeded. */
-async function isFailedFirst({ StackId = '', StackStatus }: Stack, { stack }: StageClients): Promise<boolean> {
+async function isFailedFirst({ StackId = '', StackStatus }: Stack, context: StackContext): Promise<boolean> {
   if (!/^(CREATE_FAILED|.*ROLLBACK_(COMPLETE|FAILED)|DELETE_FAILED)$/.test(StackStatus ?? '')) return false;
-  return hasNeverSucceeded(await listEvents(stack, StackId));
+  return hasNeverSucceeded(await listEvents(context, StackId));
 }
 
 /** Throws if a stack can't be updated. */
@@ -207,7 +229,7 @@ async function update({ stackName }: StagePackage, changeSet: ChangeSet, clients
     await executeChangeSet(clients.stack, changeSet);
   } catch (thrown) {
     const stack = await describeStack(clients.stack);
-    if (stack !== undefined && (await isFailedFirst(stack, clients))) {
+    if (stack !== undefined && (await isFailedFirst(stack, clients.stack))) {
       clients.stack.print(thrown instanceof Error ? thrown.message : String(thrown));
       await cleanUpFirstDeployment(clients.stack, clients.data, stack);
       // SQS refuses the name of a deleted queue for 60 seconds.

@@ -32,12 +32,7 @@ export async function runRemoveCommand(args: readonly string[], context: Command
   if (recorded !== undefined && recorded.region !== stage.region) {
     throw new UsageError(`the stage ${stage.name} is deployed in ${recorded.region}, not ${stage.region}`);
   }
-  const account = await readAccount(context, stage.region);
-  if (recorded !== undefined && recorded.account !== account) {
-    throw new Error(
-      `The credentials belong to account ${account}, but ${stage.name} is deployed in ${recorded.account}.`,
-    );
-  }
+  await readAccount(context, { stage: stage.name, region: stage.region, recorded });
   const data = await removeStack(stage.prefix, stage.region, context);
   const { data: clients } = createStageClients(context, stage.region, stage.prefix);
   if (!values['delete-data']) return printKept(data, stage.name, stage.region, context);

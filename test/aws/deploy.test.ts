@@ -132,10 +132,9 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
 
   it('credentials of another account, and another region, are refused before anything is changed', async () => {
     await writeFile(context.stagesFile, JSON.stringify({ dev: { account: '210987654321', region: 'eu-west-1' } }));
-    await expect(deploy(dev)).rejects.toThrow('Nothing was deployed: the preflight found an error.');
-    expect(lines.join('\n')).toContain(
-      `The credentials belong to account ${ACCOUNT}, but the stage dev is deployed in 210987654321.`,
-    );
+    const refusal = `The credentials belong to account ${ACCOUNT}, but the stage dev is deployed in 210987654321.`;
+    await expect(deploy(dev)).rejects.toThrow(refusal);
+    await expect(remove('--stage', 'dev')).rejects.toThrow(refusal);
     await writeFile(context.stagesFile, JSON.stringify({ dev: { account: ACCOUNT, region: 'us-east-1' } }));
     await expect(deploy(dev)).rejects.toThrow('The stage dev is deployed in us-east-1, not eu-west-1.');
     await expect(remove('--stage', 'dev', '--region', 'eu-west-1')).rejects.toThrow(
@@ -162,6 +161,21 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
   it('a deployed service that does not respond as it should fails the command', async () => {
     respond = () => Response.json({ message: 'Forbidden' }, { status: 403 });
     await expect(deploy(dev)).rejects.toThrow('does not respond as it should: 403 {"message":"Forbidden"}');
+  });
+
+  it('kept data is neither overwritten nor deleted by a deployment without --adopt', async () => {
+    await deploy(dev);
+    await rewriteKeyPolicies();
+    await remove('--stage', 'dev');
+    const text = lines.join('\n');
+    expect(text).toMatch(
+      / {2}KeysTable lambent-dev-keys\n[\s\S]* {2}Bucket lambent-dev-bucket-\w+\n {2}DataKey [\w-]{36}\n/,
+    );
+    expect(text).toContain('npm run deploy -- --stage dev --region eu-west-1 --adopt');
+    await expect(deploy(dev)).rejects.toThrow(
+      /lambent-dev was removed, but its data is still there: lambent-dev-access, /,
+    );
+    await create(DynamoDBClient).send(new DescribeTableCommand({ TableName: 'lambent-dev-jobs' }));
   });
 
   it('deleting data needs both options, with the name of the stage', async () => {

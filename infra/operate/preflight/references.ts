@@ -35,7 +35,7 @@ async function checkParameter(name: string, input: PreflightInput, dataKey: stri
   const [parameter] = Parameters;
   if (parameter === undefined)
     return [
-      createError(
+      createWarning(
         `The models file refers to the parameter ${name}, which ${region} does not have: calls of its models would fail.`,
         put,
       ),
@@ -74,7 +74,7 @@ async function checkSecret(name: string, input: PreflightInput, dataKey: string 
   } catch (thrown) {
     if (!isNotFound(thrown)) throw thrown;
     return [
-      createError(
+      createWarning(
         `The models file refers to the secret ${name}, which ${region} does not have: calls of its models would fail.`,
         create,
       ),

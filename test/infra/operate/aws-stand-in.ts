@@ -9,6 +9,8 @@ export interface Answer {
   /** Type of an error. */
   readonly error?: string;
   readonly message?: string;
+  /** XML of S3. */
+  readonly xml?: string;
   readonly body?: object | string;
 }
 
@@ -37,20 +39,14 @@ export async function startAws(operations: Operations): Promise<AwsStandIn> {
   const server = createServer(async (request, response) => {
     const { operation, parameters, isQuery } = await readRequest(request);
     requested.push(operation);
-    const {
-      status,
-      error,
-      message = '',
-      body = {},
-    } = operations[operation]?.(parameters) ?? {
-      status: 501,
-      error: 'NotImplemented',
-      message: operation,
-    };
+    const unknown: Answer = { status: 501, error: 'NotImplemented', message: operation };
+    const answer = operations[operation]?.(parameters) ?? unknown;
+    const { status, error, message = '', xml, body = {} } = answer;
     response.statusCode = status ?? (error === undefined ? 200 : 400);
     if (error !== undefined) response.setHeader('x-amzn-errortype', error);
     response.setHeader('content-type', isQuery ? 'text/xml' : 'application/x-amz-json-1.1');
-    if (isQuery)
+    if (xml !== undefined) response.end(xml);
+    else if (isQuery)
       response.end(error === undefined ? wrapResult(operation, String(body)) : formatXmlError(error, message));
     else response.end(JSON.stringify(error === undefined ? body : { __type: error, message }));
   });

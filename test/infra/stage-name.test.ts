@@ -25,12 +25,20 @@ const LIMITS: Readonly<Record<string, number>> = {
   'AWS::Logs::LogGroup.LogGroupName': 512,
   'AWS::SNS::Topic.TopicName': 256,
   'AWS::SQS::Queue.QueueName': 80,
+  'AWS::WAFv2::WebACL.Name': 128,
 };
 
 describe('the longest name of a stage', () => {
   let template: Template;
   beforeAll(async () => {
-    const settings = ['alarmEmail=ops@example.com', 'chatProvisioned=1', 'accessLog=true', ...GPU_SETTINGS, GPU_CANARY];
+    const settings = [
+      'firewall=true',
+      'alarmEmail=ops@example.com',
+      'chatProvisioned=1',
+      'accessLog=true',
+      ...GPU_SETTINGS,
+      GPU_CANARY,
+    ];
     const args = settings.flatMap((setting) => ['--param', setting]);
     template = await packageOnce(['--stage', LONGEST, ...args], GPU_MODELS);
   });

@@ -25,7 +25,12 @@ export async function checkPermissions(input: PreflightInput): Promise<readonly 
   );
   // IAM does not simulate the root user, who may do everything.
   if (Arn.endsWith(':root')) return [];
-  const policies = ['stack', 'data', ...(listResources(template, 'AWS::ECS::Service').length > 0 ? ['gpu'] : [])];
+  const has = (type: string): boolean => listResources(template, type).length > 0;
+  const policies = [
+    ...['stack', 'data'],
+    ...(has('AWS::ECS::Service') ? ['gpu'] : []),
+    ...(has('AWS::ApiGateway::DomainName') || has('AWS::WAFv2::WebACL') ? ['edge'] : []),
+  ];
   try {
     const principal = await findPrincipal(iam, Arn);
     const statements = (await Promise.all(policies.map(readStatements))).flat();

@@ -24,6 +24,7 @@ const FOLDER = join(import.meta.dirname, '../../../infra/operate/deployer');
 const readPolicy = (name: string): readonly Statement[] =>
   JSON.parse(readFileSync(join(FOLDER, `${name}.json`), 'utf8')).Statement;
 const EVERY_STAGE = [...readPolicy('stack'), ...readPolicy('data')];
+const WITH_EDGE = [...EVERY_STAGE, ...readPolicy('edge')];
 const WITH_GPUS = [...EVERY_STAGE, ...readPolicy('gpu')];
 
 /** What providers list but this template's properties never need: resource type and action, with the reason. */
@@ -68,6 +69,10 @@ const ACCOUNT = 'eu-west-1:123456789012';
 
 /** Returns ARNs of a resource, or of the resources that its provider's actions concern. */
 const ARNS: Readonly<Record<string, (name: string) => readonly string[]>> = {
+  'AWS::ApiGateway::BasePathMapping': () => [
+    'arn:aws:apigateway:eu-west-1::/domainnames/api.example.com/basepathmappings',
+  ],
+  'AWS::ApiGateway::DomainName': () => ['arn:aws:apigateway:eu-west-1::/domainnames/api.example.com'],
   'AWS::ApiGateway': () => ['arn:aws:apigateway:eu-west-1::/restapis/abc/stages/dev'],
   'AWS::ApplicationAutoScaling': () => [`arn:aws:application-autoscaling:${ACCOUNT}:scalable-target/0123`],
   'AWS::AutoScaling::AutoScalingGroup': (name) => [
@@ -93,6 +98,10 @@ const ARNS: Readonly<Record<string, (name: string) => readonly string[]>> = {
   'AWS::Logs': (name) => [`arn:aws:logs:${ACCOUNT}:log-group:${name}`],
   'AWS::S3': (name) => [`arn:aws:s3:::${name.toLowerCase()}`],
   'AWS::SNS': (name) => [`arn:aws:sns:${ACCOUNT}:${name}`],
+  'AWS::WAFv2': (name) => [
+    `arn:aws:wafv2:${ACCOUNT}:regional/webacl/${name}/0123`,
+    'arn:aws:apigateway:eu-west-1::/restapis/abc/stages/dev',
+  ],
   'AWS::SQS': (name) => [`arn:aws:sqs:${ACCOUNT}:${name}`],
 };
 
@@ -127,7 +136,7 @@ const NAMES =
 
 function nameResource(id: string, { Type, Properties = {} }: TemplateResource): string {
   // An alias has a name too, but its ARN begins with the function's.
-  if (Type === 'AWS::ECS::CapacityProvider') return String(Properties['Name']);
+  if (Type === 'AWS::ECS::CapacityProvider' || Type === 'AWS::WAFv2::WebACL') return String(Properties['Name']);
   const named = Object.entries(Properties).find(([key, value]) => NAMES.test(key) && typeof value === 'string');
   return named === undefined ? `lambent-dev-${id}-ABC` : String(named[1]);
 }
@@ -187,6 +196,17 @@ describe("the deployer's policies", () => {
     expect(findMissing(everything, EVERY_STAGE)).toEqual([]);
   });
 
+  it("the deployer's policies with that for the edge allow everything for a domain and a firewall", async () => {
+    const settings = [
+      'domainName=api.example.com',
+      'domainCertificate=arn:aws:acm:eu-west-1:123456789012:certificate/0123',
+      'firewall=true',
+    ];
+    const template = await packageStage(...settings.flatMap((setting) => ['--param', setting]));
+    expect(findMissing(template, EVERY_STAGE)).not.toEqual([]);
+    expect(findMissing(template, WITH_EDGE)).toEqual([]);
+  });
+
   it("the deployer's policies with that for GPUs allow everything that CloudFormation does for a fleet", () => {
     expect(gpus.flatMap((template) => findMissing(template, WITH_GPUS))).toEqual([]);
   });
@@ -216,7 +236,7 @@ describe("the deployer's policies", () => {
     expect(wide).toEqual([]);
   });
 
-  it.each(['stack', 'data', 'gpu'])('the policy %s.json fits into a managed policy of IAM', (name) => {
+  it.each(['stack', 'data', 'gpu', 'edge'])('the policy %s.json fits into a managed policy of IAM', (name) => {
     const text = readFileSync(join(FOLDER, `${name}.json`), 'utf8').replace(/\s/g, '');
     expect(text.length).toBeLessThanOrEqual(6_144);
   });

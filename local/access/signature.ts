@@ -1,4 +1,4 @@
-import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { AccessKey, AccessKeys } from './access-keys.ts';
 import {
   createStringToSign,
@@ -29,7 +29,7 @@ export class SignatureVerifier {
   readonly #service: string;
   readonly #keys: AccessKeys;
   readonly #now: () => number;
-  readonly #signingKeys = new Map<string, Buffer>();
+  readonly #signingKeys = new Map<string, KeyObject>();
 
   /**
    * @param service as it is signed: `dynamodb`, `s3`…
@@ -96,7 +96,7 @@ export class SignatureVerifier {
     return isValid && now <= signedAt + expiresIn * 1000 ? undefined : 'expired';
   }
 
-  #getSigningKey({ accessKeyId, secretAccessKey }: AccessKey, scope: Scope): Buffer {
+  #getSigningKey({ accessKeyId, secretAccessKey }: AccessKey, scope: Scope): KeyObject {
     const id = `${accessKeyId}/${formatScope(scope)}`;
     const cached = this.#signingKeys.get(id);
     if (cached !== undefined) return cached;
@@ -107,7 +107,7 @@ export class SignatureVerifier {
   }
 }
 
-function sign(key: Buffer, text: string): string {
+function sign(key: KeyObject, text: string): string {
   return createHmac('sha256', key).update(text).digest('hex');
 }
 

@@ -2,12 +2,15 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Metafile } from 'esbuild';
+import manifest from '../../package.json' with { type: 'json' };
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { resolveModelsFile } from '../models-file.ts';
 import { type BuildRecord, digestFile, InputDigests, readBuildRecord } from './build-record.ts';
 import type { Bundle } from './bundle.ts';
 import { type BundleFile, ENTRY_POINT, replaceFile, replaceFolder } from './files.ts';
 import { findSource } from './find-source.ts';
+import { createNotices } from './notices.ts';
+import { listBundledPackages } from './packages.ts';
 import { isFile } from './plugins.ts';
 import { printSizes } from './sizes.ts';
 
@@ -26,7 +29,8 @@ export interface BundleOptions {
 /**
  * Bundles each function for a fast cold start, as `<outDir>/<function>/index.mjs`: tree-shaken ES modules. Modules that
  * are imported dynamically stay in files of their own, which a process reads when it needs them. Functions that read
- * the model registry get it beside their code as `models.json`. Source maps and esbuild's metafiles go to
+ * the model registry get it beside their code as `models.json`, and all get the licences and the list of the packages in
+ * their code. Source maps and esbuild's metafiles go to
  * `<outDir>/.maps` and `<outDir>/.meta`, which are not deployed. The same sources give the same bytes. A function is
  * not built again if neither inputs nor outputs have changed since its last build.
  * @throws Error with file, line and cause if a function can't be bundled
@@ -94,7 +98,8 @@ async function buildFunction(source: string, name: string, models: string, paths
     outputFiles
       .filter(({ path }) => path.endsWith(extension))
       .map(({ path, contents }) => ({ name: basename(path), contents }));
-  await replaceFolder(paths.code, [...registry, ...selectOutputs('.mjs')]);
+  const notices = createNotices(name, manifest.version, await listBundledPackages(metafile));
+  await replaceFolder(paths.code, [...registry, ...notices, ...selectOutputs('.mjs')]);
   await replaceFolder(paths.maps, selectOutputs('.map'));
   await replaceFile(paths.metafile, JSON.stringify(metafile));
   await recordBuild(metafile, readsRegistry, paths, startedAt);

@@ -19,7 +19,8 @@ beforeEach(async () => {
     "import 'node:fs';\nexport { handler } from './lib/answer.ts';\nexport const hooks = () => import('node:async_hooks');",
   );
   await write('lib/answer.ts', "import { word } from 'words';\nexport const handler = () => ['one', word];");
-  await write('node_modules/words/package.json', '{ "name": "words", "main": "./a.js" }');
+  await write('node_modules/words/package.json', createManifest('./a.js'));
+  await write('node_modules/words/LICENSE', 'Do as you like.');
   await write('node_modules/words/a.js', "export const word = 'from a';");
   await write('node_modules/words/b.js', "export const word = 'from b';");
   await sleep(SETTLED_MS);
@@ -29,6 +30,10 @@ afterEach(() => rm(folder, { recursive: true }));
 async function write(path: string, text: string): Promise<void> {
   await mkdir(join(folder, 'project', path, '..'), { recursive: true });
   await writeFile(join(folder, 'project', path), text);
+}
+
+function createManifest(main: string): string {
+  return JSON.stringify({ name: 'words', version: '1.0.0', license: '0BSD', main });
 }
 
 const output = (path = 'function/index.mjs') => join(folder, 'out', path);
@@ -59,12 +64,12 @@ describe('a second build', () => {
     {
       change: 'the entry point of a package',
       path: 'node_modules/words/package.json',
-      text: '{ "main": "./b.js" }',
+      text: createManifest('./b.js'),
       code: 'from b',
     },
     {
       change: 'a package that takes precedence over another',
-      path: 'lib/node_modules/words/index.js',
+      path: 'lib/node_modules/words.js',
       text: "export const word = 'five';",
       code: 'five',
     },

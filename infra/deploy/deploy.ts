@@ -67,7 +67,8 @@ export async function deployPackage(
   const clients = createStageClients(context, region, stackName);
   const kept = await findObstacles(packaged, options, clients);
   const template = omitResources(packaged.template, kept);
-  report(await runPreflight({ ...packaged, template, account, clientConfig }), options, print);
+  const { checkModels } = options;
+  report(await runPreflight({ ...packaged, template, account, clientConfig, checkModels }), options, print);
 
   const bucket = await prepareStack(packaged, options, kept, clients);
   if (bucket === undefined) return;

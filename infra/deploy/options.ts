@@ -9,6 +9,7 @@ export const DEPLOY_USAGE = `usage:
   --diff            shows the changes, then asks; without a terminal, stops
   --adopt           keeps the data of a removed stage of this name
   --vault-key ID    with --adopt: the vault key, if it can't be found
+  --check-models    calls each Bedrock model once for one token, which costs money, and may subscribe the account to it
   --force           deploys in spite of errors that the preflight finds
   --replace-data    allows changes that replace tables, the bucket or keys by empty ones
   --key KEY         an API key, with which the deployed service is called; default: LAMBENT_KEY`;
@@ -21,6 +22,7 @@ export interface DeployOptions {
   readonly diff: boolean;
   readonly adopt: boolean;
   readonly vaultKey: string | undefined;
+  readonly checkModels: boolean;
   readonly force: boolean;
   readonly replaceData: boolean;
   readonly key: string | undefined;
@@ -36,6 +38,7 @@ export function parseDeployOptions(args: readonly string[]): DeployOptions {
     diff: { type: 'boolean', default: false },
     adopt: { type: 'boolean', default: false },
     'vault-key': { type: 'string' },
+    'check-models': { type: 'boolean', default: false },
     force: { type: 'boolean', default: false },
     'replace-data': { type: 'boolean', default: false },
     key: { type: 'string' },
@@ -49,6 +52,7 @@ export function parseDeployOptions(args: readonly string[]): DeployOptions {
   return {
     ...{ stage, region, param, packaged, diff: values.diff, adopt: values.adopt, key: values.key },
     vaultKey: values['vault-key'],
+    checkModels: values['check-models'],
     force: values.force,
     replaceData: values['replace-data'],
   };

@@ -45,5 +45,5 @@ export async function findForEach<T>(
 }
 
 /** The command that deploys a stage again, which repairs what was changed by hand. */
-export const formatDeployment = ({ stage }: DoctorInput): string =>
-  `Deploy again: npm run package -- --stage ${stage} && npx osls deploy --package .serverless --stage ${stage}`;
+export const formatDeployment = ({ stage, region }: DoctorInput): string =>
+  `Deploy again: npm run deploy -- --stage ${stage} --region ${region}`;

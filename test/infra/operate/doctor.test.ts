@@ -227,7 +227,12 @@ describe('runDoctor', () => {
       '1 of 1 subscriptions to alarms are not confirmed',
       'mail',
     ],
-    ['a missing key', { DescribeParameters: () => ({ body: {} }) }, 'the parameter /key', 'put-parameter'],
+    [
+      'a parameter that holds no key',
+      { DescribeParameters: () => ({ body: { Parameters: [{ Name: '/key', Type: 'StringList' }] } }) },
+      'The parameter /key is a StringList',
+      'put-parameter',
+    ],
     [
       'a check that is denied',
       { DescribeKey: () => ({ error: 'AccessDeniedException', message: 'no kms:DescribeKey' }) },
@@ -250,8 +255,9 @@ describe('runDoctor', () => {
       ListSubscriptionsByTopic: () => ({ body: '<Subscriptions/>' }),
       GetMetricData: () => ({ body: { MetricDataResults: [] } }),
       [`GET /2019-09-30${CHAT}/provisioned-concurrency`]: () => ({ body: { Status: 'IN_PROGRESS' } }),
+      DescribeParameters: () => ({ body: {} }),
     });
-    expect(output.match(/ {2}warning {2}/g)).toHaveLength(3);
+    expect(output.match(/ {2}warning {2}/g)).toHaveLength(4);
     expect(isHealthy).toBe(true);
   });
 

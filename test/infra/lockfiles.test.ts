@@ -25,6 +25,19 @@ describe.each(lockfiles.trim().split('\n'))('%s', (file) => {
   });
 });
 
+it('CI uses each action by the hash of a commit, with its version as a comment', async () => {
+  const workflows = execFileSync('git', ['ls-files', '.github/workflows'], { cwd: ROOT, encoding: 'utf8' });
+  const texts = await Promise.all(
+    workflows
+      .trim()
+      .split('\n')
+      .map((file) => readFile(join(ROOT, file), 'utf8')),
+  );
+  const actions = texts.flatMap((text) => text.match(/(?<=uses: ).*/g) ?? []);
+  expect(actions.length).toBeGreaterThan(0);
+  expect(actions.filter((action) => !/^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+(\.\d+){2}$/.test(action))).toEqual([]);
+});
+
 const requirements = execFileSync('git', ['ls-files', '*requirements.txt'], { cwd: ROOT, encoding: 'utf8' });
 
 describe.each(requirements.trim().split('\n'))('%s', (file) => {

@@ -35,6 +35,10 @@ const VARIANTS: readonly Variant[] = [
       'alarmEmail=ops@example.com',
       'senderSources=arn:aws:events:eu-west-1:123456789012:rule/orders',
       'senderPrincipals=222222222222',
+      'domainName=api.example.com',
+      'domainCertificate=arn:aws:acm:eu-west-1:123456789012:certificate/0123',
+      'domainTruststore=s3://my-ca/clients.pem',
+      'firewall=true',
     ],
   },
   {
@@ -42,7 +46,7 @@ const VARIANTS: readonly Variant[] = [
     settings: [
       ...GPU.settings,
       'gpuCanaryImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.20.0',
-      ...['gpuZones=3', 'gpuWorkingMin=1'],
+      ...['gpuZones=3', 'gpuWorkingMin=1', 'vpcEndpoints=vpce-0123456789abcdef0'],
     ],
   },
   {
@@ -51,6 +55,9 @@ const VARIANTS: readonly Variant[] = [
       ...GPU.settings,
       'gpuWeightsImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/aws-cli:2.32.9',
       'gpuEgress=endpoints',
+      'domainName=api.example.com',
+      'domainCertificate=arn:aws:acm:eu-west-1:123456789012:certificate/0123',
+      'tlsPolicy=SecurityPolicy_TLS13_1_3_2025_09',
     ],
   },
 ];

@@ -81,7 +81,7 @@ describe("the packaged zips on AWS's runtime", () => {
   it('intake takes a batch of the generation queue', async () => {
     const sqs = new SQSClient({
       ...{ endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '', region: 'eu-west-1' },
-      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+      credentials: cloud.credentials,
     });
     const MessageBody = JSON.stringify({
       ...{ version: 1, type: 'generate', tenant: 'local', idempotencyKey: 'order-1', endpoint: '/v1/responses' },

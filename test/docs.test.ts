@@ -10,7 +10,7 @@ const FILES = globSync(['*', `{${FOLDERS.join()}}/**`], {
 });
 
 /** Files that the reader writes or that Lambent writes while it runs. */
-const NOT_IN_THE_REPOSITORY = ['models.gpu.json', 'kms.json', 'bench/results/'];
+const NOT_IN_THE_REPOSITORY = ['models.gpu.json', 'stages.json', 'kms.json', 'bench/results/'];
 
 /** Markdown by the path of its page. */
 const pages = new Map(

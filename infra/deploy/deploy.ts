@@ -253,23 +253,37 @@ async function pruneBucket(
 
 /** Calls the service, and prints what its users need. */
 async function printSummary(
-  { stage, region }: StagePackage,
+  { stage, region, settings }: StagePackage,
   options: DeployOptions,
-  context: CommandContext,
+  { request, pollMs, print }: CommandContext,
   { stack }: StageClients,
 ): Promise<void> {
   const ids = await listPhysicalIds(stack);
-  const suffix = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
-  const baseUrl = `https://${ids.get('ApiGatewayRestApi')}.execute-api.${region}.${suffix}/${stage}/v1`;
-  const { request, pollMs, print } = context;
-  const key = options.key ?? (process.env['LAMBENT_KEY'] || undefined);
-  const answer = await callService(baseUrl, { key, request, pauseMs: pollMs });
-  print(`\nThe service responds. ${answer}`);
+  const baseUrl = await readBaseUrl(stack, `${ids.get('ApiGatewayRestApi')}.execute-api.${region}`, stage);
+  // This shell may be outside the VPC, and has no certificate of a client.
+  if (isSet(settings['vpcEndpoints']) || isSet(settings['domainTruststore'])) {
+    print('\nDeployed. The service was not called: it accepts only requests from its VPC or with a certificate.');
+  } else {
+    const key = options.key ?? (process.env['LAMBENT_KEY'] || undefined);
+    print(`\nThe service responds. ${await callService(baseUrl, { key, request, pauseMs: pollMs })}`);
+  }
   print(`  base URL          ${baseUrl}`);
   print(`  generation queue  ${ids.get('GenerationQueue')}`);
   print(`  bucket            ${ids.get('Bucket')}`);
   print(`  KMS key           ${ids.get('DataKey')}`);
   print(`\nNext: npm run keys -- create --tenant acme --stage ${stage} --region ${region}`);
+}
+
+/** Returns a client's base URL: the stack's output, which knows a domain of its own, or else that of the API. */
+async function readBaseUrl(stack: StackContext, host: string, stage: string): Promise<string> {
+  const outputs = (await describeStack(stack))?.Outputs ?? [];
+  const output = outputs.find(({ OutputKey }) => OutputKey === 'BaseUrl')?.OutputValue;
+  return output ?? `https://${host}.amazonaws.com/${stage}/v1`;
+}
+
+/** True for a text or list that isn't empty. */
+function isSet(setting: unknown): boolean {
+  return (typeof setting === 'string' || Array.isArray(setting)) && setting.length > 0;
 }
 
 if (import.meta.main) {

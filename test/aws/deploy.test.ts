@@ -1,11 +1,22 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
+import {
+  CloudFormationClient,
+  CreateStackCommand,
+  DescribeStacksCommand,
+  UpdateStackCommand,
+} from '@aws-sdk/client-cloudformation';
 import { DescribeTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DescribeKeyCommand, KMSClient, ListKeysCommand, PutKeyPolicyCommand } from '@aws-sdk/client-kms';
 import { GetFunctionCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { HeadBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  HeadBucketCommand,
+  ListBucketsCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { CommandContext } from '../../infra/deploy/context.ts';
 import { deployPackage } from '../../infra/deploy/deploy.ts';
@@ -128,6 +139,35 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     await remove('--stage', 'dev');
     expect(await readStatus('lambent-test')).toBe('UPDATE_COMPLETE');
     await create(DynamoDBClient).send(new DescribeTableCommand({ TableName: 'lambent-test-jobs' }));
+  });
+
+  it('a stage that osls deployed is updated in place, and its old zips are deleted', async () => {
+    const cloudFormation = create(CloudFormationClient);
+    const s3 = create(S3Client);
+    const StackName = 'lambent-dev';
+    await cloudFormation.send(new CreateStackCommand({ StackName, TemplateBody: JSON.stringify(dev.bucketTemplate) }));
+    const { Buckets = [] } = await s3.send(new ListBucketsCommand({}));
+    const Bucket = Buckets[0]?.Name ?? '';
+    const prefix = 'serverless/lambent/dev/1700000000000-2023-11-14T22:13:20.000Z/';
+    for (const { file } of dev.artefacts) {
+      const Body = await readFile(join(dev.folder, file));
+      await s3.send(new PutObjectCommand({ Bucket, Key: `${prefix}${file}`, Body }));
+    }
+    const template = JSON.stringify(dev.template).replaceAll(/code\/[0-9a-f]{64}\//g, prefix);
+    await s3.send(new PutObjectCommand({ Bucket, Key: `${prefix}template.json`, Body: template }));
+    const TemplateURL = `https://s3.eu-west-1.amazonaws.com/${Bucket}/${prefix}template.json`;
+    await cloudFormation.send(new UpdateStackCommand({ StackName, TemplateURL, Capabilities: ['CAPABILITY_IAM'] }));
+    const dynamoDb = create(DynamoDBClient);
+    const readTableId = async () =>
+      (await dynamoDb.send(new DescribeTableCommand({ TableName: 'lambent-dev-jobs' }))).Table?.TableId;
+    const tableId = await readTableId();
+
+    await deploy(dev);
+    expect(lines).toContain('Changing 10 resources');
+    expect(await readTableId()).toBe(tableId);
+    const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket }));
+    expect(Contents.filter(({ Key }) => Key?.startsWith('serverless/'))).toEqual([]);
+    expect(Contents).toHaveLength(11);
   });
 
   it('credentials of another account, and another region, are refused before anything is changed', async () => {

@@ -24,6 +24,8 @@ export type FaultShares = Readonly<Partial<Record<Fault, number>>>;
 export interface Exchange {
   readonly service: FaultyService;
   readonly method: string;
+  /** With the query. */
+  readonly path: string;
   /** The operation's name, such as `DynamoDB_20120810.UpdateItem`; empty if the protocol has no operation names. */
   readonly target: string;
   /** Id of the invocation that sent the request, from the SDK's trace header; empty for other clients. */
@@ -120,6 +122,7 @@ export async function startFaultProxy({
     onExchange?.({
       service,
       method: request.method ?? '',
+      path: request.url ?? '',
       target: String(request.headers['x-amz-target'] ?? ''),
       requestId: /^Root=1-([^;]+)/.exec(String(request.headers['x-amzn-trace-id'] ?? ''))?.[1] ?? '',
       request: body,

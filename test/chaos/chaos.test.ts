@@ -113,6 +113,7 @@ function createObservedLedger() {
       service: 'dynamodb',
       target: `DynamoDB_20120810.${operation}`,
       method: 'POST',
+      path: '/',
       requestId: clock.caller,
       request: Buffer.from(JSON.stringify({ TableName: TABLE, ...request })),
       status,

@@ -101,7 +101,8 @@ describe('the policies of the template', () => {
     const items = (table: string, actions: readonly string[]) => actions.map((action) => `${table} dynamodb:${action}`);
     const createKeys = items('KeysTable', ['GetItem', 'PutItem', 'UpdateItem']);
     const work = ['BatchWriteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem'];
-    const sessions = items('SessionsTable', [...work, 'DeleteItem']);
+    const sessions = items('SessionsTable', work);
+    const deleteSessions = items('SessionsTable', ['DeleteItem']);
     const readKey = ['DataKey kms:Decrypt', 'VaultKey kms:Decrypt'];
     const storeKey = [...readKey, 'VaultKey kms:GenerateDataKey', 'DataKey kms:GenerateDataKey'];
     const readObjects = ['Bucket s3:DeleteObject', 'Bucket s3:GetObject', 'Bucket s3:ListBucket'];
@@ -128,7 +129,7 @@ describe('the policies of the template', () => {
     const expected: Readonly<Record<string, readonly string[]>> = {
       AuthorizeRole: ['AccessTable dynamodb:GetItem', 'KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
       ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots],
-      SessionsRole: [...accepter, ...sessions, ...idempotency],
+      SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
       IntakeRole: [
         ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', ...send],

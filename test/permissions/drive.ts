@@ -1,0 +1,182 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
+import { waitUntil } from '../wait.ts';
+import type { ObservedService } from './observed-service.ts';
+
+/** Above the size from which bodies and conversation items are stored in the bucket. */
+const LONG = 'long '.repeat(4_000);
+const STOPPING = join(import.meta.dirname, '../../events/fleet-task-stopping.json');
+const ignore = () => undefined;
+
+/** Uses every part of the service, so that each function makes every kind of call that it ever makes. */
+export async function driveService(service: ObservedService): Promise<void> {
+  await service.invoke('fleet', { source: 'aws.events', 'detail-type': 'Scheduled Event' });
+  await service.invoke('warmup', {});
+  await chat(service);
+  await useStoredResponses(service);
+  await useConversations(service);
+  await runBackgroundResponses(service);
+  await runQueuedJobs(service);
+  await maintainFleet(service);
+}
+
+async function chat({ client }: ObservedService): Promise<void> {
+  const messages = [{ role: 'user' as const, content: 'Hello' }];
+  for (const model of ['bedrock', 'profile', 'compatible', 'gpu']) {
+    await client.chat.completions.create({ model, messages });
+    for await (const _ of await client.chat.completions.create({ model, messages, stream: true }));
+  }
+  // Some wait for one of the worker's two slots. Their common prefix is long enough for the directory of prefixes.
+  const long = [{ role: 'user' as const, content: LONG }];
+  for (const _ of [1, 2])
+    await Promise.all(
+      Array.from({ length: 6 }, () => client.chat.completions.create({ model: 'gpu', messages: long }).catch(ignore)),
+    );
+  const headers = { 'Idempotency-Key': 'chat-1' };
+  for (const _ of [1, 2]) await client.chat.completions.create({ model: 'compatible', messages }, { headers });
+  const failing = { model: 'compatible', messages: [{ role: 'user' as const, content: 'fail' }] };
+  await client.chat.completions.create(failing, { headers: { 'Idempotency-Key': 'chat-2' } }).catch(ignore);
+}
+
+async function useStoredResponses({ client }: ObservedService): Promise<void> {
+  const model = 'compatible';
+  const first = await client.responses.create({ model, input: LONG });
+  const next = await client.responses.create({ model, input: 'And?', previous_response_id: first.id });
+  await client.responses.retrieve(next.id);
+  await client.responses.inputItems.list(first.id);
+  await client.responses.delete(next.id);
+  await client.responses.delete(first.id);
+  await client.responses.retrieve('resp_missing').catch(ignore);
+}
+
+async function useConversations({ client, newcomer }: ObservedService): Promise<void> {
+  const message = (content: string) => ({ type: 'message' as const, role: 'user' as const, content });
+  // The tenant's first sealed record.
+  await newcomer.conversations.create({ items: [message('Hello')] });
+  const { id } = await client.conversations.create({ items: [message('Hello')] });
+  const headers = { 'Idempotency-Key': 'items-1' };
+  for (const _ of [1, 2]) await client.conversations.items.create(id, { items: [message(LONG)] }, { headers });
+  const missing = { headers: { 'Idempotency-Key': 'items-2' } };
+  await client.conversations.items.create('conv_missing', { items: [message('Hello')] }, missing).catch(ignore);
+  await client.conversations.update(id, { metadata: { topic: 'sea' } });
+  await client.conversations.items.create(id, { items: [message(LONG), message('short')] });
+  const items = [];
+  for await (const item of client.conversations.items.list(id)) items.push(item);
+  const last = items.at(0)?.id ?? '';
+  await client.conversations.items.retrieve(last, { conversation_id: id });
+  await client.responses.create({ model: 'compatible', input: 'Hello', conversation: id });
+  await client.responses.create({ model: 'compatible', input: LONG, conversation: id });
+  await client.conversations.items.delete(last, { conversation_id: id });
+  for (const model of ['compatible', 'gpu'])
+    await waitForEnd(
+      client,
+      (await client.responses.create({ model, input: LONG, conversation: id, background: true })).id,
+    );
+  await client.conversations.retrieve(id);
+  await client.conversations.delete(id);
+}
+
+async function runBackgroundResponses({ client, invoke, release, cloud }: ObservedService): Promise<void> {
+  const background = true;
+  for (const model of ['compatible', 'bedrock', 'profile', 'gpu']) {
+    const { id } = await client.responses.create({ model, input: LONG, background });
+    await waitForEnd(client, id);
+    await client.responses.delete(id);
+    for await (const _ of await client.responses.create({ model, input: 'Hello', background, stream: true }));
+  }
+  const { id } = await client.responses.create({ model: 'compatible', input: 'wait', background });
+  await waitUntil('the job runs', async () => (await client.responses.retrieve(id)).status === 'in_progress');
+  await client.responses.cancel(id);
+  // Its ticket is lost, so the sweep sends another.
+  const waiting = await client.responses.create({ model: 'compatible', input: 'wait', background });
+  await waitUntil('the job runs', async () => (await client.responses.retrieve(waiting.id)).status === 'in_progress');
+  for (const { pid, function: name } of cloud.processes()) if (name === 'generate') process.kill(pid, 'SIGKILL');
+  await cloud.restartQueues();
+  release();
+  await waitUntil('the job has ended', async () => {
+    await invoke('sweep', {});
+    return (await client.responses.retrieve(waiting.id)).status === 'completed';
+  });
+}
+
+async function runQueuedJobs(service: ObservedService): Promise<void> {
+  const { client, cloud } = service;
+  const { BUCKET: Bucket = '', GENERATION_DLQ_URL: QueueUrl } = cloud.resources;
+  const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_S3'] ?? '';
+  const s3 = new S3Client({ region: 'eu-west-1', credentials: cloud.credentials, endpoint, forcePathStyle: true });
+  const key = 'local/inbox/order-1.json';
+  await s3.send(new PutObjectCommand({ Bucket, Key: key, Body: JSON.stringify({ model: 'gpu', input: LONG }) }));
+  s3.destroy();
+  const order2 = describeJob('order-2', { body: { model: 'compatible', input: 'Hello' }, replyTo: 'answers' });
+  const newTenant = { ...describeJob('order-3', { body: { model: 'compatible', input: LONG } }), tenant: 'intake' };
+  const order1 = describeJob('order-1', { bodyPointer: { bucket: Bucket, key }, replyTo: 'answers' });
+  await sendMessages(service, [{ unusable: true }, order1, order2, newTenant]);
+  for (const each of ['order-1', 'order-2']) await waitForEnd(client, deriveResponseId('local', each));
+  // A repetition, and a different request under the same key.
+  const otherRequest = describeJob('order-2', { body: { model: 'compatible', input: LONG } });
+  await sendMessages(service, [order2, newTenant, otherRequest]);
+  for (const queue of ['JOBS_QUEUE_URL', 'GPU_QUEUE_URL']) await sendMessages(service, [{ ticket: 'none' }], queue);
+  const sqs = createQueueClient(service);
+  await waitUntil('both unusable messages are refused', async () => {
+    const AttributeNames = ['ApproximateNumberOfMessages' as const];
+    const { Attributes } = await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames }));
+    return Number(Attributes?.['ApproximateNumberOfMessages']) >= 2;
+  });
+  sqs.destroy();
+}
+
+function createQueueClient({ cloud }: ObservedService): SQSClient {
+  const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
+  return new SQSClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
+}
+
+function describeJob(idempotencyKey: string, fields: object): object {
+  const type = { version: 1, type: 'generate', endpoint: '/v1/responses' };
+  return { ...type, tenant: 'local', idempotencyKey, ...fields };
+}
+
+/** Sends messages to a queue. */
+async function sendMessages(
+  service: ObservedService,
+  messages: readonly object[],
+  queue = 'GENERATION_QUEUE_URL',
+): Promise<void> {
+  const sqs = createQueueClient(service);
+  const QueueUrl = service.cloud.resources[queue];
+  for (const each of messages) await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: JSON.stringify(each) }));
+  sqs.destroy();
+}
+
+async function maintainFleet(service: ObservedService): Promise<void> {
+  const { client, invoke, ecs } = service;
+  await invoke('fleet', {
+    ...{ source: 'aws.ec2', 'detail-type': 'EC2 Spot Instance Interruption Warning' },
+    detail: { 'instance-id': 'i-0123456789abcdef0', 'instance-action': 'terminate' },
+  });
+  await invoke('fleet', JSON.parse(await readFile(STOPPING, 'utf8')));
+  ecs.tasks.clear();
+  await invoke('fleet', { source: 'aws.events', 'detail-type': 'Scheduled Event' });
+  // Without a worker, hosted models answer; a job that only the fleet can run waits, and the next run starts a worker.
+  for (const model of ['gpu-bedrock', 'gpu-profile', 'gpu-compatible']) {
+    const { id } = await client.responses.create({ model, input: LONG, background: true });
+    await waitForEnd(client, id);
+  }
+  await client.chat.completions.create({ model: 'gpu', messages: [{ role: 'user', content: 'Hi' }] }).catch(ignore);
+  await sendMessages(service, [describeJob('order-4', { body: { model: 'gpu', input: 'Hello' }, replyTo: 'answers' })]);
+  const id = deriveResponseId('local', 'order-4');
+  await waitUntil('the job waits', () => client.responses.retrieve(id).catch(ignore));
+  await invoke('fleet', { source: 'aws.events', 'detail-type': 'Scheduled Event' });
+  await invoke('sweep', {});
+  await client.responses.cancel(id);
+  await invoke('sweep', {});
+}
+
+async function waitForEnd(client: ObservedService['client'], id: string): Promise<void> {
+  await waitUntil(`${id} has ended`, async () => {
+    const response = await client.responses.retrieve(id).catch(ignore);
+    return response !== undefined && !['queued', 'in_progress'].includes(response.status ?? '');
+  });
+}

@@ -119,17 +119,23 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     expect(lines).toContain('Uploaded 0 of 11 files; the others were there already');
   });
 
-  it('--diff shows a change, and without a terminal deploys nothing', async () => {
+  it('--diff shows a change, and deploys it only after a yes', async () => {
     await deploy(dev);
     lines = [];
-    await deploy(await packageFolder('dev', '--param', 'chatMemoryMb=2048'), '--diff');
+    const changed = await packageFolder('dev', '--param', 'chatMemoryMb=2048');
+    await deploy(changed, '--diff');
     expect(lines.find((line) => line.startsWith('action'))).toMatch(/^action +resource +type +replaced +changes$/);
     expect(lines.some((line) => /^Modify +ChatLambdaFunction +AWS::Lambda::Function/.test(line))).toBe(true);
     expect(lines.at(-1)).toBe('Nothing was deployed.');
-    const { Configuration } = await create(LambdaClient).send(
-      new GetFunctionCommand({ FunctionName: 'lambent-dev-chat' }),
-    );
-    expect(Configuration?.MemorySize).toBe(1024);
+    const readMemory = async () => {
+      const request = new GetFunctionCommand({ FunctionName: 'lambent-dev-chat' });
+      return (await create(LambdaClient).send(request)).Configuration?.MemorySize;
+    };
+    expect(await readMemory()).toBe(1024);
+
+    context = { ...context, ask: async () => 'yes' };
+    await deploy(changed, '--diff');
+    expect(await readMemory()).toBe(2048);
   });
 
   it('two stages live in one region, and removing one leaves the other', async () => {

@@ -1,10 +1,12 @@
 import { BODY_ITEM_BYTES } from '../shared/jobs/dynamodb-blobs.ts';
 import { BODY_OVERHEAD_BYTES, computeItemDollars, computeItemLimitKb, computeObjectDollars } from './body-limit.ts';
+import { tabulateIdleCost } from './idle-run.ts';
 import { computeOperationUnits, type OperationUnits } from './job-units.ts';
 import { computeNeeds } from './load-limits.ts';
 import {
   DYNAMODB_READS_PER_MILLION,
   DYNAMODB_WRITES_PER_MILLION,
+  IDLE_PRICES_LOOKED_UP,
   KMS_PER_MILLION,
   LAMBDA_PER_GB_SECOND,
   LAMBDA_PER_MILLION,
@@ -87,6 +89,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
     .filter(({ operation }) => JOB_OPERATIONS.has(operation))
     .reduce((sum, { index }) => sum + index, 0);
   const sweepCpuMs = await measureSweepCpu();
+  const idleTable = await tabulateIdleCost();
   await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
   const client = createSqsClient(jobCloud.cloud);
   const sendByMessage = (name: string, count: number) =>
@@ -115,7 +118,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
         { label: MESSAGE, usage: { ...message.usage, sqs: message.usage.sqs + 1 / BATCH_SIZE } },
         { label: BACKGROUND, usage: { ...background.usage, invocations: background.usage.invocations + 1 } },
       ],
-      { jobs, operations, sweepCpuMs },
+      { jobs, operations, sweepCpuMs, idleTable },
     );
   } finally {
     client.destroy();
@@ -168,6 +171,7 @@ interface Measured {
   readonly operations: readonly OperationUnits[];
   /** CPU milliseconds of the sweep per due job. */
   readonly sweepCpuMs: number;
+  readonly idleTable: Table;
 }
 
 function toReport(targets: readonly Target[], measured: Measured): Report {
@@ -202,6 +206,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
         ]),
       },
       toOperationTable(operations),
+      measured.idleTable,
       ...toSweepTables(measured),
       toLoadTable(targets),
       toBodyTable(),
@@ -217,6 +222,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
     limits: [
       `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time if ten share an invocation, and $${formatWaitingCost(1)} if each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
       'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds a write unit every 15 s and a tenth of a request to SQS every 20 s. Renewals write no index.',
+      `The first month of an idle stage is computed from the packaged template with the prices of ${IDLE_PRICES_LOOKED_UP}: the stage \`dev\` with its default settings, without GPU fleets and provisioned concurrency. The custom metrics are those that sweep and warmup published in this run, warm-up calls included; a count of 0 is not published. Each of a key’s first two rotations, after 90 and 180 days, adds a dollar a month: 2 and then 4 dollars for both keys. Not included: the deployment bucket (a cent) and provider keys in Secrets Manager (0.40 each).`,
       'The sweep’s rate is the CPU time that was measured here, the lowest of four rounds of 600 jobs, at one virtual CPU (1,769 MB, the default). A CPU of Lambda may be slower than this machine’s. `sweepParts` divides the shards among several sweeps, each with a CPU of its own.',
     ],
     data: targets,

@@ -46,3 +46,42 @@ export const LAMBDA_PER_GB_SECOND = 0.0000133334;
  */
 export const S3_PUTS_PER_MILLION = 5;
 export const S3_GETS_PER_MILLION = 0.4;
+
+/** Prices of an idle stage, looked up on this date. */
+export const IDLE_PRICES_LOOKED_UP = '2026-11-29';
+
+/**
+ * Per KMS key and month. Each of a key's first two rotations adds as much.
+ * https://aws.amazon.com/kms/pricing/, as quoted by the same pages as `KMS_PER_MILLION`
+ */
+export const KMS_KEY_PER_MONTH = 1;
+/**
+ * Per alarm and month for each metric that it watches, with a period of a minute or longer.
+ * https://aws.amazon.com/cloudwatch/pricing/, as quoted by https://c3x.dev/resources/aws/aws_cloudwatch_metric_alarm
+ */
+export const ALARM_METRIC_PER_MONTH = 0.1;
+/**
+ * Per custom metric and month, for the first 10,000; billed by the hour in which a metric is published.
+ * https://aws.amazon.com/cloudwatch/pricing/, as quoted by
+ * https://www.vantage.sh/blog/cloudwatch-metrics-pricing-explained-in-plain-english
+ */
+export const CUSTOM_METRIC_PER_MONTH = 0.3;
+/** Per gigabyte of log lines written, and per gigabyte kept for a month. https://aws.amazon.com/cloudwatch/pricing/ */
+export const LOGS_WRITTEN_PER_GB = 0.5;
+export const LOGS_KEPT_PER_GB = 0.03;
+/** Per secret and month. https://aws.amazon.com/secrets-manager/pricing/ */
+export const SECRET_PER_MONTH = 0.4;
+/**
+ * Monthly free tier that does not expire.
+ * https://aws.amazon.com/lambda/pricing/, https://aws.amazon.com/sqs/pricing/, https://aws.amazon.com/kms/pricing/ and
+ * https://aws.amazon.com/cloudwatch/pricing/
+ */
+export const FREE_PER_MONTH = {
+  alarmMetrics: 10,
+  customMetrics: 10,
+  lambdaRequests: 1_000_000,
+  lambdaGbSeconds: 400_000,
+  sqsRequests: 1_000_000,
+  kmsRequests: 20_000,
+  logGb: 5,
+} as const;

@@ -43,12 +43,11 @@ export const handler = createEventPipeline<unknown, void>(telemetry, async (even
     onPass: (purpose, swept) => {
       if (swept.seen === 0 && swept.failed === 0) return;
       logger[swept.failed > 0 ? 'warn' : 'info']('swept', { purpose, ...swept });
-      metrics.publish(
-        { SweptEntries: [swept.seen, 'Count'], SweepFailures: [swept.failed, 'Count'] },
-        { Purpose: purpose },
-      );
+      if (swept.seen > 0) metrics.publish({ SweptEntries: [swept.seen, 'Count'] }, { Purpose: purpose });
+      if (swept.failed > 0) metrics.publish({ SweepFailures: [swept.failed, 'Count'] });
     },
-    onBacklog: (queue, { waiting }) => metrics.publish({ JobsWaiting: [waiting, 'Count'] }, { Queue: queue }),
+    onBacklog(queue, { waiting }) {
+      if (waiting > 0) metrics.publish({ JobsWaiting: [waiting, 'Count'] }, { Queue: queue });
+    },
   });
-  metrics.publish({ SweepRuns: [1, 'Count'] });
 });

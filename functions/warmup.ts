@@ -1,4 +1,4 @@
-/** Scheduled warm-up: keeps environments of functions warm and publishes how many were cold. */
+/** Scheduled warm-up: keeps environments of functions warm and logs how many were cold. */
 import * as v from 'valibot';
 import { createLambdaClient } from '../shared/aws/lambda.ts';
 import { readConfig } from '../shared/core/config.ts';
@@ -22,17 +22,14 @@ const telemetry = createTelemetry(config);
 const sendWarmEvent = createWarmEventSender(createLambdaClient(INVOKE_TIMEOUT_MS), config.WARM_HOLD_MS);
 
 export const handler = createEventPipeline<unknown, void>(telemetry, async (_event, context) => {
-  const { logger, metrics } = context.telemetry;
+  const { logger } = context.telemetry;
   for (const { target, answered, failed, cold, initMs } of await warmFunctions(config.WARM_TARGETS, sendWarmEvent)) {
-    logger[failed > 0 ? 'warn' : 'info']('warmed', { target: target.functionName, answered, failed, cold });
-    metrics.publish(
-      {
-        WarmCalls: [answered, 'Count'],
-        WarmFailures: [failed, 'Count'],
-        ...(answered > 0 ? { ColdStartRate: [(100 * cold) / answered, 'Percent'] } : {}),
-        ...(initMs.length > 0 ? { ColdStartMs: [Math.max(...initMs), 'Milliseconds'] } : {}),
-      },
-      { Target: target.functionName },
-    );
+    logger[failed > 0 ? 'warn' : 'info']('warmed', {
+      target: target.functionName,
+      answered,
+      failed,
+      cold,
+      initMs: Math.max(0, ...initMs),
+    });
   }
 });

@@ -9,6 +9,8 @@ const ALIAS = 'provisioned';
 const INTERACTIVE = [
   { name: 'authorize', resource: 'Authorize', provisioned: 'authorizeProvisioned', max: 'authorizeProvisionedMax' },
   { name: 'chat', resource: 'Chat', provisioned: 'chatProvisioned', max: 'chatProvisionedMax' },
+  { name: 'sessions', resource: 'Sessions', provisioned: 'sessionsProvisioned', max: 'sessionsProvisionedMax' },
+  { name: 'responses', resource: 'Responses', provisioned: 'responsesProvisioned', max: 'responsesProvisionedMax' },
 ] as const;
 type Interactive = (typeof INTERACTIVE)[number];
 
@@ -56,6 +58,37 @@ function createFunctionScaling({ prefix, settings }: Stage, interactive: Interac
       },
     },
   };
+}
+
+/** Executions that queued work must leave to chat, the authorizer and a schedule. */
+const REMAINING = 3;
+/** What Lambda keeps of an account's quota for functions that reserve and provision nothing. */
+const UNRESERVED = 100;
+
+/** Concurrent executions that a stage takes from the account's quota. */
+export interface Concurrency {
+  /** At most for queued work: intake, generate and, if there are fleets, dispatch. */
+  readonly queued: number;
+  /** At most provisioned, after scaling. */
+  readonly provisioned: number;
+  /** The lowest quota with which the stage can be deployed and scale. */
+  readonly quota: number;
+}
+
+/**
+ * Computes the concurrent executions of a stage. Provisioned concurrency needs a quota of 100 more, which Lambda keeps
+ * unreserved; queued work and everything else run within these 100 or more. Without it, queued work must leave one
+ * execution to each of chat, the authorizer and the schedules.
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
+ */
+export function computeConcurrency(settings: Settings, hasFleets: boolean): Concurrency {
+  const { intakeConcurrency, generateConcurrency, dispatchConcurrencyMax } = settings;
+  const queued = intakeConcurrency + generateConcurrency + (hasFleets ? dispatchConcurrencyMax : 0);
+  const provisioned = INTERACTIVE.filter((interactive) => isProvisioned(settings, interactive))
+    .map(({ max }) => settings[max])
+    .reduce((sum, each) => sum + each, 0);
+  const unreserved = queued + REMAINING;
+  return { queued, provisioned, quota: provisioned > 0 ? provisioned + Math.max(UNRESERVED, unreserved) : unreserved };
 }
 
 /** Returns warmup's `WARM_TARGETS` as JSON: every interactive function, by its alias if it has one. */

@@ -2,8 +2,14 @@ import { isEnhanced } from './endpoint.ts';
 import type { Settings } from './settings-schema.ts';
 import type { Template, TemplateOutput, TemplateResource } from './template.ts';
 
-/** Returns the template's conditions, as computed from the stage's settings. */
-export function createConditions(settings: Settings): { Conditions: Readonly<Record<string, unknown>> } {
+/**
+ * Returns the template's conditions.
+ * @param hasFleets true if the packaged registry has fleets of GPU workers
+ */
+export function createConditions(
+  settings: Settings,
+  hasFleets: boolean,
+): { Conditions: Readonly<Record<string, unknown>> } {
   const { gpuEgress, gpuZones } = settings;
   return {
     Conditions: {
@@ -14,6 +20,7 @@ export function createConditions(settings: Settings): { Conditions: Readonly<Rec
       Domain: createConstant(settings.domainName !== ''),
       EnhancedTls: createConstant(isEnhanced(settings.tlsPolicy)),
       Firewall: createConstant(settings.firewall),
+      Fleets: createConstant(hasFleets),
       GpuCanary: createConstant(settings.gpuCanaryImage !== ''),
       GpuEndpoints: createConstant(gpuEgress === 'endpoints'),
       GpuFleet: createConstant(settings.gpuFleet !== ''),
@@ -22,6 +29,8 @@ export function createConditions(settings: Settings): { Conditions: Readonly<Rec
       GpuThirdZoneNat: createConstant(gpuZones === 3 && gpuEgress === 'nat'),
       GpuWorkingHours: createConstant(settings.gpuWorkingMin > 0),
       MutualTls: createConstant(settings.domainTruststore !== ''),
+      ResponsesProvisioned: createConstant(settings.responsesProvisioned > 0),
+      SessionsProvisioned: createConstant(settings.sessionsProvisioned > 0),
     },
   };
 }

@@ -2,6 +2,7 @@ import { LambentError } from '../shared/core/errors.ts';
 import type { Fleet } from '../shared/inference/registry.ts';
 import { readPackagedRegistry } from './models-file.ts';
 import { createSecretStatements } from './models-policy.ts';
+import type { Stage } from './settings.ts';
 
 type Ecs = NonNullable<Fleet['ecs']>;
 
@@ -10,9 +11,17 @@ interface FleetPolicy {
   readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly object[] };
 }
 
-/** Returns fleet's triggers: every minute, and events of ECS and EC2 if the packaged registry has ECS fleets. */
-export async function createFleetEvents(): Promise<object[]> {
-  return createTriggers(await readPackagedFleets());
+/** The stage of the laptop, which reads its models only when it starts. */
+const LOCAL_STAGE = 'local';
+
+/** True if the stage has fleets. Without any, nothing is invoked or polled for them, so that they cost nothing. */
+export async function hasFleets({ stage }: Pick<Stage, 'stage'>): Promise<boolean> {
+  return stage === LOCAL_STAGE || (await readPackagedFleets()).length > 0;
+}
+
+/** Returns fleet's triggers: none without fleets, else every minute, and events of ECS and EC2 if some are on ECS. */
+export async function createFleetEvents(stage: Pick<Stage, 'stage'>): Promise<object[]> {
+  return (await hasFleets(stage)) ? createTriggers(await readPackagedFleets()) : [];
 }
 
 /** Returns fleet's permissions for the fleets of the packaged registry. */

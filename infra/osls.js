@@ -1,10 +1,11 @@
 // The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`, which osls
 // calls with its variables. osls loads only JavaScript, so this file joins functions of the TypeScript modules.
 import { createRequire } from 'node:module';
-import { createScaling, createWarmTargets, listWarmResources } from './concurrency.ts';
+import { computeConcurrency, createScaling, createWarmTargets, listWarmResources } from './concurrency.ts';
 import { createConditions } from './conditions.ts';
 import { createCors } from './cors.ts';
 import { createEndpoint } from './endpoint.ts';
+import { createFleetEvents, createFleetPolicy, hasFleets as stageHasFleets } from './fleet.ts';
 import { createGpuFleet, createGpuValues, createGpuVpc } from './gpu-fleet.ts';
 import { createReplyPolicy, formatReplyQueues } from './reply-queues.ts';
 import { computeBucketDays } from './retention.ts';
@@ -16,7 +17,6 @@ import { createTags } from './tags.ts';
 /** The version of Lambent, for the outputs. */
 export const { version } = createRequire(import.meta.url)('../package.json');
 
-export { createFleetEvents as fleetEvents, createFleetPolicy as fleetPolicy } from './fleet.ts';
 export {
   createEngineKeysPolicy as engineKeysPolicy,
   createModelsPolicies as modelsPolicies,
@@ -29,12 +29,18 @@ const ofStage = (compute) => async (variables) => compute(await readStage(variab
 const ofSettings = (compute) => ofStage(({ settings }, variables) => compute(settings, variables));
 
 export const bucketDays = ofSettings(computeBucketDays);
-export const conditions = ofSettings(createConditions);
+export const concurrencyQuota = ofStage(async (stage) =>
+  String(computeConcurrency(stage.settings, await stageHasFleets(stage)).quota),
+);
+export const conditions = ofStage(async (stage) => createConditions(stage.settings, await stageHasFleets(stage)));
 export const cors = ofSettings(createCors);
 export const endpoint = ofSettings(createEndpoint);
+export const fleetEvents = ofStage(createFleetEvents);
+export const fleetPolicy = createFleetPolicy;
 export const gpu = ofSettings(createGpuValues);
 export const gpuFleet = ofSettings(createGpuFleet);
 export const gpuVpc = ofSettings(createGpuVpc);
+export const hasFleets = ofStage(stageHasFleets);
 export const replyPolicy = ofSettings(createReplyPolicy);
 export const replyQueues = ofSettings(formatReplyQueues);
 export const scaling = ofStage(createScaling);

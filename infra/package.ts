@@ -25,6 +25,7 @@ export async function packageStage(args: readonly string[]): Promise<void> {
   await printSizes(await bundleFunctions());
   console.log((await packageWithOsls({ outDir: OUT_DIR, args })).trim());
   for (const line of await describeArtefacts()) console.log(line);
+  console.log(await describeQuota());
   const registry = await readPackagedRegistry();
   warnOfEnvironmentReferences(registry);
   await warnOfUnreachableModels(registry);
@@ -42,6 +43,11 @@ async function describeArtefacts(): Promise<string[]> {
 
 async function readPackagedRegistry(): Promise<ModelRegistry> {
   return readModelRegistry(join(OUT_DIR, '../.build/chat/models.json'));
+}
+
+async function describeQuota(): Promise<string> {
+  const { Outputs = {} } = await readTemplate(OUT_DIR);
+  return `The account needs a quota of ${Object(Outputs['ConcurrencyQuota']).Value} concurrent executions or more.`;
 }
 
 /**

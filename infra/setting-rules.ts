@@ -10,16 +10,24 @@ interface Rule {
 
 /** Timeouts that are no settings, as in `serverless.yml`. */
 const AUTHORIZE_TIMEOUT_SECONDS = 5;
+const SESSIONS_TIMEOUT_SECONDS = 29;
 
 export const RULES: readonly Rule[] = [
   isAtMost('chatProvisioned', 'chatProvisionedMax'),
   isAtMost('authorizeProvisioned', 'authorizeProvisionedMax'),
+  isAtMost('sessionsProvisioned', 'sessionsProvisionedMax'),
+  isAtMost('responsesProvisioned', 'responsesProvisionedMax'),
   isAtMost('dispatchConcurrency', 'dispatchConcurrencyMax'),
   // Jobs in the other shards would be forgotten.
   isAtMost('jobShards', 'jobShardsRead'),
   isAtMost('sweepParts', 'jobShardsRead'),
-  isReachable('alarmChatLatencyMs', ({ chatTimeoutSeconds }) => chatTimeoutSeconds, 'chatTimeoutSeconds'),
   isReachable('alarmFirstTokenMs', ({ chatTimeoutSeconds }) => chatTimeoutSeconds, 'chatTimeoutSeconds'),
+  isReachable(
+    'alarmResponsesLatencyMs',
+    ({ responsesTimeoutSeconds }) => responsesTimeoutSeconds,
+    'responsesTimeoutSeconds',
+  ),
+  isReachable('alarmSessionsLatencyMs', () => SESSIONS_TIMEOUT_SECONDS),
   isReachable('alarmAuthorizeLatencyMs', () => AUTHORIZE_TIMEOUT_SECONDS),
   isGiven('gpuImage'),
   isGiven('gpuWeights'),

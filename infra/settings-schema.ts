@@ -110,6 +110,10 @@ export const SETTINGS = {
   chatProvisionedMax: provisioned,
   authorizeProvisioned: provisioned,
   authorizeProvisionedMax: provisioned,
+  sessionsProvisioned: provisioned,
+  sessionsProvisionedMax: provisioned,
+  responsesProvisioned: provisioned,
+  responsesProvisionedMax: provisioned,
   /** https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html, managing with Application Auto Scaling */
   provisionedUtilization: number(0.1, 0.9),
 
@@ -150,13 +154,12 @@ export const SETTINGS = {
 
   alarmEmail: text(/^([^\s@,]+@[^\s@,]+\.[^\s@,.]+)?$/, 'mail address or empty', 'one mail address, or empty'),
   alarmErrors: count,
-  alarmThrottles: count,
   alarmGateway5xx: count,
-  alarmChatLatencyMs: duration,
   alarmAuthorizeLatencyMs: duration,
   alarmFirstTokenMs: duration,
+  alarmSessionsLatencyMs: duration,
+  alarmResponsesLatencyMs: duration,
   alarmSpillover: count,
-  alarmColdStartPercent: percent,
   /** The longest retention of a message. */
   alarmQueueAgeSeconds: whole(1, 1_209_600, 's'),
   alarmJobsWaiting: count,

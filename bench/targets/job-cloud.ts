@@ -52,12 +52,14 @@ export interface JobCloudOptions {
   readonly counted?: boolean;
   /** Functions of which one process serves many requests. Absent: none. */
   readonly managed?: ManagedFunctions;
+  /** Called for each log line of the functions. */
+  readonly onLog?: (line: LogLine) => void;
 }
 
 /** Starts the cloud, with the bundles that are packaged for AWS, in front of an upstream of this pace. */
 export async function startJobCloud(
   { tokens, intervalMs }: Pace,
-  { counted = true, managed = [] }: JobCloudOptions = {},
+  { counted = true, managed = [], onLog = () => {} }: JobCloudOptions = {},
 ): Promise<JobCloud> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
@@ -83,7 +85,10 @@ export async function startJobCloud(
       bedrock: async function* silent() {},
       managedFunctions: managed,
       environment: { MODELS_FILE: models, ...(counted ? toEndpointVariables(counters) : {}) },
-      onLog: (line) => watched.read(line),
+      onLog(line) {
+        watched.read(line);
+        onLog(line);
+      },
     }),
     (each) => each.close(),
   );
@@ -149,7 +154,7 @@ export class JobLogReader {
       if (jobId === undefined || status === undefined) return;
       if (this.ended.has(jobId)) this.twice.add(jobId);
       else this.ended.set(jobId, { status, at: performance.now() });
-    } else if (QUEUE_FUNCTIONS.has(name) && text.includes('"ColdStart"')) {
+    } else if (QUEUE_FUNCTIONS.has(name) && text.includes('"LatencyMs"')) {
       this.queueInvocations += 1;
     }
   }

@@ -45,12 +45,14 @@ export function createJobStores(
   { mayCreateKeys }: StoreOptions,
 ) {
   const { dynamodb, kms, s3 } = clients;
-  const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) =>
-    metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
+  const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) => {
+    if (outcome !== 'ok') metrics.publish({ KmsErrors: [1, 'Count'] }, 'stage');
+  };
   const vault = createVault({
-    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () =>
-      metrics.publish({ KeysTableErrors: [1, 'Count'], StoreErrors: [1, 'Count'] }),
-    ),
+    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () => {
+      metrics.publish({ KeysTableErrors: [1, 'Count'] });
+      metrics.publish({ StoreErrors: [1, 'Count'] }, 'stage');
+    }),
     unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
     ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
   });
@@ -58,7 +60,7 @@ export function createJobStores(
   const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
   const { JOBS_TABLE: tableName, JOB_SHARDS: shards } = settings;
   const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now, () =>
-    metrics.publish({ StoreErrors: [1, 'Count'] }),
+    metrics.publish({ StoreErrors: [1, 'Count'] }, 'stage'),
   );
   return {
     vault,

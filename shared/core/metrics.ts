@@ -3,11 +3,16 @@ export type Unit = 'Count' | 'Milliseconds' | 'Percent';
 /** Values by metric name. */
 export type MetricValues = Readonly<Record<string, readonly [value: number, unit: Unit]>>;
 export type Dimensions = Readonly<Record<string, string>>;
+/**
+ * Dimensions of a metric besides the function's name, or `stage` for a metric that all functions of a stage share under
+ * the single dimension `Stage`. An alarm on such a metric costs as much as one on a single function.
+ */
+export type Scope = Dimensions | 'stage';
 
 /** Publishes metrics. */
 export interface Metrics {
   /** Publishes values under one set of dimensions, on a log line of their own. */
-  publish(values: MetricValues, dimensions?: Dimensions): void;
+  publish(values: MetricValues, scope?: Scope): void;
 }
 
 /** The metrics of one request, message or event. */
@@ -35,24 +40,34 @@ export interface EmbeddedMetrics {
   readonly [field: string]: unknown;
 }
 
+/**
+ * Returns the counts that are not zero as metric values. A metric costs only in hours in which it is published, and
+ * alarms count missing data as zero.
+ */
+export function toCounts(counts: Readonly<Record<string, number>>): MetricValues {
+  const positive = Object.entries(counts).filter(([, count]) => count !== 0);
+  return Object.fromEntries(positive.map(([name, count]) => [name, [count, 'Count'] as const]));
+}
+
 /** CloudWatch namespace of all Lambent metrics. */
 export const NAMESPACE = 'Lambent';
 
 /**
  * Creates the metrics of a process, written in CloudWatch's embedded metric format: log lines that need no API call.
- * @param functionName value of the dimension `FunctionName`, which every metric has
+ * @param functionName value of the dimension `FunctionName`, such as `lambent-dev-chat`, whose stage is `lambent-dev`
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
  */
 export function createMetrics(
   functionName: string,
   write: (line: string) => void = (line) => process.stdout.write(line),
 ): ProcessMetrics {
-  const toEntry = (values: MetricValues, dimensions: Dimensions = {}): Entry => ({
+  const stage = functionName.slice(0, functionName.lastIndexOf('-'));
+  const toEntry = (values: MetricValues, scope: Scope = {}): Entry => ({
     values,
-    dimensions: { FunctionName: functionName, ...dimensions },
+    dimensions: scope === 'stage' ? { Stage: stage } : { FunctionName: functionName, ...scope },
   });
   const writeEntries = (entries: readonly Entry[]): void => write(`${JSON.stringify(embed(entries))}\n`);
-  const publish: Metrics['publish'] = (values, dimensions) => writeEntries([toEntry(values, dimensions)]);
+  const publish: Metrics['publish'] = (values, scope) => writeEntries([toEntry(values, scope)]);
   return {
     publish,
     forRequest() {

@@ -20,7 +20,7 @@ export function reportFailedAttempt(
   const fields = { ...toLogFields(candidate), ms: Math.round(ms), ...describeError(error) };
   if (OPERATORS.has(error.code)) {
     telemetry?.logger.error('target not usable', fields);
-    telemetry?.metrics.publish({ TargetsUnusable: [1, 'Count'] });
+    telemetry?.metrics.publish({ TargetsUnusable: [1, 'Count'] }, 'stage');
   } else telemetry?.logger.warn('attempt failed', fields);
 }
 

@@ -7,8 +7,8 @@ import { answerWarmEvents } from './warm-event.ts';
 
 /**
  * Creates the pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer,
- * direct calls. It publishes the invocation's metrics, and logs and rethrows errors, so that Lambda counts and retries
- * them.
+ * direct calls. It logs and rethrows errors, so that Lambda counts and retries them. It publishes no metrics of its own:
+ * Lambda counts invocations and their durations, and a schedule's metrics would cost all month.
  */
 export function createEventPipeline<Event, Result>(
   telemetry: ProcessTelemetry,
@@ -27,7 +27,6 @@ export function createEventPipeline<Event, Result>(
         throw thrown;
       } finally {
         context.end();
-        metrics.gather(context.getInvocationMetrics());
         metrics.flush();
       }
     });

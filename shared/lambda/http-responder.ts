@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
-import type { Unit } from '../core/metrics.ts';
+import { toCounts, type Unit } from '../core/metrics.ts';
 import { createKeepAliveStream } from './keep-alive.ts';
 import type { RequestContext } from './request-context.ts';
 
@@ -65,6 +65,7 @@ export class HttpResponder {
     const iterator = response.frames[Symbol.asyncIterator]();
     const first = await iterator.next();
     this.#context.endSilence();
+    this.#responseMetrics['FirstByteMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     this.#responseMetrics['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     return {
       statusCode: 200,
@@ -90,6 +91,7 @@ export class HttpResponder {
     headers: Readonly<Record<string, string>> | undefined,
   ): LambdaResponse {
     const body = JSON.stringify(json);
+    this.#responseMetrics['FirstByteMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     this.#close(statusCode);
     return { statusCode, headers: this.#buildHeaders('application/json', headers), body };
   }
@@ -128,8 +130,8 @@ export class HttpResponder {
     this.#context.end();
     const { elapsedMs, cold, telemetry } = this.#context;
     telemetry.metrics.gather({
-      ...this.#context.getInvocationMetrics(),
-      ServerErrors: [status >= 500 ? 1 : 0, 'Count'],
+      ...this.#context.getStartMetrics(),
+      ...toCounts({ ServerErrors: status >= 500 ? 1 : 0 }),
       ...this.#responseMetrics,
     });
     telemetry.logger.summarize(

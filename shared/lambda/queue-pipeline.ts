@@ -3,6 +3,7 @@ import middy, { type MiddyfiedHandler } from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { createFailureLog, describeError } from '../core/logger.ts';
+import { toCounts } from '../core/metrics.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { markInitEnd } from './environment.ts';
 import {
@@ -104,7 +105,10 @@ async function serve(
     if (foreign.length > 0) context.telemetry.logger.warn('messages of another queue left', { count: foreign.length });
     const { requestId, signal, deadlineAt } = context;
     const kept = await pool.serve(records, { requestId, signal, deadlineAt });
-    context.telemetry.metrics.publish(context.getInvocationMetrics());
+    context.telemetry.metrics.publish({
+      LatencyMs: [context.elapsedMs, 'Milliseconds'],
+      ...context.getStartMetrics(),
+    });
     const left = [...kept, ...foreign.map(({ messageId }) => messageId)];
     return { batchItemFailures: left.map((itemIdentifier) => ({ itemIdentifier })) };
   } finally {
@@ -132,11 +136,7 @@ async function processMessage(
   const { logger, metrics } = context.telemetry;
   const publish = (outcome: { readonly failed?: number; readonly rejected?: number }) => {
     const { failed = 0, rejected = 0 } = outcome;
-    metrics.publish({
-      Messages: [1, 'Count'],
-      MessagesFailed: [failed, 'Count'],
-      MessagesRefused: [rejected, 'Count'],
-    });
+    metrics.publish(toCounts({ Messages: 1, MessagesFailed: failed, MessagesRefused: rejected }));
   };
   try {
     const action = await run(record, context);

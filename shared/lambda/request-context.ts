@@ -56,14 +56,10 @@ export class RequestContext {
     this.telemetry.logger.annotate({ requestId, ...fields });
   }
 
-  /** Returns the metrics that every invocation publishes. */
-  getInvocationMetrics(): MetricValues {
+  /** Returns how long the environment took to start, if this is its first invocation. */
+  getStartMetrics(): MetricValues {
     const { cold, initMs } = this.#start;
-    return {
-      LatencyMs: [this.elapsedMs, 'Milliseconds'],
-      ColdStart: [cold ? 1 : 0, 'Count'],
-      ...(cold ? { InitMs: [initMs, 'Milliseconds'] } : {}),
-    };
+    return cold ? { InitMs: [initMs, 'Milliseconds'] } : {};
   }
 
   /** Aborts `signal` after `ms` milliseconds, unless the response has begun by then (`endSilence`). */

@@ -29,22 +29,23 @@ export interface WarmReport {
 
 /**
  * Sends each function as many warm events as its concurrency, all at once, so that each reaches another environment.
+ * One function follows another, so that only one function's calls use the account's concurrent executions at a time.
  * Failed calls are counted and don't affect the others.
  */
 export async function warmFunctions(targets: readonly WarmTarget[], send: SendWarmEvent): Promise<WarmReport[]> {
-  return Promise.all(
-    targets.map(async (target) => {
-      const calls = Array.from({ length: target.concurrency }, () => send(target));
-      const outcomes = await Promise.allSettled(calls);
-      const results = outcomes.filter((outcome) => outcome.status === 'fulfilled').map(({ value }) => value);
-      const cold = results.filter((result) => result.cold);
-      return {
-        target,
-        answered: results.length,
-        failed: outcomes.length - results.length,
-        cold: cold.length,
-        initMs: cold.map(({ initMs }) => initMs),
-      };
-    }),
-  );
+  const reports: WarmReport[] = [];
+  for (const target of targets) {
+    const calls = Array.from({ length: target.concurrency }, () => send(target));
+    const outcomes = await Promise.allSettled(calls);
+    const results = outcomes.filter((outcome) => outcome.status === 'fulfilled').map(({ value }) => value);
+    const cold = results.filter((result) => result.cold);
+    reports.push({
+      target,
+      answered: results.length,
+      failed: outcomes.length - results.length,
+      cold: cold.length,
+      initMs: cold.map(({ initMs }) => initMs),
+    });
+  }
+  return reports;
 }

@@ -97,7 +97,7 @@ const findLines = (requestId: string) => lines.filter((line) => line['requestId'
 function findSummary(requestId: string): LogLine {
   const summaries = findLines(requestId).filter(({ _aws }) => _aws !== undefined);
   expect(summaries).toHaveLength(1);
-  expect(summaries[0]).toMatchObject({ message: 'request', LatencyMs: expect.any(Number) });
+  expect(summaries[0]).toMatchObject({ message: 'request', FirstByteMs: expect.any(Number) });
   return summaries[0] ?? {};
 }
 

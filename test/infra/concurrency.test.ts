@@ -1,7 +1,9 @@
 import * as v from 'valibot';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { computeConcurrency } from '../../infra/concurrency.ts';
 import type { Template } from '../../infra/template.ts';
 import { warmTargetsSchema } from '../../shared/lambda/warm-functions.ts';
+import { makeSettings, PARAMS } from './make-settings.ts';
 import { findByType, packageStage, walkObjects } from './packaged.ts';
 
 let ordinary: Template;
@@ -11,6 +13,9 @@ beforeAll(async () => {
     'chatProvisioned=3',
     'chatProvisionedMax=7',
     'authorizeProvisioned=2',
+    'sessionsProvisioned=1',
+    'sessionsProvisionedMax=4',
+    'responsesProvisioned=1',
     'warmConcurrency=2',
     'warmEnabled=false',
   ];
@@ -40,10 +45,14 @@ describe('without provisioned concurrency', () => {
     expect(readWarmTargets(ordinary)).toEqual([
       { functionName: 'lambent-dev-authorize', concurrency: 1 },
       { functionName: 'lambent-dev-chat', concurrency: 1 },
+      { functionName: 'lambent-dev-sessions', concurrency: 1 },
+      { functionName: 'lambent-dev-responses', concurrency: 1 },
     ]);
     expect(readWarmResources(ordinary)).toEqual([
       { 'Fn::GetAtt': ['AuthorizeLambdaFunction', 'Arn'] },
       { 'Fn::GetAtt': ['ChatLambdaFunction', 'Arn'] },
+      { 'Fn::GetAtt': ['SessionsLambdaFunction', 'Arn'] },
+      { 'Fn::GetAtt': ['ResponsesLambdaFunction', 'Arn'] },
     ]);
   });
 });
@@ -57,6 +66,8 @@ describe('with provisioned concurrency', () => {
       });
     expect(provisioned.Resources['ChatProvConcLambdaAlias']?.Properties).toEqual(alias(3));
     expect(provisioned.Resources['AuthorizeProvConcLambdaAlias']?.Properties).toEqual(alias(2));
+    expect(provisioned.Resources['SessionsProvConcLambdaAlias']?.Properties).toEqual(alias(1));
+    expect(provisioned.Resources['ResponsesProvConcLambdaAlias']?.Properties).toEqual(alias(1));
   });
 
   it('target tracking scales between the setting and its maximum, after the alias exists', () => {
@@ -82,6 +93,16 @@ describe('with provisioned concurrency', () => {
       MinCapacity: 2,
       MaxCapacity: 5,
     });
+    expect(provisioned.Resources['SessionsScalableTarget']?.Properties).toMatchObject({
+      ResourceId: 'function:lambent-dev-sessions:provisioned',
+      MinCapacity: 1,
+      MaxCapacity: 4,
+    });
+    expect(provisioned.Resources['ResponsesScalableTarget']?.Properties).toMatchObject({
+      ResourceId: 'function:lambent-dev-responses:provisioned',
+      MinCapacity: 1,
+      MaxCapacity: 5,
+    });
   });
 
   it('API Gateway invokes the aliases and has permission to', () => {
@@ -104,10 +125,14 @@ describe('with provisioned concurrency', () => {
     expect(readWarmTargets(provisioned)).toEqual([
       { functionName: 'lambent-dev-authorize', qualifier: 'provisioned', concurrency: 2 },
       { functionName: 'lambent-dev-chat', qualifier: 'provisioned', concurrency: 2 },
+      { functionName: 'lambent-dev-sessions', qualifier: 'provisioned', concurrency: 2 },
+      { functionName: 'lambent-dev-responses', qualifier: 'provisioned', concurrency: 2 },
     ]);
     expect(readWarmResources(provisioned)).toEqual([
       { Ref: 'AuthorizeProvConcLambdaAlias' },
       { Ref: 'ChatProvConcLambdaAlias' },
+      { Ref: 'SessionsProvConcLambdaAlias' },
+      { Ref: 'ResponsesProvConcLambdaAlias' },
     ]);
   });
 });
@@ -123,12 +148,25 @@ it('warmup runs on its schedule without retries, unless warmEnabled is false', (
   expect(provisioned.Resources['WarmupEventsRuleSchedule1']?.Properties?.['State']).toBe('DISABLED');
 });
 
-it("by default, queued work leaves 3 of a new account's 10 concurrent executions for other functions", () => {
-  const environment = Object(ordinary.Resources['FleetLambdaFunction']?.Properties?.['Environment']).Variables;
-  const maxima = findByType(ordinary, 'AWS::Lambda::EventSourceMapping').map(({ id, properties }) =>
-    id.startsWith('Dispatch')
-      ? Number(environment.DISPATCH_CONCURRENCY_MAX)
-      : Number(Object(properties['ScalingConfig']).MaximumConcurrency),
-  );
-  expect(maxima.reduce((sum, each) => sum + each, 0)).toBeLessThanOrEqual(7);
+describe('the quota of concurrent executions', () => {
+  const computeQuota = (settings: Readonly<Record<string, unknown>>, hasFleets = false) =>
+    computeConcurrency(makeSettings(settings), hasFleets).quota;
+
+  it('the defaults fit into the 10 executions of a new account, with fleets too', () => {
+    expect(computeQuota({})).toBe(8);
+    expect(computeQuota({}, true)).toBe(10);
+    expect(ordinary.Outputs?.['ConcurrencyQuota']).toMatchObject({ Value: '8' });
+  });
+
+  it('queued work may use what the defaults leave, and dispatch counts with fleets only', () => {
+    expect(computeQuota({ generateConcurrency: 20, dispatchConcurrencyMax: 50 })).toBe(25);
+    expect(computeQuota({ generateConcurrency: 20, dispatchConcurrencyMax: 50 }, true)).toBe(75);
+  });
+
+  it('provisioned concurrency needs its maximum besides the 100 executions that Lambda keeps unreserved', () => {
+    expect(computeQuota({ chatProvisioned: 2 })).toBe(110);
+    expect(computeQuota({ chatProvisioned: 2, generateConcurrency: 200 })).toBe(10 + 2 + 200 + 3);
+    expect(computeQuota(PARAMS['prod'] ?? {})).toBe(125);
+    expect(computeQuota(PARAMS['prod'] ?? {}, true)).toBe(125);
+  });
 });

@@ -62,6 +62,8 @@ it.each([
   ['chatProvisioned', '0', 'ChatProvisioned', false],
   ['chatProvisioned', '2', 'ChatProvisioned', true],
   ['authorizeProvisioned', 1, 'AuthorizeProvisioned', true],
+  ['sessionsProvisioned', 1, 'SessionsProvisioned', true],
+  ['responsesProvisioned', 1, 'ResponsesProvisioned', true],
   ['gpuFleet', '', 'GpuFleet', false],
   ['gpuFleet', 'qwen', 'GpuFleet', true],
   ['gpuEgress', 'endpoints', 'GpuNat', false],
@@ -72,6 +74,7 @@ it.each([
 ] as const)('the setting %s=%s makes the condition %s evaluate to %s', (setting, value, condition, holds) => {
   const { Conditions } = createConditions(
     makeSettings({ gpuImage: GPU_IMAGE, gpuWeights: 's3://models/qwen3-8b', [setting]: value }),
+    false,
   );
   expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });
 });

@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { createStatements, createTriggers } from '../../infra/fleet.ts';
 import { type Fleet, parseModelRegistry } from '../../shared/inference/registry.ts';
-import { packageStage } from './packaged.ts';
+import { packageStage, packageWithModels } from './packaged.ts';
 
 function parseFleets(...definitions: object[]): Fleet[] {
   const named = Object.fromEntries(definitions.map((fleet, index) => [`fleet-${index}`, fleet]));
@@ -17,9 +20,25 @@ const ecsFleets = parseFleets(
 describe('without an ECS fleet in the registry, the fleet function', () => {
   it('without an ECS fleet, the fleet function runs only on its schedule', async () => {
     expect(createTriggers(parseFleets({}))).toEqual([{ schedule: 'rate(1 minute)' }]);
-    const { Resources } = await packageStage();
+    const folder = await mkdtemp(join(tmpdir(), 'lambent-fleet-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const models = join(folder, 'models.json');
+    const worker = { id: 'w1', url: 'http://10.0.0.1:8000/v1' };
+    const target = { provider: 'gpu', model: 'm', fleet: 'rack' };
+    await writeFile(
+      models,
+      JSON.stringify({ models: { m: { targets: [target] } }, fleets: { rack: { workers: [worker] } } }),
+    );
+    const { Resources } = await packageWithModels(models);
     expect(Resources['FleetEventsRuleSchedule1']?.Properties).toMatchObject({ ScheduleExpression: 'rate(1 minute)' });
     expect(Object.keys(Resources).filter((id) => /^Fleet.*EventBridge/.test(id))).toEqual([]);
+  });
+
+  it('without any fleet, nothing invokes the fleet function or polls the queue of GPU workers', async () => {
+    const { Resources } = await packageStage();
+    expect(Object.keys(Resources).filter((id) => id.startsWith('FleetEvents'))).toEqual([]);
+    expect(Resources['DispatchEventSourceMappingSQSGpuQueue']?.Properties).toMatchObject({ Enabled: false });
+    expect(Resources['GenerateEventSourceMappingSQSJobsQueue']?.Properties).toMatchObject({ Enabled: true });
   });
 
   it('without an ECS fleet, the fleet function has no permissions on ECS', () => {

@@ -5,14 +5,25 @@ import type { Template } from '../../infra/template.ts';
 import { createFleetObserver } from '../../shared/gpu/upkeep/observe.ts';
 import { recordTelemetry } from '../shared/core/recorded-telemetry.ts';
 import { evaluate, type Series } from './metric-math.ts';
-import { type FoundResource, findByType, packageStage, packageWithGpus, walkObjects } from './packaged.ts';
+import {
+  type FoundResource,
+  findByType,
+  GPU_MODELS,
+  packageStage,
+  packageWithGpus,
+  packageWithModels,
+  walkObjects,
+} from './packaged.ts';
 
 let off: Template;
+/** A stage with a fleet that it doesn't run itself. */
+let listed: Template;
 let on: Template;
 let hours: Template;
 beforeAll(async () => {
-  [off, on, hours] = await Promise.all([
+  [off, listed, on, hours] = await Promise.all([
     packageStage(),
+    packageWithModels(GPU_MODELS),
     packageWithGpus(),
     packageWithGpus('gpuWorkingMin=2', 'gpuTimezone=Europe/Berlin'),
   ]);
@@ -152,11 +163,6 @@ describe('metric math', () => {
     }
   });
 
-  it('the alarm on waiting jobs compares the longer of both queues, also if one publishes nothing', () => {
-    const [{ Expression }] = [off.Resources['JobsWaitingAlarm']?.Properties?.['Metrics']].flat().map(Object);
-    expect(evaluate(Expression, { jobs: [10, 2, undefined], gpu: [3, 30, 7] })).toEqual([10, 30, 7]);
-  });
-
   it('the expressions of memory and disk give percentages', () => {
     expect(evaluate(findExpression('GpuMemoryAlarm'), { used: [23_000], total: [46_000] })).toEqual([50]);
     expect(evaluate(findExpression('GpuDiskAlarm'), { used: [95] })).toEqual([5]);
@@ -168,7 +174,7 @@ describe('the alarms of a GPU fleet', () => {
   const docs = readFileSync(join(import.meta.dirname, '../../docs/gpu-aws.md'), 'utf8');
   const getShortName = ({ properties: { AlarmName } }: FoundResource) => String(AlarmName).replace(/^lambent-\w+-/, '');
   const listGpuAlarms = () => {
-    const before = findByType(off, 'AWS::CloudWatch::Alarm').map(getShortName);
+    const before = findByType(listed, 'AWS::CloudWatch::Alarm').map(getShortName);
     return findByType(on, 'AWS::CloudWatch::Alarm').filter((alarm) => !before.includes(getShortName(alarm)));
   };
 

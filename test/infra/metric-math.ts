@@ -3,7 +3,7 @@ export type Series = readonly (number | undefined)[];
 
 /**
  * Returns the values of an expression of CloudWatch's metric math. Supports the parts that the template uses: `FILL`,
- * `SUM` and `MAX` of a list, the four arithmetic operators, numbers and ids. As in CloudWatch, a period without data and a division
+ * `SUM` of a list, the four arithmetic operators, numbers and ids. As in CloudWatch, a period without data and a division
  * by 0 have no result.
  * @throws Error for any other syntax
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
@@ -44,7 +44,6 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     if (/^\d/.test(token)) return Array.from({ length: periods }, () => Number(token));
     if (token === 'FILL') return evaluateFill();
     if (token === 'SUM') return evaluateList((a, b) => a + b);
-    if (token === 'MAX') return evaluateList(Math.max);
     const series = metrics[token];
     if (series === undefined) throw new Error(`${expression} refers to the unknown metric ${token}`);
     return series;

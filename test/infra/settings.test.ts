@@ -105,8 +105,15 @@ describe('parseSettings', () => {
     [{ jobShards: 8 }, 'jobShardsRead (4) is below jobShards (8)'],
     [{ sweepParts: 5 }, 'jobShardsRead (4) is below sweepParts (5)'],
     [
-      { chatTimeoutSeconds: 120 },
-      "alarmChatLatencyMs (120000) is not below the function's timeout of 120 s (chatTimeoutSeconds)",
+      { chatTimeoutSeconds: 10 },
+      "alarmFirstTokenMs (10000) is not below the function's timeout of 10 s (chatTimeoutSeconds)",
+    ],
+    [{ sessionsProvisioned: 6 }, 'sessionsProvisionedMax (5) is below sessionsProvisioned (6)'],
+    [{ responsesProvisioned: 6 }, 'responsesProvisionedMax (5) is below responsesProvisioned (6)'],
+    [{ alarmSessionsLatencyMs: 29_000 }, "alarmSessionsLatencyMs (29000) is not below the function's timeout of 29 s"],
+    [
+      { responsesTimeoutSeconds: 5 },
+      "alarmResponsesLatencyMs (5000) is not below the function's timeout of 5 s (responsesTimeoutSeconds)",
     ],
     [{ alarmAuthorizeLatencyMs: 5_000 }, "alarmAuthorizeLatencyMs (5000) is not below the function's timeout of 5 s"],
     [{ ...GPU, gpuImage: '' }, 'gpuImage must be set together with gpuFleet'],
@@ -120,7 +127,7 @@ describe('parseSettings', () => {
     expect(() => makeSettings({ chatMemory: 512 })).toThrow(
       '- chatMemory is not a setting: did you mean chatMemoryMb?',
     );
-    expect(() => makeSettings({ alarmThrottleCount: 1 })).toThrow('did you mean alarmThrottles?');
+    expect(() => makeSettings({ alarmSweepFailure: 1 })).toThrow('did you mean alarmSweepFailures?');
     expect(() => makeSettings({ colour: 'blue' })).toThrow(/- colour is not a setting$/);
   });
 

@@ -3,7 +3,7 @@ import { paginateListSubscriptionsByTopic, SNSClient } from '@aws-sdk/client-sns
 import { createError, createWarning, type Finding } from '../preflight/finding.ts';
 import { type DoctorCheck, findForEach, listPhysicalIds } from './check.ts';
 
-/** Lists the alarms that are active. Those that only scale a fleet don't count. */
+/** Lists the alarms that are active, or act because they have no data. Those that only scale a fleet don't count. */
 export const alarmCheck: DoctorCheck = {
   name: 'alarms',
   async find(input) {
@@ -11,9 +11,11 @@ export const alarmCheck: DoctorCheck = {
     const client = new CloudWatchClient({ ...clientConfig, region });
     const own = new Set(listPhysicalIds(input, 'AWS::CloudWatch::Alarm'));
     const findings: Finding[] = [];
-    const pages = paginateDescribeAlarms({ client }, { AlarmNamePrefix: `${stackName}-`, StateValue: 'ALARM' });
+    const pages = paginateDescribeAlarms({ client }, { AlarmNamePrefix: `${stackName}-` });
     for await (const { MetricAlarms = [] } of pages) {
-      for (const { AlarmName = '', AlarmDescription = '' } of MetricAlarms) {
+      for (const { AlarmName = '', AlarmDescription = '', StateValue, InsufficientDataActions = [] } of MetricAlarms) {
+        const actsOnMissingData = StateValue === 'INSUFFICIENT_DATA' && InsufficientDataActions.length > 0;
+        if (StateValue !== 'ALARM' && !actsOnMissingData) continue;
         const runbook = /Runbook: (\S+)/.exec(AlarmDescription)?.[1];
         if (!own.has(AlarmName) || runbook === undefined) continue;
         const [what = ''] = AlarmDescription.split(' Runbook: ');

@@ -31,19 +31,20 @@ export const functionCheck: DoctorCheck = {
   },
 };
 
-/** Checks that Lambda reads from the queues. */
+/** Checks that Lambda reads from the queues: that of GPU workers only if the stage has fleets, and with them their alarms. */
 export const mappingCheck: DoctorCheck = {
   name: 'event sources',
   async find(input) {
     const client = createClient(input);
+    const hasFleets = input.resources.some(({ id }) => id === 'FleetStoppedAlarm');
     return findForEach(listPhysicalIds(input, 'AWS::Lambda::EventSourceMapping'), async (UUID) => {
       const {
         State,
         EventSourceArn = '',
         StateTransitionReason,
       } = await client.send(new GetEventSourceMappingCommand({ UUID }));
-      if (State === 'Enabled') return [];
       const queue = EventSourceArn.split(':').at(-1);
+      if (State === 'Enabled' || (queue === `${input.stackName}-gpu` && !hasFleets)) return [];
       return [
         createError(
           `Lambda does not read the queue ${queue}: its mapping is ${State} (${StateTransitionReason ?? 'no reason given'}).`,

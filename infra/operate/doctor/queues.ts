@@ -65,7 +65,7 @@ export const warmupCheck: DoctorCheck = {
       return [
         createError(
           `${errors} of ${runs} runs of ${name} failed in the last hour.`,
-          'See docs/alarms.md#warmup-errors',
+          'See docs/alarms.md#environments-are-cold',
         ),
       ];
     if (runs > 0) return [];

@@ -46,16 +46,20 @@ export async function checkConcurrency(input: PreflightInput): Promise<readonly 
     return [
       createError(
         `${describe}. The stage provisions or reserves ${fixed}, and Lambda keeps ${KEPT_UNRESERVED} for other functions, so the deployment would fail.`,
-        `${raise(quota - available + fixed + KEPT_UNRESERVED)}, or set chatProvisioned and authorizeProvisioned to 0.`,
+        `${raise(quota - available + fixed + KEPT_UNRESERVED)}, or set the settings …Provisioned to 0.`,
       ),
     ];
-  const queued = sum(listResources(template, 'AWS::Lambda::EventSourceMapping'), 'ScalingConfig', 'MaximumConcurrency');
+  // Without fleets, the mapping of the queue of GPU workers is disabled.
+  const mappings = listResources(template, 'AWS::Lambda::EventSourceMapping').filter(
+    (mapping) => readProperty(mapping, 'Enabled') !== false,
+  );
+  const queued = sum(mappings, 'ScalingConfig', 'MaximumConcurrency');
   const findings: Finding[] = [];
   if (scaled + KEPT_UNRESERVED > available && scaled > fixed)
     findings.push(
       createWarning(
         `${describe}. Provisioned concurrency could not scale to its maximum of ${scaled}.`,
-        `${raise(quota - available + scaled + KEPT_UNRESERVED)}, or lower chatProvisionedMax and authorizeProvisionedMax.`,
+        `${raise(quota - available + scaled + KEPT_UNRESERVED)}, or lower the settings …ProvisionedMax.`,
       ),
     );
   const queuedMax = queued + readDispatchGrowth(input);
@@ -70,7 +74,9 @@ export async function checkConcurrency(input: PreflightInput): Promise<readonly 
 }
 
 /** Returns by how many executions fleet may raise the concurrency of dispatch above that of the template. */
-function readDispatchGrowth({ settings }: PreflightInput): number {
+function readDispatchGrowth({ settings, template }: PreflightInput): number {
+  // Without fleets, it doesn't run.
+  if (!('FleetStoppedAlarm' in template.Resources)) return 0;
   const growth = Number(settings['dispatchConcurrencyMax']) - Number(settings['dispatchConcurrency']);
   return Number.isFinite(growth) ? Math.max(0, growth) : 0;
 }

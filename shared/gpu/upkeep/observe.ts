@@ -1,4 +1,5 @@
 import { describeError } from '../../core/logger.ts';
+import { toCounts } from '../../core/metrics.ts';
 import type { Telemetry } from '../../core/telemetry.ts';
 import type { DemandPorts } from './follow-demand.ts';
 import type { UpkeepPorts } from './ports.ts';
@@ -20,23 +21,24 @@ export function createFleetObserver({ logger, metrics }: Telemetry): FleetObserv
     onNeed({ fleet, starting }, need) {
       metrics.publish(
         {
-          BacklogTokens: [need.backlogTokens, 'Count'],
+          // Published even if they are 0, because a missing value would leave the fleet at its size.
           NeededWorkers: [need.neededWorkers, 'Count'],
           ReadyWorkers: [need.readyWorkers, 'Count'],
           StartingWorkers: [starting, 'Count'],
-          SuspectWorkers: [need.suspectWorkers, 'Count'],
-          DrainingWorkers: [need.drainingWorkers, 'Count'],
-          Slots: [need.slots, 'Count'],
-          FreeSlots: [need.freeSlots, 'Count'],
-          WaitingRequests: [need.waiting, 'Count'],
+          ...toCounts({
+            BacklogTokens: need.backlogTokens,
+            SuspectWorkers: need.suspectWorkers,
+            DrainingWorkers: need.drainingWorkers,
+            WaitingRequests: need.waiting,
+          }),
+          ...(need.slots > 0 ? { Slots: [need.slots, 'Count'], FreeSlots: [need.freeSlots, 'Count'] } : {}),
         },
         { Fleet: fleet },
       );
       // Without the fleet's name, for alarms that cover all fleets.
-      metrics.publish({
-        SuspectWorkers: [need.suspectWorkers, 'Count'],
-        FleetStranded: [need.waiting > 0 && need.readyWorkers === 0 ? 1 : 0, 'Count'],
-      });
+      const isStranded = need.waiting > 0 && need.readyWorkers === 0;
+      const problems = toCounts({ SuspectWorkers: need.suspectWorkers, FleetStranded: isStranded ? 1 : 0 });
+      if (Object.keys(problems).length > 0) metrics.publish(problems);
     },
     onScaled: (what, fleet, to) => logger.info('scaled', { what, fleet, to }),
     onError: (message, fleet, thrown) => logger.warn(message, { fleet, ...describeError(thrown) }),

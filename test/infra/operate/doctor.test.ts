@@ -120,9 +120,16 @@ describe('runDoctor', () => {
   const stack = (status: string, url = () => aws?.clientConfig.endpoint): Operations => ({
     DescribeStacks: () => ({ body: describeStack(status, url()) }),
   });
+  it('a stage without fleets is healthy though Lambda does not read the queue of GPU workers', async () => {
+    const mapping = { State: 'Disabled', EventSourceArn: 'arn:aws:sqs:eu-west-1:123456789012:lambent-dev-gpu' };
+    const { isHealthy } = await run({ 'GET /2015-03-31/event-source-mappings/uuid-1': () => ({ body: mapping }) });
+    expect(isHealthy).toBe(true);
+  });
+
   const alarm = {
     AlarmName: 'lambent-dev-jobs-dlq',
     AlarmDescription: 'Something failed. Runbook: docs/alarms.md#jobs-dlq',
+    StateValue: 'ALARM',
   };
   it.each<[string, Operations, string, string]>([
     ['a failed deployment', stack('UPDATE_ROLLBACK_COMPLETE'), 'The last deployment failed', 'describe-stack-events'],
@@ -213,11 +220,27 @@ describe('runDoctor', () => {
       'failures of warmup',
       { GetMetricData: (parameters) => metric(readMetricName(parameters) === 'Errors' ? 2 : 12) },
       '2 of 12 runs of lambent-dev-warmup failed',
-      'docs/alarms.md#warmup-errors',
+      'docs/alarms.md#environments-are-cold',
     ],
     [
       'an active alarm',
-      { DescribeAlarms: () => ({ body: { MetricAlarms: [alarm, { ...alarm, AlarmName: 'lambent-dev-2-x' }] } }) },
+      {
+        DescribeAlarms: () => ({
+          body: { MetricAlarms: [{ ...alarm, StateValue: 'OK' }, alarm, { ...alarm, AlarmName: 'lambent-dev-2-x' }] },
+        }),
+      },
+      'lambent-dev-jobs-dlq: Something failed.',
+      'See docs/alarms.md#jobs-dlq',
+    ],
+    [
+      'an alarm that acts on missing data',
+      {
+        DescribeAlarms: () => ({
+          body: {
+            MetricAlarms: [{ ...alarm, StateValue: 'INSUFFICIENT_DATA', InsufficientDataActions: ['topic'] }],
+          },
+        }),
+      },
       'lambent-dev-jobs-dlq: Something failed.',
       'See docs/alarms.md#jobs-dlq',
     ],

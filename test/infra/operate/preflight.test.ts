@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type PreflightInput, runPreflight } from '../../../infra/operate/preflight.ts';
 import type { Template } from '../../../infra/template.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
-import { GPU_CANARY, packageStage, packageWithGpus } from '../packaged.ts';
+import { GPU_CANARY, GPU_MODELS, packageStage, packageWithGpus, packageWithModels } from '../packaged.ts';
 import { type AwsStandIn, type Operations, startAws } from './aws-stand-in.ts';
 
 const bedrockModel = { targets: [{ provider: 'bedrock', model: 'global.amazon.nova-2-lite-v1:0' }] };
@@ -164,34 +164,36 @@ describe('the check of concurrency', () => {
   });
 
   it('the check of concurrency refuses provisioned concurrency that does not leave 100 executions', async () => {
-    // prod provisions 2 for chat and 1 for authorize.
+    // prod provisions 2 for chat, and 1 each for authorize, sessions and responses.
     const template = await packageStage('--stage', 'prod');
-    const [finding] = await run(quota(102), { ...prod, template });
+    const [finding] = await run(quota(104), { ...prod, template });
     expect(finding?.level).toBe('error');
-    expect(finding?.problem).toContain('provisions or reserves 3');
-    expect(finding?.remedy).toContain('--quota-code L-B99A9384 --desired-value 103');
+    expect(finding?.problem).toContain('provisions or reserves 5');
+    expect(finding?.remedy).toContain('--quota-code L-B99A9384 --desired-value 105');
     await aws?.close();
-    expect((await run(quota(103), { ...prod, template })).filter(({ level }) => level === 'error')).toEqual([]);
+    expect((await run(quota(105), { ...prod, template })).filter(({ level }) => level === 'error')).toEqual([]);
   });
 
   it('the check of concurrency counts what other functions reserved', async () => {
     const template = await packageStage('--stage', 'prod');
-    const [finding] = await run(quota(1_000, 102), { ...prod, template });
+    const [finding] = await run(quota(1_000, 104), { ...prod, template });
     expect(finding?.remedy).toContain('--desired-value 1001');
   });
 
   it('the check of concurrency warns of a maximum to which provisioned concurrency could not scale', async () => {
     const template = await packageStage('--stage', 'prod');
-    expect(await run(quota(114), { ...prod, template })).toMatchObject([
-      { level: 'warning', problem: expect.stringContaining('maximum of 15') },
+    expect(await run(quota(124), { ...prod, template })).toMatchObject([
+      { level: 'warning', problem: expect.stringContaining('maximum of 25') },
     ]);
   });
 
   it('the check of concurrency warns of queued work that may use every execution', async () => {
     const settings = { dispatchConcurrency: '2', dispatchConcurrencyMax: '50' };
-    expect(await run(quota(50), { template: await packageStage(), settings })).toMatchObject([
+    expect(await run(quota(50), { template: await packageWithModels(GPU_MODELS), settings })).toMatchObject([
       { level: 'warning', problem: expect.stringContaining('may use 55') },
     ]);
+    await aws?.close();
+    expect(await run(quota(50), { template: await packageStage(), settings })).toEqual([]);
   });
 });
 

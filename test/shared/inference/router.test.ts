@@ -438,7 +438,9 @@ describe('the router', () => {
     const written: string[] = [];
     const write = vi.spyOn(process.stdout, 'write').mockImplementation((line) => written.push(String(line)) > 0);
     onTestFinished(() => write.mockRestore());
-    const telemetry = createTelemetry({ AWS_LAMBDA_FUNCTION_NAME: 'chat', LOG_LEVEL: 'info' }).forRequest({});
+    const telemetry = createTelemetry({ AWS_LAMBDA_FUNCTION_NAME: 'lambent-dev-chat', LOG_LEVEL: 'info' }).forRequest(
+      {},
+    );
     expect(await readText(router, makeRequest(), { ...makeOptions(), telemetry })).toBe('from the fallback');
     telemetry.metrics.flush();
     const lines = written.map((line) => JSON.parse(line));
@@ -448,7 +450,7 @@ describe('the router', () => {
     ]);
     expect(lines.filter(({ message }) => message === 'attempt failed')).toMatchObject([{ upstreamModel: 'throttled' }]);
     const counted = lines.filter(({ TargetsUnusable }) => TargetsUnusable !== undefined);
-    expect(counted).toMatchObject([{ TargetsUnusable: 1, FunctionName: 'chat' }, { TargetsUnusable: 1 }]);
+    expect(counted).toMatchObject([{ TargetsUnusable: 1, Stage: 'lambent-dev' }, { TargetsUnusable: 1 }]);
     expect(written.join('')).not.toContain('scripted');
   });
 

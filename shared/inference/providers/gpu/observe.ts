@@ -12,10 +12,7 @@ export function reportSlot(
   { worker, waitedMs, cachedTokens }: Pick<Slot, 'worker' | 'waitedMs' | 'cachedTokens'>,
 ): void {
   telemetry?.logger.annotate({ worker: worker.id, slotWaitMs: Math.round(waitedMs), cachedTokens });
-  telemetry?.metrics.publish(
-    { SlotWaitMs: [waitedMs, 'Milliseconds'], SlotsRefused: [0, 'Count'] },
-    { Fleet: worker.fleet },
-  );
+  telemetry?.metrics.publish({ SlotWaitMs: [waitedMs, 'Milliseconds'] }, { Fleet: worker.fleet });
 }
 
 /** Counts a request that was refused a slot. */

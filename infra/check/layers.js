@@ -115,8 +115,8 @@ export default {
     forbid(
       'unresolvable',
       'The other rules do not apply to an import that the checker cannot resolve.',
-      // Only `npm run clients` installs the packages of test/clients/.
-      { path: '^(functions|shared|infra|local|test|bench)/', pathNot: '^test/clients/' },
+      // Only `npm run clients` and `npm run aws` install the packages of these folders.
+      { path: '^(functions|shared|infra|local|test|bench)/', pathNot: '^test/(clients|aws/runtime)/' },
       { couldNotResolve: true },
     ),
   ],
@@ -124,6 +124,8 @@ export default {
     // Reads the sources before TypeScript removes type imports.
     tsPreCompilationDeps: true,
     doNotFollow: { path: 'node_modules' },
+    // Python's packages contain JavaScript, too.
+    exclude: { path: '/[.]build/' },
     enhancedResolveOptions: {
       exportsFields: ['exports'],
       conditionNames: ['import', 'node', 'default', 'types'],

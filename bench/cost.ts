@@ -3,6 +3,7 @@ import { BODY_OVERHEAD_BYTES, computeItemDollars, computeItemLimitKb, computeObj
 import { tabulateIdleCost } from './idle-run.ts';
 import { computeOperationUnits, type OperationUnits } from './job-units.ts';
 import { computeNeeds } from './load-limits.ts';
+import { createManagedTable } from './managed-cost.ts';
 import {
   DYNAMODB_READS_PER_MILLION,
   DYNAMODB_WRITES_PER_MILLION,
@@ -210,6 +211,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
       ...toSweepTables(measured),
       toLoadTable(targets),
       toBodyTable(),
+      createManagedTable(ANSWER_SECONDS),
     ],
     budgets: [],
     charts: [
@@ -223,6 +225,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
       `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time if ten share an invocation, and $${formatWaitingCost(1)} if each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
       'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds a write unit every 15 s and a tenth of a request to SQS every 20 s. Renewals write no index.',
       `The first month of an idle stage is computed from the packaged template with the prices of ${IDLE_PRICES_LOOKED_UP}: the stage \`dev\` with its default settings, without GPU fleets and provisioned concurrency. The custom metrics are those that sweep and warmup published in this run, warm-up calls included; a count of 0 is not published. Each of a key’s first two rotations, after 90 and 180 days, adds a dollar a month: 2 and then 4 dollars for both keys. Not included: the deployment bucket (a cent) and provider keys in Secrets Manager (0.40 each).`,
+      'Managed instances are compared without a discount: on-demand m7g.xlarge, the 15% fee, the request price, half of each environment’s 64 streams used, three environments of each function, at least three instances, and two NAT gateways without their price per gigabyte. The default is compared without provisioned concurrency. That 32 streams fit into an environment of one virtual CPU is assumed, not measured.',
       'The sweep’s rate is the CPU time that was measured here, the lowest of four rounds of 600 jobs, at one virtual CPU (1,769 MB, the default). A CPU of Lambda may be slower than this machine’s. `sweepParts` divides the shards among several sweeps, each with a CPU of its own.',
     ],
     data: targets,

@@ -85,3 +85,19 @@ export const FREE_PER_MONTH = {
   kmsRequests: 20_000,
   logGb: 5,
 } as const;
+
+/**
+ * Per hour of an m7g.xlarge on demand (4 vCPUs, 16 GiB), looked up on 2026-11-30: twice the m7g.large, which
+ * https://www.factualminds.com/blog/amazon-ec2-on-demand-pricing-instance-families-2026/ quotes in June 2026.
+ */
+export const EC2_M7G_XLARGE_PER_HOUR = 0.1632;
+/**
+ * AWS's fee for managed instances, as a share of the on-demand price, looked up on 2026-11-30.
+ * https://aws.amazon.com/lambda/pricing/, as quoted by https://edjgeek.com/blog/lambda-managed-instances/
+ */
+export const MANAGED_FEE_SHARE = 0.15;
+/**
+ * Per hour of a NAT gateway, without its price per gigabyte, looked up on 2026-11-30.
+ * https://aws.amazon.com/vpc/pricing/, as quoted in February 2026 by https://cloudburn.io/blog/aws-nat-gateway-pricing
+ */
+export const NAT_GATEWAY_PER_HOUR = 0.045;

@@ -67,7 +67,7 @@ const UNRESERVED = 100;
 
 /** Concurrent executions that a stage takes from the account's quota. */
 export interface Concurrency {
-  /** At most for queued work: intake, generate and, if there are fleets, dispatch. */
+  /** At most for queued work: intake, generate and, if there are fleets, dispatch. Managed instances take none. */
   readonly queued: number;
   /** At most provisioned, after scaling. */
   readonly provisioned: number;
@@ -82,8 +82,9 @@ export interface Concurrency {
  * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
  */
 export function computeConcurrency(settings: Settings, hasFleets: boolean): Concurrency {
-  const { intakeConcurrency, generateConcurrency, dispatchConcurrencyMax } = settings;
-  const queued = intakeConcurrency + generateConcurrency + (hasFleets ? dispatchConcurrencyMax : 0);
+  const { intakeConcurrency, generateConcurrency, dispatchConcurrencyMax, managedWorkers } = settings;
+  const workers = generateConcurrency + (hasFleets ? dispatchConcurrencyMax : 0);
+  const queued = intakeConcurrency + (managedWorkers ? 0 : workers);
   const provisioned = INTERACTIVE.filter((interactive) => isProvisioned(settings, interactive))
     .map(({ max }) => settings[max])
     .reduce((sum, each) => sum + each, 0);
@@ -91,9 +92,14 @@ export function computeConcurrency(settings: Settings, hasFleets: boolean): Conc
   return { queued, provisioned, quota: provisioned > 0 ? provisioned + Math.max(UNRESERVED, unreserved) : unreserved };
 }
 
-/** Returns warmup's `WARM_TARGETS` as JSON: every interactive function, by its alias if it has one. */
+/** Returns the interactive functions that warmup calls. Managed instances have no cold starts. */
+function listWarmed({ managedHttp }: Settings): readonly Interactive[] {
+  return INTERACTIVE.filter(({ name }) => !managedHttp || name === 'authorize');
+}
+
+/** Returns warmup's `WARM_TARGETS` as JSON: every function to warm, by its alias if it has one. */
 export function createWarmTargets({ prefix, settings }: Stage): string {
-  const targets = INTERACTIVE.map((interactive): WarmTarget => {
+  const targets = listWarmed(settings).map((interactive): WarmTarget => {
     const target = { functionName: `${prefix}-${interactive.name}`, concurrency: settings.warmConcurrency };
     return isProvisioned(settings, interactive) ? { ...target, qualifier: ALIAS } : target;
   });
@@ -102,7 +108,7 @@ export function createWarmTargets({ prefix, settings }: Stage): string {
 
 /** Returns the ARNs that warmup may invoke: those of the functions and aliases in `WARM_TARGETS`. */
 export function listWarmResources(settings: Settings): object[] {
-  return INTERACTIVE.map((interactive) =>
+  return listWarmed(settings).map((interactive) =>
     isProvisioned(settings, interactive)
       ? { Ref: formatAliasId(interactive) }
       : { 'Fn::GetAtt': [`${interactive.resource}LambdaFunction`, 'Arn'] },

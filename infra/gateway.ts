@@ -17,7 +17,7 @@ export function completeGateway(resources: Resources, corsOrigin: string): Resou
   const [stageId, stage] = findResource(all, 'AWS::ApiGateway::Stage');
   const others = all.filter(([id]) => id !== deploymentId && id !== stageId);
   const api = others.filter(([, { Type }]) => Type.startsWith('AWS::ApiGateway::'));
-  const newId = `ApiGatewayDeployment${hashApi(api)}`;
+  const newId = `ApiGatewayDeployment${hashApi(api, listFunctionNames(others))}`;
   return Object.fromEntries([
     ...others,
     [newId, { ...deployment, ...createSnapshot(others) }],
@@ -50,8 +50,17 @@ function createSnapshot(resources: readonly Entry[]): Pick<TemplateResource, 'De
   return { DependsOn: ids.sort(), Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' } } };
 }
 
+/** Returns the names of all functions. A snapshot has the ARNs of functions, which the API has as references. */
+function listFunctionNames(resources: readonly Entry[]): unknown[] {
+  const functions = resources.filter(([, { Type }]) => Type === 'AWS::Lambda::Function');
+  return functions.map(([, { Properties }]) => Properties?.['FunctionName']).sort();
+}
+
 /** Returns a hash of the API. CloudFormation takes a new snapshot only if the deployment's logical id changes. */
-function hashApi(api: readonly Entry[]): string {
+function hashApi(api: readonly Entry[], functionNames: readonly unknown[]): string {
   const sorted = api.toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 16);
+  return createHash('sha256')
+    .update(JSON.stringify([sorted, functionNames]))
+    .digest('hex')
+    .slice(0, 16);
 }

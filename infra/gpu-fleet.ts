@@ -53,13 +53,18 @@ export async function createGpuFleet(
 /**
  * Returns the VPC configuration of a function that calls workers; `false`, osls's value for no VPC, without a fleet.
  */
-export function createGpuVpc({ gpuFleet, gpuZones }: Settings): object | false {
-  if (gpuFleet === '') return false;
-  const zones = gpuZones === 3 ? ['A', 'B', 'C'] : ['A', 'B'];
+export function createGpuVpc(settings: Settings): object | false {
+  if (settings.gpuFleet === '') return false;
   return {
     securityGroupIds: [{ 'Fn::GetAtt': ['GpuFunctionsSecurityGroup', 'GroupId'] }],
-    subnetIds: zones.map((zone) => ({ Ref: `GpuPrivateSubnet${zone}` })),
+    subnetIds: listPrivateSubnets(settings),
   };
+}
+
+/** Returns references to the private subnets of `infra/gpu-network.yml`. */
+export function listPrivateSubnets({ gpuZones }: Settings): object[] {
+  const zones = gpuZones === 3 ? ['A', 'B', 'C'] : ['A', 'B'];
+  return zones.map((zone) => ({ Ref: `GpuPrivateSubnet${zone}` }));
 }
 
 /**

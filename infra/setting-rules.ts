@@ -1,4 +1,5 @@
 import { isEnhanced } from './endpoint.ts';
+import { countVcpus, listManaged, MEMORY_MB_PER_VCPU, needsNetwork } from './managed-functions.ts';
 import type { Setting, Settings } from './settings-schema.ts';
 
 /** A rule for several settings. It is checked only if each of them is valid. */
@@ -18,6 +19,7 @@ export const RULES: readonly Rule[] = [
   isAtMost('sessionsProvisioned', 'sessionsProvisionedMax'),
   isAtMost('responsesProvisioned', 'responsesProvisionedMax'),
   isAtMost('dispatchConcurrency', 'dispatchConcurrencyMax'),
+  isAtMost('managedEnvironments', 'managedEnvironmentsMax'),
   // Jobs in the other shards would be forgotten.
   isAtMost('jobShards', 'jobShardsRead'),
   isAtMost('sweepParts', 'jobShardsRead'),
@@ -73,7 +75,69 @@ export const RULES: readonly Rule[] = [
         ? 'gpuWeightsImage must be in a private ECR repository with gpuEgress=endpoints, which reaches no public one'
         : undefined,
   },
+  // https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-scaling.html
+  ...(['chatProvisioned', 'sessionsProvisioned', 'responsesProvisioned'] as const).map(
+    (name): Rule => ({
+      settings: ['managedHttp', name],
+      findConflict: ({ managedHttp, [name]: provisioned }) =>
+        managedHttp && provisioned > 0
+          ? `${name} must be 0 with managedHttp: managed instances have no provisioned concurrency`
+          : undefined,
+    }),
+  ),
+  isManaged([], (settings) => {
+    const small = listManaged(settings).filter(({ mb }) => mb < MEMORY_MB_PER_VCPU);
+    if (small.length === 0) return undefined;
+    return `${small.map(({ setting }) => setting).join(', ')} must be at least ${MEMORY_MB_PER_VCPU} on managed instances`;
+  }),
+  isManaged(['managedConcurrency'], (settings) => {
+    const most = Math.min(...listManaged(settings).map(({ mb }) => Math.floor(countVcpus(mb) * REQUESTS_PER_VCPU)));
+    return settings.managedConcurrency > most
+      ? `managedConcurrency (${settings.managedConcurrency}) is above ${most}: AWS allows ${REQUESTS_PER_VCPU} for each ${MEMORY_MB_PER_VCPU} MB`
+      : undefined;
+  }),
+  isManaged(['managedEnvironments', 'managedVcpusMax'], (settings) => {
+    const each = listManaged(settings).reduce((sum, { mb }) => sum + countVcpus(mb), 0);
+    const needed = Math.ceil(each * settings.managedEnvironments);
+    return needed > settings.managedVcpusMax
+      ? `managedVcpusMax (${settings.managedVcpusMax}) is below the ${needed} of ${settings.managedEnvironments} environments of each function`
+      : undefined;
+  }),
+  {
+    settings: ['managedSubnets', 'managedSecurityGroups'],
+    findConflict: ({ managedSubnets, managedSecurityGroups }) =>
+      (managedSubnets.length === 0) === (managedSecurityGroups.length === 0)
+        ? undefined
+        : 'managedSubnets and managedSecurityGroups must be set together',
+  },
+  {
+    settings: ['managedSubnets', 'gpuFleet'],
+    findConflict: ({ managedSubnets, gpuFleet }) =>
+      managedSubnets.length > 0 && gpuFleet !== ''
+        ? "managedSubnets can't be used with gpuFleet: functions must be in the fleet's network"
+        : undefined,
+  },
+  isManaged(['managedSubnets', 'gpuFleet', 'gpuEgress'], (settings) =>
+    needsNetwork(settings) && settings.gpuEgress === 'endpoints'
+      ? 'gpuEgress=endpoints needs gpuFleet, or managedSubnets of a network that has endpoints'
+      : undefined,
+  ),
 ];
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-scaling.html */
+const REQUESTS_PER_VCPU = 64;
+
+/** A rule for functions on managed instances. */
+function isManaged(settings: readonly Setting[], findConflict: Rule['findConflict']): Rule {
+  const memory: readonly Setting[] = [
+    ...(['chatMemoryMb', 'sessionsMemoryMb', 'responsesMemoryMb'] as const),
+    ...(['generateMemoryMb', 'dispatchMemoryMb'] as const),
+  ];
+  return {
+    settings: ['managedHttp', 'managedWorkers', ...memory, ...settings],
+    findConflict: (given) => (listManaged(given).length > 0 ? findConflict(given) : undefined),
+  };
+}
 
 type NumericSetting = { [S in Setting]: Settings[S] extends number ? S : never }[Setting];
 

@@ -26,6 +26,7 @@ const shards = whole(1, 1_000);
 const provisioned = whole(0, 10_000);
 const count = whole(1, 1_000_000);
 const duration = whole(1, 900_000, 'ms');
+const environments = whole(1, 15_000);
 const percent = number(1, 100, '%');
 
 /** Rejects image names that may refer to another image later, such as `latest`: `:version` or `@digest` is required. */
@@ -121,6 +122,34 @@ export const SETTINGS = {
   warmSchedule: schedule,
   warmConcurrency: whole(1, 100),
   warmHoldMs: whole(0, 5_000, 'ms'),
+
+  managedHttp: flag,
+  managedWorkers: flag,
+  /** https://docs.aws.amazon.com/lambda/latest/api/API_LambdaManagedInstancesCapacityProviderConfig.html */
+  managedConcurrency: whole(1, 1_600),
+  /** https://docs.aws.amazon.com/lambda/latest/api/API_FunctionScalingConfig.html. Zero would turn the function off. */
+  managedEnvironments: environments,
+  managedEnvironmentsMax: environments,
+  managedInstanceTypes: list(
+    /^([a-z0-9-]+\.[a-z0-9-]+(,(?=.)|$))*$/,
+    /,/,
+    'types or empty',
+    'instance types with arm64 processors, separated by commas, or empty',
+  ),
+  /** https://docs.aws.amazon.com/lambda/latest/api/API_CapacityProviderScalingConfig.html */
+  managedVcpusMax: whole(2, 15_000),
+  managedSubnets: list(
+    /^(subnet-[0-9a-f]+(,(?=.)|$))*$/,
+    /,/,
+    'ids or empty',
+    'ids of subnets, such as subnet-0123456789abcdef0, separated by commas, or empty',
+  ),
+  managedSecurityGroups: list(
+    /^(sg-[0-9a-f]+(,(?=.)|$))*$/,
+    /,/,
+    'ids or empty',
+    'ids of security groups, such as sg-0123456789abcdef0, separated by commas, or empty',
+  ),
 
   throttleRate: number(1, 100_000),
   throttleBurst: whole(1, 100_000),

@@ -16,7 +16,8 @@ const TAGGED: ReadonlySet<string> = new Set(
     ...['AutoScaling::AutoScalingGroup', 'CloudWatch::Alarm', 'DynamoDB::Table', 'EC2::EIP', 'EC2::FlowLog'],
     ...['EC2::InternetGateway', 'EC2::NatGateway', 'EC2::RouteTable', 'EC2::SecurityGroup', 'EC2::Subnet', 'EC2::VPC'],
     ...['EC2::VPCEndpoint', 'ECS::CapacityProvider', 'ECS::Cluster', 'ECS::Service', 'ECS::TaskDefinition'],
-    ...['Events::Rule', 'IAM::Role', 'KMS::Key', 'Lambda::EventSourceMapping', 'Lambda::Function', 'Logs::LogGroup'],
+    ...['Events::Rule', 'IAM::Role', 'KMS::Key', 'Lambda::CapacityProvider', 'Lambda::EventSourceMapping'],
+    ...['Lambda::Function', 'Logs::LogGroup'],
     ...['S3::Bucket', 'SNS::Topic', 'SQS::Queue', 'WAFv2::WebACL'],
   ].map((type) => `AWS::${type}`),
 );

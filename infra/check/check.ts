@@ -50,6 +50,12 @@ const VARIANTS: readonly Variant[] = [
     ],
   },
   {
+    settings: [
+      ...['managedHttp=true', 'chatMemoryMb=2048', 'sessionsMemoryMb=2048', 'responsesMemoryMb=2048'],
+      ...['managedWorkers=true', 'generateMemoryMb=2048', 'dispatchMemoryMb=2048', 'gpuZones=3'],
+    ],
+  },
+  {
     ...GPU,
     settings: [
       ...GPU.settings,

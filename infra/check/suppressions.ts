@@ -189,6 +189,11 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     reason: 'A model is many files in one folder. The grant is limited to reading that folder.',
   },
   {
+    rule: 'AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AWSLambdaManagedEC2ResourceOperator]',
+    resource: 'ManagedOperatorRole',
+    reason: "AWS's policy follows what Lambda needs to start instances, and allows only those that Lambda manages.",
+  },
+  {
     rule: 'AwsSolutions-EC26',
     resource: 'GpuInstances',
     reason: "The launch template encrypts the volume. The rule can't follow the reference to it.",

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { BODY_OVERHEAD_BYTES, computeItemLimitKb } from '../../bench/body-limit.ts';
 import { computeOperationUnits } from '../../bench/job-units.ts';
 import { computeNeeds } from '../../bench/load-limits.ts';
+import { computeManagedCost, findManagedBreakEven } from '../../bench/managed-cost.ts';
 import { computeMillionDue } from '../../bench/sweep-cost.ts';
 import { BODY_ITEM_BYTES } from '../../shared/jobs/dynamodb-blobs.ts';
 
@@ -39,5 +40,17 @@ it('a need breaks at the rate at which it reaches its limit', () => {
   for (const { what, breaksAt, limit } of computeNeeds({ ...load, rate: 10_000 })) {
     const same = computeNeeds({ ...load, rate: breaksAt }).find((need) => need.what === what);
     expect(same?.needed).toBeCloseTo(limit);
+  }
+});
+
+it('managed instances cost at least three instances, more ones only with more streams, and less than the default from the break-even on', () => {
+  expect(computeManagedCost(0.01, 10)).toMatchObject({ streams: 0.1, instances: 3 });
+  // 32 environments of chat, of which each has 32 of its 64 streams, and six others, four on each instance.
+  expect(computeManagedCost(100, 10)).toMatchObject({ streams: 1_000, instances: 10 });
+  for (const cost of ['managed', 'managedWithNetwork'] as const) {
+    const rate = findManagedBreakEven(10, cost);
+    const [below, at] = [computeManagedCost(rate - 0.01, 10), computeManagedCost(rate, 10)];
+    expect(below[cost]).toBeGreaterThanOrEqual(below.standard);
+    expect(at[cost]).toBeLessThan(at.standard);
   }
 });

@@ -17,7 +17,12 @@ export const functionCheck: DoctorCheck = {
   async find(input) {
     const client = createClient(input);
     return findForEach(listPhysicalIds(input, 'AWS::Lambda::Function'), async (FunctionName) => {
-      const found = await client.send(new GetFunctionConfigurationCommand({ FunctionName }));
+      const unpublished = await client.send(new GetFunctionConfigurationCommand({ FunctionName }));
+      const isManaged = unpublished.CapacityProviderConfig !== undefined;
+      // On managed instances only the published version can be invoked.
+      const found = isManaged
+        ? await client.send(new GetFunctionConfigurationCommand({ FunctionName, Qualifier: '$LATEST.PUBLISHED' }))
+        : unpublished;
       const { State, StateReason, LastUpdateStatus, LastUpdateStatusReason } = found;
       const remedy = formatDeployment(input);
       // Lambda makes an idle function inactive, and active again by an invocation.

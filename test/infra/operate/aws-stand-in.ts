@@ -14,7 +14,7 @@ export interface Answer {
   readonly body?: object | string;
 }
 
-/** The parameters of a request: the JSON body, or the form's fields. */
+/** The parameters of a request: the JSON body, the form's fields or the query. */
 export type Parameters = Readonly<Record<string, unknown>>;
 
 /**
@@ -72,8 +72,9 @@ async function readRequest(request: IncomingMessage) {
     const parameters = Object.fromEntries(new URLSearchParams(body));
     return { operation: parameters['Action'] ?? '', parameters, isQuery };
   }
-  const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
-  const parameters = body === '' ? {} : (JSON.parse(body) as Parameters);
+  const url = new URL(request.url ?? '/', 'http://localhost');
+  const path = decodeURIComponent(url.pathname);
+  const parameters = body === '' ? Object.fromEntries(url.searchParams) : (JSON.parse(body) as Parameters);
   return { operation: target || `${request.method} ${path}`, parameters, isQuery };
 }
 

@@ -25,6 +25,7 @@ const readPolicy = (name: string): readonly Statement[] =>
   JSON.parse(readFileSync(join(FOLDER, `${name}.json`), 'utf8')).Statement;
 const EVERY_STAGE = [...readPolicy('stack'), ...readPolicy('data')];
 const WITH_EDGE = [...EVERY_STAGE, ...readPolicy('edge')];
+const WITH_MANAGED = [...EVERY_STAGE, ...readPolicy('gpu'), ...readPolicy('managed')];
 const WITH_GPUS = [...EVERY_STAGE, ...readPolicy('gpu')];
 
 /** What providers list but this template's properties never need: resource type and action, with the reason. */
@@ -44,7 +45,7 @@ const UNUSED: readonly (readonly [RegExp, string])[] = [
   [/ECS::Cluster kms:/, 'no managed storage'],
   [/ iam:((Attach|Detach)(Group|User)Policy|\w*PermissionsBoundary)$/, 'only roles have policies, and no boundary'],
   [/ kms:DisableKey$/, 'no key is disabled'],
-  [/ lambda:(\w*CodeSigning\w*|GetLayerVersion|\w*ScalingConfig|PassCapacityProvider)$/, 'no such properties'],
+  [/ lambda:(\w*CodeSigning\w*|GetLayerVersion)$/, 'no such properties'],
   [/Lambda::\w+ kms:/, "functions and their mappings use AWS's own keys"],
   [
     / logs:\w*(ResourcePolicy|DataProtectionPolicy|IndexPolicy|BearerToken\w*|DeletionProtection)$/,
@@ -64,6 +65,9 @@ const UNUSED: readonly (readonly [RegExp, string])[] = [
   ],
   [/ ssm:Get\*$/, 'the image is a dynamic reference'],
 ];
+
+/** Only functions on managed instances need these actions. */
+const ONLY_MANAGED = / lambda:(\w*FunctionScalingConfig|PassCapacityProvider)$/;
 
 const ACCOUNT = 'eu-west-1:123456789012';
 
@@ -93,6 +97,7 @@ const ARNS: Readonly<Record<string, (name: string) => readonly string[]>> = {
   'AWS::IAM::Role': (name) => [`arn:aws:iam::123456789012:role/${name}`],
   'AWS::KMS::Key': () => [`arn:aws:kms:${ACCOUNT}:key/0123`],
   'AWS::KMS::Alias': (name) => [`arn:aws:kms:${ACCOUNT}:${name}`],
+  'AWS::Lambda::CapacityProvider': (name) => [`arn:aws:lambda:${ACCOUNT}:capacity-provider:${name}`],
   'AWS::Lambda::EventSourceMapping': () => [`arn:aws:lambda:${ACCOUNT}:event-source-mapping:0123`],
   'AWS::Lambda': (name) => [`arn:aws:lambda:${ACCOUNT}:function:${name}`],
   'AWS::Logs': (name) => [`arn:aws:logs:${ACCOUNT}:log-group:${name}`],
@@ -107,6 +112,7 @@ const ARNS: Readonly<Record<string, (name: string) => readonly string[]>> = {
 
 /** ARNs that a service's actions concern, if they belong to another service than the resource. */
 const OTHER_SERVICES: Readonly<Record<string, readonly string[]>> = {
+  'lambda:PassCapacityProvider': [`arn:aws:lambda:${ACCOUNT}:capacity-provider:lambent-dev-ManagedCapacity-ABC`],
   'iam:PassRole': ['arn:aws:iam::123456789012:role/lambent-dev-ChatRole-ABC'],
   'iam:CreateServiceLinkedRole': ['arn:aws:iam::123456789012:role/aws-service-role/x.amazonaws.com/X'],
   'iam:GetRole': ['arn:aws:iam::123456789012:role/aws-service-role/x.amazonaws.com/X'],
@@ -174,6 +180,7 @@ function findMissing({ Resources }: Template, policy: readonly Statement[]): str
     const actions = types[resource.Type];
     if (actions === undefined) return [`${resource.Type} is not in provider-permissions.json`];
     return actions
+      .filter((action) => 'CapacityProviderConfig' in Object(resource.Properties) || !ONLY_MANAGED.test(` ${action}`))
       .filter((action) => !UNUSED.some(([pattern]) => pattern.test(`${resource.Type} ${action}`)))
       .filter((action) => !allows(policy, action, listArns(resource.Type, nameResource(id, resource), action)))
       .map((action) => `${resource.Type} ${action}`);
@@ -211,6 +218,16 @@ describe("the deployer's policies", () => {
     expect(gpus.flatMap((template) => findMissing(template, WITH_GPUS))).toEqual([]);
   });
 
+  it("the deployer's policies with those for GPUs and managed instances allow everything for managed functions", async () => {
+    const settings = [
+      ...['managedHttp=true', 'chatMemoryMb=2048', 'sessionsMemoryMb=2048', 'responsesMemoryMb=2048'],
+      ...['managedWorkers=true', 'generateMemoryMb=2048', 'dispatchMemoryMb=2048'],
+    ];
+    const template = await packageStage(...settings.flatMap((setting) => ['--param', setting]));
+    expect(findMissing(template, WITH_GPUS)).toContain('AWS::Lambda::Function lambda:PassCapacityProvider');
+    expect(findMissing(template, WITH_MANAGED)).toEqual([]);
+  });
+
   it("the deployer's policies pass roles only to the services that the stack's roles trust", () => {
     const passed = WITH_GPUS.filter(({ Action }) => Action.includes('iam:PassRole'));
     expect(new Set(passed.flatMap(({ Resource }) => Resource))).toEqual(new Set(['arn:aws:iam::*:role/lambent-*']));
@@ -229,15 +246,18 @@ describe("the deployer's policies", () => {
       /^(apigateway|application-autoscaling|bedrock|ec2|ecs|kms|lambda:.*EventSourceMapping|secretsmanager):?/;
     const named = /:lambent-|\/lambent-|:TargetTracking-|aws-service-role|event-source-mapping/;
     const exceptions = ['cloudformation:ValidateTemplate', 'iam:SimulatePrincipalPolicy'];
-    const wide = WITH_GPUS.filter(({ Resource }) => !Resource.every((arn) => named.test(arn)))
+    const wide = WITH_MANAGED.filter(({ Resource }) => !Resource.every((arn) => named.test(arn)))
       .flatMap(({ Action }) => Action)
       .filter((action) => !unnamed.test(action) && !permissions.withoutResources.includes(action))
       .filter((action) => !exceptions.includes(action) && !/:(Describe|List|Get)/.test(action));
     expect(wide).toEqual([]);
   });
 
-  it.each(['stack', 'data', 'gpu', 'edge'])('the policy %s.json fits into a managed policy of IAM', (name) => {
-    const text = readFileSync(join(FOLDER, `${name}.json`), 'utf8').replace(/\s/g, '');
-    expect(text.length).toBeLessThanOrEqual(6_144);
-  });
+  it.each(['stack', 'data', 'gpu', 'edge', 'managed'])(
+    'the policy %s.json fits into a managed policy of IAM',
+    (name) => {
+      const text = readFileSync(join(FOLDER, `${name}.json`), 'utf8').replace(/\s/g, '');
+      expect(text.length).toBeLessThanOrEqual(6_144);
+    },
+  );
 });

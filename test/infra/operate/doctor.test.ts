@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { runDoctor } from '../../../infra/operate/doctor.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
-import { type Answer, type AwsStandIn, type Operations, startAws } from './aws-stand-in.ts';
+import { type Answer, type AwsStandIn, type Operations, type Parameters, startAws } from './aws-stand-in.ts';
 
 const NOW = Date.parse('2026-11-30T12:00:00Z');
 const MODELS = {
@@ -271,6 +271,22 @@ describe('runDoctor', () => {
     expect(next).toContain(remedy);
     expect(output).toContain('1 of these must be repaired');
     expect(isHealthy).toBe(false);
+  });
+
+  it('doctor looks at the published version of a managed function, the only one that can be invoked', async () => {
+    const managed = (published: object) => ({
+      [`GET /2015-03-31${CHAT}/configuration`]: ({ Qualifier }: Parameters): Answer => ({
+        body: {
+          CapacityProviderConfig: { LambdaManagedInstancesCapacityProviderConfig: { CapacityProviderArn: 'arn' } },
+          ...(Qualifier === '$LATEST.PUBLISHED' ? published : { State: 'ActiveNonInvocable' }),
+        },
+      }),
+    });
+    const healthy = await run(managed({ State: 'Active', LastUpdateStatus: 'Successful' }));
+    expect(healthy.output).toContain('Nothing is wrong');
+    await aws?.close();
+    const failed = await run(managed({ State: 'Failed', StateReason: 'no capacity' }));
+    expect(failed.output).toContain('lambent-dev-chat is Failed: no capacity');
   });
 
   it('a stage with warnings only is not wrong', async () => {

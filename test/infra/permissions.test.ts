@@ -152,7 +152,9 @@ describe('the policies of the template', () => {
         // On dispatch's event source mapping, whose ARN is composed of several parts.
         ...[' lambda:GetEventSourceMapping', ' lambda:UpdateEventSourceMapping'],
       ],
-      WarmupRole: ['AuthorizeLambdaFunction lambda:InvokeFunction', 'ChatLambdaFunction lambda:InvokeFunction'],
+      WarmupRole: ['Authorize', 'Chat', 'Sessions', 'Responses'].map(
+        (name) => `${name}LambdaFunction lambda:InvokeFunction`,
+      ),
     };
     for (const [role, grants] of Object.entries(expected)) {
       expect(listGrants(role), role).toEqual(new Set(grants));

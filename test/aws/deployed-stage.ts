@@ -64,7 +64,7 @@ export interface DeployedStage extends AsyncDisposable {
  * deployed. Runs the functions with exactly the zips, variables, routes and event source mappings that moto describes.
  */
 export async function deployStage(models: object): Promise<DeployedStage> {
-  const open = new AsyncDisposableStack();
+  await using open = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-deployed-'));
   open.defer(() => rm(folder, { recursive: true, force: true }));
   const moto = open.adopt(await startMoto(), (each) => each.stop());
@@ -115,10 +115,11 @@ export async function deployStage(models: object): Promise<DeployedStage> {
     await startGateway({ port: 0, api: identity, routes: api.routes, responses: [], runner }),
     (each) => each.close(),
   );
+  const opened = open.move();
   return {
     ...{ packaged, functions, mappings, api, clientConfig },
     url: `${gateway.url}/v1`,
-    [Symbol.asyncDispose]: () => open.disposeAsync(),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
 

@@ -102,8 +102,8 @@ describe("the packaged zips on AWS's runtime", () => {
 
   it('warm-up finds the environment of chat', async () => {
     await invoke('warmup', {});
-    const published = logs.filter((line) => line.includes('"_aws"')).map((line) => JSON.parse(line));
-    expect(published.findLast((line) => line.Target === 'lambent-local-chat')).toMatchObject({ WarmFailures: 0 });
+    const warmed = logs.filter((line) => line.includes('"warmed"')).map((line) => JSON.parse(line));
+    expect(warmed.findLast(({ target }) => target === 'lambent-local-chat')).toMatchObject({ failed: 0 });
   });
 
   /** Invokes a function. Returns its result. */

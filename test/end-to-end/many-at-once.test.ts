@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { answerByInstruction, CONCURRENCY, createGate, makeText } from '../functions/concurrency.ts';
 import { waitUntil } from '../wait.ts';
-import { startGpuService } from './gpu-service.ts';
 import { type Service, startService } from './service.ts';
 
 // The packaged bundles, as on Lambda Managed Instances: one process of each function serves many requests at once.
@@ -69,27 +68,5 @@ describe('one process of a packaged function serves 64 requests at once', () => 
       indices.map((index) => expect.stringContaining(`"item ${index}"`)),
     );
     expect(countProcesses(service.cloud, 'sessions')).toBe(1);
-  });
-
-  it('one process of dispatch runs several batches of jobs at once on GPU workers', async () => {
-    await using service = await startGpuService();
-    await service.register(CONCURRENCY / 2);
-    let most = 0;
-    const observe = () => {
-      for (const { requestIds } of service.listBusy('dispatch')) most = Math.max(most, requestIds.length);
-    };
-    for (const worker of service.workers) worker.behave({ tokenMs: 500 });
-    const { responses } = service.client;
-    const statuses = await askAll(async () => {
-      const { id } = await responses.create({ model: 'gpu', input: 'Hello', background: true });
-      return waitUntil(`${id} has ended`, async () => {
-        observe();
-        const { status, output_text } = await responses.retrieve(id);
-        return status === 'queued' || status === 'in_progress' ? undefined : `${status} ${output_text}`;
-      });
-    });
-    expect(new Set(statuses)).toEqual(new Set(['completed t0 t1 t2 ']));
-    expect(countProcesses(service.cloud, 'dispatch')).toBe(1);
-    expect(most).toBeGreaterThan(1);
   });
 });

@@ -85,5 +85,4 @@ it.each<JobTier>(['default', 'flex'])(
     // As documented: two write units a second for each environment, and two for each call.
     expect(units).toBeLessThanOrEqual(2 * INVOCATIONS * seconds + 2 * model.calls.length);
   },
-  120_000,
 );

@@ -56,6 +56,8 @@ async function useConversations({ client, newcomer }: ObservedService): Promise<
   const message = (content: string) => ({ type: 'message' as const, role: 'user' as const, content });
   // The tenant's first sealed record.
   await newcomer.conversations.create({ items: [message('Hello')] });
+  // Chat opens the key that sessions made.
+  await newcomer.responses.create({ model: 'compatible', input: 'Hello' });
   const { id } = await client.conversations.create({ items: [message('Hello')] });
   const headers = { 'Idempotency-Key': 'items-1' };
   for (const _ of [1, 2]) await client.conversations.items.create(id, { items: [message(LONG)] }, { headers });

@@ -105,7 +105,10 @@ export async function startObservedService(): Promise<ObservedService> {
       ...Object.fromEntries(observed.map((name) => [`AWS_ENDPOINT_URL_${name}`, recorder.url])),
       ...{ MODELS_FILE: models, TIMINGS_DIVISOR: '6', GPU_MAPPING_ID: 'mapping', DISPATCH_CONCURRENCY_MAX: '10' },
       WARM_TARGETS: JSON.stringify(
-        ['chat', 'authorize'].map((name) => ({ functionName: `lambent-local-${name}`, concurrency: 1 })),
+        ['authorize', 'chat', 'sessions', 'responses'].map((name) => ({
+          functionName: `lambent-local-${name}`,
+          concurrency: 1,
+        })),
       ),
     },
     faults: {

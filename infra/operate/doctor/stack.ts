@@ -13,7 +13,7 @@ export const stackCheck: DoctorCheck = {
       );
     else if (!/^(CREATE|UPDATE|IMPORT)_COMPLETE$/.test(status))
       findings.push(
-        createError(`The last deployment failed (${status}).`, `The earliest failure tells why: ${events}`),
+        createError(`The last deployment failed (${status}).`, `The earliest failure shows why: ${events}`),
       );
     else
       for (const { id, status: state } of resources.filter((resource) => !/_COMPLETE$/.test(resource.status)))

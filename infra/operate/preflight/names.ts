@@ -100,7 +100,7 @@ async function findTaken(
     .flatMap(([, { Properties = {} }]) => (typeof Properties[property] === 'string' ? Properties[property] : []));
   if (names.length === 0) return [];
   return (await findExisting(names, input)).map((name) => {
-    const remedy = `Deploy another stage. Or, if nobody needs it (this deletes its data): ${formatDeletion(name, input.region)}`;
+    const remedy = `Deploy another stage. Or, if its data is not needed (this deletes it): ${formatDeletion(name, input.region)}`;
     return createError(
       `The ${noun} ${name} exists already and does not belong to the stack ${input.stackName}.`,
       remedy,

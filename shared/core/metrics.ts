@@ -54,14 +54,15 @@ export const NAMESPACE = 'Lambent';
 
 /**
  * Creates the metrics of a process, written in CloudWatch's embedded metric format: log lines that need no API call.
- * @param functionName value of the dimension `FunctionName`, such as `lambent-dev-chat`, whose stage is `lambent-dev`
+ * @param functionName value of the dimension `FunctionName`, such as `lambent-dev-chat` or `lambent-dev-chat-managed`, whose stage
+ * is `lambent-dev`
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
  */
 export function createMetrics(
   functionName: string,
   write: (line: string) => void = (line) => process.stdout.write(line),
 ): ProcessMetrics {
-  const stage = functionName.slice(0, functionName.lastIndexOf('-'));
+  const stage = functionName.replace(/-[^-]+(?:-managed)?$/, '');
   const toEntry = (values: MetricValues, scope: Scope = {}): Entry => ({
     values,
     dimensions: scope === 'stage' ? { Stage: stage } : { FunctionName: functionName, ...scope },

@@ -62,3 +62,11 @@ describe('the metrics of a request', () => {
     expect(lines).toMatchObject([{ Tokens: 1 }]);
   });
 });
+
+describe('metrics of a stage', () => {
+  it.each(['lambent-dev-chat', 'lambent-dev-chat-managed'])('have the stage of %s', (functionName) => {
+    const lines: unknown[] = [];
+    createMetrics(functionName, (line) => lines.push(JSON.parse(line))).publish({ Errors: [1, 'Count'] }, 'stage');
+    expect(lines).toMatchObject([{ Stage: 'lambent-dev', Errors: 1 }]);
+  });
+});

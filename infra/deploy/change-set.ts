@@ -38,7 +38,7 @@ export interface ChangeSetInput {
 
 /**
  * Creates a change set and waits for it.
- * @returns the changes; undefined if there is none
+ * @returns the changes; undefined if nothing changes
  * @throws Error with CloudFormation's reason if it refuses the template
  */
 export async function createChangeSet(context: StackContext, input: ChangeSetInput): Promise<ChangeSet | undefined> {

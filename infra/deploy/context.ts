@@ -17,7 +17,7 @@ export interface CommandContext {
   /** Path of the file that records where each stage is deployed. */
   readonly stagesFile: string;
   readonly print: (line: string) => void;
-  /** Asks a question on the terminal. Returns undefined where there is none. */
+  /** Asks a question on the terminal. Returns undefined without a terminal. */
   readonly ask: (question: string) => Promise<string | undefined>;
   readonly request: typeof fetch;
   /** Pause between two requests while waiting, in milliseconds. */

@@ -18,7 +18,7 @@ export interface StackContext {
   readonly pollMs: number;
 }
 
-/** Returns a stack by its name, or by its id even after it was deleted. Returns undefined if there is none. */
+/** Returns a stack by its name, or by its id even after it was deleted. Returns undefined for an unknown stack. */
 export async function describeStack(
   { cloudFormation, stackName }: StackContext,
   id = stackName,

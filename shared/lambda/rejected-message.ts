@@ -24,7 +24,7 @@ const MAX_TEXT_CHARACTERS = 256;
 
 /**
  * Wraps the body of a rejected message together with the error, which may quote the sender's words. If there is no space
- * for the error, returns the body as it is; if there is none for the attributes, the error without the body.
+ * for the error, returns the body as it is; if even the attributes don't fit, the error without the body.
  */
 export function wrapRejected({ body, messageId, senderId }: Rejected, error: LambentError): RejectedMessage {
   const { code, param, message } = error;

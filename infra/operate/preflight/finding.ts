@@ -45,7 +45,7 @@ export function listResources({ Resources }: Template, type: string): readonly T
   return Object.values(Resources).filter(({ Type }) => Type === type);
 }
 
-/** Returns a property of a resource by its path, `undefined` if there is none. */
+/** Returns a property of a resource by its path, `undefined` for a missing property. */
 export function readProperty({ Properties }: TemplateResource, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((value, name) => (Object(value) as Record<string, unknown>)[name], Properties);
 }

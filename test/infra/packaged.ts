@@ -4,6 +4,20 @@ import { join } from 'node:path';
 import { packageTemplate } from '../../infra/osls-package.ts';
 import type { Template } from '../../infra/template.ts';
 
+/** The functions of every stage. */
+export const FUNCTIONS = [
+  'authorize',
+  'chat',
+  'sessions',
+  'responses',
+  'intake',
+  'generate',
+  'dispatch',
+  'sweep',
+  'warmup',
+  'fleet',
+];
+
 const templates = new Map<string, Promise<Template>>();
 
 /** Returns the template for osls arguments. */

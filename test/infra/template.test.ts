@@ -3,20 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
-import { EVERYTHING, findByType, listFunctions, packageStage } from './packaged.ts';
-
-const FUNCTIONS = [
-  'authorize',
-  'chat',
-  'sessions',
-  'responses',
-  'intake',
-  'generate',
-  'dispatch',
-  'sweep',
-  'warmup',
-  'fleet',
-];
+import { EVERYTHING, FUNCTIONS, findByType, listFunctions, packageStage } from './packaged.ts';
 
 let minimal: Template;
 let everything: Template;

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type PreflightInput, runPreflight } from '../../../infra/operate/preflight.ts';
 import type { Template } from '../../../infra/template.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
-import { GPU_CANARY, GPU_MODELS, packageStage, packageWithGpus, packageWithModels } from '../packaged.ts';
+import { FUNCTIONS, GPU_CANARY, GPU_MODELS, packageStage, packageWithGpus, packageWithModels } from '../packaged.ts';
 import { type AwsStandIn, type Operations, startAws } from './aws-stand-in.ts';
 
 const bedrockModel = { targets: [{ provider: 'bedrock', model: 'global.amazon.nova-2-lite-v1:0' }] };
@@ -26,18 +26,7 @@ const HEALTHY: Operations = {
   DescribeLogGroups: () => ({ body: { logGroups: [] } }),
   ListAliases: () => ({ body: { Aliases: [] } }),
   ...Object.fromEntries(
-    [
-      'authorize',
-      'chat',
-      'sessions',
-      'responses',
-      'intake',
-      'generate',
-      'dispatch',
-      'sweep',
-      'warmup',
-      'fleet',
-    ].flatMap((name) =>
+    FUNCTIONS.flatMap((name) =>
       ['dev', 'prod'].map((stage) => [
         `GET /2015-03-31/functions/lambent-${stage}-${name}/configuration`,
         () => ({ status: 404, error: 'ResourceNotFoundException' }),

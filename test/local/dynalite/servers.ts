@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
+import { createTableInput } from '../../tables.ts';
 import { waitUntil } from '../../wait.ts';
 import { closeAfterwards } from '../runners.ts';
 
@@ -86,16 +87,14 @@ export function createFolder(): string {
 function describeTable(TableName: string): object {
   const hash = (AttributeName: string) => ({ AttributeName, KeyType: 'HASH' });
   const range = (AttributeName: string) => ({ AttributeName, KeyType: 'RANGE' });
+  const table = createTableInput(TableName);
   return {
-    TableName,
-    BillingMode: 'PAY_PER_REQUEST',
+    ...table,
     AttributeDefinitions: [
-      { AttributeName: 'pk', AttributeType: 'S' },
-      { AttributeName: 'sk', AttributeType: 'S' },
+      ...table.AttributeDefinitions,
       { AttributeName: 'a', AttributeType: 'S' },
       { AttributeName: 'n', AttributeType: 'N' },
     ],
-    KeySchema: [hash('pk'), range('sk')],
     LocalSecondaryIndexes: [
       { IndexName: 'local', KeySchema: [hash('pk'), range('n')], Projection: { ProjectionType: 'KEYS_ONLY' } },
     ],

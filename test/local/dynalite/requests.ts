@@ -58,9 +58,7 @@ const simpleCondition = fc.oneof(
   fc
     .tuple(operand, some('BETWEEN', 'between'), bound, bound)
     .map(([on, word, low, high]) => `${on} ${word} ${low} AND ${high}`),
-  fc
-    .tuple(path, fc.array(bound, { minLength: 1, maxLength: 3 }))
-    .map(([on, list]) => `${on} IN (${list.join(', ')})`),
+  fc.tuple(path, fc.array(bound, { minLength: 1, maxLength: 3 })).map(([on, list]) => `${on} IN (${list.join(', ')})`),
 );
 const condition = mostly(
   fc.oneof(

@@ -19,6 +19,7 @@ import { createModelFactory, getCapabilities, preloadProviders } from '../shared
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
+import { createSystemFingerprint } from '../shared/openai/fingerprint.ts';
 import { allowsStorage, runsInBackground } from '../shared/openai/request-flags.ts';
 import { isFinalFrame } from '../shared/openai/sse.ts';
 
@@ -56,7 +57,12 @@ const loadState = once(async () => {
   const { openApiState } = await import('../shared/api/open-api-state.ts');
   return openApiState(config, telemetry.metrics);
 });
-const api = { router, registry, state: async () => (await loadState()).state };
+const api = {
+  router,
+  registry,
+  fingerprint: createSystemFingerprint(config.KMS_KEY_ID, registry),
+  state: async () => (await loadState()).state,
+};
 const idempotency = { open: async () => (await loadState()).idempotency, isFinalFrame, mayStore: allowsStorage };
 
 export const handler = createHttpApi({

@@ -7,6 +7,8 @@ import type { ApiState } from './api-state.ts';
 export interface GenerationApi {
   readonly router: Router;
   readonly registry: ModelRegistry;
+  /** Returns the `system_fingerprint` for the name of a model. */
+  readonly fingerprint: (model: string) => string;
   /** Generates the unique part of an id. Default: `newId`. */
   readonly ids?: () => string;
   /** Returns epoch milliseconds. */

@@ -6,7 +6,6 @@ import type { ModelRegistry } from '../inference/registry.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
 import { parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
-import { computeSystemFingerprint } from '../openai/fingerprint.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import { isItemReference } from '../openai/responses/items.ts';
@@ -23,7 +22,13 @@ import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { GenerationApi } from './generation-api.ts';
 
 /** Creates the route `POST /v1/chat/completions`. */
-export function chatCompletionsRoute({ router, registry, ids = newId, now = Date.now }: GenerationApi): Route {
+export function chatCompletionsRoute({
+  router,
+  registry,
+  fingerprint,
+  ids = newId,
+  now = Date.now,
+}: GenerationApi): Route {
   return {
     scope: 'inference',
     async run(request) {
@@ -37,7 +42,7 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
           id: `chatcmpl-${ids()}`,
           created: Math.floor(now() / 1000),
           model: generation.model,
-          system_fingerprint: computeSystemFingerprint(registry.models[generation.model]),
+          system_fingerprint: fingerprint(generation.model),
         },
         includeLogprobs: generation.topLogprobs !== undefined,
         includeUsage,

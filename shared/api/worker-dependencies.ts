@@ -9,7 +9,7 @@ import { createDynamoDBPace } from '../jobs/dynamodb-pace.ts';
 import { createPace } from '../jobs/pace.ts';
 import type { JobSettings } from '../jobs/settings.ts';
 import { createYielding } from '../jobs/yielding.ts';
-import { computeSystemFingerprint } from '../openai/fingerprint.ts';
+import { createSystemFingerprint } from '../openai/fingerprint.ts';
 import { createInputPreparation } from './input-preparation.ts';
 import { createAnswerJob } from './job-answer.ts';
 import type { createJobClients } from './job-clients.ts';
@@ -34,7 +34,7 @@ export function createWorkerDependencies(
     prepareInput: createInputPreparation({ registry, conversations, jobs, bodies }),
     answerJob: createAnswerJob({
       router: createRouter({ registry, createModel, getCapabilities }),
-      fingerprint: (model) => computeSystemFingerprint(registry.models[model]),
+      fingerprint: createSystemFingerprint(settings.KMS_KEY_ID, registry),
       now: Date.now,
     }),
     longestAnswerMs: (model: string) => registry.models[model]?.timeoutMs,

@@ -1,5 +1,6 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { isObject, omitUndefined } from '../core/objects.ts';
+import { deriveStackKey } from '../core/stack-key.ts';
 import type { Continuation, GenerationEvent, Message, ReasoningPart } from './generation.ts';
 import type { Model } from './model.ts';
 
@@ -17,18 +18,16 @@ export interface ContinuationSeal {
 /** The `provider` of every sealed continuation. */
 const SEALED = 'sealed';
 const ALGORITHM = 'aes-256-gcm';
-const KEY_LABEL = 'lambent continuation 1';
+const PURPOSE = 'lambent continuation 1';
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /**
- * Creates a seal.
- * @param stackId an identifier that is unique to the stack and that no caller knows or can guess, for example the ARN of
- * its KMS key. The seal protects no content: a caller may read what its own continuations contain, and an operator may
- * read the identifier
+ * Creates a seal. It protects no content: a caller may read what its own continuations contain.
+ * @param stackId as for `deriveStackKey`
  */
 export function createContinuationSeal(stackId: string): ContinuationSeal {
-  const key = Buffer.from(hkdfSync('sha256', stackId, '', KEY_LABEL, 32));
+  const key = deriveStackKey(stackId, PURPOSE);
   return {
     seal(continuation, tenant) {
       const nonce = randomBytes(NONCE_BYTES);

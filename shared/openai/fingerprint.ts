@@ -1,22 +1,23 @@
-import type { Alias } from '../inference/registry.ts';
+import { createHmac } from 'node:crypto';
+import { deriveStackKey } from '../core/stack-key.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 
-/** Returns the `system_fingerprint` of an alias, which changes when the operator changes the alias. */
-export function computeSystemFingerprint(alias: Alias | undefined): string {
-  if (alias === undefined) return 'fp_00000000';
-  const cached = fingerprints.get(alias);
-  if (cached !== undefined) return cached;
-  const fingerprint = `fp_${fnv1a(JSON.stringify(alias)).toString(16).padStart(8, '0')}`;
-  fingerprints.set(alias, fingerprint);
-  return fingerprint;
-}
-
-const fingerprints = new WeakMap<Alias, string>();
+const PURPOSE = 'lambent system fingerprint 1';
+/** As many as in OpenAI's fingerprints. */
+const HEX_DIGITS = 10;
 
 /**
- * Returns the 32-bit FNV-1a hash of `text`. It isn't cryptographic, but too short to reveal anything about the alias.
+ * Creates a function that returns the `system_fingerprint` for the name of a model. It changes when the operator changes
+ * the alias. Without the stack's key, a caller could hash guessed aliases until one has the same fingerprint.
+ * @param stackId as for `deriveStackKey`
  */
-function fnv1a(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-  return hash >>> 0;
+export function createSystemFingerprint(
+  stackId: string,
+  { models }: Pick<ModelRegistry, 'models'>,
+): (model: string) => string {
+  const key = deriveStackKey(stackId, PURPOSE);
+  return (model) => {
+    const hmac = createHmac('sha256', key).update(JSON.stringify(models[model] ?? null));
+    return `fp_${hmac.digest('hex').slice(0, HEX_DIGITS)}`;
+  };
 }

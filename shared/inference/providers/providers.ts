@@ -13,7 +13,7 @@ import { getOpenAICompatibleCapabilities } from './openai-compatible/dialect.ts'
 export interface ProviderOptions {
   /** Resolves a reference in `models.json` to a key. */
   readonly secret: (reference: string) => Promise<string>;
-  /** As for `createContinuationSeal`. */
+  /** As for `deriveStackKey`. */
   readonly stackId: string;
   /** Options of targets on GPU workers; absent in a function that can't reach workers and uses other targets. */
   readonly gpu?: GpuProviderOptions;

@@ -88,7 +88,7 @@ describe('chat completions with the official client', () => {
         },
       });
       expect(completion.id).toMatch(/^chatcmpl-/);
-      expect(completion.system_fingerprint).toMatch(/^fp_[0-9a-f]{8}$/);
+      expect(completion.system_fingerprint).toMatch(/^fp_[0-9a-f]{10}$/);
     }
   });
 

@@ -25,6 +25,7 @@ import { type ModelRegistry, parseModelRegistry } from '../../../shared/inferenc
 import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../../shared/openai/errors.ts';
+import { createSystemFingerprint } from '../../../shared/openai/fingerprint.ts';
 import { allowsStorage, runsInBackground } from '../../../shared/openai/request-flags.ts';
 import { isFinalFrame } from '../../../shared/openai/sse.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
@@ -82,7 +83,8 @@ export async function startService(
   let count = 0;
   const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
   const stateOption = state === undefined ? {} : { state: async () => state };
-  const api = { router, registry, ids: () => String(++count), now, ...stateOption, ...clock };
+  const fingerprint = createSystemFingerprint('key-1', registry);
+  const api = { router, registry, fingerprint, ids: () => String(++count), now, ...stateOption, ...clock };
   const withKeys = (route: Route, options: Omit<IdempotentOptions, 'open'>): Route =>
     idempotency === undefined ? route : idempotent(route, { ...options, open: async () => idempotency });
   const generating = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };

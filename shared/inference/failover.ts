@@ -1,0 +1,225 @@
+import { type ErrorCode, LambentError, toLambentError } from '../core/errors.ts';
+import type { Telemetry } from '../core/telemetry.ts';
+import type { Candidate } from './candidates.ts';
+import type { Capability } from './capabilities.ts';
+import { CircuitBreaker } from './circuit-breaker.ts';
+import { type Model, UpstreamError } from './model.ts';
+import { reportFailedAttempt, reportFirstEvent } from './observe.ts';
+import type { ModelRegistry, Target } from './registry.ts';
+
+export interface FailoverOptions {
+  readonly registry: ModelRegistry;
+  /** Creates the model behind a target. Called once per target and environment, when the target is first tried. */
+  readonly createModel: (candidate: Candidate) => Promise<Model>;
+  readonly getCapabilities: (target: Target) => ReadonlySet<Capability>;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
+  /** 0 up to 1. */
+  readonly random: () => number;
+}
+
+export interface CallOptions {
+  /** Aborts when the caller cancels. */
+  readonly signal: AbortSignal;
+  /** Epoch milliseconds at which the function must have answered. */
+  readonly deadlineAt: number;
+  readonly streamed: boolean;
+  /** Whether a target that throttles is asked again. False for callers that pace their calls. Default: true. */
+  readonly retriesThrottled?: boolean;
+  /** The telemetry of the request. Nothing is logged or counted if undefined. */
+  readonly telemetry?: Telemetry | undefined;
+}
+
+/** Calls a model once. `signal` includes the alias's own timeout. */
+export type Attempt<T> = (candidate: Candidate, model: Model, signal: AbortSignal) => Promise<T>;
+
+/** A call that a target has accepted. */
+export interface Accepted<T> {
+  readonly result: T;
+  readonly candidate: Candidate;
+  /** Aborts as `CallOptions.signal` does, and at the alias's timeout. */
+  readonly signal: AbortSignal;
+  /** As in `Model`. */
+  readonly managesOwnHealth: boolean;
+  /** Stops the timer of the alias's timeout. */
+  readonly end: () => void;
+}
+
+/** Maximum number of attempts at one target before the next one is called. */
+const ATTEMPTS_PER_TARGET = 3;
+/** First backoff before a target is retried; doubles with each retry. */
+const BACKOFF_MS = 200;
+/** If a target asks for a longer pause, the next target is called, if there is one. */
+const MAX_PAUSE_MS = 2_000;
+
+/**
+ * Calls the targets of a request until one accepts it: with retries, fallbacks, a circuit breaker per target and the total
+ * timeout of the alias. One per environment. It keeps a breaker and a model for each target, so its memory is bounded by the
+ * registry.
+ */
+export class Failover {
+  readonly #options: FailoverOptions;
+  readonly #breakers = new Map<string, CircuitBreaker>();
+  readonly #models = new Map<string, Promise<Model>>();
+
+  constructor(options: FailoverOptions) {
+    this.#options = options;
+  }
+
+  getBreaker({ key }: Candidate): CircuitBreaker {
+    return getOrCreate(this.#breakers, key, () => new CircuitBreaker());
+  }
+
+  /**
+   * @param candidates the targets to call, best first
+   * @throws LambentError the failure of a target, `overloaded` if all are paused, or the reason of an abort
+   */
+  async call<T>(
+    { tenant, model }: { readonly tenant: string; readonly model: string },
+    candidates: readonly Candidate[],
+    options: CallOptions,
+    attempt: Attempt<T>,
+  ): Promise<Accepted<T>> {
+    const { registry, now } = this.#options;
+    const until = Math.min(options.deadlineAt, now() + (registry.models[model]?.timeoutMs ?? 0));
+    const total = new AbortController();
+    const timer = setTimeout(
+      () => total.abort(new LambentError('deadline_exceeded', 'The deadline of the request has passed')),
+      Math.max(0, until - now()),
+    );
+    const call = { ...options, signal: AbortSignal.any([options.signal, total.signal]), deadlineAt: until };
+    const end = (): void => clearTimeout(timer);
+    try {
+      const available = this.#excludeOpenBreakers(candidates, tenant);
+      let failure: LambentError | undefined;
+      for (const [index, candidate] of available.entries()) {
+        const isLast = index === available.length - 1;
+        try {
+          return {
+            ...(await this.#callWithRetries(candidate, tenant, call, isLast, attempt)),
+            signal: call.signal,
+            end,
+          };
+        } catch (thrown) {
+          const error = toLambentError(thrown);
+          if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'fail')) throw error;
+          // A retryable failure is more useful to the caller than one that only the operator can fix.
+          if (failure === undefined || !failure.retryable) failure = error;
+        }
+      }
+      throw failure ?? new LambentError('internal', 'No candidate was tried');
+    } catch (thrown) {
+      end();
+      throw thrown;
+    }
+  }
+
+  /** Calls a target until it accepts. Throws the last failure, or the abort's reason. */
+  async #callWithRetries<T>(
+    candidate: Candidate,
+    tenant: string,
+    call: CallOptions,
+    isLast: boolean,
+    attempt: Attempt<T>,
+  ): Promise<Omit<Accepted<T>, 'signal' | 'end'>> {
+    const { now, random, getCapabilities } = this.#options;
+    const breaker = this.getBreaker(candidate);
+    for (let attempts = 1; ; attempts += 1) {
+      const startedAt = now();
+      let managesOwnHealth = false;
+      try {
+        const model = await this.#getModel(candidate);
+        managesOwnHealth = model.managesOwnHealth ?? false;
+        const result = await attempt(candidate, model, call.signal);
+        reportFirstEvent(call.telemetry, { candidate, attempts, ms: now() - startedAt });
+        return { result, candidate, managesOwnHealth };
+      } catch (thrown) {
+        const error = toLambentError(thrown);
+        if (call.signal.aborted) throw error;
+        reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
+        if (!managesOwnHealth && countsAgainstTarget(error, getCapabilities(candidate.target)))
+          breaker.recordFailure(tenant, now());
+        const retries =
+          mayRetry(error, attempts) &&
+          (call.retriesThrottled !== false || !THROTTLED.has(error.code)) &&
+          breaker.getWaitMs(tenant, now()) === 0;
+        const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (attempts - 1)) + BACKOFF_MS * random();
+        if (!retries || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > MAX_PAUSE_MS)) throw error;
+        await pause(pauseMs, call.signal);
+      }
+    }
+  }
+
+  async #getModel(candidate: Candidate): Promise<Model> {
+    try {
+      return await getOrCreate(this.#models, candidate.key, () => this.#options.createModel(candidate));
+    } catch (thrown) {
+      // Failures aren't cached: a missing secret, for instance, may exist the next time.
+      this.#models.delete(candidate.key);
+      throw thrown;
+    }
+  }
+
+  /**
+   * Returns the candidates whose circuit breaker allows a call of the tenant.
+   * @throws LambentError `overloaded` if there is none, with the time until the first one may be called
+   */
+  #excludeOpenBreakers(candidates: readonly Candidate[], tenant: string): Candidate[] {
+    const { now } = this.#options;
+    const waits = candidates.map((candidate) => this.getBreaker(candidate).getWaitMs(tenant, now()));
+    const allowed = candidates.filter((_, index) => waits[index] === 0);
+    if (allowed.length > 0) return allowed;
+    const retryAfterMs = Math.min(...waits);
+    throw new LambentError('overloaded', 'All targets of the model have failed repeatedly and are paused', {
+      retryAfterMs,
+    });
+  }
+}
+
+/** A target sent no token for too long. */
+export class FirstTokenTimeoutError extends UpstreamError {
+  constructor({ alias }: Candidate) {
+    const message = `No first token within ${alias.firstTokenTimeoutMs} ms`;
+    super('upstream_timeout', message, { recovery: 'nextTarget' });
+  }
+}
+
+const THROTTLED: ReadonlySet<ErrorCode> = new Set(['rate_limit_exceeded', 'overloaded']);
+
+function mayRetry(error: LambentError, attempts: number): boolean {
+  if (!(error instanceof UpstreamError)) return false;
+  if (error.recovery === 'retryOnce') return attempts < 2;
+  return error.recovery === 'retry' && attempts < ATTEMPTS_PER_TARGET;
+}
+
+/**
+ * True if a failure shows that the target is unhealthy. An invalid request doesn't. Nor does throttling: the target
+ * works, and says when to retry. Nor does a late first token of a model that reasons before it.
+ */
+function countsAgainstTarget(error: LambentError, capabilities: ReadonlySet<Capability>): boolean {
+  if (error instanceof FirstTokenTimeoutError && capabilities.has('reasoning')) return false;
+  return !(error instanceof UpstreamError) || (error.recovery !== 'fail' && error.code !== 'rate_limit_exceeded');
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', aborted);
+      resolve();
+    }, ms);
+    const aborted = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', aborted, { once: true });
+  });
+}
+
+/** Returns the map's value for `key`, which `make` creates if there is none. */
+export function getOrCreate<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}

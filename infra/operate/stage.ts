@@ -29,13 +29,13 @@ export async function resolveStage(options: {
   readonly region?: string | undefined;
 }): Promise<Stage> {
   const name = checkStageName(options.stage);
-  const region = checkArgument(
-    '--region',
-    options.region ?? (await readStageRegion(name)),
-    REGION,
-    'an AWS region, such as eu-west-1',
-  );
+  const region = checkRegion(options.region ?? (await readStageRegion(name)));
   return { name, region, prefix: `lambent-${name}` };
+}
+
+/** Returns the name of a region. Throws UsageError if it is not valid. */
+export function checkRegion(region: string): string {
+  return checkArgument('--region', region, REGION, 'an AWS region, such as eu-west-1');
 }
 
 /** Returns the setting `region` of a stage. */

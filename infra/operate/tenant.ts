@@ -3,19 +3,20 @@
  * tenant -- replay-tombstones --from TABLE --to TABLE`. They list the changes, and make them only with `--yes`.
  * docs/restore-and-erase.md describes when to use them.
  */
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
 import { toLambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { listGrants, revokeGrant } from './access.ts';
 import { parseOptions, runCommandLine, UsageError } from './command-line.ts';
-import { checkStageName } from './stage.ts';
+import { checkRegion, resolveStage } from './stage.ts';
 
 const USAGE = `usage:
-  npm run tenant -- erase NAME [--stage STAGE] [--yes]
-  npm run tenant -- replay-tombstones --from TABLE --to TABLE [--yes]
+  npm run tenant -- erase NAME --stage STAGE [--yes]
+  npm run tenant -- replay-tombstones --from TABLE --to TABLE --stage STAGE [--yes]
 
-Without --yes nothing is changed. erase uses the tables of --stage, or those that KEYS_TABLE and ACCESS_TABLE name.`;
+Without --yes nothing is changed. Without --region, the region is that of the stage in serverless.yml. Without --stage,
+erase uses the tables that KEYS_TABLE and ACCESS_TABLE name, and the shell's region.`;
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** DynamoDB's rule for table names. */
@@ -23,13 +24,14 @@ const TABLE = /^[A-Za-z0-9._-]{3,255}$/;
 
 const OPTIONS = {
   stage: { type: 'string' },
+  region: { type: 'string' },
   from: { type: 'string' },
   to: { type: 'string' },
   yes: { type: 'boolean', default: false },
 } as const;
 
 export interface CommandContext {
-  readonly client: DynamoDBClient;
+  readonly createClient: (config: DynamoDBClientConfig) => DynamoDBClient;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly print: (line: string) => void;
   /** Returns the time in epoch milliseconds. */
@@ -44,20 +46,20 @@ export interface CommandContext {
 export async function runTenantCommand(args: readonly string[], context: CommandContext): Promise<void> {
   const { positionals, values } = parseOptions(args, OPTIONS);
   const [command, name, ...more] = positionals;
-  const { stage, from, to, yes } = values;
+  const { from, to, yes } = values;
   if (command === 'erase') {
     if (more.length > 0) throw new UsageError(`erase takes one tenant, not ${positionals.length - 1}`);
     if (from !== undefined || to !== undefined) throw new UsageError('erase takes neither --from nor --to');
     const tenant = checkName('the tenant', name, TENANT);
-    return erase(tenant, resolveTables(stage, context.environment), yes, context);
+    const { region, ...tables } = await resolveTarget(values, context.environment);
+    return withClient(region, context, (client) => erase(client, tenant, tables, yes, context));
   }
   if (command === 'replay-tombstones') {
     if (name !== undefined) throw new UsageError(`replay-tombstones takes only options, not '${name}'`);
-    if (stage !== undefined)
-      throw new UsageError('replay-tombstones takes the names of both tables instead of --stage');
     const tables = { from: checkName('--from', from, TABLE), to: checkName('--to', to, TABLE) };
     if (tables.from === tables.to) throw new UsageError('--from and --to name the same table');
-    return replayTombstones(tables, yes, context);
+    const region = await resolveReplayRegion(values);
+    return withClient(region, context, (client) => replayTombstones(client, tables, yes, context));
   }
   throw new UsageError(command === undefined ? 'the command is missing' : `unknown command '${command}'`);
 }
@@ -74,11 +76,22 @@ interface Tables {
   readonly access: string;
 }
 
-/** Returns the names of the tables. There is no default stage, because erasing can't be undone. */
-function resolveTables(stage: string | undefined, environment: CommandContext['environment']): Tables {
-  if (stage !== undefined) {
-    const prefix = `lambent-${checkStageName(stage)}`;
-    return { keys: `${prefix}-keys`, access: `${prefix}-access` };
+interface StageOptions {
+  readonly stage?: string | undefined;
+  readonly region?: string | undefined;
+}
+
+/**
+ * Returns the names of the tables and their region, which is undefined if it is the shell's. There is no default stage,
+ * because erasing can't be undone.
+ */
+async function resolveTarget(
+  options: StageOptions,
+  environment: CommandContext['environment'],
+): Promise<Tables & { readonly region?: string }> {
+  if (options.stage !== undefined) {
+    const { prefix, region } = await resolveStage(options);
+    return { keys: `${prefix}-keys`, access: `${prefix}-access`, region };
   }
   // An empty variable counts as unset.
   const keys = environment['KEYS_TABLE'] || undefined;
@@ -86,17 +99,39 @@ function resolveTables(stage: string | undefined, environment: CommandContext['e
   if (keys === undefined || access === undefined) {
     throw new UsageError('set --stage, or both KEYS_TABLE and ACCESS_TABLE');
   }
-  return { keys: checkName('KEYS_TABLE', keys, TABLE), access: checkName('ACCESS_TABLE', access, TABLE) };
+  const tables = { keys: checkName('KEYS_TABLE', keys, TABLE), access: checkName('ACCESS_TABLE', access, TABLE) };
+  return options.region === undefined ? tables : { ...tables, region: checkRegion(options.region) };
+}
+
+/** Returns the region of both tables. It is never the shell's, where tables of another stage may have the same names. */
+async function resolveReplayRegion(options: StageOptions): Promise<string> {
+  if (options.stage !== undefined) return (await resolveStage(options)).region;
+  if (options.region !== undefined) return checkRegion(options.region);
+  throw new UsageError('set --stage or --region');
+}
+
+async function withClient(
+  region: string | undefined,
+  { createClient }: CommandContext,
+  use: (client: DynamoDBClient) => Promise<void>,
+): Promise<void> {
+  const client = createClient(region === undefined ? {} : { region });
+  try {
+    await use(client);
+  } finally {
+    client.destroy();
+  }
 }
 
 /**
  * Erases a tenant. Revokes its access first, because work that is accepted after the keys are deleted would be lost.
  */
 async function erase(
+  client: DynamoDBClient,
   tenant: string,
   tables: Tables,
   yes: boolean,
-  { client, print, now }: CommandContext,
+  { print, now }: CommandContext,
 ): Promise<void> {
   const keys = createTenantKeyTable(client, tables.keys);
   const history = await withTableName(tables.keys, keys.read(tenant));
@@ -125,9 +160,10 @@ async function erase(
 
 /** Copies tombstones to a restored keys table. */
 async function replayTombstones(
+  client: DynamoDBClient,
   { from, to }: { readonly from: string; readonly to: string },
   yes: boolean,
-  { client, print }: CommandContext,
+  { print }: CommandContext,
 ): Promise<void> {
   const restored = createTenantKeyTable(client, to);
   // Fails for a misspelt table even if there is no tombstone to copy.
@@ -184,8 +220,7 @@ function createTableError(table: string, thrown: unknown): Error {
 }
 
 if (import.meta.main) {
-  const client = new DynamoDBClient();
-  const context = { client, environment: process.env, print: console.log, now: Date.now };
+  const createClient = (config: DynamoDBClientConfig) => new DynamoDBClient(config);
+  const context = { createClient, environment: process.env, print: console.log, now: Date.now };
   await runCommandLine(() => runTenantCommand(process.argv.slice(2), context), USAGE);
-  client.destroy();
 }

@@ -1,5 +1,11 @@
 import { execFile } from 'node:child_process';
-import { CreateTableCommand, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import {
+  CreateTableCommand,
+  DynamoDBClient,
+  type DynamoDBClientConfig,
+  GetItemCommand,
+  PutItemCommand,
+} from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runTenantCommand } from '../../../infra/operate/tenant.ts';
 import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
@@ -9,18 +15,22 @@ import { catchCode, type Services, startEnvironment, startServices } from '../..
 import { NAME } from '../../shared/vault/records.ts';
 
 const text = (words: string) => Buffer.from(words, 'utf8');
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 const neighbour = { ...NAME, tenant: 'acme2' };
 
 let services: Services;
 let table: Awaited<ReturnType<Services['newTable']>>;
 let environment: Readonly<Record<string, string>>;
 let created = 0;
+/** Regions for which the command created a client, undefined for the shell's. */
+let regions: unknown[];
 
 beforeAll(async () => {
   services = await startServices();
 });
 afterAll(() => services[Symbol.asyncDispose]());
 beforeEach(async () => {
+  regions = [];
   services.faults.dynamodb = () => undefined;
   table = await services.newTable();
   const access = `access-${created++}`;
@@ -38,7 +48,11 @@ beforeEach(async () => {
 async function run(...args: string[]): Promise<string> {
   const lines: string[] = [];
   const print = (line: string) => void lines.push(line);
-  await runTenantCommand(args, { client: services.dynamodb, environment, print, now: () => services.clock.now });
+  const createClient = (config: DynamoDBClientConfig) => {
+    regions.push(config.region);
+    return new DynamoDBClient({ region: 'eu-west-1', ...config, endpoint: services.url, credentials, maxAttempts: 1 });
+  };
+  await runTenantCommand(args, { createClient, environment, print, now: () => services.clock.now });
   return lines.join('\n');
 }
 
@@ -135,6 +149,19 @@ describe('erase', () => {
   it('erase uses the tables of the stage', async () => {
     await expect(run('erase', NAME.tenant, '--stage', 'prod')).rejects.toThrow(/^lambent-prod-keys: no such table/);
   });
+
+  it("erase uses the stage's region in serverless.yml unless --region names another", async () => {
+    const eraseInProd = (...more: string[]) => run('erase', NAME.tenant, '--stage', 'prod', ...more).catch(() => {});
+    await eraseInProd();
+    await eraseInProd('--region', 'us-east-1');
+    expect(regions).toEqual(['eu-west-1', 'us-east-1']);
+  });
+
+  it('erase uses the region of the shell for tables that variables name, unless --region names another', async () => {
+    await run('erase', NAME.tenant);
+    await run('erase', NAME.tenant, '--region', 'us-east-1');
+    expect(regions).toEqual([undefined, 'us-east-1']);
+  });
 });
 
 describe('replay-tombstones', () => {
@@ -154,7 +181,7 @@ describe('replay-tombstones', () => {
 
   it('replay-tombstones copies the tombstones of tenants erased since the restore point, and no others', async () => {
     const { sealed, other, restored } = await restoreEarlierKeys();
-    const replay = ['replay-tombstones', '--from', table.name, '--to', restored.name];
+    const replay = ['replay-tombstones', '--from', table.name, '--to', restored.name, '--stage', 'prod'];
     expect(await run(...replay)).toContain('0 already in');
     expect(await start(restored).open(NAME, sealed)).toEqual(text('x'));
 
@@ -165,8 +192,16 @@ describe('replay-tombstones', () => {
   });
 
   it('replay-tombstones fails for an unknown table even if there is no tombstone to copy', async () => {
-    await expect(run('replay-tombstones', '--from', table.name, '--to', 'no-such')).rejects.toThrow(/^no-such: /);
-    await expect(run('replay-tombstones', '--from', 'no-such', '--to', table.name)).rejects.toThrow(/^no-such: /);
+    const replay = ['replay-tombstones', '--stage', 'prod'];
+    await expect(run(...replay, '--from', table.name, '--to', 'no-such')).rejects.toThrow(/^no-such: /);
+    await expect(run(...replay, '--from', 'no-such', '--to', table.name)).rejects.toThrow(/^no-such: /);
+  });
+
+  it("replay-tombstones uses the stage's region in serverless.yml, or that of --region", async () => {
+    const replay = ['replay-tombstones', '--from', table.name, '--to', (await services.newTable()).name];
+    await run(...replay, '--stage', 'prod');
+    await run(...replay, '--region', 'us-east-1');
+    expect(regions).toEqual(['eu-west-1', 'us-east-1']);
   });
 });
 
@@ -181,6 +216,8 @@ describe('runTenantCommand', () => {
     [['erase', 'acme', '--from', 'x'], 'neither --from'],
     [['erase', 'acme', '--force'], '--force'],
     [['erase', 'acme', '--stage', 'no/stage'], '--stage'],
+    [['erase', 'acme', '--stage', 'prod', '--region', 'here'], '--region'],
+    [['replay-tombstones', '--from', 'keys', '--to', 'restored'], 'set --stage or --region'],
     [['replay-tombstones', '--to', 'restored'], '--from is missing'],
     [['replay-tombstones', '--from', 'keys'], '--to is missing'],
     [['replay-tombstones', '--from', 'keys', '--to', 'keys'], 'same table'],

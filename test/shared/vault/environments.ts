@@ -19,6 +19,8 @@ export type Fault = (operation: string) => { status: number; type: string } | 'c
 /** The keys table and KMS, with real clients over the wire. */
 export interface Services extends AsyncDisposable {
   readonly dynamodb: DynamoDBClient;
+  /** The endpoint of `dynamodb`. */
+  readonly url: string;
   readonly kms: KMSClient;
   readonly keyId: string;
   /** The clock of all environments, in epoch milliseconds. */
@@ -51,6 +53,7 @@ export async function startServices(): Promise<Services> {
   let created = 0;
   return {
     dynamodb,
+    url: dynamodbProxy.url,
     kms,
     keyId,
     clock,

@@ -3,14 +3,14 @@ import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
-import { type Model, UpstreamError } from './model.ts';
+import { type Callable, UpstreamError } from './model.ts';
 import { reportFailedAttempt, reportFirstEvent } from './observe.ts';
 import type { ModelRegistry, Target } from './registry.ts';
 
-export interface FailoverOptions {
+export interface FailoverOptions<M extends Callable> {
   readonly registry: ModelRegistry;
   /** Creates the model behind a target. Called once per target and environment, when the target is first tried. */
-  readonly createModel: (candidate: Candidate) => Promise<Model>;
+  readonly createModel: (candidate: Candidate) => Promise<M>;
   readonly getCapabilities: (target: Target) => ReadonlySet<Capability>;
   /** Epoch milliseconds. */
   readonly now: () => number;
@@ -31,7 +31,7 @@ export interface CallOptions {
 }
 
 /** Calls a model once. `signal` includes the alias's own timeout. */
-export type Attempt<T> = (candidate: Candidate, model: Model, signal: AbortSignal) => Promise<T>;
+export type Attempt<M extends Callable, T> = (candidate: Candidate, model: M, signal: AbortSignal) => Promise<T>;
 
 /** A call that a target has accepted. */
 export interface Accepted<T> {
@@ -39,7 +39,7 @@ export interface Accepted<T> {
   readonly candidate: Candidate;
   /** Aborts as `CallOptions.signal` does, and at the alias's timeout. */
   readonly signal: AbortSignal;
-  /** As in `Model`. */
+  /** As in `Callable`. */
   readonly managesOwnHealth: boolean;
   /** Stops the timer of the alias's timeout. */
   readonly end: () => void;
@@ -57,12 +57,12 @@ const MAX_PAUSE_MS = 2_000;
  * timeout of the alias. One per environment. It keeps a breaker and a model for each target, so its memory is bounded by the
  * registry.
  */
-export class Failover {
-  readonly #options: FailoverOptions;
+export class Failover<M extends Callable> {
+  readonly #options: FailoverOptions<M>;
   readonly #breakers = new Map<string, CircuitBreaker>();
-  readonly #models = new Map<string, Promise<Model>>();
+  readonly #models = new Map<string, Promise<M>>();
 
-  constructor(options: FailoverOptions) {
+  constructor(options: FailoverOptions<M>) {
     this.#options = options;
   }
 
@@ -78,7 +78,7 @@ export class Failover {
     { tenant, model }: { readonly tenant: string; readonly model: string },
     candidates: readonly Candidate[],
     options: CallOptions,
-    attempt: Attempt<T>,
+    attempt: Attempt<M, T>,
   ): Promise<Accepted<T>> {
     const { registry, now } = this.#options;
     const until = Math.min(options.deadlineAt, now() + (registry.models[model]?.timeoutMs ?? 0));
@@ -120,7 +120,7 @@ export class Failover {
     tenant: string,
     call: CallOptions,
     isLast: boolean,
-    attempt: Attempt<T>,
+    attempt: Attempt<M, T>,
   ): Promise<Omit<Accepted<T>, 'signal' | 'end'>> {
     const { now, random, getCapabilities } = this.#options;
     const breaker = this.getBreaker(candidate);
@@ -150,7 +150,7 @@ export class Failover {
     }
   }
 
-  async #getModel(candidate: Candidate): Promise<Model> {
+  async #getModel(candidate: Candidate): Promise<M> {
     try {
       return await getOrCreate(this.#models, candidate.key, () => this.#options.createModel(candidate));
     } catch (thrown) {

@@ -2,13 +2,17 @@ import { type ErrorCode, type ErrorDetails, LambentError } from '../core/errors.
 import type { Telemetry } from '../core/telemetry.ts';
 import type { GenerationEvent, GenerationRequest } from './generation.ts';
 
-/** The interface that every provider implements for one model. */
-export interface Model {
+/** What a target offers: a model that generates, or one that embeds. */
+export interface Callable {
   /**
-   * True if the provider balances over several workers and excludes unhealthy ones itself. The router then skips its
+   * True if the provider balances over several workers and excludes unhealthy ones itself. Its failures then open no
    * circuit breaker, because one worker's failure says nothing about the others.
    */
   readonly managesOwnHealth?: boolean;
+}
+
+/** The interface that every provider implements for one model that generates. */
+export interface Model extends Callable {
   /**
    * Sends the request and yields the answer's events. Nothing is sent before the first `next()`. The last event is
    * `finish`. Returning early (a `break`) closes the upstream connection.

@@ -10,7 +10,7 @@ import {
   getOrCreate,
 } from './failover.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
-import { UpstreamError } from './model.ts';
+import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt } from './observe.ts';
 import type { Target } from './registry.ts';
 
@@ -34,7 +34,8 @@ export interface Router {
   generate(request: GenerationRequest, options: GenerateOptions): Promise<Generation>;
 }
 
-export type RouterOptions = Omit<FailoverOptions, 'now' | 'random'> & Partial<Pick<FailoverOptions, 'now' | 'random'>>;
+export type RouterOptions = Omit<FailoverOptions<Model>, 'now' | 'random'> &
+  Partial<Pick<FailoverOptions<Model>, 'now' | 'random'>>;
 
 /** Creates the router of one environment. It caches the capabilities of each target. */
 export function createRouter(options: RouterOptions): Router {

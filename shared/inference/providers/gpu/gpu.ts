@@ -6,7 +6,7 @@ import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
-import { rejectOnAbort, resolveSecret } from '../openai-compatible/openai-compatible.ts';
+import { rejectOnAbort, resolveSecret } from '../openai-compatible/access.ts';
 import { canonicalizePrompt } from './canonical-prompt.ts';
 import { createEndpoints, type EndpointOptions } from './endpoints.ts';
 import { WorkerFailure } from './failure.ts';

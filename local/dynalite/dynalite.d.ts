@@ -22,6 +22,20 @@ declare module 'dynalite/db/index.js' {
   export = db;
 }
 
+declare module 'dynalite/validations/index.js' {
+  interface Request {
+    /** Set if the request has a `ConditionExpression` or `FilterExpression`. */
+    readonly _condition?: { expression: unknown };
+    readonly _filter?: { expression: unknown };
+  }
+
+  const validations: {
+    /** Parses a request's expressions. Returns the message of a fault. dynalite calls it through this object. */
+    validateExpressions(request: Request): string | undefined;
+  };
+  export = validations;
+}
+
 declare module 'dynalite/db/conditionParser.js' {
   const parser: import('./expression-cache.ts').Parser;
   export = parser;

@@ -4,14 +4,16 @@ import conditionParser from 'dynalite/db/conditionParser.js';
 import db from 'dynalite/db/index.js';
 import projectionParser from 'dynalite/db/projectionParser.js';
 import updateParser from 'dynalite/db/updateParser.js';
+import { evaluateAbsentOperands } from './absent-operands.ts';
 import { cacheExpressions } from './expression-cache.ts';
 import { openTableStore } from './table-store.ts';
 
 for (const parser of [conditionParser, updateParser, projectionParser]) cacheExpressions(parser);
+evaluateAbsentOperands();
 
 /**
- * Creates a dynalite server with a faster store and parsed expressions that are used again. These two replace properties of
- * dynalite's own modules; see docs/decisions/0020-faster-dynalite.md.
+ * Creates a dynalite server with a faster store, with parsed expressions that are used again, and with DynamoDB's answers
+ * for absent attributes. These replace properties of dynalite's own modules; see docs/decisions/0020-faster-dynalite.md.
  * @param path folder in which tables are stored. When absent, they are lost with the server
  * @throws Error of LevelDB if the folder can't be opened
  */

@@ -44,8 +44,6 @@ const operand = fc.oneof(
     some('size(:v)'),
   ),
 );
-/** No path where dynalite's process would end if the item doesn't have the attribute. */
-const bound = placeholder;
 const comparator = some('=', '<>', '<', '<=', '>', '>=');
 const simpleCondition = fc.oneof(
   fc.tuple(operand, comparator, operand).map((parts) => parts.join(' ')),
@@ -53,12 +51,14 @@ const simpleCondition = fc.oneof(
     .tuple(mostly(some('attribute_exists', 'attribute_not_exists'), some('size', 'odd')), path)
     .map(([name, on]) => `${name}(${on})`),
   fc
-    .tuple(some('begins_with', 'contains', 'attribute_type', 'Attribute_Type'), path, bound)
+    .tuple(some('begins_with', 'contains', 'attribute_type', 'Attribute_Type'), path, operand)
     .map(([name, on, other]) => `${name}(${on}, ${other})`),
   fc
-    .tuple(operand, some('BETWEEN', 'between'), bound, bound)
+    .tuple(operand, some('BETWEEN', 'between'), operand, operand)
     .map(([on, word, low, high]) => `${on} ${word} ${low} AND ${high}`),
-  fc.tuple(path, fc.array(bound, { minLength: 1, maxLength: 3 })).map(([on, list]) => `${on} IN (${list.join(', ')})`),
+  fc
+    .tuple(path, fc.array(operand, { minLength: 1, maxLength: 3 }))
+    .map(([on, list]) => `${on} IN (${list.join(', ')})`),
 );
 const condition = mostly(
   fc.oneof(

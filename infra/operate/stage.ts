@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { checkArgument } from './command-line.ts';
 
-const STAGE = /^[A-Za-z][A-Za-z0-9-]{0,31}$/;
+const STAGE = /^[A-Za-z](?!.*-vault$)[A-Za-z0-9-]{0,45}$/;
 const REGION = /^[a-z]{2}(-[a-z]+)+-\d$/;
 
 /** A deployed stage. */
@@ -16,7 +16,12 @@ export interface Stage {
 
 /** Returns the name of a stage. Throws UsageError if it is missing or not valid. */
 export function checkStageName(name: string | undefined): string {
-  return checkArgument('--stage', name, STAGE, 'a letter, then up to 31 letters, digits or hyphens');
+  return checkArgument(
+    '--stage',
+    name,
+    STAGE,
+    'a letter, then up to 45 letters, digits or hyphens; not ending in -vault',
+  );
 }
 
 /**

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { checkStageName as checkStageOption } from '../../infra/operate/stage.ts';
 import { checkStageName } from '../../infra/stage-name.ts';
 import type { Template } from '../../infra/template.ts';
 import { findByType, GPU_CANARY, GPU_MODELS, GPU_SETTINGS, packageOnce, packageStage } from './packaged.ts';
@@ -71,6 +72,11 @@ describe('a name of a stage that AWS would refuse', () => {
     await expect(packageStage('--stage', `${LONGEST}s`)).rejects.toThrow(
       `The stage's name ${LONGEST}s can't be used: the function's name lambent-${LONGEST}s-authorize would have 65 characters, and Lambda accepts 64. Use at most 46 characters`,
     );
+  });
+
+  it('the operator’s commands accept exactly the names of stages that can be packaged', () => {
+    expect(checkStageOption(LONGEST)).toBe(LONGEST);
+    for (const name of [`${LONGEST}s`, 'dev-vault', '1dev', 'a_b', '']) expect(() => checkStageOption(name)).toThrow();
   });
 
   it('a stage name that ends in -vault is rejected, because its alias would be that of another stage', () => {

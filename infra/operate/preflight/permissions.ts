@@ -29,6 +29,7 @@ export async function checkPermissions(input: PreflightInput): Promise<readonly 
   const policies = [
     ...['stack', 'data'],
     ...(has('AWS::ECS::Service') ? ['gpu'] : []),
+    ...(has('AWS::Lambda::CapacityProvider') ? ['managed'] : []),
     ...(has('AWS::ApiGateway::DomainName') || has('AWS::WAFv2::WebACL') ? ['edge'] : []),
   ];
   try {

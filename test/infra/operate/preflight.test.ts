@@ -130,6 +130,21 @@ describe("the check of the caller's permissions", () => {
     expect(findings[0]?.remedy).toContain('gpu.json');
   });
 
+  it.each([
+    ['managed', 'AWS::Lambda::CapacityProvider'],
+    ['edge', 'AWS::ApiGateway::DomainName'],
+    ['edge', 'AWS::WAFv2::WebACL'],
+  ])('the check of permissions adds those of %s.json if the stack has %s', async (policy, Type) => {
+    const refuse: Operations = {
+      SimulatePrincipalPolicy: (parameters) => ({ body: decide(parameters, () => 'implicitDeny') }),
+    };
+    const [needed] = await run(refuse, { template: { Resources: { X: { Type } } } });
+    expect(needed?.remedy).toContain(`${policy}.json`);
+    await aws?.close();
+    const [without] = await run(refuse);
+    expect(without?.remedy).not.toContain(`${policy}.json`);
+  });
+
   it('the check of permissions is a warning if the caller may not simulate', async () => {
     const findings = await run({ SimulatePrincipalPolicy: () => ({ status: 403, error: 'AccessDenied' }) });
     expect(findings).toMatchObject([{ level: 'warning', problem: expect.stringContaining('SimulatePrincipalPolicy') }]);

@@ -98,9 +98,20 @@ export async function deleteChangeSet({ cloudFormation, stackName }: StackContex
   await cloudFormation.send(new DeleteChangeSetCommand({ ChangeSetName: id, StackName: stackName }));
 }
 
+/** CloudFormation ended a change with another status than the intended one. */
+export class FailedChangeError extends Error {
+  override readonly name = 'FailedChangeError';
+  readonly status: string;
+
+  constructor(status: string, reasons: string) {
+    super(`CloudFormation could not make the change (${status}).\n${reasons}`);
+    this.status = status;
+  }
+}
+
 /**
  * Executes a change set and waits until the stack is ready for the next one.
- * @throws Error with the failed resources if the stack was rolled back
+ * @throws FailedChangeError with the failed resources if the change failed
  */
 export async function executeChangeSet(context: StackContext, { id, stackId }: ChangeSet): Promise<void> {
   // The clocks of this machine and of AWS may differ.
@@ -108,7 +119,5 @@ export async function executeChangeSet(context: StackContext, { id, stackId }: C
   await context.cloudFormation.send(new ExecuteChangeSetCommand({ ChangeSetName: id, StackName: context.stackName }));
   const status = await waitForStack(context, stackId);
   if (['CREATE_COMPLETE', 'UPDATE_COMPLETE', 'IMPORT_COMPLETE'].includes(status)) return;
-  throw new Error(
-    `CloudFormation could not make the change (${status}).\n${await describeFailure(context, stackId, since)}`,
-  );
+  throw new FailedChangeError(status, await describeFailure(context, stackId, since));
 }

@@ -23,6 +23,7 @@ import {
   paginateListObjectsV2,
   type S3Client,
 } from '@aws-sdk/client-s3';
+import { isAccessDenied } from '../operate/aws-error.ts';
 
 /** Resources that hold a stage's data, and remain when its stack is removed. By their logical ids. */
 export type DataResources = Readonly<Record<string, string>>;
@@ -36,13 +37,19 @@ export interface DataClients {
 /** The tables' logical ids, with the last part of their names. */
 const TABLES: Readonly<Record<string, string>> = {
   AccessTable: 'access',
-  KeysTable: 'keys',
   JobsTable: 'jobs',
   SessionsTable: 'sessions',
   FleetTable: 'fleet',
+  KeysTable: 'keys',
 };
-/** The logical ids of all data resources, in the order in which they may be deleted: the keys last. */
-export const DATA_IDS: readonly string[] = [...Object.keys(TABLES), 'Bucket', 'DataKey', 'VaultKey'];
+/**
+ * The logical ids of all data resources, in the order in which they are deleted. After an interruption `findKeptData`
+ * must still find the rest: the bucket and the data key by a table, the vault key by the keys table.
+ */
+export const DATA_IDS: readonly string[] = [
+  ...['Bucket', 'AccessTable', 'JobsTable', 'SessionsTable', 'FleetTable'],
+  ...['VaultKey', 'KeysTable', 'DataKey'],
+];
 /** KMS's maximum. Until then, `aws kms cancel-key-deletion` brings a key back. */
 const KEY_DELETION_DAYS = 30;
 /** The longest that a table may take to be changed or deleted. */
@@ -52,8 +59,8 @@ const TABLE_WAIT_SECONDS = 600;
  * Finds the data resources that a removed stack left behind. A removed stack says nothing about them: the tables have
  * fixed names and name their key, the bucket names that key, and the vault key has its description.
  * @param vaultKey the vault key's id, if its description was changed
- * @returns an empty object if there is no table
- * @throws Error if the vault key isn't found exactly once although there is a keys table
+ * @returns an empty object if there is no table; no vault key if there is no keys table, or no such key
+ * @throws Error if several keys may be the vault key
  */
 export async function findKeptData(clients: DataClients, stackName: string, vaultKey?: string): Promise<DataResources> {
   const found: Record<string, string> = {};
@@ -68,8 +75,8 @@ export async function findKeptData(clients: DataClients, stackName: string, vaul
   found['DataKey'] = dataKey.replace(/^.*\//, '');
   const bucket = await findBucket(clients.s3, `${stackName}-bucket-`, dataKey);
   if (bucket !== undefined) found['Bucket'] = bucket;
-  if (found['KeysTable'] !== undefined) found['VaultKey'] = vaultKey ?? (await findVaultKey(clients.kms, stackName));
-  return found;
+  const wrappingKey = found['KeysTable'] && (vaultKey ?? (await findVaultKey(clients.kms, stackName)));
+  return wrappingKey === undefined ? found : { ...found, VaultKey: wrappingKey };
 }
 
 async function describeTable(client: DynamoDBClient, name: string) {
@@ -82,7 +89,9 @@ async function describeTable(client: DynamoDBClient, name: string) {
 }
 
 async function findBucket(client: S3Client, prefix: string, keyArn: string): Promise<string | undefined> {
-  for await (const { Buckets = [] } of paginateListBuckets({ client }, { Prefix: prefix })) {
+  // A stage of the same name in another region has buckets that this region's endpoint doesn't serve.
+  const filter = { Prefix: prefix, BucketRegion: await client.config.region() };
+  for await (const { Buckets = [] } of paginateListBuckets({ client }, filter)) {
     for (const { Name } of Buckets) {
       // Older stand-ins ignore the prefix.
       if (Name === undefined || !Name.startsWith(prefix)) continue;
@@ -94,21 +103,29 @@ async function findBucket(client: S3Client, prefix: string, keyArn: string): Pro
   return undefined;
 }
 
-async function findVaultKey(client: KMSClient, stackName: string): Promise<string> {
+async function findVaultKey(client: KMSClient, stackName: string): Promise<string | undefined> {
   const found: string[] = [];
   for await (const { Keys = [] } of paginateListKeys({ client }, {})) {
     for (const { KeyId } of Keys) {
-      const { KeyMetadata } = await client.send(new DescribeKeyCommand({ KeyId }));
-      if (KeyMetadata?.KeyState !== 'Enabled') continue;
-      if (KeyMetadata.Description === `Wraps the tenants' keys of ${stackName}`) found.push(KeyMetadata.KeyId ?? '');
+      const key = await describeKey(client, KeyId);
+      if (key?.KeyState !== 'Enabled') continue;
+      if (key.Description === `Wraps the tenants' keys of ${stackName}`) found.push(key.KeyId ?? '');
     }
   }
-  const [key] = found;
-  if (key !== undefined && found.length === 1) return key;
-  const which = found.length === 0 ? 'no key' : `more than one key (${found.join(', ')})`;
+  if (found.length < 2) return found[0];
   throw new Error(
-    `There is ${which} that wrapped the tenants' keys of ${stackName}. Without it, ${stackName}-keys can't be read. Name it: --vault-key ID`,
+    `Each of the keys ${found.join(', ')} may have wrapped the tenants' keys of ${stackName}. Name the one that did: --vault-key ID`,
   );
+}
+
+/** Returns a key's description; undefined for a key of others, whose policy doesn't let every deployer see it. */
+async function describeKey(client: KMSClient, KeyId: string | undefined) {
+  try {
+    return (await client.send(new DescribeKeyCommand({ KeyId }))).KeyMetadata;
+  } catch (thrown) {
+    if (isAccessDenied(thrown)) return undefined;
+    throw thrown;
+  }
 }
 
 /**
@@ -137,13 +154,16 @@ async function deleteTable(client: DynamoDBClient, TableName: string): Promise<b
   const table = await describeTable(client, TableName);
   if (table === undefined) return false;
   const wait = { client, maxWaitTime: TABLE_WAIT_SECONDS, minDelay: 1, maxDelay: 10 };
-  // A table that is still being created can't be changed.
-  await waitUntilTableExists(wait, { TableName });
-  if (table.DeletionProtectionEnabled === true) {
-    await client.send(new UpdateTableCommand({ TableName, DeletionProtectionEnabled: false }));
+  // An interrupted deletion may be under way.
+  if (table.TableStatus !== 'DELETING') {
+    // A table that is still being created can't be changed.
     await waitUntilTableExists(wait, { TableName });
+    if (table.DeletionProtectionEnabled === true) {
+      await client.send(new UpdateTableCommand({ TableName, DeletionProtectionEnabled: false }));
+      await waitUntilTableExists(wait, { TableName });
+    }
+    await client.send(new DeleteTableCommand({ TableName }));
   }
-  await client.send(new DeleteTableCommand({ TableName }));
   await waitUntilTableNotExists(wait, { TableName });
   return true;
 }

@@ -7,8 +7,8 @@ import { runCommandLine } from '../operate/command-line.ts';
 import { type Finding, runPreflight } from '../operate/preflight.ts';
 import { OUT_DIR, packageStage } from '../package.ts';
 import type { Template } from '../template.ts';
-import { adoptData } from './adopt.ts';
-import { type ChangeSet, createChangeSet, deleteChangeSet, executeChangeSet } from './change-set.ts';
+import { adoptData, createImportTemplate } from './adopt.ts';
+import { type ChangeSet, createChangeSet, deleteChangeSet, executeChangeSet, FailedChangeError } from './change-set.ts';
 import { findLostData, formatChanges } from './change-table.ts';
 import {
   type CommandContext,
@@ -17,11 +17,11 @@ import {
   readAccount,
   type StageClients,
 } from './context.ts';
-import { type DataResources, emptyBucket, findKeptData } from './data.ts';
+import { DATA_IDS, type DataResources, emptyBucket, findKeptData } from './data.ts';
 import { cleanUpFirstDeployment, DEPLOYMENT_BUCKET, hasNeverSucceeded } from './first-deployment.ts';
 import { checkPackage, DEPLOY_USAGE, type DeployOptions, parseDeployOptions } from './options.ts';
 import { callService } from './service-call.ts';
-import { describeStack, listEvents, listPhysicalIds, type StackContext } from './stack.ts';
+import { checkIdle, describeStack, listEvents, listPhysicalIds, type StackContext } from './stack.ts';
 import { readStagePackage, type StagePackage } from './stage-package.ts';
 import { readStages, recordStage } from './stages-file.ts';
 import { type Upload, uploadPackage } from './upload.ts';
@@ -119,6 +119,12 @@ async function findObstacles(
   if (isCreated(stack)) return {};
   const kept = await findKeptData(data, stackName, options.vaultKey);
   const names = Object.values(kept).join(', ');
+  if (options.adopt && kept['KeysTable'] !== undefined && kept['VaultKey'] === undefined) {
+    throw new Error(
+      `No enabled key has the description "Wraps the tenants' keys of ${stackName}". Without it, ${stackName}-keys can't be read. ` +
+        'If the description was changed, name the key: --vault-key ID',
+    );
+  }
   if (names === '' || options.adopt) return kept;
   throw new Error(
     `${stackName} was removed, but its data is still there: ${names}.\n` +
@@ -144,7 +150,7 @@ async function prepareStack(
   clients: StageClients,
 ): Promise<string | undefined> {
   const { stack: context } = clients;
-  if (isCreated(await describeStack(context))) return readDeploymentBucket(clients);
+  if (isCreated(await describeStack(context))) return completeStack(packaged, options, clients);
   if (options.diff) {
     context.print(`There is no stack yet. It would have ${Object.keys(packaged.template.Resources).length} resources.`);
     return undefined;
@@ -153,6 +159,24 @@ async function prepareStack(
   context.print(names === '' ? 'Creating the stack' : `Adopting ${names}`);
   const adopted = names === '' ? undefined : await adoptData(context, packaged, kept);
   await createBucket(packaged, adopted, clients);
+  return readDeploymentBucket(clients);
+}
+
+/** Adds the deployment bucket to a stack that an interrupted adoption left without it. Returns like `prepareStack`. */
+async function completeStack(
+  packaged: StagePackage,
+  { diff }: DeployOptions,
+  clients: StageClients,
+): Promise<string | undefined> {
+  const ids = await listPhysicalIds(clients.stack);
+  if (ids.has(DEPLOYMENT_BUCKET) || ![...ids.keys()].every((id) => DATA_IDS.includes(id))) {
+    return readDeploymentBucket(clients);
+  }
+  if (diff) {
+    clients.stack.print('The stack has only the data that was adopted. Deploy without --diff to complete it.');
+    return undefined;
+  }
+  await createBucket(packaged, createImportTemplate(packaged.template, Object.fromEntries(ids)), clients);
   return readDeploymentBucket(clients);
 }
 
@@ -179,10 +203,9 @@ async function isFailedFirst({ StackId = '', StackStatus }: Stack, context: Stac
 
 /** Throws if a stack can't be updated. */
 function checkStatus(stack: Stack | undefined): void {
-  const { StackName, StackStatus: status = '' } = stack ?? {};
-  if (status.endsWith('_IN_PROGRESS') && status !== 'REVIEW_IN_PROGRESS') {
-    throw new Error(`The stack ${StackName} is being changed (${status}). Deploy again when that has ended.`);
-  }
+  if (stack === undefined) return;
+  checkIdle(stack);
+  const { StackName, StackStatus: status = '' } = stack;
   if (status.endsWith('_FAILED') || status === 'ROLLBACK_COMPLETE') {
     throw new Error(`The stack ${StackName} can't be updated (${status}). docs/deploy.md#if-a-deployment-fails`);
   }
@@ -229,15 +252,19 @@ async function update({ stackName }: StagePackage, changeSet: ChangeSet, clients
   try {
     await executeChangeSet(clients.stack, changeSet);
   } catch (thrown) {
+    if (!(thrown instanceof FailedChangeError)) throw thrown;
     const stack = await describeStack(clients.stack);
     if (stack !== undefined && (await isFailedFirst(stack, clients.stack))) {
-      clients.stack.print(thrown instanceof Error ? thrown.message : String(thrown));
+      clients.stack.print(thrown.message);
       await cleanUpFirstDeployment(clients.stack, clients.data, stack);
       // SQS refuses the name of a deleted queue for 60 seconds.
       throw new Error('Nothing was deployed. Remove the cause, wait for a minute, and deploy again.');
     }
-    const text = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new Error(`${text}\nCloudFormation went back to the previous version of ${stackName}.`, { cause: thrown });
+    const consequence =
+      thrown.status === 'UPDATE_ROLLBACK_COMPLETE'
+        ? `CloudFormation went back to the previous version of ${stackName}.`
+        : 'docs/deploy.md#if-a-deployment-fails says how to continue.';
+    throw new Error(`${thrown.message}\n${consequence}`, { cause: thrown });
   }
 }
 

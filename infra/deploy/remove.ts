@@ -1,17 +1,19 @@
 /** `npm run remove`: removes a stage, but keeps its data unless asked twice. docs/deploy.md describes it. */
+import type { Stack } from '@aws-sdk/client-cloudformation';
 import { checkArgument, parseOptions, runCommandLine, UsageError } from '../operate/command-line.ts';
 import { resolveStage } from '../operate/stage.ts';
 import { type CommandContext, createShellContext, createStageClients, readAccount } from './context.ts';
 import { DATA_IDS, type DataResources, deleteData, findKeptData } from './data.ts';
 import { emptyDeploymentBucket } from './first-deployment.ts';
-import { deleteStack, describeStack, listPhysicalIds } from './stack.ts';
+import { checkIdle, deleteStack, describeStack, listPhysicalIds } from './stack.ts';
 import { readStages, recordStage } from './stages-file.ts';
 
 const USAGE = `usage:
   npm run remove -- --stage STAGE [--region REGION]
-  npm run remove -- --stage STAGE [--region REGION] --delete-data --yes-delete-data-of STAGE
+  npm run remove -- --stage STAGE [--region REGION] --delete-data --yes-delete-data-of STAGE [--vault-key ID]
 
-Tables, bucket and KMS keys stay, unless --delete-data and --yes-delete-data-of are given.`;
+Tables, bucket and KMS keys stay, unless --delete-data and --yes-delete-data-of are given. --vault-key names the vault
+key if it can't be found.`;
 
 /**
  * Runs `npm run remove`.
@@ -24,6 +26,7 @@ export async function runRemoveCommand(args: readonly string[], context: Command
     region: { type: 'string' },
     'delete-data': { type: 'boolean', default: false },
     'yes-delete-data-of': { type: 'string' },
+    'vault-key': { type: 'string' },
   });
   if (positionals.length > 0) throw new UsageError(`remove takes only options, not '${positionals[0]}'`);
   const recorded = (await readStages(context.stagesFile))[values.stage ?? ''];
@@ -33,7 +36,7 @@ export async function runRemoveCommand(args: readonly string[], context: Command
     throw new UsageError(`the stage ${stage.name} is deployed in ${recorded.region}, not ${stage.region}`);
   }
   await readAccount(context, { stage: stage.name, region: stage.region, recorded });
-  const data = await removeStack(stage.prefix, stage.region, context);
+  const data = await removeStack(stage.prefix, stage.region, values['vault-key'], context);
   const { data: clients } = createStageClients(context, stage.region, stage.prefix);
   if (!values['delete-data']) return printKept(data, stage.name, stage.region, context);
   context.print('Deleting the data:');
@@ -53,18 +56,39 @@ function checkConfirmation(
 }
 
 /** Removes the stack if there is one. Returns its data resources, or those that an earlier removal kept. */
-async function removeStack(stackName: string, region: string, context: CommandContext): Promise<DataResources> {
+async function removeStack(
+  stackName: string,
+  region: string,
+  vaultKey: string | undefined,
+  context: CommandContext,
+): Promise<DataResources> {
   const { stack: stackContext, data } = createStageClients(context, region, stackName);
   const stack = await describeStack(stackContext);
   if (stack?.StackId === undefined) {
     context.print(`There is no stack ${stackName} in ${region}.`);
-    return findKeptData(data, stackName);
+    return findKeptData(data, stackName, vaultKey);
   }
+  checkRemovable(stack, region);
   const ids = await listPhysicalIds(stackContext);
   context.print(`Removing the stack ${stackName} in ${region}`);
   await emptyDeploymentBucket(stackContext, data.s3);
   await deleteStack(stackContext, stack.StackId);
-  return Object.fromEntries(DATA_IDS.flatMap((id) => (ids.has(id) ? [[id, ids.get(id) ?? '']] : [])));
+  const own: DataResources = Object.fromEntries(
+    DATA_IDS.flatMap((id) => (ids.has(id) ? [[id, ids.get(id) ?? '']] : [])),
+  );
+  if (DATA_IDS.every((id) => id in own)) return own;
+  // The stack was never complete, for example because an adoption failed.
+  return { ...(await findKeptData(data, stackName, vaultKey ?? own['VaultKey'])), ...own };
+}
+
+/** Throws if CloudFormation would refuse to delete a stack: nothing, such as its zips, may be deleted before. */
+function checkRemovable(stack: Stack, region: string): void {
+  if (stack.StackStatus !== 'DELETE_IN_PROGRESS') checkIdle(stack);
+  if (stack.EnableTerminationProtection !== true) return;
+  throw new Error(
+    `The stack ${stack.StackName} is protected against deletion. To remove it: ` +
+      `aws cloudformation update-termination-protection --no-enable-termination-protection --region ${region} --stack-name ${stack.StackName}`,
+  );
 }
 
 function printKept(data: DataResources, stage: string, region: string, { print }: CommandContext): void {

@@ -32,6 +32,12 @@ export async function describeStack(
   }
 }
 
+/** Throws if an operation on a stack is in progress. `REVIEW_IN_PROGRESS` is a stack that has only change sets. */
+export function checkIdle({ StackName, StackStatus: status }: Stack): void {
+  if (!status?.endsWith('_IN_PROGRESS') || status === 'REVIEW_IN_PROGRESS') return;
+  throw new Error(`The stack ${StackName} is being changed (${status}). Run the command again when that has ended.`);
+}
+
 /** Returns the physical ids of the resources that a stack has, by their logical ids. */
 export async function listPhysicalIds({ cloudFormation, stackName }: StackContext): Promise<Map<string, string>> {
   const ids = new Map<string, string>();

@@ -215,7 +215,7 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     await remove('--stage', 'dev');
     const text = lines.join('\n');
     expect(text).toMatch(
-      / {2}KeysTable lambent-dev-keys\n[\s\S]* {2}Bucket lambent-dev-bucket-\w+\n {2}DataKey [\w-]{36}\n/,
+      / {2}Bucket lambent-dev-bucket-\w+\n[\s\S]* {2}KeysTable lambent-dev-keys\n {2}DataKey [\w-]{36}\n/,
     );
     expect(text).toContain('npm run deploy -- --stage dev --region eu-west-1 --adopt');
     await expect(deploy(dev)).rejects.toThrow(

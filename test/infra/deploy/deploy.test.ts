@@ -1,0 +1,161 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { deployPackage } from '../../../infra/deploy/deploy.ts';
+import { parseDeployOptions } from '../../../infra/deploy/options.ts';
+import type { StagePackage } from '../../../infra/deploy/stage-package.ts';
+import { type AwsStandIn, type Operations, type Parameters, startAws } from '../operate/aws-stand-in.ts';
+import { CALLER, createContext, DATA, describeStack, KeptData, listResources, STACK_ID } from './aws.ts';
+
+const TYPES: Readonly<Record<string, string>> = {
+  ...{ Bucket: 'AWS::S3::Bucket', DataKey: 'AWS::KMS::Key', VaultKey: 'AWS::KMS::Key' },
+};
+const retained = Object.keys(DATA).map((id) => [
+  id,
+  { Type: TYPES[id] ?? 'AWS::DynamoDB::Table', DeletionPolicy: 'Retain' },
+]);
+
+/** A package without zips, so that only its template is uploaded. */
+const PACKAGED: StagePackage = {
+  ...{ folder: '', stage: 'dev', region: 'eu-west-1', stackName: 'lambent-dev', settings: {}, artefacts: [] },
+  template: { Resources: { ...Object.fromEntries(retained), Topic: { Type: 'AWS::SNS::Topic' } } },
+  bucketTemplate: { Resources: { ServerlessDeploymentBucket: { Type: 'AWS::S3::Bucket' } } },
+};
+
+/** A stack that executes change sets: its resources are then those of the change set's template. */
+class Stack {
+  status: string | undefined;
+  resources: Readonly<Record<string, string>>;
+  /** The parameters of each request for a change set. */
+  readonly changeSets: Parameters[] = [];
+  /** The status with which the next execution ends. */
+  executed: string | undefined;
+
+  constructor(status?: string, resources: Readonly<Record<string, string>> = {}) {
+    this.status = status;
+    this.resources = resources;
+  }
+
+  get operations(): Operations {
+    return {
+      DescribeStacks: () => describeStack(this.status),
+      ListStackResources: () => (this.status === undefined ? describeStack(undefined) : listResources(this.resources)),
+      DescribeStackEvents: () => ({ body: '<StackEvents></StackEvents>' }),
+      CreateChangeSet: (parameters) => {
+        this.changeSets.push(parameters);
+        return { body: `<Id>change-${this.changeSets.length}</Id><StackId>${STACK_ID}</StackId>` };
+      },
+      DescribeChangeSet: () => ({ body: '<Status>CREATE_COMPLETE</Status>' }),
+      DeleteChangeSet: () => ({}),
+      ExecuteChangeSet: () => {
+        const { ChangeSetType, TemplateBody } = this.changeSets.at(-1) ?? {};
+        this.status = this.executed ?? `${ChangeSetType}_COMPLETE`;
+        const { Resources } = TemplateBody === undefined ? PACKAGED.template : JSON.parse(String(TemplateBody));
+        const ids = Object.keys(Resources).map((id) => [id, DATA[id] ?? id.toLowerCase()]);
+        this.resources = Object.fromEntries(ids);
+        return {};
+      },
+    };
+  }
+}
+
+describe('npm run deploy', () => {
+  let folder: string;
+  let aws: AwsStandIn | undefined;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'lambent-deploy-'));
+    return async () => {
+      await aws?.close();
+      await rm(folder, { recursive: true });
+    };
+  });
+
+  /** Runs the command. Returns what it prints. S3 has no objects, and accepts all. */
+  async function deploy(operations: Operations, ...args: string[]): Promise<string> {
+    const objects: Operations = new Proxy(
+      { ...CALLER, ...operations },
+      {
+        get: (known, name: string) =>
+          known[name] ??
+          (/^(HEAD|PUT) \/serverlessdeploymentbucket\//.test(name)
+            ? () => (name.startsWith('HEAD') ? { status: 404 } : {})
+            : undefined),
+      },
+    );
+    aws = await startAws(objects);
+    const context = createContext(aws.clientConfig, join(folder, 'stages.json'));
+    await deployPackage(PACKAGED, parseDeployOptions(['--packaged', ...args]), context);
+    return context.lines.join('\n');
+  }
+
+  const BUCKET = { ServerlessDeploymentBucket: 'serverlessdeploymentbucket' };
+  const LISTED: Operations = {
+    'GET /serverlessdeploymentbucket/': () => ({ xml: '<ListBucketResult></ListBucketResult>' }),
+  };
+
+  it('kept data is imported alone, then the deployment bucket is added to it, then the rest', async () => {
+    const stack = new Stack();
+    await deploy({ ...new KeptData().operations, ...stack.operations, ...LISTED }, '--adopt');
+    expect(stack.changeSets.map(({ ChangeSetType }) => ChangeSetType)).toEqual(['IMPORT', 'UPDATE', 'UPDATE']);
+    const bodies = stack.changeSets.slice(0, 2).map(({ TemplateBody }) => JSON.parse(String(TemplateBody)).Resources);
+    expect(Object.keys(bodies[0]).sort()).toEqual(Object.keys(DATA).sort());
+    expect(Object.keys(bodies[1]).sort()).toEqual([...Object.keys(DATA), 'ServerlessDeploymentBucket'].sort());
+    expect(stack.changeSets[2]?.['TemplateURL']).toMatch(
+      /^https:\/\/s3\.eu-west-1\.amazonaws\.com\/serverlessdeploymentbucket\/templates\/[0-9a-f]{64}\.json$/,
+    );
+  });
+
+  it('an adoption that ended before the stack had a deployment bucket is continued', async () => {
+    const stack = new Stack('IMPORT_COMPLETE', DATA);
+    await deploy({ ...stack.operations, ...LISTED });
+    const [first, ...others] = stack.changeSets;
+    const { Resources } = JSON.parse(String(first?.['TemplateBody']));
+    expect(Object.keys(Resources).sort()).toEqual([...Object.keys(DATA), 'ServerlessDeploymentBucket'].sort());
+    expect(others).toHaveLength(1);
+  });
+
+  it('--diff changes nothing in a stack that an adoption left without a deployment bucket', async () => {
+    const stack = new Stack('IMPORT_COMPLETE', DATA);
+    expect(await deploy(stack.operations, '--diff')).toContain('The stack has only the data that was adopted.');
+    expect(stack.changeSets).toEqual([]);
+  });
+
+  it('a stack of this name that is not Lambent’s keeps its resources', async () => {
+    const stack = new Stack('UPDATE_COMPLETE', { Bucket: 'someones-bucket', Website: 'someones-website' });
+    await expect(deploy(stack.operations)).rejects.toThrow("has no deployment bucket; is it Lambent's?");
+    expect(stack.changeSets).toEqual([]);
+  });
+
+  it('kept data without its vault key is not adopted, because no stored content could be read', async () => {
+    const data = new KeptData();
+    data.remaining.delete('VaultKey');
+    const stack = new Stack();
+    await expect(deploy({ ...data.operations, ...stack.operations }, '--adopt')).rejects.toThrow(
+      'No enabled key has the description "Wraps the tenants\' keys of lambent-dev"',
+    );
+    expect(stack.changeSets).toEqual([]);
+    expect(data.changes).toEqual([]);
+  });
+
+  it.each([
+    ['UPDATE_ROLLBACK_COMPLETE', 'CloudFormation went back to the previous version of lambent-dev.'],
+    ['UPDATE_ROLLBACK_FAILED', 'docs/deploy.md#if-a-deployment-fails'],
+  ])('a change that ends in the state %s fails the command with: %s', async (status, consequence) => {
+    const stack = new Stack('UPDATE_COMPLETE', BUCKET);
+    stack.executed = status;
+    await expect(deploy(stack.operations)).rejects.toThrow(
+      new RegExp(`could not make the change \\(${status}\\)\\.\\n  .*\\n${consequence}`),
+    );
+  });
+
+  it('a change set that another operator’s deployment made obsolete fails the command with AWS’s reason alone', async () => {
+    const stack = new Stack('UPDATE_COMPLETE', BUCKET);
+    const message = 'ChangeSet cannot be executed in its current execution status of [OBSOLETE]';
+    const result = deploy({
+      ...stack.operations,
+      ExecuteChangeSet: () => ({ error: 'InvalidChangeSetStatus', message }),
+    });
+    await expect(result).rejects.toThrow(new RegExp(`^${message.replaceAll(/[[\]]/g, '\\$&')}$`));
+  });
+});

@@ -4,6 +4,7 @@ import type { GenerationRequest } from './generation.ts';
 export const CAPABILITIES = [
   'images',
   'imageUrls',
+  'documents',
   'tools',
   'strictTools',
   'singleToolCall',
@@ -37,8 +38,13 @@ export function listRequirements(request: GenerationRequest): Requirement[] {
   request.messages.forEach((message, index) => {
     if (message.role === 'tool' || message.role === 'user') {
       for (const part of message.content) {
-        if (part.type !== 'image') continue;
-        requirements.push({ capability: 'url' in part ? 'imageUrls' : 'images', param: part.param });
+        if (part.type === 'image') {
+          requirements.push({ capability: 'url' in part ? 'imageUrls' : 'images', param: part.param });
+        }
+        // A text document can be sent as text.
+        if (part.type === 'document' && part.mediaType === 'application/pdf') {
+          requirements.push({ capability: 'documents', param: part.param });
+        }
       }
     }
     if ('name' in message && message.name !== undefined) {

@@ -20,6 +20,8 @@ export interface GenerationRequest {
   readonly temperature?: number;
   /** 0 to 1. */
   readonly topP?: number;
+  /** Number of the most likely tokens from which the model chooses, at least 1. A hint: few upstreams support it. */
+  readonly topK?: number;
   /** Up to four sequences that end the answer. */
   readonly stop: readonly string[];
   readonly seed?: number;
@@ -32,6 +34,11 @@ export interface GenerationRequest {
   /** Number of alternatives (0 to 20) to report per token; absent if no log probabilities are requested. */
   readonly topLogprobs?: number;
   readonly reasoningEffort?: ReasoningEffort;
+  /**
+   * Number of tokens for reasoning, at least 1024. Takes precedence over the effort where the target has budgets. A
+   * request that has one also has the closest effort, for targets that have only that.
+   */
+  readonly reasoningBudget?: number;
   /** True to request a summary (or the text) of the model's reasoning, if the model provides one. */
   readonly reasoningSummary: boolean;
   readonly verbosity?: 'low' | 'medium' | 'high';
@@ -40,6 +47,8 @@ export interface GenerationRequest {
   readonly conversationKey: string;
   /** Hints that don't change the answer. A provider passes on those that its upstream supports. */
   readonly hints: Hints;
+  /** The request in the caller's own format, for targets that speak the same protocol. */
+  readonly original?: OriginalRequest;
   /** Fields that Lambent doesn't know; present only for an alias with `passUnknown`. */
   readonly unknown: Readonly<Record<string, unknown>>;
   /**
@@ -50,6 +59,24 @@ export interface GenerationRequest {
 
 export type ReasoningEffort = 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' | 'max';
 export type ServiceTier = 'auto' | 'default' | 'flex' | 'priority';
+
+/** Protocols in which a target can get a caller's request and answer without translation. */
+export type Protocol = 'messages';
+
+/**
+ * A request in the format of its API. A provider whose upstream speaks the protocol sends the body with its own model
+ * and limits, and yields the upstream's answer as `native` events.
+ */
+export interface OriginalRequest {
+  readonly protocol: Protocol;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+/** Marks the end of a prefix that is worth caching. Providers without such marks ignore it. */
+export interface CacheMark {
+  /** How long the prefix should be kept; absent for the provider's default. */
+  readonly ttl?: '5m' | '1h';
+}
 
 export interface Hints {
   readonly user?: string;
@@ -69,9 +96,12 @@ export interface SystemMessage {
 
 export interface UserMessage {
   readonly role: 'user';
-  readonly content: readonly (TextPart | ImagePart)[];
+  readonly content: readonly ContentPart[];
   readonly name?: string;
 }
+
+/** Content that a caller or a tool provides. */
+export type ContentPart = TextPart | ImagePart | DocumentPart;
 
 export interface AssistantMessage {
   readonly role: 'assistant';
@@ -83,12 +113,16 @@ export interface AssistantMessage {
 export interface ToolMessage {
   readonly role: 'tool';
   readonly toolCallId: string;
-  readonly content: readonly (TextPart | ImagePart)[];
+  readonly content: readonly ContentPart[];
+  /** True if the tool failed. Absent if it succeeded, or if the API can't express it. */
+  readonly isError?: boolean;
+  readonly cache?: CacheMark;
 }
 
 export interface TextPart {
   readonly type: 'text';
   readonly text: string;
+  readonly cache?: CacheMark;
 }
 
 export interface RefusalPart {
@@ -107,6 +141,7 @@ export interface InlineImage {
   readonly detail?: 'low' | 'high' | 'auto';
   /** Path of the caller's parameter, for error messages. */
   readonly param: string;
+  readonly cache?: CacheMark;
 }
 
 export interface RemoteImage {
@@ -115,6 +150,31 @@ export interface RemoteImage {
   readonly detail?: 'low' | 'high' | 'auto';
   /** Path of the caller's parameter, for error messages. */
   readonly param: string;
+  readonly cache?: CacheMark;
+}
+
+/** A document from the caller. Targets without documents get a text document as text, and no other one. */
+export type DocumentPart = PdfDocument | TextDocument;
+
+export interface PdfDocument {
+  readonly type: 'document';
+  readonly mediaType: 'application/pdf';
+  /** Base64, as the caller sent it. */
+  readonly base64: string;
+  readonly title?: string;
+  /** Path of the caller's parameter, for error messages. */
+  readonly param: string;
+  readonly cache?: CacheMark;
+}
+
+export interface TextDocument {
+  readonly type: 'document';
+  readonly mediaType: 'text/plain';
+  readonly text: string;
+  readonly title?: string;
+  /** Path of the caller's parameter, for error messages. */
+  readonly param: string;
+  readonly cache?: CacheMark;
 }
 
 /**
@@ -139,6 +199,7 @@ export interface ToolCallPart {
   readonly name: string;
   /** JSON text exactly as the model wrote it; possibly invalid. */
   readonly arguments: string;
+  readonly cache?: CacheMark;
 }
 
 export interface Tool {
@@ -147,6 +208,7 @@ export interface Tool {
   /** A JSON schema (an object). */
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly strict: boolean;
+  readonly cache?: CacheMark;
 }
 
 export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string };
@@ -176,20 +238,34 @@ export type GenerationEvent =
   | { readonly type: 'reasoningEnd'; readonly continuation?: Continuation }
   | { readonly type: 'toolCall'; readonly index: number; readonly id: string; readonly name: string }
   | { readonly type: 'toolArguments'; readonly index: number; readonly fragment: string }
+  /**
+   * One event of the upstream's own stream, or the whole answer of a call that isn't streamed, in the protocol of the
+   * request's `original`. An answer consists either of these and `finish`, or of the other events.
+   */
+  | { readonly type: 'native'; readonly event: Readonly<Record<string, unknown>> }
   | {
       readonly type: 'finish';
       readonly reason: FinishReason;
       readonly usage: Usage | undefined;
       /** The service tier that served the request, if the provider reports it. */
       readonly serviceTier?: ServiceTier;
+      /** The stop sequence that ended the answer, if the provider reports it. */
+      readonly stopSequence?: string;
     };
 
 export type FinishReason = 'stop' | 'length' | 'toolCalls' | 'contentFilter';
 
-/** Token counts. As at OpenAI, `inputTokens` includes the cached tokens and `outputTokens` the reasoning tokens. */
+/**
+ * Token counts. As at OpenAI, `inputTokens` includes the tokens that were read from and written to the cache, and
+ * `outputTokens` the reasoning tokens.
+ */
 export interface Usage {
   readonly inputTokens: number;
   readonly cachedInputTokens: number;
+  /** Input tokens that were written to the cache. Absent if the provider doesn't report them. */
+  readonly cacheWriteTokens?: number;
+  /** Those of `cacheWriteTokens` that are kept for an hour. Absent if the provider doesn't report them. */
+  readonly hourCacheWriteTokens?: number;
   readonly outputTokens: number;
   readonly reasoningTokens: number;
 }

@@ -19,7 +19,8 @@ export function deriveConversationKey(
 function getFirstText(message: Message | undefined): string {
   const part = message?.content[0];
   if (part === undefined) return '';
-  if (part.type === 'image') return 'url' in part ? part.url : part.base64;
+  if (part.type === 'image' && 'url' in part) return part.url;
+  if ('base64' in part) return part.base64;
   return 'text' in part ? part.text : '';
 }
 

@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
-import { estimateTokens } from '../core/token-estimate.ts';
 import type { GenerationRequest, Message } from '../inference/generation.ts';
+import { estimateFixedTokens, estimateMessageTokens } from '../inference/prompt-tokens.ts';
 
 export interface FitOptions {
   /** Size of the model's context in tokens, the answer included. */
@@ -28,7 +28,7 @@ export function fitToContext(
   { contextTokens, answerTokens, truncation }: FitOptions,
 ): FittedRequest {
   const turns = splitIntoTurns(request.messages);
-  const fixed = estimateTokens(JSON.stringify([request.tools, request.format]));
+  const fixed = estimateFixedTokens(request);
   let tokens = turns.reduce((sum, turn) => sum + turn.tokens, fixed);
   const limit = contextTokens - answerTokens;
   if (tokens <= limit) return { request, droppedItems: 0 };
@@ -48,11 +48,6 @@ export function fitToContext(
   };
 }
 
-/** Tokens that hosted models count for an image of usual size. They don't depend on its size in bytes. */
-const TOKENS_PER_IMAGE = 1_600;
-/** Tokens for the role and separators of every message. */
-const TOKENS_PER_MESSAGE = 4;
-
 interface MessageTurn {
   readonly kind: 'instruction' | 'exchange';
   readonly messages: Message[];
@@ -65,7 +60,7 @@ function splitIntoTurns(messages: readonly Message[]): MessageTurn[] {
     const last = turns.at(-1);
     const begins = message.role === 'user' ? !hasOnlyUserMessages(last) : last?.kind !== 'exchange';
     const kind = message.role === 'system' ? 'instruction' : 'exchange';
-    const tokens = countTokens(message);
+    const tokens = estimateMessageTokens(message);
     if (last === undefined || begins || kind === 'instruction') turns.push({ kind, messages: [message], tokens });
     else {
       last.messages.push(message);
@@ -82,16 +77,6 @@ function hasOnlyUserMessages(turn: MessageTurn | undefined): boolean {
 
 function findDroppable(turns: readonly MessageTurn[]): readonly MessageTurn[] {
   return turns.filter(({ kind }) => kind === 'exchange').slice(1, -1);
-}
-
-function countTokens(message: Message): number {
-  let tokens = TOKENS_PER_MESSAGE;
-  for (const part of message.content) {
-    if (part.type === 'image') tokens += TOKENS_PER_IMAGE;
-    else if (part.type === 'toolCall') tokens += estimateTokens(part.name) + estimateTokens(part.arguments);
-    else tokens += estimateTokens(part.text);
-  }
-  return tokens;
 }
 
 /** Returns the number of API items in a message. An assistant's tool calls and reasoning are items of their own. */

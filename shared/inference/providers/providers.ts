@@ -105,7 +105,7 @@ export function getCapabilities(target: Target): ReadonlySet<Capability> {
 }
 
 /**
- * All of OpenAI's API except images by URL: an engine would fetch a URL that a caller chooses from inside its own
- * network.
+ * All of OpenAI's API except documents, which engines don't read, and images by URL: an engine would fetch a URL that a
+ * caller chooses from inside its own network.
  */
-const GPU_CAPABILITIES = CAPABILITIES.filter((capability) => capability !== 'imageUrls');
+const GPU_CAPABILITIES = CAPABILITIES.filter((capability) => capability !== 'imageUrls' && capability !== 'documents');

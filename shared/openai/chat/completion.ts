@@ -83,6 +83,7 @@ class MessageAccumulator {
         this.#reasoning += event.text;
         return;
       case 'reasoningEnd':
+      case 'native':
         return;
       case 'toolCall':
         this.#calls[event.index] = { id: event.id, name: event.name, arguments: '' };
@@ -144,6 +145,7 @@ export function encodeChatLogprob({ token, logprob, bytes, alternatives }: Token
 export function encodeChatUsage({
   inputTokens,
   cachedInputTokens,
+  cacheWriteTokens,
   outputTokens,
   reasoningTokens,
 }: Usage): CompletionUsage {
@@ -151,7 +153,11 @@ export function encodeChatUsage({
     prompt_tokens: inputTokens,
     completion_tokens: outputTokens,
     total_tokens: inputTokens + outputTokens,
-    prompt_tokens_details: { cached_tokens: cachedInputTokens, audio_tokens: 0 },
+    prompt_tokens_details: {
+      cached_tokens: cachedInputTokens,
+      ...omitUndefined({ cache_write_tokens: cacheWriteTokens }),
+      audio_tokens: 0,
+    },
     completion_tokens_details: {
       reasoning_tokens: reasoningTokens,
       audio_tokens: 0,

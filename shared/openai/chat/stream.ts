@@ -54,6 +54,7 @@ class ChatEncoder implements StreamEncoder {
       case 'reasoning':
         return this.#encodeReasoning(this.#reasoning.push(event.text));
       case 'reasoningEnd':
+      case 'native':
         return '';
       case 'toolCall':
         return this.#encodeToolCall(event.index, event.id, event.name);

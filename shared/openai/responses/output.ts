@@ -62,6 +62,8 @@ export class ResponseOutput {
       case 'toolArguments':
         this.#calls[event.index]?.add(event.fragment);
         return;
+      case 'native':
+        return;
     }
   }
 

@@ -161,10 +161,16 @@ const INCOMPLETE_REASONS = {
   contentFilter: 'content_filter',
 } as const satisfies Record<FinishReason, string | undefined>;
 
-function encodeUsage({ inputTokens, cachedInputTokens, outputTokens, reasoningTokens }: Usage): ResponseUsage {
+function encodeUsage({
+  inputTokens,
+  cachedInputTokens,
+  cacheWriteTokens = 0,
+  outputTokens,
+  reasoningTokens,
+}: Usage): ResponseUsage {
   return {
     input_tokens: inputTokens,
-    input_tokens_details: { cached_tokens: cachedInputTokens, cache_write_tokens: 0 },
+    input_tokens_details: { cached_tokens: cachedInputTokens, cache_write_tokens: cacheWriteTokens },
     output_tokens: outputTokens,
     output_tokens_details: { reasoning_tokens: reasoningTokens },
     total_tokens: inputTokens + outputTokens,

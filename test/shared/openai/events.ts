@@ -1,6 +1,12 @@
 import type { GenerationEvent, TokenLogprob, Usage } from '../../../shared/inference/generation.ts';
 
-const USAGE: Usage = { inputTokens: 11, cachedInputTokens: 3, outputTokens: 7, reasoningTokens: 2 };
+const USAGE: Usage = {
+  inputTokens: 11,
+  cachedInputTokens: 3,
+  cacheWriteTokens: 4,
+  outputTokens: 7,
+  reasoningTokens: 2,
+};
 
 export function textEvents(...chunks: string[]): GenerationEvent[] {
   return chunks.map((chunk) => ({ type: 'text', text: chunk }));

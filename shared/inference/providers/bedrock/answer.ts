@@ -5,6 +5,7 @@ import type {
   ReasoningContentBlockDelta,
   TokenUsage,
 } from '@aws-sdk/client-bedrock-runtime';
+import { omitUndefined } from '../../../core/objects.ts';
 import type { FinishReason, GenerationEvent, ServiceTier, Usage } from '../../generation.ts';
 import { UpstreamError } from '../../model.ts';
 import { incompleteStreamError } from './errors.ts';
@@ -15,6 +16,8 @@ interface AnswerOptions {
   readonly family: BedrockFamily['name'];
   /** Name of the tool whose arguments are the text of the answer. */
   readonly answerTool: string | undefined;
+  /** The request's stop sequences. */
+  readonly stop: readonly string[];
 }
 
 type Block =
@@ -74,8 +77,14 @@ export class BedrockAnswerReader {
       type: 'finish',
       reason: this.#resolveFinishReason(this.#stopReason),
       usage: this.#usage,
-      ...(this.#serviceTier && { serviceTier: this.#serviceTier }),
+      ...omitUndefined({ serviceTier: this.#serviceTier, stopSequence: this.#findStopSequence() }),
     };
+  }
+
+  /** Returns the stop sequence that ended the answer. Converse reports only that one did. */
+  #findStopSequence(): string | undefined {
+    const { stop } = this.#options;
+    return this.#stopReason === 'stop_sequence' && stop.length === 1 ? stop[0] : undefined;
   }
 
   #resolveFinishReason(stopReason: string): FinishReason {
@@ -222,9 +231,11 @@ function throwIfMalformed(stopReason: string): void {
 function toUsage(usage: TokenUsage | undefined): Usage | undefined {
   if (usage?.inputTokens === undefined) return undefined;
   const cachedInputTokens = usage.cacheReadInputTokens ?? 0;
+  const hourWrites = usage.cacheDetails?.find(({ ttl }) => ttl === '1h')?.inputTokens;
   return {
     inputTokens: usage.inputTokens + cachedInputTokens + (usage.cacheWriteInputTokens ?? 0),
     cachedInputTokens,
+    ...omitUndefined({ cacheWriteTokens: usage.cacheWriteInputTokens, hourCacheWriteTokens: hourWrites }),
     outputTokens: usage.outputTokens ?? 0,
     // Converse includes them in outputTokens and doesn't report their number.
     reasoningTokens: 0,

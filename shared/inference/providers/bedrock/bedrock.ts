@@ -23,7 +23,7 @@ export function createBedrockModel(
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
       const call = buildConverseCall(request, target, limits);
-      const answer = new BedrockAnswerReader({ family, answerTool: call.answerTool });
+      const answer = new BedrockAnswerReader({ family, answerTool: call.answerTool, stop: request.stop });
       // The SDK leaves the response open if its iteration ends early; only an abort closes the connection.
       const connection = new AbortController();
       const close = (): void => connection.abort();

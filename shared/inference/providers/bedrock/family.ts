@@ -13,6 +13,9 @@ export interface BedrockFamily {
   readonly stop: boolean;
   /** True if the model refuses every `temperature` and `topP` except the default. */
   readonly fixedSampling: boolean;
+  /** The times for which a prefix can be cached; empty if the family has no cache points. */
+  readonly cacheTtls: readonly ('5m' | '1h')[];
+  readonly documents: boolean;
   /** True if the tools may end with a cache point. Nova accepts cache points in the system prompt and messages only. */
   readonly cachesTools: boolean;
   readonly reasoning: ReasoningStyle | undefined;
@@ -46,6 +49,7 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
   const family = detectFamily(target.model);
   const can = new Set<Capability>();
   if (family.images) can.add('images');
+  if (family.documents) can.add('documents');
   if (family.stop) can.add('stop');
   if (family.tools) can.add('tools');
   if (family.structuredOutput) {
@@ -79,6 +83,9 @@ function describeClaude(model: string): BedrockFamily {
     structuredOutput: version >= 405,
     stop: true,
     fixedSampling: version >= 407,
+    // From 4.5 on. Earlier models keep a prefix for five minutes.
+    cacheTtls: version >= 405 ? ['5m', '1h'] : version >= 305 ? ['5m'] : [],
+    documents: version >= 300,
     cachesTools: true,
     reasoning: chooseClaudeReasoning(version),
   };
@@ -98,6 +105,8 @@ function describeNova(model: string): BedrockFamily {
     structuredOutput: false,
     stop: true,
     fixedSampling: false,
+    cacheTtls: ['5m'],
+    documents: !model.includes('nova-micro'),
     cachesTools: false,
     reasoning: model.includes('nova-2') ? { style: 'nova-effort' } : undefined,
   };
@@ -113,6 +122,8 @@ function describeOpenAI(model: string): BedrockFamily {
     // "This model doesn't support the stopSequences field."
     stop: false,
     fixedSampling: !model.includes('gpt-oss'),
+    cacheTtls: [],
+    documents: false,
     cachesTools: false,
     reasoning: { style: 'openai-effort' },
   };
@@ -130,6 +141,8 @@ function describeOther(model: string): BedrockFamily {
     structuredOutput: /qwen3|kimi|minimax|gemma-3|nemotron|deepseek\.v3|ministral|mistral-large-3|glm/.test(model),
     stop: true,
     fixedSampling: false,
+    cacheTtls: [],
+    documents: false,
     cachesTools: false,
     reasoning: undefined,
   };

@@ -2,21 +2,26 @@ import { createHash } from 'node:crypto';
 import type {
   ContentBlock,
   Message as ConverseMessage,
+  DocumentBlock,
   ImageBlock,
   SystemContentBlock,
+  ToolResultBlock,
   ToolResultContentBlock,
   ToolUseBlock,
 } from '@aws-sdk/client-bedrock-runtime';
 import type {
   AssistantMessage,
+  ContentPart,
   GenerationRequest,
   ImagePart,
   Message,
-  TextPart,
+  PdfDocument,
+  TextDocument,
   ToolCallPart,
   ToolMessage,
   UserMessage,
 } from '../../generation.ts';
+import { appendPoint, type CachePlan } from './cache-points.ts';
 import type { BedrockFamily } from './family.ts';
 import { unpackReasoning } from './reasoning.ts';
 import { invalidValueError } from './value-errors.ts';
@@ -27,11 +32,13 @@ export interface MessageOptions {
   readonly sendsReasoning: boolean;
   /** True to write earlier tool calls and results as text, for a call that declares no tools. */
   readonly toolsAsText: boolean;
+  readonly cache: CachePlan;
 }
 
 /** Returns the system prompt: all system and developer messages, in order. Converse accepts them only at the front. */
-export function toSystemBlocks(messages: readonly Message[]): SystemContentBlock[] {
-  return messages.flatMap((message) => (message.role === 'system' ? toTextBlocks(message.content) : []));
+export function toSystemBlocks(messages: readonly Message[], { toMarkedPoint }: CachePlan): SystemContentBlock[] {
+  const parts = messages.flatMap((message) => (message.role === 'system' ? message.content : []));
+  return parts.flatMap((part) => appendPoint<SystemContentBlock>(toTextBlocks([part]), toMarkedPoint(part.cache)));
 }
 
 /**
@@ -42,10 +49,11 @@ export function toSystemBlocks(messages: readonly Message[]): SystemContentBlock
 export function toConverseMessages(request: GenerationRequest, options: MessageOptions): ConverseMessage[] {
   const names = mapToolNames(request.messages);
   const turns: { role: 'user' | 'assistant'; content: ContentBlock[] }[] = [];
+  const nameDocument = createDocumentNamer();
   request.messages.forEach((message, index) => {
     if (message.role === 'system') return;
     const param = `${request.parameterNames['messages'] ?? 'messages'}[${index}]`;
-    const content = toContentBlocks(message, param, names, options);
+    const content = toContentBlocks(message, param, names, { ...options, nameDocument });
     // Converse refuses blank text. A message that holds nothing else is dropped.
     if (content.length === 0) return;
     const role = message.role === 'assistant' ? 'assistant' : 'user';
@@ -53,7 +61,14 @@ export function toConverseMessages(request: GenerationRequest, options: MessageO
     if (last?.role === role) last.content.push(...content);
     else turns.push({ role, content });
   });
+  for (const { content } of turns) addDocumentIntro(content);
   return startWithUser(turns, request);
+}
+
+/** Adds a text to a turn that has documents and no text: Converse refuses a document without one. */
+function addDocumentIntro(content: ContentBlock[]): void {
+  if (!content.some(({ document }) => document) || content.some(({ text }) => text !== undefined)) return;
+  content.push({ text: '(See the documents.)' });
 }
 
 /**
@@ -81,26 +96,62 @@ function toContentBlocks(
   message: Exclude<Message, { role: 'system' }>,
   param: string,
   names: ReadonlyMap<string, string>,
-  options: MessageOptions,
+  options: BlockOptions,
 ): ContentBlock[] {
   switch (message.role) {
     case 'user':
-      return toUserBlocks(message);
+      return toUserBlocks(message, options);
     case 'assistant':
       return toAssistantBlocks(message, param, options);
-    case 'tool':
-      return options.toolsAsText ? toResultText(message, names) : [{ toolResult: toResultBlock(message) }];
+    case 'tool': {
+      const blocks = options.toolsAsText
+        ? toResultText(message, names, options)
+        : [{ toolResult: toResultBlock(message, options) }];
+      return appendPoint<ContentBlock>(blocks, options.cache.toMarkedPoint(findResultMark(message)));
+    }
   }
 }
 
-function toUserBlocks(message: UserMessage): ContentBlock[] {
-  return message.content.flatMap((part): ContentBlock[] =>
-    part.type === 'image' ? [{ image: toImageBlock(part) }] : toTextBlocks([part]),
+interface BlockOptions extends MessageOptions {
+  /** Returns a document's name, which must be unique within a request. */
+  readonly nameDocument: (part: PdfDocument) => string;
+}
+
+function toUserBlocks(message: UserMessage, options: BlockOptions): ContentBlock[] {
+  return message.content.flatMap((part) =>
+    appendPoint<ContentBlock>(toUserBlock(part, options), options.cache.toMarkedPoint(part.cache)),
   );
 }
 
+/** Converts a part of a user message or of a tool result: both have the same kinds of blocks. */
+function toUserBlock(
+  part: ContentPart,
+  { nameDocument }: BlockOptions,
+): ({ text: string } | { image: ImageBlock } | { document: DocumentBlock })[] {
+  switch (part.type) {
+    case 'text':
+      return toTextBlocks([part]);
+    case 'image':
+      return [{ image: toImageBlock(part) }];
+    case 'document':
+      return part.mediaType === 'text/plain'
+        ? toTextBlocks([{ text: formatTextDocument(part) }])
+        : [{ document: toDocumentBlock(part, nameDocument(part)) }];
+  }
+}
+
+/** Returns the mark of a tool result. Converse has no cache points within results, so a part's mark counts for all. */
+function findResultMark({ cache, content }: ToolMessage) {
+  return cache ?? content.findLast((part) => part.cache !== undefined)?.cache;
+}
+
 function toAssistantBlocks(message: AssistantMessage, param: string, options: MessageOptions): ContentBlock[] {
-  return message.content.flatMap((part) => toAssistantBlock(part, param, options));
+  return message.content.flatMap((part) =>
+    appendPoint<ContentBlock>(
+      toAssistantBlock(part, param, options),
+      options.cache.toMarkedPoint('cache' in part ? part.cache : undefined),
+    ),
+  );
 }
 
 function toAssistantBlock(
@@ -159,25 +210,31 @@ function isJsonObject(value: unknown): value is Record<string, NonNullable<ToolU
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function toResultBlock(message: ToolMessage): { toolUseId: string; content: ToolResultContentBlock[] } {
-  const content = message.content.flatMap((part): ToolResultContentBlock[] =>
-    part.type === 'image' ? [{ image: toImageBlock(part) }] : toTextBlocks([part]),
-  );
-  // Tools may return nothing, but some models refuse an empty result.
+function toResultBlock(message: ToolMessage, options: BlockOptions): ToolResultBlock {
+  const content = message.content.flatMap((part): ToolResultContentBlock[] => toUserBlock(part, options));
   return {
     toolUseId: toToolUseId(message.toolCallId),
+    // Tools may return nothing, but some models refuse an empty result.
     content: content.length > 0 ? content : [{ text: '(no output)' }],
+    ...(message.isError === true && STATUS_FAMILIES.has(options.family) && { status: 'error' }),
   };
 }
 
-function toResultText(message: ToolMessage, names: ReadonlyMap<string, string>): ContentBlock[] {
+/**
+ * The families that accept a result's status. Others only get the result's text.
+ * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolResultBlock.html
+ */
+const STATUS_FAMILIES: ReadonlySet<BedrockFamily['name']> = new Set(['claude', 'nova']);
+
+function toResultText(message: ToolMessage, names: ReadonlyMap<string, string>, options: BlockOptions): ContentBlock[] {
   const tool = names.get(message.toolCallId) ?? message.toolCallId;
-  const texts = message.content.filter((part): part is TextPart => part.type === 'text');
-  const images = message.content.filter((part): part is ImagePart => part.type === 'image');
-  const output = texts.map(({ text }) => text).join('\n');
+  const blocks: ContentBlock[] = message.content.flatMap((part) => toUserBlock(part, options));
+  const output = blocks.flatMap(({ text }) => text ?? []).join('\n');
   return [
-    { text: `[The tool ${tool} returned: ${output.trim() === '' ? '(no output)' : output}]` },
-    ...images.map((part) => ({ image: toImageBlock(part) })),
+    {
+      text: `[The tool ${tool} ${message.isError === true ? 'failed' : 'returned'}: ${output === '' ? '(no output)' : output}]`,
+    },
+    ...blocks.filter(({ text }) => text === undefined),
   ];
 }
 
@@ -185,14 +242,41 @@ const IMAGE_FORMATS = { 'image/png': 'png', 'image/jpeg': 'jpeg', 'image/gif': '
 
 function toImageBlock(part: ImagePart): ImageBlock {
   if ('url' in part) throw invalidValueError(part.param, 'this model accepts images as data URLs only');
-  return { format: IMAGE_FORMATS[part.mediaType], source: { bytes: decodeBase64(part.base64, part.param) } };
+  return { format: IMAGE_FORMATS[part.mediaType], source: { bytes: decodeBase64(part.base64, 'image', part.param) } };
 }
 
-function decodeBase64(text: string, param: string): Uint8Array {
+function toDocumentBlock({ base64, param }: PdfDocument, name: string): DocumentBlock {
+  return { format: 'pdf', name, source: { bytes: decodeBase64(base64, 'document', param) } };
+}
+
+/**
+ * Creates a function that names the documents of a request: by their titles, as far as Converse allows their characters.
+ * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html
+ */
+function createDocumentNamer(): (part: PdfDocument) => string {
+  const used = new Set<string>();
+  return ({ title = '' }) => {
+    const allowed = title.replace(/[^A-Za-z0-9()[\]-]+/g, ' ').trim();
+    const base = allowed.slice(0, MAX_DOCUMENT_NAME) || 'Document';
+    let name = base;
+    for (let number = 2; used.has(name); number += 1) name = `${base} (${number})`;
+    used.add(name);
+    return name;
+  };
+}
+
+/** The limit is 200 characters; the rest is for a number. */
+const MAX_DOCUMENT_NAME = 180;
+
+function formatTextDocument({ title, text }: TextDocument): string {
+  return title === undefined ? text : `${title}\n\n${text}`;
+}
+
+function decodeBase64(text: string, kind: 'image' | 'document', param: string): Uint8Array {
   const bytes = Buffer.from(text, 'base64');
   // Node skips characters that are not base64. Encoding the bytes again shows whether it skipped any.
   if (bytes.length === 0 || removePadding(bytes.toString('base64')) !== removePadding(text)) {
-    throw invalidValueError(param, 'the image is not valid base64');
+    throw invalidValueError(param, `the ${kind} is not valid base64`);
   }
   return Uint8Array.from(bytes);
 }

@@ -44,7 +44,7 @@ export function planReasoning(
   if (effort === undefined) return { ...OFF, on: thinksByDefault(target.model) };
   switch (style.style) {
     case 'anthropic-budget':
-      return planBudget(style, effort, maxTokens, request.messages);
+      return planBudget(request.reasoningBudget ?? chooseBudget(style, effort), maxTokens, request.messages);
     case 'anthropic-adaptive':
       return planAdaptive(effort, target.model, request.reasoningSummary);
     case 'openai-effort':
@@ -72,18 +72,17 @@ function disableReasoning({ style }: ReasoningStyle, model: string): ReasoningPl
 /** Claude's minimum for `budget_tokens`. */
 const MINIMUM_BUDGET = 1_024;
 
-function planBudget(
-  { budgets }: Extract<ReasoningStyle, { style: 'anthropic-budget' }>,
-  effort: Effort,
-  maxTokens: number,
-  messages: readonly Message[],
-): ReasoningPlan {
+function chooseBudget({ budgets }: Extract<ReasoningStyle, { style: 'anthropic-budget' }>, effort: Effort): number {
+  return budgets[effort === 'minimal' || effort === 'low' ? 'low' : effort === 'medium' ? 'medium' : 'high'];
+}
+
+/** @param wanted the number of tokens for thinking */
+function planBudget(wanted: number, maxTokens: number, messages: readonly Message[]): ReasoningPlan {
   // Claude requires that an unfinished turn begins with its signed thinking. If the caller dropped it (chat completions
   // have no field for it), the model can't think until the next turn.
   if (lacksTurnReasoning(messages)) return OFF;
-  const level = effort === 'minimal' || effort === 'low' ? 'low' : effort === 'medium' ? 'medium' : 'high';
   // The budget counts towards the output limit, so a quarter is reserved for the answer itself.
-  const budget = Math.min(budgets[level], Math.floor(maxTokens * 0.75));
+  const budget = Math.min(wanted, Math.floor(maxTokens * 0.75));
   if (budget < MINIMUM_BUDGET) return OFF;
   return { ...OFF, on: true, fields: { thinking: { type: 'enabled', budget_tokens: budget } } };
 }

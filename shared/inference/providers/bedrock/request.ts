@@ -1,14 +1,7 @@
-import type {
-  CachePointBlock,
-  ContentBlock,
-  Message as ConverseMessage,
-  ConverseStreamCommandInput,
-  SystemContentBlock,
-  Tool,
-  ToolChoice,
-} from '@aws-sdk/client-bedrock-runtime';
+import type { ConverseStreamCommandInput, Tool, ToolChoice } from '@aws-sdk/client-bedrock-runtime';
 import type { GenerationRequest, Tool as RequestTool } from '../../generation.ts';
 import type { BedrockTarget } from '../../registry.ts';
+import { addTurnPoint, appendPoint, type CachePlan, endWithPoint, planCachePoints } from './cache-points.ts';
 import { type BedrockFamily, detectFamily } from './family.ts';
 import { isToolName, toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
@@ -39,29 +32,34 @@ export function buildConverseCall(
   const family = detectFamily(target.model);
   const maxTokens = Math.min(request.maxOutputTokens ?? limits.maxOutputTokens, limits.maxOutputTokens);
   const answerTool = needsAnswerTool(request, family) ? ANSWER_TOOL : undefined;
-  const tools = planTools(request, family, answerTool);
+  const cache = planCachePoints(request, target, family);
+  const tools = planTools(request, family, answerTool, cache);
   const reasoning = planReasoning(request, target, maxTokens, tools.forced);
   const messages = toConverseMessages(request, {
     family: family.name,
     sendsReasoning: reasoning.on,
     toolsAsText: tools.list.length === 0,
+    cache,
   });
-  const system = toSystemBlocks(request.messages);
-  const cache = target.promptCache ? createCachePoint(target.promptCache.ttl) : undefined;
-  const toolsCache = family.cachesTools ? cache : undefined;
-  const fields = { ...toJson(request.unknown), ...buildOpenAIFields(request), ...tools.fields, ...reasoning.fields };
+  const system = toSystemBlocks(request.messages, cache);
+  const fields = {
+    ...toJson(request.unknown),
+    ...buildExtraFields(request, family),
+    ...tools.fields,
+    ...reasoning.fields,
+  };
   const outputConfig = buildOutputConfig(request, reasoning, answerTool);
   const tier = chooseServiceTier(request, target);
   return {
     answerTool,
     input: {
       modelId: target.model,
-      messages: cache ? addCachePoint(messages, cache) : messages,
-      ...(system.length > 0 && { system: [...system, ...toCachePoints<SystemContentBlock>(cache)] }),
+      messages: addTurnPoint(messages, cache),
+      ...(system.length > 0 && { system: endWithPoint(system, cache) }),
       inferenceConfig: buildInferenceConfig(request, family, reasoning, maxTokens),
       ...(tools.list.length > 0 && {
         toolConfig: {
-          tools: [...tools.list, ...toCachePoints<Tool>(toolsCache)],
+          tools: family.cachesTools ? endWithPoint(tools.list, cache) : [...tools.list],
           ...(tools.choice && { toolChoice: tools.choice }),
         },
       }),
@@ -98,11 +96,16 @@ interface ToolPlan {
 
 const NO_TOOLS: ToolPlan = { list: [], choice: undefined, fields: {}, forced: false };
 
-function planTools(request: GenerationRequest, family: BedrockFamily, answerTool: string | undefined): ToolPlan {
+function planTools(
+  request: GenerationRequest,
+  family: BedrockFamily,
+  answerTool: string | undefined,
+  cache: CachePlan,
+): ToolPlan {
   if (answerTool !== undefined) return planAnswerTool(request, answerTool);
   const { toolChoice } = request;
-  if (toolChoice === 'none' || request.tools.length === 0) return planNoCalls(request, family);
-  const list = request.tools.map((tool, index) => toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`));
+  if (toolChoice === 'none' || request.tools.length === 0) return planNoCalls(request, family, cache);
+  const list = toToolSpecs(request, cache);
   const forced = toolChoice !== 'auto';
   if (family.name === 'claude' && !request.parallelToolCalls) {
     // Claude's own field replaces `toolConfig.toolChoice`: a call must not have both.
@@ -123,16 +126,25 @@ function planAnswerTool({ format }: GenerationRequest, name: string): ToolPlan {
  * declared if the conversation contains a tool call. Claude has a field of its own for it; for other models, no tools
  * are declared and earlier calls are written as text.
  */
-function planNoCalls(request: GenerationRequest, family: BedrockFamily): ToolPlan {
+function planNoCalls(request: GenerationRequest, family: BedrockFamily, cache: CachePlan): ToolPlan {
   const called = request.messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
   const names = new Set(called.flatMap((part) => (part.type === 'toolCall' ? [part.name] : [])));
   if (family.name !== 'claude' || names.size === 0) return NO_TOOLS;
-  const declared = request.tools.map((tool, index) => toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`));
+  const declared = toToolSpecs(request, cache);
   for (const { name } of request.tools) names.delete(name);
   const undeclared = [...names].map(
     (name): Tool => ({ toolSpec: { name, inputSchema: { json: { type: 'object' } } } }),
   );
   return { ...NO_TOOLS, list: [...declared, ...undeclared], fields: { tool_choice: { type: 'none' } } };
+}
+
+function toToolSpecs(request: GenerationRequest, cache: CachePlan): Tool[] {
+  return request.tools.flatMap((tool, index) =>
+    appendPoint<Tool>(
+      [toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`)],
+      cache.allowsTools ? cache.toMarkedPoint(tool.cache) : undefined,
+    ),
+  );
 }
 
 function toToolSpec(tool: RequestTool, param: string): Tool {
@@ -226,35 +238,20 @@ function chooseServiceTier(request: GenerationRequest, target: BedrockTarget) {
   return request.serviceTier === undefined || request.serviceTier === 'auto' ? target.serviceTier : request.serviceTier;
 }
 
-/** Fields with OpenAI's names. Requests with them only reach targets for which the operator declared the capability. */
-function buildOpenAIFields(request: GenerationRequest): Fields {
+/**
+ * Fields that Converse doesn't have. Requests with OpenAI's fields only reach targets for which the operator declared
+ * the capability. `topK` is a hint, for the models that document it.
+ */
+function buildExtraFields(request: GenerationRequest, { name }: BedrockFamily): Fields {
+  const { topK } = request;
   return {
+    ...(topK !== undefined && name === 'claude' && { top_k: topK }),
+    ...(topK !== undefined && name === 'nova' && { inferenceConfig: { topK } }),
     ...(request.seed !== undefined && { seed: request.seed }),
     ...(request.frequencyPenalty && { frequency_penalty: request.frequencyPenalty }),
     ...(request.presencePenalty && { presence_penalty: request.presencePenalty }),
     ...(request.logitBias && { logit_bias: request.logitBias }),
   };
-}
-
-function createCachePoint(ttl: '5m' | '1h'): CachePointBlock {
-  // Five minutes is the default, and models without longer times refuse the field.
-  return { type: 'default', ...(ttl === '1h' && { ttl }) };
-}
-
-function toCachePoints<Block extends SystemContentBlock | Tool>(
-  point: CachePointBlock | undefined,
-): Extract<Block, { cachePoint: CachePointBlock }>[];
-function toCachePoints(point: CachePointBlock | undefined): { cachePoint: CachePointBlock }[] {
-  return point ? [{ cachePoint: point }] : [];
-}
-
-/** Adds a cache point at the end of the second-to-last turn. The next request repeats everything up to it. */
-function addCachePoint(messages: readonly ConverseMessage[], cache: CachePointBlock): ConverseMessage[] {
-  const marked = messages.length - 2;
-  const point: ContentBlock = { cachePoint: cache };
-  return messages.map((message, index) =>
-    index === marked ? { ...message, content: [...(message.content ?? []), point] } : message,
-  );
 }
 
 function toCallerName(request: GenerationRequest, internalName: string): string {

@@ -3,8 +3,8 @@ import type { GenerationRequest, Message } from '../../generation.ts';
 
 /**
  * Yields a prompt as text in the order of chat templates: tools, then messages. Two prompts that an engine tokenizes to
- * a common prefix have texts with a common prefix. The text is only hashed and measured, never sent. An image is
- * replaced by its digest.
+ * a common prefix have texts with a common prefix. The text is only hashed and measured, never sent. An image or
+ * a document is replaced by its digest.
  */
 export function* canonicalizePrompt({
   tools,
@@ -24,6 +24,9 @@ function* canonicalizeMessage(message: Message): Generator<string> {
         break;
       case 'image':
         yield toLine(['image', digest('url' in part ? part.url : part.base64)]);
+        break;
+      case 'document':
+        yield toLine(['document', part.title ?? '', digest('text' in part ? part.text : part.base64)]);
         break;
       case 'toolCall':
         yield toLine(['call', part.name, part.arguments]);

@@ -22,6 +22,7 @@ export class AnswerReader {
   #ending: AnswerEnding = { type: 'none' };
   #usage: Usage | undefined;
   #serviceTier: ServiceTier | undefined;
+  #stopSequence: string | undefined;
 
   /**
    * @param upstream fingerprint of the target, for continuations of its reasoning
@@ -49,6 +50,8 @@ export class AnswerReader {
     if (message) this.#readMessage(message, asObject(choice['logprobs']), events);
     const reason = asText(choice['finish_reason']);
     if (reason !== undefined) this.#ending = readEnding(reason);
+    // vLLM and SGLang name the stop sequence; a number is the id of a token.
+    if (reason === 'stop') this.#stopSequence = asText(choice['stop_reason']) ?? asText(choice['matched_stop']);
   }
 
   /**
@@ -63,7 +66,7 @@ export class AnswerReader {
       type: 'finish',
       reason: this.#finishReason(),
       usage: this.#usage,
-      ...omitUndefined({ serviceTier: this.#serviceTier }),
+      ...omitUndefined({ serviceTier: this.#serviceTier, stopSequence: this.#stopSequence }),
     });
     return events;
   }
@@ -191,13 +194,18 @@ function readUsage(usage: WireObject): Usage {
   const reasoning = asCount(asObject(usage['completion_tokens_details'])?.['reasoning_tokens']);
   // Gemini and xAI count reasoning in the total, which they bill, but not in the completion.
   const uncounted = Math.max(0, (asCount(usage['total_tokens']) ?? 0) - inputTokens - completion);
+  const details = asObject(usage['prompt_tokens_details']);
   return {
     inputTokens,
     cachedInputTokens:
-      asCount(asObject(usage['prompt_tokens_details'])?.['cached_tokens']) ??
+      asCount(details?.['cached_tokens']) ??
       asCount(usage['prompt_cache_hit_tokens']) ??
       asCount(usage['cached_tokens']) ??
       0,
+    // OpenAI and OpenRouter report writes in the details, LiteLLM beside them under Anthropic's name.
+    ...omitUndefined({
+      cacheWriteTokens: asCount(details?.['cache_write_tokens']) ?? asCount(usage['cache_creation_input_tokens']),
+    }),
     outputTokens: completion + uncounted,
     reasoningTokens: reasoning ?? uncounted,
   };

@@ -19,7 +19,8 @@ export interface Dialect {
 
 export type OptionalField = 'user' | 'safety_identifier' | 'prompt_cache_key' | 'service_tier';
 
-const PLAIN: Dialect = { unsupported: [], optionalFields: [] };
+/** An unknown host gets no documents: most engines don't know the part. */
+const PLAIN: Dialect = { unsupported: ['documents'], optionalFields: [] };
 
 /** Dialects by host; each includes the host's subdomains. */
 const BY_HOST: Readonly<Record<string, Dialect>> = {
@@ -37,6 +38,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
     unsupported: [
       'images',
       'imageUrls',
+      'documents',
       'singleToolCall',
       'jsonSchema',
       'strictJsonSchema',
@@ -51,16 +53,16 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   'moonshot.ai': { ...PLAIN, requiresReasoning: true },
   'moonshot.cn': { ...PLAIN, requiresReasoning: true },
   // Refuses every field that it doesn't know. Its name for the seed is random_seed.
-  'mistral.ai': { unsupported: ['seed', 'logitBias', 'logprobs', 'verbosity'], optionalFields: [] },
-  'groq.com': { unsupported: ['logitBias', 'logprobs', 'verbosity'], optionalFields: ['user'] },
+  'mistral.ai': { unsupported: ['documents', 'seed', 'logitBias', 'logprobs', 'verbosity'], optionalFields: [] },
+  'groq.com': { unsupported: ['documents', 'logitBias', 'logprobs', 'verbosity'], optionalFields: ['user'] },
   // https://ai.google.dev/gemini-api/docs/thought-signatures: Gemini 3 refuses a tool call without one.
   'generativelanguage.googleapis.com': {
-    unsupported: ['logitBias', 'verbosity'],
+    unsupported: ['documents', 'logitBias', 'verbosity'],
     optionalFields: [],
     requiresThoughtSignature: true,
   },
   'aiplatform.googleapis.com': {
-    unsupported: ['logitBias', 'verbosity'],
+    unsupported: ['documents', 'logitBias', 'verbosity'],
     optionalFields: [],
     requiresThoughtSignature: true,
   },

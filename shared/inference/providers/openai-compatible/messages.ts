@@ -1,5 +1,13 @@
 import { isObject } from '../../../core/objects.ts';
-import type { AssistantMessage, Continuation, ImagePart, Message, TextPart, ToolMessage } from '../../generation.ts';
+import type {
+  AssistantMessage,
+  ContentPart,
+  Continuation,
+  ImagePart,
+  Message,
+  PdfDocument,
+  ToolMessage,
+} from '../../generation.ts';
 import type { Dialect } from './dialect.ts';
 import { asText, type WireObject } from './wire.ts';
 
@@ -23,16 +31,16 @@ export function createContinuation(field: ReasoningField, upstream: string): Con
  */
 export function toWireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
   const wire: WireObject[] = [];
-  let images: ImagePart[] = [];
+  let files: FilePart[] = [];
   for (const message of messages) {
-    if (message.role !== 'tool' && images.length > 0) {
-      wire.push(toToolImagesMessage(images));
-      images = [];
+    if (message.role !== 'tool' && files.length > 0) {
+      wire.push(toToolFilesMessage(files));
+      files = [];
     }
-    if (message.role === 'tool') images.push(...message.content.filter((part) => part.type === 'image'));
+    if (message.role === 'tool') files.push(...message.content.filter(isFile));
     wire.push(toWireMessage(message, dialect, upstream));
   }
-  if (images.length > 0) wire.push(toToolImagesMessage(images));
+  if (files.length > 0) wire.push(toToolFilesMessage(files));
   return wire;
 }
 
@@ -58,10 +66,34 @@ function joinText(parts: readonly { readonly text: string }[]): string {
   return parts.map(({ text }) => text).join('\n');
 }
 
-function toUserContent(parts: readonly (TextPart | ImagePart)[]): string | WireObject[] {
-  const texts = parts.filter((part) => part.type === 'text');
-  if (texts.length === parts.length) return joinText(texts);
-  return parts.map((part) => (part.type === 'text' ? { type: 'text', text: part.text } : toImagePart(part)));
+/** A part that is not text. */
+type FilePart = ImagePart | PdfDocument;
+
+function isFile(part: ContentPart): part is FilePart {
+  return part.type === 'image' || (part.type === 'document' && part.mediaType === 'application/pdf');
+}
+
+function toUserContent(parts: readonly ContentPart[]): string | WireObject[] {
+  if (!parts.some(isFile)) return joinText(toTexts(parts));
+  return parts.flatMap((part) => (isFile(part) ? [toFilePart(part)] : toTexts([part])));
+}
+
+/** Returns the texts and text documents. Only PDFs have a part of their own in this API. */
+function toTexts(parts: readonly ContentPart[]): { type: 'text'; text: string }[] {
+  return parts.flatMap((part) => {
+    if (part.type === 'text') return [{ type: 'text', text: part.text }];
+    if (part.type !== 'document' || part.mediaType !== 'text/plain') return [];
+    return [{ type: 'text', text: part.title === undefined ? part.text : `${part.title}\n\n${part.text}` }];
+  });
+}
+
+function toFilePart(part: FilePart): WireObject {
+  if (part.type === 'image') return toImagePart(part);
+  const { base64, mediaType, title } = part;
+  return {
+    type: 'file',
+    file: { filename: title ?? 'document.pdf', file_data: `data:${mediaType};base64,${base64}` },
+  };
 }
 
 function toImagePart(image: ImagePart): WireObject {
@@ -69,17 +101,22 @@ function toImagePart(image: ImagePart): WireObject {
   return { type: 'image_url', image_url: image.detail === undefined ? { url } : { url, detail: image.detail } };
 }
 
-/** Returns the text of a tool result. Tool messages hold text only; images follow the last tool message of the turn. */
-function toToolText({ content }: ToolMessage): string {
-  const text = joinText(content.filter((part) => part.type === 'text'));
-  const images = content.length - content.filter((part) => part.type === 'text').length;
-  if (images === 0) return text;
-  return `${text}${text === '' ? '' : '\n'}(${images === 1 ? 'An image follows' : `${images} images follow`} in the next user message.)`;
+/** Returns the text of a tool result. Tool messages hold text only; files follow the last tool message of the turn. */
+function toToolText({ content, isError }: ToolMessage): string {
+  const output = joinText(toTexts(content));
+  // This API has no field for a failed call.
+  const text = isError === true ? `Error: ${output}` : output;
+  const files = content.filter(isFile);
+  if (files.length === 0) return text;
+  const [one, many] = files.every(({ type }) => type === 'image') ? ['An image', 'images'] : ['A file', 'files'];
+  const follow = files.length === 1 ? `${one} follows` : `${files.length} ${many} follow`;
+  return `${text}${text === '' ? '' : '\n'}(${follow} in the next user message.)`;
 }
 
-function toToolImagesMessage(images: readonly ImagePart[]): WireObject {
-  const intro = { type: 'text', text: 'Images from the tool results above:' };
-  return { role: 'user', content: [intro, ...images.map(toImagePart)] };
+function toToolFilesMessage(files: readonly FilePart[]): WireObject {
+  const kind = files.every(({ type }) => type === 'image') ? 'Images' : 'Files';
+  const intro = { type: 'text', text: `${kind} from the tool results above:` };
+  return { role: 'user', content: [intro, ...files.map(toFilePart)] };
 }
 
 function toAssistantMessage(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {

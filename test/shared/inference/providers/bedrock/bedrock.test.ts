@@ -110,11 +110,29 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
 
   it('the usage of an answer counts cached input as input', async () => {
     const counted = { inputTokens: 10, outputTokens: 2, totalTokens: 142, cacheReadInputTokens: 100 };
-    const metadata = { usage: { ...counted, cacheWriteInputTokens: 30 }, metrics: { latencyMs: 1 } };
+    const cacheDetails = [
+      { ttl: '1h' as const, inputTokens: 20 },
+      { ttl: '5m' as const, inputTokens: 10 },
+    ];
+    const metadata = { usage: { ...counted, cacheWriteInputTokens: 30, cacheDetails }, metrics: { latencyMs: 1 } };
     const events = await generateFrom(start, text('x'), stop('end_turn'), event({ metadata }));
     expect(events.at(-1)).toMatchObject({
-      usage: { inputTokens: 140, cachedInputTokens: 100, outputTokens: 2, reasoningTokens: 0 },
+      usage: {
+        inputTokens: 140,
+        cachedInputTokens: 100,
+        cacheWriteTokens: 30,
+        hourCacheWriteTokens: 20,
+        outputTokens: 2,
+        reasoningTokens: 0,
+      },
     });
+  });
+
+  it('an answer names the stop sequence that ended it, if the request has only one', async () => {
+    const stopped = script(start, text('x'), stop('stop_sequence'), usage);
+    await using upstream = await Upstream.start(stopped);
+    expect((await upstream.generate({ stop: ['END'] })).at(-1)).toMatchObject({ reason: 'stop', stopSequence: 'END' });
+    expect((await upstream.generate({ stop: ['END', 'FIN'] })).at(-1)).not.toHaveProperty('stopSequence');
   });
 
   it('an answer contains the service tier that served it', async () => {

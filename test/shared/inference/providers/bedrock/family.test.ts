@@ -40,6 +40,7 @@ describe('the default capabilities', () => {
 
   it('a recent Claude model has all capabilities of Converse', () => {
     expect([...getCapabilities('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([
+      'documents',
       'images',
       'json',
       'jsonSchema',

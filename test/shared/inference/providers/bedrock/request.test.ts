@@ -363,6 +363,38 @@ describe('settings of the operator', () => {
     expect(body.toolConfig?.tools).toHaveLength(1);
   });
 
+  const marked = { ttl: '1h' } as const;
+  const markedMessages: readonly Message[] = [
+    { role: 'system', content: [{ type: 'text', text: 'S', cache: marked }] },
+    { role: 'user', content: [{ type: 'text', text: 'A' }] },
+    createCalls({}),
+    { ...createResult('call_1', 'Sun'), cache: {} } as Message,
+  ];
+
+  it('cache points follow the parts and tools that the caller marked, and replace the automatic ones', async () => {
+    const tools = [
+      { ...weather, cache: marked },
+      { ...weather, name: 'other' },
+    ];
+    const body = await sendRequest({ messages: markedMessages, tools }, { promptCache: { ttl: '5m' } });
+    const point = { cachePoint: { type: 'default', ttl: '1h' } };
+    expect(body.system).toEqual([{ text: 'S' }, point]);
+    expect(body.toolConfig?.tools.map((tool) => 'cachePoint' in tool)).toEqual([false, true, false]);
+    expect(body.messages.map(({ content }) => content.filter(({ cachePoint }) => cachePoint))).toEqual([
+      [],
+      [],
+      [{ cachePoint: { type: 'default' } }],
+    ]);
+  });
+
+  it('the caller’s marks become five minutes and none at the tools for Nova, and nothing for models without a cache', async () => {
+    const request = { messages: markedMessages, tools: [{ ...weather, cache: marked }] };
+    const nova = await sendRequest(request, { model: NOVA_2 });
+    expect(nova.system?.at(-1)).toEqual({ cachePoint: { type: 'default' } });
+    expect(nova.toolConfig?.tools).toHaveLength(1);
+    expect(JSON.stringify(await sendRequest(request, { model: QWEN }))).not.toContain('cachePoint');
+  });
+
   it('a guardrail is applied, and checks a stream before it is sent', async () => {
     const guardrail = { id: 'gr-1', version: '3', trace: 'enabled' };
     const config = { guardrailIdentifier: 'gr-1', guardrailVersion: '3', trace: 'enabled' };
@@ -569,5 +601,72 @@ describe('earlier reasoning', () => {
       messages: [createMessage('user', 'A'), message, createMessage('user', 'B')],
     });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]' });
+  });
+});
+
+describe('documents', () => {
+  const pdf = { type: 'document', mediaType: 'application/pdf', base64: 'JVBERi0=', param: 'p' } as const;
+  const note = { type: 'document', mediaType: 'text/plain', text: 'Body', title: 'Note', param: 'p' } as const;
+
+  it('PDFs become documents with allowed and unique names, and text documents become text', async () => {
+    const content = [{ ...pdf, title: 'Q3: “Zahlen” (final).pdf' }, pdf, pdf, note];
+    const body = await sendRequest({ messages: [{ role: 'user', content }] });
+    const names = ['Q3 Zahlen (final) pdf', 'Document', 'Document (2)'];
+    expect(body.messages[0]?.content).toEqual([
+      ...names.map((name) => ({ document: { format: 'pdf', name, source: { bytes: 'JVBERi0=' } } })),
+      { text: 'Note\n\nBody' },
+    ]);
+  });
+
+  it('a turn with documents and without text gets a text, which Bedrock requires', async () => {
+    const body = await sendRequest({ messages: [{ role: 'user', content: [pdf] }] });
+    expect(body.messages[0]?.content.map((block) => Object.keys(block)[0])).toEqual(['document', 'text']);
+  });
+
+  it('a document that is not base64 is refused with the caller’s parameter', async () => {
+    const content = [{ ...pdf, base64: '!!', param: 'messages[0].content[0]' }];
+    expect(await catchRefusal({ messages: [{ role: 'user', content }] })).toMatchObject({
+      code: 'invalid_value',
+      param: 'messages[0].content[0]',
+    });
+  });
+
+  it('tool results contain documents, and their status if the family knows it', async () => {
+    const result = { role: 'tool', toolCallId: 'call_1', content: [pdf], isError: true } as const;
+    const messages: readonly Message[] = [createMessage('user', 'Weather?'), createCalls({}), result];
+    const claude = await sendRequest({ messages, tools: [weather] });
+    expect(claude.messages[2]?.content[0]?.toolResult).toMatchObject({
+      status: 'error',
+      content: [{ document: { name: 'Document' } }],
+    });
+    const qwen = await sendRequest({ messages, tools: [weather] }, { model: QWEN });
+    expect(qwen.messages[2]?.content[0]?.toolResult).not.toHaveProperty('status');
+  });
+
+  it('the failure of a tool is named where calls are written as text', async () => {
+    const messages: readonly Message[] = [
+      createMessage('user', 'Weather?'),
+      createCalls({}),
+      { ...createResult('call_1', 'no such city'), isError: true } as Message,
+    ];
+    const body = await sendRequest({ messages }, { model: QWEN });
+    expect(body.messages[2]?.content).toEqual([{ text: '[The tool weather failed: no such city]' }]);
+  });
+});
+
+describe('sampling and reasoning budgets', () => {
+  it('topK is sent to the families that document it, and to no other', async () => {
+    expect((await sendRequest({ topK: 5 }))['additionalModelRequestFields']).toEqual({ top_k: 5 });
+    const nova = await sendRequest({ topK: 5 }, { model: NOVA_2 });
+    expect(nova['additionalModelRequestFields']).toEqual({ inferenceConfig: { topK: 5 } });
+    expect(await sendRequest({ topK: 5 }, { model: QWEN })).not.toHaveProperty('additionalModelRequestFields');
+  });
+
+  it('a reasoning budget takes the place of the effort’s, within the output limit', async () => {
+    const request = { reasoningEffort: 'low', reasoningBudget: 3_000 } as const;
+    const body = await sendRequest(request, {}, { maxOutputTokens: 16_000 });
+    expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'enabled', budget_tokens: 3_000 } });
+    const limited = await sendRequest(request, {}, { maxOutputTokens: 2_000 });
+    expect(limited['additionalModelRequestFields']).toEqual({ thinking: { type: 'enabled', budget_tokens: 1_500 } });
   });
 });

@@ -23,6 +23,26 @@ const usage = (inputTokens: number, cachedInputTokens: number, outputTokens: num
   reasoningTokens,
 });
 
+it.each([
+  ['OpenAI', { prompt_tokens_details: { cached_tokens: 5, cache_write_tokens: 3 } }],
+  ['LiteLLM', { prompt_tokens_details: { cached_tokens: 5 }, cache_creation_input_tokens: 3 }],
+])('an answer reports the tokens that %s has written to the cache', async (_, details) => {
+  reply = {
+    body: {
+      choices: [{ message: { content: 'ok' }, finish_reason: 'stop' }],
+      usage: { prompt_tokens: 9, completion_tokens: 1, ...details },
+    },
+  };
+  const { events } = await call(upstream.baseUrl, { streamed: false });
+  expect(events.at(-1)).toMatchObject({ usage: { inputTokens: 9, cachedInputTokens: 5, cacheWriteTokens: 3 } });
+});
+
+it.each(['stop_reason', 'matched_stop'])('an answer names the stop sequence in the field %s', async (field) => {
+  reply = { body: { choices: [{ message: { content: 'ok' }, finish_reason: 'stop', [field]: 'END' }] } };
+  const { events } = await call(upstream.baseUrl, { streamed: false });
+  expect(events.at(-1)).toMatchObject({ type: 'finish', stopSequence: 'END' });
+});
+
 /** The expected content of each recorded stream, by file name. */
 const RECORDINGS = {
   'openai-text': { text: 'Grüße 👋🏽!\n', reason: 'stop', usage: usage(19, 8, 5, 0) },

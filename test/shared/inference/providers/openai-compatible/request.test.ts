@@ -221,6 +221,43 @@ describe('messages', () => {
     });
   });
 
+  it('PDFs become files, and text documents become text', async () => {
+    const note = { type: 'document', mediaType: 'text/plain', text: 'Body', title: 'Note', param: 'p' } as const;
+    const pdf = { type: 'document', mediaType: 'application/pdf', base64: 'JVBERi0=', param: 'p' } as const;
+    const { body } = await captureRequest({
+      messages: [
+        { role: 'user', content: [note] },
+        { role: 'user', content: [{ ...pdf, title: 'a.pdf' }, note] },
+      ],
+    });
+    expect((body as { messages: unknown }).messages).toEqual([
+      { role: 'user', content: 'Note\n\nBody' },
+      {
+        role: 'user',
+        content: [
+          { type: 'file', file: { filename: 'a.pdf', file_data: 'data:application/pdf;base64,JVBERi0=' } },
+          { type: 'text', text: 'Note\n\nBody' },
+        ],
+      },
+    ]);
+  });
+
+  it('only hosts that document files get PDFs', () => {
+    const canRead = (baseUrl: string) => getOpenAICompatibleCapabilities(makeTarget(baseUrl)).has('documents');
+    expect(['https://api.openai.com/v1', 'https://openrouter.ai/api/v1'].map(canRead)).toEqual([true, true]);
+    expect(['https://api.groq.com/openai/v1', 'http://10.0.0.1:8000/v1'].map(canRead)).toEqual([false, false]);
+  });
+
+  it('the text of a failed tool result says that it failed', async () => {
+    const messages: readonly Message[] = [
+      { role: 'user', content: [{ type: 'text', text: 'Go' }] },
+      { role: 'assistant', content: [{ type: 'toolCall', id: 'a', name: 'f', arguments: '{}' }] },
+      { role: 'tool', toolCallId: 'a', content: [{ type: 'text', text: 'no such file' }], isError: true },
+    ];
+    const { body } = await captureRequest({ messages });
+    expect((body as { messages: unknown[] }).messages[2]).toMatchObject({ content: 'Error: no such file' });
+  });
+
   it('images of tool results follow the last tool message of the turn', async () => {
     const image = { type: 'image', mediaType: 'image/png', base64: 'AA==', param: 'p' } as const;
     const messages = await captureMessages([
@@ -339,7 +376,8 @@ describe('a dialect', () => {
     expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
       new Set(['tools', 'json']),
     );
-    expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1'))).toEqual(new Set(CAPABILITIES));
+    const withoutDocuments = CAPABILITIES.filter((capability) => capability !== 'documents');
+    expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1'))).toEqual(new Set(withoutDocuments));
     expect(getOpenAICompatibleCapabilities(makeTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
   });
 

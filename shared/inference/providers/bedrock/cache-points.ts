@@ -1,0 +1,76 @@
+import type {
+  CachePointBlock,
+  ContentBlock,
+  Message as ConverseMessage,
+  SystemContentBlock,
+  Tool,
+} from '@aws-sdk/client-bedrock-runtime';
+import type { CacheMark, GenerationRequest } from '../../generation.ts';
+import type { BedrockTarget } from '../../registry.ts';
+import type { BedrockFamily } from './family.ts';
+
+/** Where a call's cache points are set. */
+export interface CachePlan {
+  /** The point after a part with the caller's mark; undefined if the caller's marks aren't used. */
+  readonly toMarkedPoint: (mark: CacheMark | undefined) => CachePointBlock | undefined;
+  /** The point that is set at fixed places, if the caller marks none. */
+  readonly automatic: CachePointBlock | undefined;
+  /** Whether tools may have points. */
+  readonly allowsTools: boolean;
+}
+
+/**
+ * Plans the cache points of a call. The caller's own marks replace those that the registry sets, because Bedrock
+ * accepts four at most, and the caller knows which parts repeat.
+ */
+export function planCachePoints(request: GenerationRequest, target: BedrockTarget, family: BedrockFamily): CachePlan {
+  const usesMarks = family.cacheTtls.length > 0 && hasMarks(request);
+  const toPoint = ({ ttl }: CacheMark): CachePointBlock => ({
+    type: 'default',
+    // Five minutes is the default, and models without longer times refuse the field.
+    ...(ttl === '1h' && family.cacheTtls.includes(ttl) && { ttl }),
+  });
+  return {
+    toMarkedPoint: (mark) => (usesMarks && mark !== undefined ? toPoint(mark) : undefined),
+    automatic: !usesMarks && target.promptCache ? createCachePoint(target.promptCache.ttl) : undefined,
+    allowsTools: family.cachesTools,
+  };
+}
+
+function createCachePoint(ttl: '5m' | '1h'): CachePointBlock {
+  return { type: 'default', ...(ttl === '1h' && { ttl }) };
+}
+
+function hasMarks({ messages, tools }: GenerationRequest): boolean {
+  return (
+    tools.some(({ cache }) => cache !== undefined) ||
+    messages.some(
+      (message) =>
+        ('cache' in message && message.cache !== undefined) ||
+        message.content.some((part) => 'cache' in part && part.cache !== undefined),
+    )
+  );
+}
+
+/** Returns the blocks of a marked part, followed by its cache point. A part without blocks has nothing to cache. */
+export function appendPoint<T>(blocks: readonly T[], point: CachePointBlock | undefined) {
+  return point === undefined || blocks.length === 0 ? [...blocks] : [...blocks, { cachePoint: point }];
+}
+
+/** Returns the list with the automatic cache point at its end. */
+export function endWithPoint<Block extends SystemContentBlock | Tool>(
+  blocks: readonly Block[],
+  { automatic }: CachePlan,
+): (Block | { cachePoint: CachePointBlock })[] {
+  return appendPoint(blocks, automatic);
+}
+
+/** Adds the automatic cache point at the end of the second-to-last turn. The next request repeats everything up to it. */
+export function addTurnPoint(messages: readonly ConverseMessage[], { automatic }: CachePlan): ConverseMessage[] {
+  if (automatic === undefined) return [...messages];
+  const marked = messages.length - 2;
+  const point: ContentBlock = { cachePoint: automatic };
+  return messages.map((message, index) =>
+    index === marked ? { ...message, content: [...(message.content ?? []), point] } : message,
+  );
+}

@@ -9,6 +9,7 @@ import { sendTickets, submit } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
+import { describeHandling } from './handling-headers.ts';
 import { viewJob } from './job-view.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
 import { resumeStream } from './resume-stream.ts';
@@ -27,7 +28,7 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
   // Built here only to reject a request that can't be answered. The attempt builds it again.
   const context = await buildContext(call, earlier);
   const job = await submitJob(call, context, { conversation, end: earlier?.end });
-  const headers = reportDroppedItems(context, request);
+  const headers = { ...describeHandling(parsed.ignored), ...reportDroppedItems(context, request) };
   if (!parsed.streamed) {
     // A job of an earlier request with the same idempotency key may have its output by now.
     return { headers, stored: id, json: viewJob(job, context, await readOutput(job, state.bodies)) };

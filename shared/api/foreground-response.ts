@@ -23,6 +23,7 @@ import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import { createConversationStep } from './conversation-step.ts';
+import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
@@ -102,13 +103,16 @@ class ForegroundResponse {
   async generate(): Promise<HttpResponse> {
     const { id, parsed, request, api } = this.#call;
     const { signal, deadlineAt, telemetry } = request;
-    const { events } = await api.router.generate(this.#context.generation, {
+    const { events, ...handling } = await api.router.generate(this.#context.generation, {
       signal,
       deadlineAt,
       telemetry,
       streamed: parsed.streamed,
     });
-    const headers = reportDroppedItems(this.#context, request);
+    const headers = {
+      ...describeHandling(parsed.ignored, handling),
+      ...reportDroppedItems(this.#context, request),
+    };
     const stored = this.#isStored ? { stored: id } : {};
     if (parsed.streamed) {
       const frames = this.#releaseAfter(encodeResponseStream(events, this.#encodeOptions()));

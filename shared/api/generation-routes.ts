@@ -20,6 +20,7 @@ import { encodeResponse } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { GenerationApi } from './generation-api.ts';
+import { describeHandling } from './handling-headers.ts';
 
 /** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({
@@ -32,11 +33,12 @@ export function chatCompletionsRoute({
   return {
     scope: 'inference',
     async run(request) {
-      const { generation, streamed, includeUsage } = parseChatRequest(
+      const { generation, streamed, includeUsage, ignored } = parseChatRequest(
         request.body,
         createParseContext(request, registry),
       );
-      const { events } = await router.generate(generation, createRouterCall(request, streamed));
+      const answer = await router.generate(generation, createRouterCall(request, streamed));
+      const headers = describeHandling(ignored, answer);
       const options = {
         head: {
           id: `chatcmpl-${ids()}`,
@@ -48,8 +50,8 @@ export function chatCompletionsRoute({
         includeUsage,
       };
       return streamed
-        ? { frames: encodeChatStream(events, options) }
-        : { json: await encodeChatCompletion(events, options) };
+        ? { headers, frames: encodeChatStream(answer.events, options) }
+        : { headers, json: await encodeChatCompletion(answer.events, options) };
     },
   };
 }
@@ -74,8 +76,11 @@ export function responsesRoute({
       }
       const { streamed, body } = parsed;
       const { generation, droppedItems } = await buildStatelessRequest(parsed, createParseContext(request, registry));
-      const headers = droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) };
-      const { events } = await router.generate(generation, createRouterCall(request, streamed));
+      const answer = await router.generate(generation, createRouterCall(request, streamed));
+      const headers = {
+        ...describeHandling(parsed.ignored, answer),
+        ...(droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) }),
+      };
       const options = {
         body,
         id: `resp_${ids()}`,
@@ -86,8 +91,8 @@ export function responsesRoute({
         reasoningSummary: generation.reasoningSummary,
         includeContinuations: includesEncryptedReasoning(body),
       };
-      if (streamed) return { headers, frames: encodeResponseStream(events, options) };
-      return { headers, json: await encodeResponse(events, options) };
+      if (streamed) return { headers, frames: encodeResponseStream(answer.events, options) };
+      return { headers, json: await encodeResponse(answer.events, options) };
     },
   };
 }

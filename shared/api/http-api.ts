@@ -34,5 +34,8 @@ const OPENAI_FORMAT: ApiFormat = {
   }),
   errorFrame: (error) => encodeDataFrame(JSON.stringify(encodeErrorBody(error))),
   responseHeaders: (elapsedMs) => ({ 'openai-processing-ms': String(Math.round(elapsedMs)) }),
-  exposedHeaders: 'x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry',
+  exposedHeaders: [
+    ...['x-request-id', 'openai-processing-ms', 'retry-after', 'retry-after-ms', 'x-should-retry'],
+    ...['x-lambent-ignored', 'x-lambent-strict', 'x-lambent-dropped-items'],
+  ].join(', '),
 };

@@ -22,6 +22,8 @@ export interface Generation {
    * or the reason of the caller's cancel
    */
   readonly events: AsyncIterable<GenerationEvent>;
+  /** The caller's parameters that the target doesn't support and that the answer doesn't need; absent if none. */
+  readonly ignored?: readonly string[];
 }
 
 export type GenerateOptions = CallOptions;

@@ -3,8 +3,8 @@ import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { type Alias, findAlias, type ModelRegistry } from '../inference/registry.ts';
-import { mayPass } from './never-passed.ts';
 import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
+import { classifyUnknownField } from './unknown-fields.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
 /** The inputs of a request parser, except for the body. */
@@ -92,10 +92,11 @@ export function toHints(body: HintFields): Hints {
 }
 
 /**
- * Splits a request body into the alias that it names, the API's own fields and the fields for the upstream. Without
- * `passUnknown` in the alias, unknown fields stay in `known`, where the schema rejects them. So do those that no upstream may get.
+ * Splits a request body into the alias that it names, the fields to validate and those to pass to the upstream. Unknown
+ * fields that are neither passed nor refused stay in `known`, from which the schema drops them.
  * @param fields the API's own parameters, by name
- * @throws LambentError if `body` is not an object, names no model, or names a model that doesn't exist
+ * @throws LambentError if `body` is not an object, names no model, or names a model that doesn't exist, and
+ * `unknown_parameter` for an unknown field without which the answer would be another one
  */
 export function splitBody(body: unknown, fields: object, registry: ModelRegistry): SplitBody {
   if (!isObject(body)) {
@@ -109,14 +110,21 @@ export function splitBody(body: unknown, fields: object, registry: ModelRegistry
     throw new LambentError('invalid_type', message, { param: 'model' });
   }
   const alias = findAlias(model, registry);
-  if (!alias.passUnknown) return { alias, known: body, unknown: {} };
-  const entries = Object.entries(body);
-  const isPassed = (name: string) => !Object.hasOwn(fields, name) && mayPass(name);
-  return {
-    alias,
-    known: Object.fromEntries(entries.filter(([name]) => !isPassed(name))),
-    unknown: Object.fromEntries(entries.filter(([name]) => isPassed(name))),
-  };
+  const passed = Object.entries(body).filter(([name, value]) => {
+    if (Object.hasOwn(fields, name)) return false;
+    const treatment = classifyUnknownField(name, value, alias);
+    if (treatment === 'refuse') throw unknownParameterError(name);
+    return treatment === 'pass';
+  });
+  if (passed.length === 0) return { alias, known: body, unknown: {} };
+  const unknown = Object.fromEntries(passed);
+  const known = Object.fromEntries(Object.entries(body).filter(([name]) => !Object.hasOwn(unknown, name)));
+  return { alias, known, unknown };
+}
+
+function unknownParameterError(name: string): LambentError {
+  const param = name.slice(0, 200).toWellFormed();
+  return new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
 export interface SplitBody {

@@ -103,9 +103,9 @@ export function arrayOf<T extends Schema>(item: T, plural: string, { min = 0, ma
   );
 }
 
-/** An object with these fields and no others. */
+/** An object with these fields. Others are dropped; `listUnknownFields` names them. */
 export function object<const T extends v.ObjectEntries>(entries: T) {
-  const fields = v.strictObject(entries, 'an object');
+  const fields = v.object(entries, 'an object');
   // valibot accepts an array as an object.
   return v.lazy((input) => (Array.isArray(input) ? notAnObject : fields));
 }

@@ -1,11 +1,12 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { isObject } from '../core/objects.ts';
 
 /**
- * Returns `input` as the schema's type. Errors use OpenAI's wording and name the first fault only: known fields in the
- * order of the schema, then unknown ones.
- * @throws LambentError `invalid_type`, `invalid_value`, `missing_required_parameter`, `unknown_parameter`,
- * `unsupported_parameter` or `unsupported_value`, with the field's path as its `param`
+ * Returns `input` as the schema's type, without fields that the schema doesn't have. Errors use OpenAI's wording and name
+ * the first fault only, in the order of the schema.
+ * @throws LambentError `invalid_type`, `invalid_value`, `missing_required_parameter`, `unsupported_parameter` or
+ * `unsupported_value`, with the field's path as its `param`
  */
 export function validate<T extends v.GenericSchema>(schema: T, input: unknown): v.InferOutput<T> {
   const result = v.safeParse(schema, input, { abortEarly: true });
@@ -18,10 +19,7 @@ function toError(issue: v.BaseIssue<unknown>): LambentError {
   const createError = (code: LambentError['code'], message: string) =>
     new LambentError(code, message, param === '' ? {} : { param });
 
-  if (issue.type === 'strict_object' && issue.path?.at(-1)?.origin === 'key') {
-    if (issue.expected === 'never') return createError('unknown_parameter', `Unknown parameter: '${param}'.`);
-    return missingParameterError(param);
-  }
+  if (issue.type === 'object' && issue.path?.at(-1)?.origin === 'key') return missingParameterError(param);
   if (issue.kind === 'validation') {
     // Only unsupported values are rejected by a `check`.
     return issue.type === 'check'
@@ -42,6 +40,34 @@ function toError(issue: v.BaseIssue<unknown>): LambentError {
     'invalid_type',
     `Invalid type for ${param === '' ? 'the body' : `'${param}'`}: expected ${expected}, but got ${describeJsonType(issue.input)} instead.`,
   );
+}
+
+/** Number of paths of unknown fields that are listed. More would say no more to a caller. */
+const MAX_UNKNOWN_FIELDS = 50;
+
+/**
+ * Lists the paths of the fields that `validate` dropped from `input`, each once: `messages[].mood`. A field that is null
+ * counts as absent.
+ */
+export function listUnknownFields(input: unknown, output: unknown): string[] {
+  const paths = new Set<string>();
+  collectUnknownFields(input, output, '', paths);
+  return [...paths];
+}
+
+/** Recurses only into values that a schema copied, so its depth is that of the schema and not of the caller's JSON. */
+function collectUnknownFields(input: unknown, output: unknown, path: string, paths: Set<string>): void {
+  if (input === output || paths.size >= MAX_UNKNOWN_FIELDS) return;
+  if (Array.isArray(input) && Array.isArray(output)) {
+    for (const [index, item] of input.entries()) collectUnknownFields(item, output[index], `${path}[]`, paths);
+    return;
+  }
+  if (!isObject(input) || !isObject(output)) return;
+  for (const [key, value] of Object.entries(input)) {
+    const keyPath = path === '' ? key : `${path}.${key}`;
+    if (Object.hasOwn(output, key)) collectUnknownFields(value, output[key], keyPath, paths);
+    else if (value !== null && paths.size < MAX_UNKNOWN_FIELDS) paths.add(keyPath);
+  }
 }
 
 /** Returns the error for a missing required field. */

@@ -10,7 +10,7 @@ import {
   toHints,
 } from '../parameters.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
-import { invalidValueError, validate } from '../validation.ts';
+import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
 import { translateChatMessages } from './messages.ts';
 import { type ChatBody, chatParameters, chatRequestSchema } from './schema.ts';
 
@@ -20,6 +20,8 @@ export interface ChatRequest {
   readonly streamed: boolean;
   /** Whether the stream ends with a usage chunk. */
   readonly includeUsage: boolean;
+  /** Paths of the fields that have no effect. */
+  readonly ignored: readonly string[];
 }
 
 /**
@@ -38,6 +40,7 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
   return {
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
+    ignored: listUnknownFields(known, chat),
     generation: {
       tenant,
       model: chat.model,

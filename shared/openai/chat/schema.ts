@@ -207,7 +207,7 @@ export const chatParameters = {
 
 const notStringOrStrings = v.custom<never>(() => false, 'one of a string or array of strings');
 
-export const chatRequestSchema = v.strictObject(chatParameters, 'an object');
+export const chatRequestSchema = object(chatParameters);
 export type ChatBody = v.InferOutput<typeof chatRequestSchema>;
 export type ChatMessage = v.InferOutput<typeof message>;
 

@@ -72,6 +72,7 @@ export function translateInputItems(
   }
   endAssistantMessage();
   rejectUnmatchedOutputs(outputs, formatPath);
+  if (messages.length === 0) throw invalidValueError('input', "Invalid 'input': expected at least one message.");
   return messages;
 }
 

@@ -12,7 +12,7 @@ import {
   toHints,
 } from '../parameters.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
-import { invalidValueError, validate } from '../validation.ts';
+import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
 import { isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { translateInputItems } from './messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
@@ -24,6 +24,8 @@ export interface ParsedResponsesBody {
   /** Fields that the alias passes on to its upstream. */
   readonly unknown: Readonly<Record<string, unknown>>;
   readonly streamed: boolean;
+  /** Paths of the fields that have no effect. */
+  readonly ignored: readonly string[];
 }
 
 /** A parsed request that uses no stored objects, and how to encode its response. */
@@ -48,7 +50,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
   checkStateParameters(request);
-  return { body: request, alias, unknown, streamed };
+  return { body: request, alias, unknown, streamed, ignored: listUnknownFields(known, request) };
 }
 
 /**

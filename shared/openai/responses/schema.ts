@@ -201,7 +201,7 @@ export const responsesParameters = {
   ...hintParameters,
 };
 
-export const responsesRequestSchema = v.strictObject(responsesParameters, 'an object');
+export const responsesRequestSchema = object(responsesParameters);
 export type ResponsesBody = v.InferOutput<typeof responsesRequestSchema>;
 
 /** Nested schemas, for the test that compares them with the official client's types. */

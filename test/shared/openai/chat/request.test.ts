@@ -184,26 +184,87 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it('an alias with passUnknown keeps unknown top-level fields and rejects unknown nested fields', () => {
+  it('an alias with passUnknown keeps unknown top-level fields and ignores unknown nested fields', () => {
     const registry = createTestRegistry({ passUnknown: true });
-    expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
-    expect(catchError({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
-      code: 'unknown_parameter',
-      param: 'messages[0].mood',
+    expect(parse({ top_k: 40, __proto__x: 1 }, registry)).toMatchObject({
+      generation: { unknown: { top_k: 40, __proto__x: 1 } },
+      ignored: [],
     });
+    expect(parse({ messages: [{ ...USER, mood: 'good' }] }, registry).ignored).toEqual(['messages[].mood']);
     expect(catchError({ model: 'default', messages: [USER], functions: [] }, registry)).toMatchObject({
       code: 'unsupported_parameter',
     });
   });
 
-  it.each(['best_of', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'api_base', 'cache_salt', 'priority'])(
-    'an alias with passUnknown refuses the field %s, which could exceed its limits',
+  it.each(['best_of', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'lora', 'guardrailConfig'])(
+    'the field %s, without which the answer would be another one, is refused even with passUnknown',
     (field) => {
-      const registry = createTestRegistry({ passUnknown: true });
-      const refused = { code: 'unknown_parameter', param: field };
-      expect(catchError({ model: 'default', messages: [USER], [field]: 1 }, registry)).toMatchObject(refused);
+      for (const passUnknown of [true, false]) {
+        const registry = createTestRegistry({ passUnknown });
+        const refused = { code: 'unknown_parameter', param: field };
+        expect(catchError({ model: 'default', messages: [USER], [field]: 2 }, registry)).toMatchObject(refused);
+      }
     },
   );
+
+  it.each(['guided_json', 'grammar', 'stop_token_ids', 'response_schema'])(
+    'the field %s, which sets the form of the answer, is passed with passUnknown and refused without',
+    (field) => {
+      expect(parse({ [field]: 'x' }, createTestRegistry({ passUnknown: true })).generation.unknown).toEqual({
+        [field]: 'x',
+      });
+      const refused = { code: 'unknown_parameter', param: field };
+      expect(catchError({ model: 'default', messages: [USER], [field]: 'x' })).toMatchObject(refused);
+    },
+  );
+
+  it.each(['api_base', 'cache_salt', 'priority', 'provider', 'timeout'])(
+    'no upstream gets the field %s, which is ignored',
+    (field) => {
+      for (const passUnknown of [true, false]) {
+        const { generation, ignored } = parse({ [field]: 'x' }, createTestRegistry({ passUnknown }));
+        expect({ unknown: generation.unknown, ignored }).toEqual({ unknown: {}, ignored: [field] });
+      }
+    },
+  );
+
+  it('an unknown field that asks for nothing is never refused', () => {
+    const nothing = { best_of: 1, use_beam_search: false, guided_json: null, lora: '', min_tokens: 0, documents: [] };
+    expect(parse(nothing).generation).toEqual(parse({}).generation);
+  });
+
+  it('unknown fields are ignored and named once, and those that are null count as absent', () => {
+    const call = { id: 'c1', type: 'function', index: 0, function: { name: 'weather', arguments: '{}' } };
+    const { generation, ignored } = parse({
+      top_k: 4,
+      async_: null,
+      stream: true,
+      stream_options: { include_all: true },
+      tools: [{ ...TOOL, cached: true }],
+      messages: [
+        { ...USER, mood: 'good', metadata: null },
+        {
+          role: 'assistant',
+          content: [
+            { type: 'text', text: 'Let me look.', role: 'assistant', reasoning_content: 'Hm.', tool_calls: null },
+          ],
+          tool_calls: [call, { ...call, id: 'c2', index: 1 }],
+        },
+        { role: 'tool', tool_call_id: 'c1', content: 'Sunny' },
+        { role: 'tool', tool_call_id: 'c2', content: 'Sunny' },
+      ],
+    });
+    expect([...ignored].sort()).toEqual([
+      'messages[].content[].reasoning_content',
+      'messages[].content[].role',
+      'messages[].mood',
+      'messages[].tool_calls[].index',
+      'stream_options.include_all',
+      'tools[].cached',
+      'top_k',
+    ]);
+    expect(generation.messages[1]?.content).toHaveLength(3);
+  });
 
   it('requests share a conversation key if and only if they have the same tenant and conversation', () => {
     const deriveKey = (messages: object[], more: object = {}, tenant = TENANT) =>
@@ -373,14 +434,7 @@ describe('parseChatRequest', () => {
         'messages[0].content[0].type',
         /Supported values are: 'text'\./,
       ],
-      ['an unknown parameter', { top_k: 4 }, 'unknown_parameter', 'top_k', "Unknown parameter: 'top_k'."],
-      [
-        'an unknown nested parameter',
-        { stream: true, stream_options: { include_all: true } },
-        'unknown_parameter',
-        'stream_options.include_all',
-        "Unknown parameter: 'stream_options.include_all'.",
-      ],
+      ['an unknown parameter', { grammar: 'x' }, 'unknown_parameter', 'grammar', "Unknown parameter: 'grammar'."],
       [
         'a string for a number',
         { temperature: 'warm' },
@@ -650,7 +704,7 @@ describe('parseChatRequest', () => {
   it('an error message quotes only a part of a long value', () => {
     const long = 'x'.repeat(1_000_000);
     for (const body of [
-      { [long]: 1 },
+      { [`n_${'_'.repeat(1_000_000)}`]: 2 },
       { reasoning_effort: long },
       { messages: [{ role: long }] },
       { tool_choice: long },

@@ -315,14 +315,15 @@ describe('parseResponsesRequest', () => {
       'reasoning.mode',
       /supports only 'standard'/,
     ],
+    ['messages of chat completions', { messages: [{}] }, 'unknown_parameter', 'messages', /Unknown parameter/],
+    ['an output limit of chat completions', { max_tokens: 9 }, 'unknown_parameter', 'max_tokens', /Unknown parameter/],
     [
-      'an unknown nested parameter',
-      { text: { colour: 'red' } },
-      'unknown_parameter',
-      'text.colour',
-      /Unknown parameter/,
+      'an input of which nothing is left for a model',
+      { input: [{ type: 'reasoning' }] },
+      'invalid_value',
+      'input',
+      /at least one message/,
     ],
-    ['a parameter of the chat completions API', { messages: [] }, 'unknown_parameter', 'messages', /Unknown parameter/],
   ];
   it.each(faults)('a response request with %s is rejected', (_, changes, code, param, message) => {
     const error = catchError(changes);

@@ -1,3 +1,5 @@
+import { once } from '../../../shared/core/once.ts';
+
 /**
  * Replaces `@aws-sdk/credential-provider-node`. A Lambda environment has its role's credentials in environment
  * variables for its whole life, so it never uses the rest of the SDK's chain: profiles, SSO, web identity, container
@@ -5,7 +7,8 @@
  * functions from using the developer's own credentials: the local runner passes those that a function may use.
  */
 export function defaultProvider() {
-  return async () => {
+  // Like the SDK's own provider, because reading environment variables takes longer than all the rest of it.
+  return once(async () => {
     const {
       AWS_ACCESS_KEY_ID: accessKeyId,
       AWS_SECRET_ACCESS_KEY: secretAccessKey,
@@ -18,5 +21,5 @@ export function defaultProvider() {
       );
     }
     return { accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }), ...(accountId && { accountId }) };
-  };
+  });
 }

@@ -1,9 +1,19 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createDynamoDBClient } from '../../../shared/aws/dynamodb.ts';
 
-it('the DynamoDB client does not copy responses for the SDK’s log', () => {
-  const listMiddleware = ({ middlewareStack }: DynamoDBClient) => middlewareStack.identify().join('\n');
-  expect(listMiddleware(new DynamoDBClient({}))).toContain('loggerMiddleware');
-  expect(listMiddleware(createDynamoDBClient())).not.toContain('loggerMiddleware');
+const listMiddleware = ({ middlewareStack }: DynamoDBClient) =>
+  middlewareStack.identify().map((description) => description.split(' ')[0]);
+
+describe('the DynamoDB client', () => {
+  it('leaves out the SDK’s log, its name and the recursion header, and nothing else', () => {
+    const unused = ['loggerMiddleware', 'getUserAgentMiddleware', 'recursionDetectionMiddleware'];
+    const all = listMiddleware(new DynamoDBClient({}));
+    expect(all).toEqual(expect.arrayContaining(unused));
+    expect(listMiddleware(createDynamoDBClient())).toEqual(all.filter((name = '') => !unused.includes(name)));
+  });
+
+  it('builds the chain of its middleware once per command', () => {
+    expect(createDynamoDBClient().config).toMatchObject({ cacheMiddleware: true });
+  });
 });

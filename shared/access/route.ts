@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
-import { parseAuthorizerContext } from './keys.ts';
+import { collectAuthorizationValues, parseAuthorizerContext } from './keys.ts';
 import type { Principal, Scope } from './principal.ts';
 
 /** An HTTP request whose caller is a `Principal`. */
@@ -14,11 +14,15 @@ export interface Route extends HttpRoute<Principal> {
 
 /**
  * Authorizes requests by the principal that the Lambda authorizer passed on. `authorize` throws LambentError
- * `invalid_api_key` if there is none, `insufficient_permissions` if it lacks the route's scope.
+ * `invalid_api_key` if there is none or the request has several keys, `insufficient_permissions` if it lacks the route's
+ * scope.
  */
 export const principalAuthorization: Authorization<Principal, Route> = {
-  authorize(authorizerContext, { scope }) {
-    const principal = parseAuthorizerContext(authorizerContext);
+  authorize(event, { scope }) {
+    // The authorizer sees no request whose key's policy API Gateway has cached, whatever other values it has.
+    if (collectAuthorizationValues(event).length > 1)
+      throw new LambentError('invalid_api_key', 'More than one Authorization header was sent.');
+    const principal = parseAuthorizerContext(event.requestContext.authorizer);
     if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');
     if (principal.scopes.includes(scope)) return principal;
     throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);

@@ -57,7 +57,7 @@ export interface Authorization<Principal, Route> {
    * Reads the principal that the Lambda authorizer passed on.
    * @throws LambentError if there is none or it may not call the route
    */
-  authorize(authorizerContext: unknown, route: Route): Principal;
+  authorize(event: ProxyEvent, route: Route): Principal;
   /** Returns the fields that identify a principal in log lines. */
   logFields(principal: Principal): LogFields;
 }
@@ -108,7 +108,7 @@ async function serve<Principal, Route extends HttpRoute<Principal>>(
     const { httpMethod, resource, requestContext } = event;
     context.identify(requestContext.requestId, { route: `${httpMethod} ${resource}` });
     const route = findRoute(event, options.routes);
-    const principal = options.authorization.authorize(requestContext.authorizer, route);
+    const principal = options.authorization.authorize(event, route);
     context.telemetry.logger.annotate(options.authorization.logFields(principal));
     const headers = toLowerCaseNames(event.headers);
     const response = await route.run({

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 
 const strings = v.optional(v.nullable(v.record(v.string(), v.optional(v.string()))), null);
+const lists = v.optional(v.nullable(v.record(v.string(), v.optional(v.array(v.string())))), null);
 
 /** The fields of an API Gateway proxy event (REST API, payload version 1) that Lambent reads. */
 const proxyEventSchema = v.object({
@@ -10,10 +11,12 @@ const proxyEventSchema = v.object({
   resource: v.string(),
   path: v.string(),
   headers: strings,
+  /** All values of each header. */
+  multiValueHeaders: lists,
   pathParameters: strings,
   queryStringParameters: strings,
   /** All values of each parameter. */
-  multiValueQueryStringParameters: v.optional(v.nullable(v.record(v.string(), v.optional(v.array(v.string())))), null),
+  multiValueQueryStringParameters: lists,
   body: v.optional(v.nullable(v.string()), null),
   isBase64Encoded: v.optional(v.boolean(), false),
   requestContext: v.object({

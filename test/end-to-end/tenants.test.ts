@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { request } from 'node:http';
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import OpenAI from 'openai';
@@ -117,7 +119,43 @@ const getOutcome = async (call: PromiseLike<unknown>, owner: Belongings) => {
   }
 };
 
+/** Lists the models with several Authorization headers, in their order. Returns the status. */
+async function listModelsWith(...headers: readonly (readonly [name: string, value: string])[]): Promise<number> {
+  const outgoing = request(`${service.cloud.url}/models`, {
+    headers: ['host', new URL(service.cloud.url).host, ...headers.flat()],
+  });
+  const [response] = await once(outgoing.end(), 'response');
+  response.resume();
+  return response.statusCode;
+}
+
 describe('two tenants', () => {
+  it('a request with the keys of two tenants is denied while the policies of both are cached', async () => {
+    const [one, other] = tenants.map(({ apiKey }) => `Bearer ${apiKey}`) as [string, string];
+    const spellings = [
+      [
+        ['Authorization', one],
+        ['authorization', other],
+      ],
+      [
+        ['Authorization', other],
+        ['authorization', one],
+      ],
+      [
+        ['Authorization', one],
+        ['Authorization', other],
+      ],
+      [
+        ['Authorization', other],
+        ['Authorization', one],
+      ],
+    ] as const;
+    for (const key of [one, other]) expect(await listModelsWith(['Authorization', key])).toBe(200);
+    for (const headers of spellings) expect(await listModelsWith(...headers)).toBe(401);
+    for (const key of [one, other])
+      expect(await listModelsWith(['Authorization', key], ['authorization', key])).toBe(200);
+  });
+
   it('a tenant gets the same errors for another tenant’s ids as for ids that do not exist', async () => {
     const owned = [
       await createBelongings(tenants[0], 'canary-alpha'),

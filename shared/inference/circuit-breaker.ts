@@ -21,7 +21,7 @@ const MAX_TENANTS = 1_000;
  *
  * Each tenant has a circuit, so that requests which fail by their own content (too slow, too much) exclude no other tenant. The circuit
  * of all tenants opens only when requests of two tenants have failed since the last success, or when it was open before and
- * a call failed again. Has no timer; methods take the time in epoch milliseconds.
+ * a call of another tenant than the one that opened it failed again. Has no timer; methods take the time in epoch milliseconds.
  */
 export class CircuitBreaker {
   readonly #settings: BreakerSettings;
@@ -29,6 +29,8 @@ export class CircuitBreaker {
   readonly #byTenant = new BoundedMap<string, Circuit>(MAX_TENANTS);
   /** The tenants, at most two, whose requests have failed since the last success. */
   readonly #failing = new Set<string>();
+  /** The tenant whose failure opened the circuit of all tenants last. */
+  #openedBy: string | undefined;
 
   constructor(settings: BreakerSettings = DEFAULT_BREAKER) {
     this.#settings = settings;
@@ -44,6 +46,7 @@ export class CircuitBreaker {
     this.#all.close();
     this.#byTenant.delete(tenant);
     this.#failing.clear();
+    this.#openedBy = undefined;
   }
 
   recordFailure(tenant: string, now: number): void {
@@ -51,7 +54,9 @@ export class CircuitBreaker {
     own.recordFailure(now, true);
     this.#byTenant.set(tenant, own);
     if (this.#failing.size < 2) this.#failing.add(tenant);
-    this.#all.recordFailure(now, this.#failing.size > 1);
+    // A tenant that fails first each time could otherwise keep the circuit open for all others.
+    const mayOpen = this.#failing.size > 1 && this.#openedBy !== tenant;
+    if (this.#all.recordFailure(now, mayOpen)) this.#openedBy = tenant;
   }
 }
 
@@ -76,12 +81,18 @@ class Circuit {
     this.#openUntil = 0;
   }
 
-  /** @param mayOpen whether the failure may open a circuit that has been closed */
-  recordFailure(now: number, mayOpen: boolean): void {
+  /**
+   * @param mayOpen whether the failure may open the circuit
+   * @returns whether it has
+   */
+  recordFailure(now: number, mayOpen: boolean): boolean {
+    // Calls that began before the circuit opened say nothing about the time after it.
+    if (this.getWaitMs(now) > 0) return false;
     this.#failures += 1;
     const isProbe = this.#openings > 0;
-    if (!isProbe && (!mayOpen || this.#failures < this.#settings.failureThreshold)) return;
+    if (!mayOpen || (!isProbe && this.#failures < this.#settings.failureThreshold)) return false;
     this.#openUntil = now + Math.min(this.#settings.maxOpenMs, this.#settings.openMs * 2 ** this.#openings);
     this.#openings += 1;
+    return true;
   }
 }

@@ -324,7 +324,10 @@ describe('the router', () => {
     const askTimes = async (count: number, tenant: string) => {
       for (let call = 0; call < count; call += 1) await ask(tenant);
     };
-    return { clock, ask, askTimes };
+    /** Returns the milliseconds after which a refused request may be repeated. */
+    const getRetryAfterMs = (tenant: string): Promise<unknown> =>
+      readText(router, makeRequest({ tenant })).catch(({ retryAfterMs }: LambentError) => retryAfterMs);
+    return { clock, ask, askTimes, getRetryAfterMs };
   }
 
   it('the circuit breaker opens only for the tenant whose requests fail', async () => {
@@ -348,12 +351,28 @@ describe('the router', () => {
     expect(await ask('good')).toBe('overloaded');
     // After its time, one call decides for all tenants.
     clock.now += 10_001;
-    expect(await ask('worse')).toBe('upstream_unavailable');
+    expect(await ask('bad')).toBe('upstream_unavailable');
     expect(await ask('good')).toBe('overloaded');
     clock.now += 20_001;
     bad.clear();
     expect(await ask('worse')).toBe('fine');
     expect(await ask('good')).toBe('fine');
+  });
+
+  it('a tenant cannot keep the circuit breaker open for all tenants by failing whenever it allows a call', async () => {
+    const { ask, askTimes, clock } = createTenantsRouter(new Set(['unlucky', 'bad']));
+    await ask('unlucky');
+    await askTimes(4, 'bad');
+    expect(await ask('good')).toBe('overloaded');
+    clock.now += 120_001;
+    expect(await ask('bad')).toBe('upstream_unavailable');
+    expect(await ask('good')).toBe('fine');
+  });
+
+  it('failures of concurrent calls open the circuit breaker once, for its first time', async () => {
+    const { ask, getRetryAfterMs } = createTenantsRouter(new Set(['bad', 'worse']));
+    await Promise.all(Array.from({ length: 32 }, (_, call) => ask(call % 2 === 0 ? 'bad' : 'worse')));
+    expect(await getRetryAfterMs('good')).toBe(10_000);
   });
 
   it('the failures of one tenant do not count for all tenants if another’s requests succeed in between', async () => {

@@ -47,7 +47,7 @@ export const SETTINGS = {
   logLevel: oneOf('debug', 'info', 'warn', 'error'),
   logRetentionDays: logDays,
   corsOrigin: text(
-    /^(\*|https?:\/\/[^\s/'",]+)?$/,
+    /^(\*|https?:\/\/([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?)?$/,
     'origin or empty',
     'one origin such as https://app.example.com, * or empty',
   ),

@@ -36,8 +36,12 @@ export async function readStagePackage(folder: string): Promise<StagePackage> {
   const text = await readFile(join(folder, 'serverless-state.json'), 'utf8').catch(() => {
     throw new Error(`There is no package in ${folder}. Run npm run package first.`);
   });
-  const { service } = v.parse(stateSchema, JSON.parse(text));
-  const template = await readTemplate(folder);
+  const state = v.safeParse(v.pipe(v.string(), v.parseJson(), stateSchema), text);
+  if (!state.success) throw damagedError('serverless-state.json');
+  const { service } = state.output;
+  const template = await readTemplate(folder).catch(() => {
+    throw damagedError('The template');
+  });
   const artefacts = listArtefacts(template.Resources);
   for (const artefact of artefacts) await readArtefact(folder, artefact);
   return {
@@ -51,6 +55,8 @@ export async function readStagePackage(folder: string): Promise<StagePackage> {
     artefacts,
   };
 }
+
+const damagedError = (part: string) => new Error(`${part} is damaged. Package the stage again.`);
 
 /** Returns the contents of a zip. Throws if they aren't those that were packaged. */
 export async function readArtefact(folder: string, { file, sha256 }: Artefact): Promise<Buffer> {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { checkArgument } from './command-line.ts';
+import { checkArgument, UsageError } from './command-line.ts';
 
 const STAGE = /^[A-Za-z](?!.*-vault$)[A-Za-z0-9-]{0,45}$/;
 const REGION = /^[a-z]{2}(-[a-z]+)+-\d$/;
@@ -16,12 +16,11 @@ export interface Stage {
 
 /** Returns the name of a stage. Throws UsageError if it is missing or not valid. */
 export function checkStageName(name: string | undefined): string {
-  return checkArgument(
-    '--stage',
-    name,
-    STAGE,
-    'a letter, then up to 45 letters, digits or hyphens; not ending in -vault',
-  );
+  const rule = 'a letter, then up to 45 letters, digits or hyphens; not ending in -vault';
+  const stage = checkArgument('--stage', name, STAGE, rule);
+  // Stages are properties of objects in `serverless.yml` and `stages.json`, and every object has these already.
+  if (stage in Object.prototype) throw new UsageError(`--stage can't be ${stage}, which is a reserved name`);
+  return stage;
 }
 
 /**

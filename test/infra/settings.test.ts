@@ -76,6 +76,8 @@ describe('parseSettings', () => {
     ['corsOrigin', 'https://a.example,https://b.example', 'one origin such as https://app.example.com, * or empty'],
     ['corsOrigin', 'app.example.com', 'one origin'],
     ['corsOrigin', "https://x'", 'one origin'],
+    ['corsOrigin', 'https://$context.authorizer.tenant', 'one origin'],
+    ['corsOrigin', `https://\${AWS::AccountId}`, 'one origin'],
     ['gpuImage', 'vllm/vllm-openai:v0.19.0', 'an image of a private ECR by a version or digest other than latest'],
     ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:latest', 'an image of a private ECR by a version'],
     ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm', 'an image of a private ECR by a version'],

@@ -21,7 +21,7 @@ import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { createSystemFingerprint } from '../shared/openai/fingerprint.ts';
 import { allowsStorage, runsInBackground } from '../shared/openai/request-flags.ts';
-import { isFinalFrame } from '../shared/openai/sse.ts';
+import { isFinalFrame } from '../shared/wire/sse.ts';
 
 const config = readConfig({
   /** Path of `models.json`. Default: the file that is packaged with the code. */

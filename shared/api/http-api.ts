@@ -4,8 +4,9 @@ import { principalAuthorization, type Route } from '../access/route.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { createHttpPipeline } from '../lambda/http-pipeline.ts';
 import type { ApiFormat, LambdaResponse } from '../lambda/http-responder.ts';
-import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../openai/errors.ts';
-import { encodeDataFrame } from '../openai/sse.ts';
+import { encodeErrorBody } from '../openai/errors.ts';
+import { errorHeadersFor, httpStatusFor } from '../wire/error-responses.ts';
+import { encodeDataFrame } from '../wire/sse.ts';
 
 /** Settings of every function that serves the API. */
 export const httpApiSettings = {

@@ -7,7 +7,7 @@ import {
   inProgressResponse,
 } from '../openai/responses/response.ts';
 import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
-import { missingFinishError } from '../openai/sse.ts';
+import { missingFinishError } from '../wire/sse.ts';
 import type { EncodeAnswer } from './endpoints.ts';
 import { isResponsesBody } from './job-content.ts';
 

@@ -4,7 +4,7 @@ import { readInput } from '../jobs/completion.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { KEEP_ALIVE_COMMENT } from '../lambda/keep-alive.ts';
 import { encodeErrorBody } from '../openai/errors.ts';
-import { encodeTypedFrame } from '../openai/sse.ts';
+import { encodeTypedFrame } from '../wire/sse.ts';
 import type { ApiState } from './api-state.ts';
 import { createAcceptedEvents } from './job-view.ts';
 import { viewStoredResponse } from './stored-response.ts';

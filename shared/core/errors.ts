@@ -1,5 +1,5 @@
 /**
- * All error codes. They are stable. `shared/openai/errors.ts` maps them to HTTP statuses and OpenAI's error types.
+ * All error codes. They are stable. `shared/wire/error-responses.ts` maps them to HTTP statuses and public messages.
  */
 export const ERROR_CODES = [
   // The caller must change the request.

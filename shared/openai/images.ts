@@ -1,5 +1,6 @@
 import type { ImagePart, InlineImage } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
+import { isBase64, normalizeAllowedUrl, parseImageType } from '../wire/image-sources.ts';
 import { invalidValueError } from './validation.ts';
 
 export type ImageDetail = 'auto' | 'low' | 'high' | 'original';
@@ -34,7 +35,7 @@ export function parseImageUrl(
 
 function parseDataUrl(url: string, param: string): Pick<InlineImage, 'mediaType' | 'base64'> {
   const head = /^data:(image\/[a-z]+)(?:;[\w=-]+)*;base64,/i.exec(url);
-  const mediaType = head?.[1] === undefined ? undefined : MEDIA_TYPES.get(head[1].toLowerCase());
+  const mediaType = head?.[1] === undefined ? undefined : parseImageType(head[1]);
   if (head === null || mediaType === undefined) {
     throw invalidValueError(
       param,
@@ -42,33 +43,8 @@ function parseDataUrl(url: string, param: string): Pick<InlineImage, 'mediaType'
     );
   }
   const base64 = url.slice(head[0].length);
-  if (base64 === '' || base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
+  if (!isBase64(base64)) {
     throw invalidValueError(param, `Invalid '${param}': the image data is not valid base64.`);
   }
   return { mediaType, base64 };
-}
-
-const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
-  ['image/png', 'image/png'],
-  ['image/jpeg', 'image/jpeg'],
-  // This type isn't registered, but many programs send it.
-  ['image/jpg', 'image/jpeg'],
-  ['image/gif', 'image/gif'],
-  ['image/webp', 'image/webp'],
-]);
-
-/**
- * Excludes backslashes, white space and control characters. The WHATWG parser replaces or removes them, but other
- * parsers don't, and so find another host.
- */
-const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
-
-/** Returns `url` normalized if a provider may fetch it: https, default port, no credentials and a listed host. */
-function normalizeAllowedUrl(url: string, hosts: readonly string[]): string | undefined {
-  const parsed = PLAIN_HTTPS.test(url) ? URL.parse(url) : null;
-  if (parsed === null || parsed.port !== '' || parsed.username !== '' || parsed.password !== '') return undefined;
-  const isListed = hosts.some((host) =>
-    host.startsWith('*.') ? parsed.hostname.endsWith(host.slice(1)) : parsed.hostname === host,
-  );
-  return isListed ? parsed.href : undefined;
 }

@@ -1,7 +1,7 @@
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Responder } from '../../local/bedrock/frames.ts';
-import { decodeReasoning } from '../../shared/openai/continuation.ts';
+import { decodeReasoning } from '../../shared/wire/continuation.ts';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
 

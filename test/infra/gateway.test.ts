@@ -2,7 +2,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
-import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../shared/openai/errors.ts';
+import { encodeErrorBody } from '../../shared/openai/errors.ts';
+import { errorHeadersFor, httpStatusFor } from '../../shared/wire/error-responses.ts';
 import { EVERYTHING, findByType, packageStage } from './packaged.ts';
 
 /** https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html */

@@ -6,7 +6,7 @@ import type {
 import type { CompletionUsage } from 'openai/resources/completions';
 import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
-import { missingFinishError } from '../sse.ts';
+import { missingFinishError } from '../../wire/sse.ts';
 
 /** The fields that a completion and each chunk of a stream have in common. */
 interface ChatHead {

@@ -1,6 +1,6 @@
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
-import { deriveConversationKey } from '../conversation-key.ts';
-import { checkSchemas, type RequestSchema } from '../json-schema.ts';
+import { deriveConversationKey } from '../../wire/conversation-key.ts';
+import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
 import {
   checkMaxTokens,
   checkStreamOptions,

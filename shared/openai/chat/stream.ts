@@ -1,8 +1,8 @@
 import type { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
+import { encodeDataFrame, encodeStream, escapeLineSeparators, type StreamEncoder } from '../../wire/sse.ts';
+import { SurrogatePairBuffer } from '../../wire/surrogate-pair-buffer.ts';
 import { encodeErrorBody } from '../errors.ts';
-import { encodeDataFrame, encodeStream, escapeLineSeparators, type StreamEncoder } from '../sse.ts';
-import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
 import { type ChatCompletionOptions, encodeChatLogprob, encodeChatUsage, FINISH_REASONS } from './completion.ts';
 
 export interface ChatStreamOptions extends ChatCompletionOptions {

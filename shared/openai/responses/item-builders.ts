@@ -7,8 +7,8 @@ import type {
   ResponseStreamEvent,
 } from 'openai/resources/responses/responses';
 import type { Continuation, TokenLogprob } from '../../inference/generation.ts';
-import { encodeReasoning } from '../continuation.ts';
-import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
+import { encodeReasoning } from '../../wire/continuation.ts';
+import { SurrogatePairBuffer } from '../../wire/surrogate-pair-buffer.ts';
 
 /** A typed event of the API, without its sequence number. */
 export type OutputEvent = WithoutSequenceNumber<ResponseStreamEvent>;

@@ -1,6 +1,6 @@
 import type { AssistantMessage, ImagePart, Message, ReasoningPart, TextPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
-import { decodeReasoning } from '../continuation.ts';
+import { decodeReasoning } from '../../wire/continuation.ts';
 import { parseImageUrl } from '../images.ts';
 import { invalidValueError, missingParameterError } from '../validation.ts';
 import type { ResolvedItem } from './items.ts';

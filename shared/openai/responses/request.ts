@@ -1,8 +1,8 @@
 import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
 import type { Alias } from '../../inference/registry.ts';
-import { deriveConversationKey } from '../conversation-key.ts';
-import { checkSchemas, type RequestSchema } from '../json-schema.ts';
+import { deriveConversationKey } from '../../wire/conversation-key.ts';
+import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
 import {
   checkMaxTokens,
   checkStreamOptions,

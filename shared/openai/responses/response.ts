@@ -2,8 +2,8 @@ import type { FunctionTool, Response, ResponseUsage } from 'openai/resources/res
 import type { LambentError } from '../../core/errors.ts';
 import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Usage } from '../../inference/generation.ts';
+import { missingFinishError } from '../../wire/sse.ts';
 import { encodeErrorBody } from '../errors.ts';
-import { missingFinishError } from '../sse.ts';
 import { ResponseOutput } from './output.ts';
 import type { ResponsesBody } from './schema.ts';
 

@@ -1,5 +1,5 @@
 import type { ResponseOutputItem } from 'openai/resources/responses/responses';
-import { encodeTypedFrame } from '../sse.ts';
+import { encodeTypedFrame } from '../../wire/sse.ts';
 import type { OutputEvent } from './item-builders.ts';
 import type { ResponseObject } from './response.ts';
 

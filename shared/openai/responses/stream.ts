@@ -1,8 +1,8 @@
 import type { ResponseErrorEvent } from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, Usage } from '../../inference/generation.ts';
+import { encodeStream, encodeTypedFrame, missingFinishError, type StreamEncoder } from '../../wire/sse.ts';
 import { type ErrorBody, encodeErrorBody } from '../errors.ts';
-import { encodeStream, encodeTypedFrame, missingFinishError, type StreamEncoder } from '../sse.ts';
 import type { OutputEvent } from './item-builders.ts';
 import { ResponseOutput } from './output.ts';
 import {

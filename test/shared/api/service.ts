@@ -24,10 +24,11 @@ import type { GenerationEvent, GenerationRequest } from '../../../shared/inferen
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
-import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../../shared/openai/errors.ts';
+import { encodeErrorBody } from '../../../shared/openai/errors.ts';
 import { createSystemFingerprint } from '../../../shared/openai/fingerprint.ts';
 import { allowsStorage, runsInBackground } from '../../../shared/openai/request-flags.ts';
-import { isFinalFrame } from '../../../shared/openai/sse.ts';
+import { errorHeadersFor, httpStatusFor } from '../../../shared/wire/error-responses.ts';
+import { isFinalFrame } from '../../../shared/wire/sse.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 export const TENANT = 'acme';

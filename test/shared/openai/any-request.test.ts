@@ -4,9 +4,10 @@ import { LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationRequest } from '../../../shared/inference/generation.ts';
 import { parseChatRequest } from '../../../shared/openai/chat/request.ts';
 import { chatParameters } from '../../../shared/openai/chat/schema.ts';
-import { encodeErrorBody, httpStatusFor } from '../../../shared/openai/errors.ts';
+import { encodeErrorBody } from '../../../shared/openai/errors.ts';
 import { parseResponsesRequest } from '../../../shared/openai/responses/request.ts';
 import { responsesParameters } from '../../../shared/openai/responses/schema.ts';
+import { httpStatusFor } from '../../../shared/wire/error-responses.ts';
 import { createTestRegistry, TENANT } from '../api/service.ts';
 
 const context = { registry: createTestRegistry({}, { imageHosts: ['*.example.com'] }), tenant: TENANT };

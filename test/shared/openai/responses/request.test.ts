@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { encodeReasoning } from '../../../../shared/openai/continuation.ts';
 import { parseResponsesRequest } from '../../../../shared/openai/responses/request.ts';
+import { encodeReasoning } from '../../../../shared/wire/continuation.ts';
 import { createTestRegistry, TENANT } from '../../api/service.ts';
 
 const PNG = 'iVBORw0KGgo=';

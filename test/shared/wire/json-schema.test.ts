@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { parseQueuedRequest } from '../../../shared/api/queued-request.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { parseChatRequest } from '../../../shared/openai/chat/request.ts';
-import { encodeErrorBody, httpStatusFor } from '../../../shared/openai/errors.ts';
-import { checkSchemas } from '../../../shared/openai/json-schema.ts';
+import { encodeErrorBody } from '../../../shared/openai/errors.ts';
 import { parseResponsesRequest } from '../../../shared/openai/responses/request.ts';
+import { httpStatusFor } from '../../../shared/wire/error-responses.ts';
+import { checkSchemas } from '../../../shared/wire/json-schema.ts';
 import { createTestRegistry, TENANT } from '../api/service.ts';
 
 type Schema = Record<string, unknown>;

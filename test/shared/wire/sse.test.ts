@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { encodeDataFrame, encodeTypedFrame, isFinalFrame } from '../../../shared/openai/sse.ts';
+import { encodeDataFrame, encodeTypedFrame, isFinalFrame } from '../../../shared/wire/sse.ts';
 
 const SEPARATORS = '\u0085, \u2028 and \u2029';
 

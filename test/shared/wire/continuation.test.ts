@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeReasoning, encodeReasoning } from '../../../shared/openai/continuation.ts';
+import { decodeReasoning, encodeReasoning } from '../../../shared/wire/continuation.ts';
 
 function encode(value: unknown): string {
   return `lambent1.${Buffer.from(JSON.stringify(value)).toString('base64url')}`;

@@ -1,0 +1,120 @@
+import type { ErrorCode, LambentError } from '../core/errors.ts';
+
+interface ErrorFormat {
+  readonly status: number;
+  /** Replaces the error's own message, which then goes to the log only. */
+  readonly publicMessage?: string;
+  /** False sets `x-should-retry: false`. Without it the official clients retry 409, 429 and 5xx. */
+  readonly shouldRetry?: false;
+}
+
+const INVALID: ErrorFormat = { status: 400 };
+
+/** Maps every error code to its HTTP status and the message that callers see, whichever API they use. */
+const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
+  invalid_json: INVALID,
+  invalid_type: INVALID,
+  invalid_value: INVALID,
+  missing_required_parameter: INVALID,
+  unknown_parameter: INVALID,
+  unsupported_parameter: INVALID,
+  unsupported_value: INVALID,
+  invalid_json_schema: INVALID,
+  invalid_function_parameters: INVALID,
+  context_length_exceeded: INVALID,
+  content_filter: INVALID,
+  upstream_rejected: INVALID,
+  invalid_api_key: { status: 401 },
+  insufficient_permissions: { status: 403 },
+  model_not_found: { status: 404 },
+  not_found: { status: 404 },
+  previous_response_not_found: INVALID,
+  conversation_locked: { status: 409 },
+  idempotency_key_reused: { status: 422 },
+  idempotency_key_in_use: { status: 409 },
+  // The first response was deleted or never stored, so no retry can return it.
+  idempotent_answer_not_kept: { status: 409, shouldRetry: false },
+  unknown_url: { status: 404 },
+  request_too_large: { status: 413 },
+  unsupported_media_type: { status: 415 },
+  tenant_deleted: { status: 403 },
+  rate_limit_exceeded: { status: 429 },
+  insufficient_quota: {
+    status: 429,
+    publicMessage: 'The quota for this model is exhausted. Contact the operator of this service.',
+    shouldRetry: false,
+  },
+  overloaded: {
+    status: 503,
+    publicMessage: 'The service is currently overloaded. Please try again later.',
+  },
+  upstream_unavailable: {
+    status: 503,
+    publicMessage: 'The model is temporarily unavailable. Please try again later.',
+  },
+  upstream_timeout: {
+    status: 504,
+    publicMessage: 'The model did not start its response in time. Please try again.',
+  },
+  deadline_exceeded: {
+    status: 504,
+    publicMessage: 'The request exceeded its time limit and was stopped.',
+  },
+  vault_unavailable: {
+    status: 503,
+    publicMessage: 'Stored data is temporarily unavailable. Please try again later.',
+  },
+  upstream_misconfigured: {
+    status: 500,
+    publicMessage: 'The model is not configured correctly. The cause is in the server log under this request id.',
+    shouldRetry: false,
+  },
+  upstream_cut: {
+    status: 502,
+    publicMessage: 'The model stopped before its response was complete. Any output received so far is incomplete.',
+  },
+  upstream_malformed: {
+    status: 502,
+    publicMessage: 'The model returned a response that could not be parsed.',
+  },
+  record_unreadable: {
+    status: 500,
+    publicMessage:
+      'The data stored under this id cannot be read. The cause is in the server log under this request id.',
+    shouldRetry: false,
+  },
+  configuration: {
+    status: 500,
+    publicMessage: 'The service is not configured correctly. The cause is in the server log under this request id.',
+    shouldRetry: false,
+  },
+  internal: {
+    status: 500,
+    publicMessage: 'The server had an error while processing your request.',
+  },
+};
+
+/** Returns the message that callers see. It never holds a cause, a stack or the text of an upstream's 5xx. */
+export function publicMessageFor(error: LambentError): string {
+  return FORMATS[error.code].publicMessage ?? error.message;
+}
+
+/** Returns the HTTP status for `error`. */
+export function httpStatusFor(error: LambentError): number {
+  return FORMATS[error.code].status;
+}
+
+/**
+ * Returns the retry headers for `error`: `x-should-retry: false` if a retry can't succeed, or else `retry-after` (whole
+ * seconds) and `retry-after-ms` with status 409, 429 or 503.
+ */
+export function errorHeadersFor(error: LambentError): Record<string, string> {
+  const { status, shouldRetry } = FORMATS[error.code];
+  if (shouldRetry === false) return { 'x-should-retry': 'false' };
+  if (status !== 409 && status !== 429 && status !== 503) return {};
+  const retryAfterMs = Math.max(0, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
+  return { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))), 'retry-after-ms': String(retryAfterMs) };
+}
+
+/** 1 s: long enough for a token bucket to refill, short enough for a waiting person. */
+const DEFAULT_RETRY_AFTER_MS = 1_000;

@@ -83,11 +83,13 @@ function countOwnCharacters(value: unknown): number {
   return 1;
 }
 
-/** Keywords with an object of schemas under names, keywords of schemas one level below, and of schemas on the same level. */
+/** Keywords whose value is an object of named schemas: definitions, schemas one level below, and on the same level. */
 const NAMED_DEFINITIONS = ['$defs', 'definitions'];
 const NAMED_MEMBERS = ['properties', 'patternProperties'];
+const NAMED_ALTERNATIVES = ['dependentSchemas'];
+/** Keywords whose value is a schema or a list of schemas: one level below, and on the same level. */
 const MEMBERS = ['items', 'prefixItems', 'additionalItems', 'additionalProperties', 'contains', 'unevaluatedItems'];
-const ALTERNATIVES = ['anyOf', 'oneOf', 'allOf', 'not', 'if', 'then', 'else', 'dependentSchemas'];
+const ALTERNATIVES = ['anyOf', 'oneOf', 'allOf', 'not', 'if', 'then', 'else'];
 
 interface SchemaCounts {
   properties: number;
@@ -113,6 +115,7 @@ function findStrictProblem(root: Readonly<Record<string, unknown>>): string | un
     };
     for (const keyword of NAMED_DEFINITIONS) push(listValues(schema[keyword]), 0);
     for (const keyword of NAMED_MEMBERS) push(listValues(schema[keyword]), level + 1);
+    for (const keyword of NAMED_ALTERNATIVES) push(listValues(schema[keyword]), level);
     for (const keyword of MEMBERS) push(schema[keyword], level + 1);
     for (const keyword of ALTERNATIVES) push(schema[keyword], level);
   }

@@ -36,9 +36,13 @@ const members = (count: number, length?: number) =>
 const values = (count: number, length?: number) => Array.from({ length: count }, (_, index) => name(index, length));
 
 describe('a strict schema', () => {
-  it.each([
+  it.each<[string, (inner: Schema) => Schema]>([
     ['members', (inner: Schema) => object({ a: inner })],
     ['items', (inner: Schema) => ({ type: 'array', items: inner })],
+    ['patterns of members', (inner: Schema) => ({ patternProperties: { '^a': inner } })],
+    ...['prefixItems', 'additionalItems', 'additionalProperties', 'contains', 'unevaluatedItems'].map(
+      (keyword): [string, (inner: Schema) => Schema] => [keyword, (inner) => ({ [keyword]: inner })],
+    ),
     ['members of a definition', (inner: Schema) => ({ $defs: { d: inner }, ...object({ a: inner }) })],
   ])('a strict schema may have 10 levels of %s', (_case, wrap) => {
     expect(refuse(nest(10, wrap), true)).toBeUndefined();
@@ -50,6 +54,25 @@ describe('a strict schema', () => {
     expect(refuse(object({ a: alternatives }), true)).toBeUndefined();
     const $defs = Object.fromEntries(values(20).map((each) => [each, object({ next: { $ref: `#/$defs/${each}` } })]));
     expect(refuse({ ...object({ a: { $ref: '#' } }), $defs }, true)).toBeUndefined();
+  });
+
+  it.each(['anyOf', 'oneOf', 'allOf', 'not', 'if', 'then', 'else'])(
+    'the levels of a strict schema count in %s too',
+    (keyword) => {
+      expect(refuse(object({ a: { [keyword]: nest(9) } }), true)).toBeUndefined();
+      expect(refuse(object({ a: { [keyword]: [nest(10)] } }), true)).toMatch(/11 levels of nesting/);
+    },
+  );
+
+  it('the levels of a strict schema count in dependent schemas too', () => {
+    expect(refuse({ dependentSchemas: { a: nest(10) } }, true)).toBeUndefined();
+    expect(refuse({ dependentSchemas: { a: nest(11) } }, true)).toMatch(/11 levels of nesting/);
+  });
+
+  it.each(['$defs', 'definitions'])('the levels of a schema in %s are counted from there', (keyword) => {
+    const inner = (levels: number) => nest(5, (each) => object({ a: each, b: { [keyword]: { d: nest(levels) } } }));
+    expect(refuse(inner(10), true)).toBeUndefined();
+    expect(refuse(inner(11), true)).toMatch(/11 levels of nesting/);
   });
 
   it('a strict schema may have 5,000 object properties in total', () => {
@@ -112,7 +135,10 @@ describe('any schema', () => {
   });
 
   it('a schema may have 256 Ki characters, and those of a request 1 Mi together', () => {
-    expect(refuse({ description: 'x'.repeat(262_000) }, false)).toBeUndefined();
+    // Beside the text: two braces, the name with its quotes, colon and comma, and the quotes of the text.
+    const around = 2 + 'description'.length + 4 + 2;
+    expect(refuse({ description: 'x'.repeat(262_144 - around) }, false)).toBeUndefined();
+    expect(refuse({ description: 'x'.repeat(262_145 - around) }, false)).toMatch(/At most 262144 characters/);
     for (const schema of [
       { description: 'x'.repeat(262_144) },
       { ['x'.repeat(262_144)]: 1 },

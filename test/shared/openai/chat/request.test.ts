@@ -196,7 +196,7 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it.each(['best_of', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'lora', 'guardrailConfig'])(
+  it.each(['best_of', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'max-new-tokens', 'lora', 'guardrailConfig'])(
     'the field %s, without which the answer would be another one, is refused even with passUnknown',
     (field) => {
       for (const passUnknown of [true, false]) {

@@ -103,8 +103,10 @@ it('the authorizer denies a new key of an erased tenant', async () => {
 });
 
 it('the authorizer denies a request with many values without looking them up', async () => {
-  const fields = Array.from({ length: 20 }, (_, index) => ['Authorization', `Bearer sk-${index}`] as const);
-  expect(await decide(...fields, ['Authorization', KEY])).toBe(UNCACHED);
+  const fields = Array.from({ length: 5 }, (_, index) => ['Authorization', `Bearer sk-${index}`] as const);
+  expect(await decide(...fields)).toBe(UNCACHED);
+  // Four are looked up, and none is a key.
+  expect(await decide(...fields.slice(1))).toBe(DENIED);
 });
 
 it.each<readonly (readonly [string, string])[]>([

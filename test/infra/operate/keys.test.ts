@@ -151,6 +151,7 @@ describe('keys list and keys revoke', () => {
       ...createKeyItem('x', { tenant: 'acme', keyId: 'c', scopes: ['models'] }),
       scopes: { S: 'models' },
     });
+    await putItem({ pk: { S: 'reserved#1' }, tenant: { S: 'acme' }, keyId: { S: 'no-key' } });
     await putItem(createKeyItem('y', { tenant: 'acme', keyId: 'd', scopes: ['models'], expiresAt: 1 }));
     expect((await runOnStage('list')).printed).toEqual([
       expect.stringMatching(/^a {2}(inference, models|models, inference); never expires$/),

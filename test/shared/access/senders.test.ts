@@ -11,6 +11,12 @@ describe('the item of a sender', () => {
       expect(parsed).toEqual({ ...sender, replyQueues });
     },
   );
+
+  it('a sender that expires does so at the second of its item', () => {
+    const item = { ...createSenderItem('AIDA1', sender), expiresAt: { N: '100' } };
+    expect(parseSenderItem(item, 99_999)).toEqual(sender);
+    expect(parseSenderItem(item, 100_000)).toBeUndefined();
+  });
 });
 
 it.each([

@@ -31,6 +31,17 @@ describe('the rules for callers', () => {
     expect(findCallerProblem({})).toBe('host_not_allowed');
   });
 
+  it('the pseudo-header of HTTP/2 counts like Host', () => {
+    expect(findCallerProblem({ ':authority': 'localhost:3000' })).toBeUndefined();
+    expect(findCallerProblem({ ':authority': 'evil.example' })).toBe('host_not_allowed');
+  });
+
+  it('with the origin *, a page of another site may send requests without Origin too', () => {
+    const headers = { host: 'localhost', 'sec-fetch-site': 'cross-site' };
+    expect(findCallerProblem(headers)).toBe('origin_not_allowed');
+    expect(findCallerProblem(headers, { origin: '*' })).toBeUndefined();
+  });
+
   it('a host name of the settings is accepted, and so are web pages under it', () => {
     const rules = { hosts: ['lambent.internal'] };
     const host = 'lambent.internal:8080';

@@ -196,16 +196,26 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it.each(['best_of', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'max-new-tokens', 'lora', 'guardrailConfig'])(
-    'the field %s, without which the answer would be another one, is refused even with passUnknown',
-    (field) => {
-      for (const passUnknown of [true, false]) {
-        const registry = createTestRegistry({ passUnknown });
-        const refused = { code: 'unknown_parameter', param: field };
-        expect(catchError({ model: 'default', messages: [USER], [field]: 2 }, registry)).toMatchObject(refused);
-      }
-    },
-  );
+  it.each([
+    ...['best_of', 'n_cmpl', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'max-new-tokens', 'lora', 'lora_path'],
+    ...[
+      'guardrailConfig',
+      'search_parameters',
+      'enable_search',
+      'mcp_servers',
+      'preset',
+      'input_ids',
+      'chat_template',
+      'stop_regex',
+      'echo',
+    ],
+  ])('the field %s, without which the answer would be another one, is refused even with passUnknown', (field) => {
+    for (const passUnknown of [true, false]) {
+      const registry = createTestRegistry({ passUnknown });
+      const refused = { code: 'unknown_parameter', param: field };
+      expect(catchError({ model: 'default', messages: [USER], [field]: 2 }, registry)).toMatchObject(refused);
+    }
+  });
 
   it.each(['guided_json', 'grammar', 'stop_token_ids', 'response_schema'])(
     'the field %s, which sets the form of the answer, is passed with passUnknown and refused without',
@@ -218,15 +228,15 @@ describe('parseChatRequest', () => {
     },
   );
 
-  it.each(['api_base', 'cache_salt', 'priority', 'provider', 'timeout'])(
-    'no upstream gets the field %s, which is ignored',
-    (field) => {
-      for (const passUnknown of [true, false]) {
-        const { generation, ignored } = parse({ [field]: 'x' }, createTestRegistry({ passUnknown }));
-        expect({ unknown: generation.unknown, ignored }).toEqual({ unknown: {}, ignored: [field] });
-      }
-    },
-  );
+  it.each([
+    ...['api_base', 'cache_salt', 'priority', 'provider', 'timeout', 'extra_key', 'request_id', 'session_id'],
+    ...['keep_alive', 'speculative.n_max', 'aws_sts_endpoint', 'vertex_credentials', 'litellm_metadata'],
+  ])('no upstream gets the field %s, which is ignored', (field) => {
+    for (const passUnknown of [true, false]) {
+      const { generation, ignored } = parse({ [field]: 'x' }, createTestRegistry({ passUnknown }));
+      expect({ unknown: generation.unknown, ignored }).toEqual({ unknown: {}, ignored: [field] });
+    }
+  });
 
   it('an unknown field that asks for nothing is never refused', () => {
     const nothing = { best_of: 1, use_beam_search: false, guided_json: null, lora: '', min_tokens: 0, documents: [] };

@@ -32,6 +32,23 @@ function catchError(changes: object): LambentError {
 }
 
 describe('parseResponsesRequest', () => {
+  it.each(['response_format', 'web_search_options', 'functions'])(
+    'the field %s, which only chat completions check, is refused even with passUnknown',
+    (field) => {
+      const context = { registry: createTestRegistry({ passUnknown: true }), tenant: TENANT };
+      const refused = expect.objectContaining({ code: 'unknown_parameter', param: field });
+      expect(() => parseResponsesRequest({ model: 'default', input: 'Hello', [field]: { a: 1 } }, context)).toThrow(
+        refused,
+      );
+    },
+  );
+
+  it.each(['modalities', 'prediction'])('no upstream gets the field %s, which only chat completions check', (field) => {
+    const context = { registry: createTestRegistry({ passUnknown: true }), tenant: TENANT };
+    const body = { model: 'default', input: 'Hello', [field]: ['audio'] };
+    expect(parseResponsesRequest(body, context).generation.unknown).toEqual({});
+  });
+
   it('a response request with only a model and a text is accepted', () => {
     const { generation, streamed, includeContinuations } = parse({ store: false });
     expect({ streamed, includeContinuations }).toEqual({ streamed: false, includeContinuations: false });

@@ -1,4 +1,4 @@
-import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
+import { describeAwsError, isAccessDenied } from './aws-error.ts';
 import { checkConcurrency } from './preflight/concurrency.ts';
 import type { Check, Finding, PreflightInput } from './preflight/finding.ts';
 import { checkLogRole } from './preflight/gateway.ts';
@@ -10,62 +10,35 @@ import { checkReferences } from './preflight/references.ts';
 
 export type { Finding, PreflightInput } from './preflight/finding.ts';
 
-/** The checks that need credentials. They run at the same time. */
-const CHECKS: readonly Check[] = [
-  checkPermissions,
-  checkConcurrency,
-  checkLogRole,
-  checkNames,
-  checkReferences,
-  checkModels,
-  checkGpus,
-];
+/** The checks by what they check. They run at the same time. */
+const CHECKS: Readonly<Record<string, Check>> = {
+  "the deployer's permissions": checkPermissions,
+  'the concurrency quota': checkConcurrency,
+  'the role for access logs': checkLogRole,
+  "the resources' names": checkNames,
+  'parameters and secrets': checkReferences,
+  'the models': checkModels,
+  'the GPU fleet': checkGpus,
+};
 
 /**
  * Checks what can be known before a deployment. Changes nothing.
  * @returns the findings, errors first; empty if the deployment may start
  */
 export async function runPreflight(input: PreflightInput): Promise<readonly Finding[]> {
-  const first = await checkAccount(input);
-  if (first.some(({ level }) => level === 'error')) return first;
-  const more = await Promise.all(CHECKS.map((check) => check(input).catch(reportFailedCheck)));
-  return [...first, ...more.flat()].sort((a, b) => a.level.localeCompare(b.level));
+  const findings = await Promise.all(
+    Object.entries(CHECKS).map(([name, check]) => check(input).catch((thrown) => reportFailedCheck(name, thrown))),
+  );
+  return findings.flat().sort((a, b) => a.level.localeCompare(b.level));
 }
 
-/** Checks that there are credentials, and that they belong to the stage's account. */
-async function checkAccount({ stage, region, account, clientConfig }: PreflightInput): Promise<Finding[]> {
-  let caller: string | undefined;
-  try {
-    ({ Account: caller } = await new STSClient({ ...clientConfig, region }).send(new GetCallerIdentityCommand()));
-  } catch (thrown) {
-    return [
-      {
-        level: 'error',
-        problem: `AWS accepts no credentials of this shell: ${describeError(thrown)}`,
-        remedy: 'Sign in (aws sso login), or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
-      },
-    ];
-  }
-  if (account === undefined || account === caller) return [];
-  return [
-    {
-      level: 'error',
-      problem: `The credentials belong to account ${caller}, but the stage ${stage} is deployed in ${account}.`,
-      remedy: `Use credentials of account ${account}, or another stage name.`,
-    },
-  ];
-}
-
-function reportFailedCheck(thrown: unknown): Finding[] {
+function reportFailedCheck(name: string, thrown: unknown): Finding[] {
+  const remedy = isAccessDenied(thrown) ? 'Allow the action that the message names' : 'Deploy again';
   return [
     {
       level: 'warning',
-      problem: `A check could not be made: ${describeError(thrown)}`,
-      remedy: 'Allow the missing action to check it, or deploy without this check.',
+      problem: `The check of ${name} could not be made: ${describeAwsError(thrown)}`,
+      remedy: `${remedy}, or deploy without this check.`,
     },
   ];
-}
-
-function describeError(thrown: unknown): string {
-  return thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
 }

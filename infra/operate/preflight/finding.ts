@@ -11,7 +11,7 @@ export interface Finding {
   readonly remedy: string;
 }
 
-/** A stage as it was packaged, and the account to which it is deployed. */
+/** A stage as it was packaged. */
 export interface PreflightInput {
   readonly stage: string;
   readonly region: string;
@@ -23,8 +23,6 @@ export interface PreflightInput {
   readonly registry?: ModelRegistry;
   /** True to call each Bedrock model once. That costs money, and may subscribe to a product of AWS Marketplace. */
   readonly checkModels?: boolean;
-  /** The account of the stage's first deployment. Absent before it. */
-  readonly account?: string | undefined;
   /** For the constructors of the AWS SDK's clients, besides `region`. */
   readonly clientConfig?: ClientConfig;
 }

@@ -10,7 +10,7 @@ export async function checkLogRole({ region, clientConfig, template }: Preflight
   return [
     createError(
       `API Gateway has no role for logs in ${region}, but accessLog is on: it would refuse the stage.`,
-      `aws cloudformation deploy --region ${region} --stack-name lambent-account --template-file infra/account.yml --capabilities CAPABILITY_IAM, or package with --param accessLog=false.`,
+      `aws cloudformation deploy --region ${region} --stack-name lambent-account --template-file infra/account.yml --capabilities CAPABILITY_IAM, or set accessLog=false.`,
     ),
   ];
 }

@@ -86,7 +86,8 @@ describe('runPreflight', () => {
       SimulatePrincipalPolicy: (parameters) => ({ body: decide(parameters, () => 'implicitDeny') }),
     });
     expect(findings.map(({ level }) => level)).toEqual(['error', 'warning']);
-    expect(findings[1]?.problem).toContain('not you');
+    expect(findings[1]?.problem).toBe('The check of the concurrency quota could not be made: not you');
+    expect(findings[1]?.remedy).toContain('Allow the action');
   });
 });
 

@@ -10,6 +10,11 @@ async function main(): Promise<void> {
   // All files of this process and of those that it starts are for their owner only.
   process.umask(0o077);
   removeStandInVariables(process.env);
+  const [argument] = process.argv.slice(2);
+  if (argument !== undefined) {
+    const advice = 'Variables such as PORT change it: see README.md';
+    throw new LambentError('configuration', `npm start takes no arguments, not '${argument}'. ${advice}`);
+  }
   const settings = readSettings(process.env);
   const headStart = startInAdvance(settings);
   const loadingAt = performance.now();

@@ -3,6 +3,7 @@ import { basename, join, relative, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Metafile } from 'esbuild';
 import manifest from '../../package.json' with { type: 'json' };
+import { LambentError } from '../../shared/core/errors.ts';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { resolveModelsFile } from '../models-file.ts';
 import { type BuildRecord, digestFile, InputDigests, readBuildRecord } from './build-record.ts';
@@ -34,7 +35,7 @@ export interface BundleOptions {
  * `<outDir>/.maps` and `<outDir>/.meta`, which are not deployed. The same sources give the same bytes. A function is
  * not built again if neither inputs nor outputs have changed since its last build.
  * @throws Error with file, line and cause if a function can't be bundled
- * @throws LambentError `configuration` if the model registry is not valid
+ * @throws LambentError `configuration` if the model registry can't be read or is not valid
  */
 export async function bundleFunctions(options: BundleOptions = {}): Promise<Bundle[]> {
   const outDir = resolve(ROOT, options.outDir ?? '.build');
@@ -137,7 +138,7 @@ async function updateRegistry(file: string, contents: Buffer): Promise<void> {
 
 async function readValidRegistry(file: string): Promise<Buffer> {
   const contents = await readFile(file).catch((cause: unknown) => {
-    throw new Error(`the model registry ${file} can't be read`, { cause });
+    throw new LambentError('configuration', `The model registry ${file} can't be read`, { cause });
   });
   parseModelRegistry(contents.toString('utf8'), file);
   return contents;

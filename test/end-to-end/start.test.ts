@@ -24,8 +24,8 @@ afterEach(async () => {
 });
 
 /** Runs the command of `npm start` without GPU workers and without variables that would select a model. */
-function start(environment: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['local/start.js'], {
+function start(environment: Record<string, string> = {}, args: readonly string[] = []) {
+  const child = spawn(process.execPath, ['local/start.js', ...args], {
     cwd: ROOT,
     env: {
       PATH: process.env['PATH'],
@@ -217,5 +217,17 @@ describe('npm start', () => {
     const { ready, output } = start({ MODELS_FILE: join(ROOT, 'package.json') });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/package\.json/);
+  });
+
+  it('npm start prints the name of a models file that is missing, in one line', async () => {
+    const { ready, output } = start({ MODELS_FILE: 'missing.json' });
+    await expect(ready).rejects.toThrow();
+    expect(output()).toBe(`The model registry ${join(ROOT, 'missing.json')} can't be read\n`);
+  });
+
+  it('npm start rejects arguments, which it would otherwise ignore', async () => {
+    const { ready, output } = start({}, ['--port=3001']);
+    await expect(ready).rejects.toThrow();
+    expect(output()).toMatch(/^npm start takes no arguments, not '--port=3001'\. .*PORT.*\n$/);
   });
 });

@@ -1,7 +1,6 @@
 /**
  * `npm run package`: bundles the functions and packages them with the template into `.serverless`, ready to deploy.
- * Needs neither credentials nor network. Passes its arguments to osls, for example
- * `npm run package -- --stage prod --param 'chatProvisioned=2'`.
+ * Needs neither credentials nor network.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
@@ -11,19 +10,20 @@ import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
 import { listUnreachable } from './gpu-reach.ts';
 import { listSecretReferences } from './models-policy.ts';
+import { runCommandLine } from './operate/command-line.ts';
 import { packageWithOsls, readTemplate } from './osls-package.ts';
+import { PACKAGE_USAGE, type PackageOptions, parsePackageOptions, toOslsArguments } from './package-options.ts';
 
 /** The folder of the zips and templates. */
 export const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
 
 /**
  * Bundles the functions and packages a stage. Prints the artefacts, and warnings.
- * @param args arguments for osls
- * @throws Error if a function can't be bundled, or osls rejects the arguments or settings
+ * @throws Error if a function can't be bundled, or a setting is invalid
  */
-export async function packageStage(args: readonly string[]): Promise<void> {
+export async function packageStage(options: PackageOptions): Promise<void> {
   await printSizes(await bundleFunctions());
-  console.log((await packageWithOsls({ outDir: OUT_DIR, args })).trim());
+  console.log((await packageWithOsls({ outDir: OUT_DIR, args: toOslsArguments(options) })).trim());
   for (const line of await describeArtefacts()) console.log(line);
   console.log(await describeQuota());
   const registry = await readPackagedRegistry();
@@ -72,10 +72,5 @@ async function warnOfUnreachableModels(registry: ModelRegistry): Promise<void> {
 }
 
 if (import.meta.main) {
-  try {
-    await packageStage(process.argv.slice(2));
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
-  }
+  await runCommandLine((args) => packageStage(parsePackageOptions(args)), PACKAGE_USAGE);
 }

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { CloudFormationClient } from '@aws-sdk/client-cloudformation';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
@@ -7,9 +6,9 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { describeAwsError } from '../operate/aws-error.ts';
 import type { ClientConfig } from '../operate/preflight/finding.ts';
+import { STAGES_FILE, type StageRecord } from '../operate/stages-file.ts';
 import type { DataClients } from './data.ts';
 import type { StackContext } from './stack.ts';
-import type { StageRecord } from './stages-file.ts';
 
 /** What the commands need besides their arguments. */
 export interface CommandContext {
@@ -34,7 +33,7 @@ export interface StageClients {
 export function createShellContext(): CommandContext {
   return {
     clientConfig: {},
-    stagesFile: resolve(import.meta.dirname, '../../stages.json'),
+    stagesFile: STAGES_FILE,
     print: console.log,
     ask: askOnTerminal,
     request: fetch,
@@ -79,18 +78,18 @@ export async function readAccount(
     recorded,
   }: { readonly stage: string; readonly region: string; readonly recorded: StageRecord | undefined },
 ): Promise<string> {
-  const account = await readCaller(clientConfig, region);
+  const account = await readCaller(clientConfig, stage, region);
   if (recorded === undefined || recorded.account === account) return account;
   throw new Error(
     `The credentials belong to account ${account}, but the stage ${stage} is deployed in ${recorded.account}.`,
   );
 }
 
-async function readCaller(clientConfig: ClientConfig, region: string): Promise<string> {
+async function readCaller(clientConfig: ClientConfig, stage: string, region: string): Promise<string> {
   try {
     const { Account } = await new STSClient({ ...clientConfig, region }).send(new GetCallerIdentityCommand());
     return Account ?? '';
   } catch (thrown) {
-    throw new Error(`AWS accepts no credentials of this shell: ${describeAwsError(thrown)}`, { cause: thrown });
+    throw new Error(`the stage ${stage} in ${region}: ${describeAwsError(thrown)}`, { cause: thrown });
   }
 }

@@ -5,6 +5,8 @@
 import type { Stack } from '@aws-sdk/client-cloudformation';
 import { runCommandLine } from '../operate/command-line.ts';
 import { type Finding, runPreflight } from '../operate/preflight.ts';
+import { resolveStage } from '../operate/stage.ts';
+import { readStages, recordStage } from '../operate/stages-file.ts';
 import { OUT_DIR, packageStage } from '../package.ts';
 import type { Template } from '../template.ts';
 import { adoptData, createImportTemplate } from './adopt.ts';
@@ -23,7 +25,6 @@ import { checkPackage, DEPLOY_USAGE, type DeployOptions, parseDeployOptions } fr
 import { callService } from './service-call.ts';
 import { checkIdle, describeStack, listEvents, listPhysicalIds, type StackContext } from './stack.ts';
 import { readStagePackage, type StagePackage } from './stage-package.ts';
-import { readStages, recordStage } from './stages-file.ts';
 import { type Upload, uploadPackage } from './upload.ts';
 
 /**
@@ -33,16 +34,12 @@ import { type Upload, uploadPackage } from './upload.ts';
  */
 export async function runDeployCommand(args: readonly string[], context: CommandContext): Promise<void> {
   const options = parseDeployOptions(args);
-  const recorded = (await readStages(context.stagesFile))[options.stage ?? ''];
-  const region = options.region ?? recorded?.region;
   if (!options.packaged) {
-    const settings = options.param.flatMap((setting) => ['--param', setting]);
-    await packageStage([
-      '--stage',
-      options.stage ?? '',
-      ...(region === undefined ? [] : ['--region', region]),
-      ...settings,
-    ]);
+    const { name: stage, region } = await resolveStage(options, context.stagesFile);
+    const recorded = (await readStages(context.stagesFile))[stage];
+    // Wrong credentials are reported before the packaging, which takes a while.
+    await readAccount(context, { stage, region, recorded });
+    await packageStage({ stage, region: options.region ?? recorded?.region, param: options.param });
   }
   await deployPackage(await readStagePackage(OUT_DIR), options, context);
 }
@@ -65,10 +62,10 @@ export async function deployPackage(
   const account = await readAccount(context, { stage, region, recorded });
   print(`Deploying ${stackName} to ${region} in account ${account}`);
   const clients = createStageClients(context, region, stackName);
-  const kept = await findObstacles(packaged, options, clients);
+  const kept = await resolveEarlierStack(packaged, options, clients);
   const template = omitResources(packaged.template, kept);
   const { checkModels } = options;
-  report(await runPreflight({ ...packaged, template, account, clientConfig, checkModels }), options, print);
+  reportFindings(await runPreflight({ ...packaged, template, clientConfig, checkModels }), options, print);
 
   const bucket = await prepareStack(packaged, options, kept, clients);
   if (bucket === undefined) return;
@@ -92,7 +89,7 @@ export async function deployPackage(
 }
 
 /** Prints the findings of the preflight. Throws if one of them is an error, unless they are to be ignored. */
-function report(findings: readonly Finding[], { force }: DeployOptions, print: CommandContext['print']): void {
+function reportFindings(findings: readonly Finding[], { force }: DeployOptions, print: CommandContext['print']): void {
   for (const { level, problem, remedy } of findings) print(`${level}: ${problem}\n  ${remedy}`);
   const errors = findings.filter(({ level }) => level === 'error').length;
   if (errors === 0 || force) return;
@@ -105,13 +102,13 @@ function report(findings: readonly Finding[], { force }: DeployOptions, print: C
  * @returns the kept data to adopt
  * @throws Error if there is kept data but it isn't to be adopted, or the stack can't be updated
  */
-async function findObstacles(
+async function resolveEarlierStack(
   { stage, region, stackName }: StagePackage,
   options: DeployOptions,
   { stack: context, data }: StageClients,
 ): Promise<DataResources> {
   let stack = await describeStack(context);
-  if (stack !== undefined && (await isFailedFirst(stack, context))) {
+  if (stack !== undefined && (await isFailedFirstDeployment(stack, context))) {
     await cleanUpFirstDeployment(context, data, stack);
     stack = undefined;
   }
@@ -196,7 +193,7 @@ async function createBucket(
 }
 
 /** True if a stack failed before any deployment of it succeeded. */
-async function isFailedFirst({ StackId = '', StackStatus }: Stack, context: StackContext): Promise<boolean> {
+async function isFailedFirstDeployment({ StackId = '', StackStatus }: Stack, context: StackContext): Promise<boolean> {
   if (!/^(CREATE_FAILED|.*ROLLBACK_(COMPLETE|FAILED)|DELETE_FAILED)$/.test(StackStatus ?? '')) return false;
   return hasNeverSucceeded(await listEvents(context, StackId));
 }
@@ -254,7 +251,7 @@ async function update({ stackName }: StagePackage, changeSet: ChangeSet, clients
   } catch (thrown) {
     if (!(thrown instanceof FailedChangeError)) throw thrown;
     const stack = await describeStack(clients.stack);
-    if (stack !== undefined && (await isFailedFirst(stack, clients.stack))) {
+    if (stack !== undefined && (await isFailedFirstDeployment(stack, clients.stack))) {
       clients.stack.print(thrown.message);
       await cleanUpFirstDeployment(clients.stack, clients.data, stack);
       // SQS refuses the name of a deleted queue for 60 seconds.
@@ -314,5 +311,5 @@ function isSet(setting: unknown): boolean {
 }
 
 if (import.meta.main) {
-  await runCommandLine(() => runDeployCommand(process.argv.slice(2), createShellContext()), DEPLOY_USAGE);
+  await runCommandLine((args) => runDeployCommand(args, createShellContext()), DEPLOY_USAGE);
 }

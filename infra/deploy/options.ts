@@ -1,5 +1,6 @@
-import { checkArgument, parseOptions, UsageError } from '../operate/command-line.ts';
-import { checkStageName } from '../operate/stage.ts';
+import { parseOptions, UsageError } from '../operate/command-line.ts';
+import { checkRegionOption, checkStageOption } from '../operate/stage.ts';
+import { checkSettings } from '../package-options.ts';
 import type { StagePackage } from './stage-package.ts';
 
 export const DEPLOY_USAGE = `usage:
@@ -47,8 +48,10 @@ export function parseDeployOptions(args: readonly string[]): DeployOptions {
   const { stage, region, param, packaged } = values;
   if (packaged && param.length > 0)
     throw new UsageError('--packaged takes no --param: settings are part of the package');
-  if (!packaged || stage !== undefined) checkStageName(stage);
-  for (const each of param) checkArgument('--param', each, /^\w+=/, 'name=value');
+  if (values['vault-key'] !== undefined && !values.adopt) throw new UsageError('--vault-key needs --adopt');
+  if (!packaged || stage !== undefined) checkStageOption(stage);
+  if (region !== undefined) checkRegionOption(region);
+  checkSettings(param);
   return {
     ...{ stage, region, param, packaged, diff: values.diff, adopt: values.adopt, key: values.key },
     vaultKey: values['vault-key'],

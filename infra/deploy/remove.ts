@@ -2,11 +2,11 @@
 import type { Stack } from '@aws-sdk/client-cloudformation';
 import { checkArgument, parseOptions, runCommandLine, UsageError } from '../operate/command-line.ts';
 import { resolveStage } from '../operate/stage.ts';
+import { readStages, recordStage } from '../operate/stages-file.ts';
 import { type CommandContext, createShellContext, createStageClients, readAccount } from './context.ts';
 import { DATA_IDS, type DataResources, deleteData, findKeptData } from './data.ts';
 import { emptyDeploymentBucket } from './first-deployment.ts';
 import { checkIdle, deleteStack, describeStack, listPhysicalIds } from './stack.ts';
-import { readStages, recordStage } from './stages-file.ts';
 
 const USAGE = `usage:
   npm run remove -- --stage STAGE [--region REGION]
@@ -29,8 +29,8 @@ export async function runRemoveCommand(args: readonly string[], context: Command
     'vault-key': { type: 'string' },
   });
   if (positionals.length > 0) throw new UsageError(`remove takes only options, not '${positionals[0]}'`);
-  const recorded = (await readStages(context.stagesFile))[values.stage ?? ''];
-  const stage = await resolveStage({ stage: values.stage, region: values.region ?? recorded?.region });
+  const stage = await resolveStage(values, context.stagesFile);
+  const recorded = (await readStages(context.stagesFile))[stage.name];
   checkConfirmation(stage.name, values);
   if (recorded !== undefined && recorded.region !== stage.region) {
     throw new UsageError(`the stage ${stage.name} is deployed in ${recorded.region}, not ${stage.region}`);
@@ -103,4 +103,4 @@ function printKept(data: DataResources, stage: string, region: string, { print }
   );
 }
 
-if (import.meta.main) await runCommandLine(() => runRemoveCommand(process.argv.slice(2), createShellContext()), USAGE);
+if (import.meta.main) await runCommandLine((args) => runRemoveCommand(args, createShellContext()), USAGE);

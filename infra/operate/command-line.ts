@@ -36,10 +36,18 @@ export function checkArgument(argument: string, value: string | undefined, patte
   throw new UsageError(`${argument} has an invalid value: '${value}' (${rule})`);
 }
 
-/** Runs a command. Prints an error as one line, with the usage if the arguments are invalid, and sets the exit code. */
-export async function runCommandLine(command: () => Promise<void>, usage: string): Promise<void> {
+/**
+ * Runs a command with the shell's arguments, or prints its usage for `--help`. Prints an error as one line, with the usage
+ * if the arguments are invalid, and sets the exit code.
+ */
+export async function runCommandLine(
+  command: (args: readonly string[]) => Promise<void>,
+  usage: string,
+  args: readonly string[] = process.argv.slice(2),
+): Promise<void> {
+  if (args.includes('--help') || args.includes('-h')) return console.log(usage);
   try {
-    await command();
+    await command(args);
   } catch (thrown) {
     console.error(thrown instanceof Error ? thrown.message : thrown);
     if (thrown instanceof UsageError) console.error(`\n${usage}`);

@@ -22,7 +22,7 @@ import { resolveStage, type Stage } from './stage.ts';
 const USAGE = `usage:
   npm run doctor -- --stage STAGE [--region REGION]
 
-Without --region, the region is that of the stage in serverless.yml.`;
+Without --region, the region is that of the stage in stages.json, else in serverless.yml.`;
 
 const CHECKS: readonly DoctorCheck[] = [
   ...[stackCheck, endpointCheck, functionCheck, mappingCheck, provisionedCheck, concurrencyCheck, warmupCheck],
@@ -118,8 +118,8 @@ function formatTable(rows: readonly Row[]): string[] {
 }
 
 if (import.meta.main) {
-  await runCommandLine(async () => {
-    const isHealthy = await runDoctor(process.argv.slice(2), { print: console.log, now: Date.now });
+  await runCommandLine(async (args) => {
+    const isHealthy = await runDoctor(args, { print: console.log, now: Date.now });
     if (!isHealthy) process.exitCode = 1;
   }, USAGE);
 }

@@ -19,12 +19,15 @@ import { parseOptions, runCommandLine, suggestName, UsageError } from './command
 import { resolveStage } from './stage.ts';
 
 const USAGE = `usage:
-  npm run keys -- create --tenant TENANT --stage STAGE [--name ID] [--scopes inference,models] [--expires WHEN]
-  npm run keys -- list --tenant TENANT --stage STAGE
-  npm run keys -- revoke ID --tenant TENANT --stage STAGE
+  npm run keys -- create --tenant TENANT --stage STAGE [--region REGION] [--name ID] [--scopes SCOPES] [--expires WHEN]
+  npm run keys -- list --tenant TENANT --stage STAGE [--region REGION]
+  npm run keys -- revoke ID --tenant TENANT --stage STAGE [--region REGION]
 
-WHEN is a number of days (90d), a date (2027-01-31, midnight UTC) or a time (2027-01-31T12:00:00Z). Without --region, the
-region is that of the stage in serverless.yml. --local instead of --stage uses the laptop while npm start runs.`;
+  --local       instead of --stage: the laptop, while npm start runs
+  --region      default: the region of the stage in stages.json, else in serverless.yml
+  --name ID     the key's id in logs; default: the tenant and a random number
+  --scopes      inference, models or both, separated by a comma; default: both
+  --expires     a number of days (90d), a date (2027-01-31, midnight UTC) or a time (2027-01-31T12:00:00Z); default: never`;
 
 const COMMANDS = ['create', 'list', 'revoke'];
 const OPTIONS = {
@@ -223,14 +226,16 @@ function explainError(thrown: unknown, { description, accessTable, keysTable }: 
     return new Error(
       `${description} has no table ${accessTable} or ${keysTable}: check --stage, --region and the account`,
     );
-  return cause.name === 'Error' ? cause : new Error(`${description}: ${describeAwsError(cause)}`, { cause });
+  // Node.js's network errors have a code, and our own errors don't.
+  const isOwn = cause.name === 'Error' && !('code' in cause);
+  return isOwn ? cause : new Error(`${description}: ${describeAwsError(cause)}`, { cause });
 }
 
 if (import.meta.main) {
   const readLocalEnvironment = () => readFile(`${import.meta.dirname}/../../.local/env`, 'utf8').catch(() => undefined);
   await runCommandLine(
-    () =>
-      runKeysCommand(process.argv.slice(2), {
+    (args) =>
+      runKeysCommand(args, {
         localEnvironment: readLocalEnvironment,
         createClient: (config) => new DynamoDBClient(config),
         print: console.log,

@@ -8,15 +8,17 @@ import { toLambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { listGrants, revokeGrant } from './access.ts';
+import { describeAwsError } from './aws-error.ts';
 import { parseOptions, runCommandLine, UsageError } from './command-line.ts';
-import { checkRegion, resolveStage } from './stage.ts';
+import { checkRegionOption, resolveStage } from './stage.ts';
 
 const USAGE = `usage:
-  npm run tenant -- erase NAME --stage STAGE [--yes]
-  npm run tenant -- replay-tombstones --from TABLE --to TABLE --stage STAGE [--yes]
+  npm run tenant -- erase NAME --stage STAGE [--region REGION] [--yes]
+  npm run tenant -- replay-tombstones --from TABLE --to TABLE --stage STAGE [--region REGION] [--yes]
 
-Without --yes nothing is changed. Without --region, the region is that of the stage in serverless.yml. Without --stage,
-erase uses the tables that KEYS_TABLE and ACCESS_TABLE name, and the shell's region.`;
+  --yes         makes the changes; without it, they are only listed
+  --stage       for erase, default: the tables that the variables KEYS_TABLE and ACCESS_TABLE name
+  --region      default: that of the stage in stages.json, else in serverless.yml; without a stage, erase uses the shell's`;
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** DynamoDB's rule for table names. */
@@ -100,13 +102,13 @@ async function resolveTarget(
     throw new UsageError('set --stage, or both KEYS_TABLE and ACCESS_TABLE');
   }
   const tables = { keys: checkName('KEYS_TABLE', keys, TABLE), access: checkName('ACCESS_TABLE', access, TABLE) };
-  return options.region === undefined ? tables : { ...tables, region: checkRegion(options.region) };
+  return options.region === undefined ? tables : { ...tables, region: checkRegionOption(options.region) };
 }
 
 /** Returns the region of both tables. It is never the shell's, where tables of another stage may have the same names. */
 async function resolveReplayRegion(options: StageOptions): Promise<string> {
   if (options.stage !== undefined) return (await resolveStage(options)).region;
-  if (options.region !== undefined) return checkRegion(options.region);
+  if (options.region !== undefined) return checkRegionOption(options.region);
   throw new UsageError('set --stage or --region');
 }
 
@@ -213,14 +215,13 @@ async function* eachWithTableName<T>(table: string, results: AsyncIterable<T>): 
 /** Returns an error with the table's name and the reason. The SDK's messages don't name the table. */
 function createTableError(table: string, thrown: unknown): Error {
   const { cause = thrown } = toLambentError(thrown);
-  const name = cause instanceof Error ? cause.name : String(cause);
-  const message = cause instanceof Error ? cause.message : '';
-  const reason = name === 'ResourceNotFoundException' ? 'no such table in this account and region' : message;
-  return new Error(`${table}: ${reason || name}`, { cause: thrown });
+  const isMissing = cause instanceof Error && cause.name === 'ResourceNotFoundException';
+  const reason = isMissing ? 'no such table in this account and region' : describeAwsError(cause);
+  return new Error(`${table}: ${reason}`, { cause: thrown });
 }
 
 if (import.meta.main) {
   const createClient = (config: DynamoDBClientConfig) => new DynamoDBClient(config);
   const context = { createClient, environment: process.env, print: console.log, now: Date.now };
-  await runCommandLine(() => runTenantCommand(process.argv.slice(2), context), USAGE);
+  await runCommandLine((args) => runTenantCommand(args, context), USAGE);
 }

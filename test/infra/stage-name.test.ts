@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { checkStageName as checkStageOption } from '../../infra/operate/stage.ts';
+import { checkStageOption } from '../../infra/operate/stage.ts';
 import { checkStageName } from '../../infra/stage-name.ts';
 import type { Template } from '../../infra/template.ts';
 import { findByType, GPU_CANARY, GPU_MODELS, GPU_SETTINGS, packageOnce, packageStage } from './packaged.ts';

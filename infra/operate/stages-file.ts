@@ -1,5 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import * as v from 'valibot';
+
+/** The repository's record. */
+export const STAGES_FILE = resolve(import.meta.dirname, '../../stages.json');
 
 /** Where a stage is deployed. */
 export interface StageRecord {

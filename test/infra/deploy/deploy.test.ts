@@ -60,6 +60,15 @@ class Stack {
   }
 }
 
+/** Adds a deployment bucket that has no objects, and accepts all. */
+function withObjects(operations: Operations): Operations {
+  const isObject = /^(HEAD|PUT) \/serverlessdeploymentbucket\//;
+  return new Proxy(operations, {
+    get: (known, name: string) =>
+      known[name] ?? (isObject.test(name) ? () => (name.startsWith('HEAD') ? { status: 404 } : {}) : undefined),
+  });
+}
+
 describe('npm run deploy', () => {
   let folder: string;
   let aws: AwsStandIn | undefined;
@@ -71,19 +80,9 @@ describe('npm run deploy', () => {
     };
   });
 
-  /** Runs the command. Returns what it prints. S3 has no objects, and accepts all. */
+  /** Runs the command. Returns what it prints. */
   async function deploy(operations: Operations, ...args: string[]): Promise<string> {
-    const objects: Operations = new Proxy(
-      { ...CALLER, ...operations },
-      {
-        get: (known, name: string) =>
-          known[name] ??
-          (/^(HEAD|PUT) \/serverlessdeploymentbucket\//.test(name)
-            ? () => (name.startsWith('HEAD') ? { status: 404 } : {})
-            : undefined),
-      },
-    );
-    aws = await startAws(objects);
+    aws = await startAws(withObjects({ ...CALLER, ...operations }));
     const context = createContext(aws.clientConfig, join(folder, 'stages.json'));
     await deployPackage(PACKAGED, parseDeployOptions(['--packaged', ...args]), context);
     return context.lines.join('\n');
@@ -157,5 +156,64 @@ describe('npm run deploy', () => {
       ExecuteChangeSet: () => ({ error: 'InvalidChangeSetStatus', message }),
     });
     await expect(result).rejects.toThrow(new RegExp(`^${message.replaceAll(/[[\]]/g, '\\$&')}$`));
+  });
+
+  const formatChange = (id: string, type: string, action: string, replacement: string) =>
+    `<member><ResourceChange><Action>${action}</Action><LogicalResourceId>${id}</LogicalResourceId><ResourceType>${type}</ResourceType><Replacement>${replacement}</Replacement></ResourceChange></member>`;
+
+  it.each([
+    ['AWS::DynamoDB::Table', 'Modify', 'True'],
+    ['AWS::KMS::Key', 'Modify', 'Conditional'],
+    ['AWS::S3::Bucket', 'Remove', ''],
+  ])('a change of %s that loses data (%s %s) is made only with --replace-data', async (type, action, replacement) => {
+    const change = formatChange('Store', type, action, replacement);
+    const operations = (stack: Stack): Operations => ({
+      ...stack.operations,
+      ...LISTED,
+      DescribeChangeSet: () => ({ body: `<Status>CREATE_COMPLETE</Status><Changes>${change}</Changes>` }),
+    });
+    const result = deploy(operations(new Stack('UPDATE_COMPLETE', BUCKET)));
+    await expect(result).rejects.toThrow('Nothing was deployed: Store would be replaced by an empty one');
+    expect(aws?.requested.at(-1)).toBe('DeleteChangeSet');
+    expect(aws?.requested).not.toContain('ExecuteChangeSet');
+    await aws?.close();
+    await deploy(operations(new Stack('UPDATE_COMPLETE', BUCKET)), '--replace-data');
+    expect(aws?.requested).toContain('ExecuteChangeSet');
+  });
+
+  it('an error of the preflight prevents a deployment unless --force is given', async () => {
+    const taken: Operations = { GetQueueUrl: () => ({ body: { QueueUrl: 'https://sqs/lambent-dev-jobs' } }) };
+    const Queue = { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'lambent-dev-jobs' } };
+    const packaged = { ...PACKAGED, template: { Resources: { ...PACKAGED.template.Resources, Queue } } };
+    const run = async (...args: string[]) => {
+      const stack = new Stack('UPDATE_COMPLETE', BUCKET);
+      aws = await startAws(withObjects({ ...CALLER, ...stack.operations, ...LISTED, ...taken }));
+      const context = createContext(aws.clientConfig, join(folder, 'stages.json'));
+      await deployPackage(packaged, parseDeployOptions(['--packaged', ...args]), context);
+    };
+    await expect(run()).rejects.toThrow('Nothing was deployed: the preflight found an error.');
+    expect(aws?.requested).not.toContain('CreateChangeSet');
+    await aws?.close();
+    await run('--force');
+    expect(aws?.requested).toContain('ExecuteChangeSet');
+  });
+
+  it.each([
+    ['UPDATE_IN_PROGRESS', 'is being changed (UPDATE_IN_PROGRESS)'],
+    ['UPDATE_ROLLBACK_FAILED', "can't be updated (UPDATE_ROLLBACK_FAILED)"],
+    ['DELETE_FAILED', "can't be updated (DELETE_FAILED)"],
+    ['ROLLBACK_COMPLETE', "can't be updated (ROLLBACK_COMPLETE)"],
+  ])('a stack in the state %s is not touched', async (status, message) => {
+    const stack = new Stack(status, BUCKET);
+    await expect(deploy(stack.operations)).rejects.toThrow(message);
+    expect(stack.changeSets).toEqual([]);
+  });
+
+  it('a stack that has only an old change set is created', async () => {
+    const stack = new Stack('REVIEW_IN_PROGRESS');
+    const data = new KeptData();
+    data.remaining.clear();
+    await deploy({ ...data.operations, ...stack.operations, ...LISTED });
+    expect(stack.changeSets.map(({ ChangeSetType }) => ChangeSetType)).toEqual(['CREATE', 'UPDATE']);
   });
 });

@@ -1,10 +1,22 @@
+import { APIGatewayClient, CreateDomainNameCommand } from '@aws-sdk/client-api-gateway';
+import {
+  AutoScalingClient,
+  CreateAutoScalingGroupCommand,
+  DescribeAutoScalingGroupsCommand,
+} from '@aws-sdk/client-auto-scaling';
 import { CloudFormationClient, CreateStackCommand } from '@aws-sdk/client-cloudformation';
+import { CloudWatchClient, PutMetricAlarmCommand } from '@aws-sdk/client-cloudwatch';
 import { CloudWatchLogsClient, CreateLogGroupCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateLaunchTemplateCommand, EC2Client } from '@aws-sdk/client-ec2';
+import { CreateCapacityProviderCommand, CreateClusterCommand, ECSClient } from '@aws-sdk/client-ecs';
+import { EventBridgeClient, PutRuleCommand } from '@aws-sdk/client-eventbridge';
 import { CreateAliasCommand, CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { CreateSecretCommand, DeleteSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { CreateTopicCommand, SNSClient } from '@aws-sdk/client-sns';
 import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
+import { CreateWebACLCommand, WAFV2Client } from '@aws-sdk/client-wafv2';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkLogRole } from '../../infra/operate/preflight/gateway.ts';
 import { checkNames } from '../../infra/operate/preflight/names.ts';
@@ -22,6 +34,18 @@ function createRegistry(...keys: readonly string[]) {
 }
 
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+
+/** Creates a group on the launch template of the same name. Returns its description. */
+async function createGroup(client: AutoScalingClient, name: string) {
+  await client.send(
+    new CreateAutoScalingGroupCommand({
+      ...{ AutoScalingGroupName: name, MinSize: 0, MaxSize: 0, AvailabilityZones: ['eu-central-1a'] },
+      LaunchTemplate: { LaunchTemplateName: name, Version: '$Latest' },
+    }),
+  );
+  const { AutoScalingGroups = [] } = await client.send(new DescribeAutoScalingGroupsCommand());
+  return { AutoScalingGroupARN: AutoScalingGroups[0]?.AutoScalingGroupARN };
+}
 
 describe.skipIf(!HAS_PYTHON)('the preflight', () => {
   let moto: Moto;
@@ -78,6 +102,82 @@ describe.skipIf(!HAS_PYTHON)('the preflight', () => {
       ['error', 'The alias of a key alias/lambent-dev'],
     ]);
     expect(findings.every(({ remedy }) => remedy.includes('--region eu-central-1'))).toBe(true);
+  });
+
+  it('the preflight lists the names of alarms, topics, rules, GPU resources and edge resources that others have', async () => {
+    const config = { ...input.clientConfig, region: 'eu-central-1' };
+    const name = 'lambent-dev-gpu';
+    const alarms = Array.from({ length: 130 }, (_, index) => `lambent-dev-alarm-${index}`);
+    const metric = {
+      Namespace: 'Lambent',
+      MetricName: 'm',
+      Statistic: 'Sum',
+      Period: 60,
+      EvaluationPeriods: 1,
+    } as const;
+    for (const AlarmName of [alarms[0], alarms[129]])
+      await new CloudWatchClient(config).send(
+        new PutMetricAlarmCommand({ ...metric, AlarmName, Threshold: 1, ComparisonOperator: 'GreaterThanThreshold' }),
+      );
+    await new SNSClient(config).send(new CreateTopicCommand({ Name: 'lambent-dev-alarms' }));
+    await new EventBridgeClient(config).send(
+      new PutRuleCommand({ Name: 'lambent-dev-rule', ScheduleExpression: 'rate(1 minute)' }),
+    );
+    await new EC2Client(config).send(
+      new CreateLaunchTemplateCommand({
+        LaunchTemplateName: name,
+        LaunchTemplateData: { ImageId: 'ami-12c6146b', InstanceType: 't3.micro' },
+      }),
+    );
+    const { AutoScalingGroupARN } = await createGroup(new AutoScalingClient(config), name);
+    const ecs = new ECSClient(config);
+    await ecs.send(new CreateClusterCommand({ clusterName: 'gpu' }));
+    await ecs.send(
+      new CreateCapacityProviderCommand({
+        name,
+        autoScalingGroupProvider: { autoScalingGroupArn: AutoScalingGroupARN },
+      }),
+    );
+    await new APIGatewayClient(config).send(new CreateDomainNameCommand({ domainName: 'api.example.com' }));
+    await new WAFV2Client(config).send(
+      new CreateWebACLCommand({
+        ...{ Name: 'lambent-dev', Scope: 'REGIONAL', DefaultAction: { Allow: {} } },
+        VisibilityConfig: { SampledRequestsEnabled: false, CloudWatchMetricsEnabled: false, MetricName: 'm' },
+      }),
+    );
+    const named: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+      'AWS::SNS::Topic': { TopicName: ['lambent-dev-alarms', 'lambent-dev-other'] },
+      'AWS::CloudWatch::Alarm': { AlarmName: alarms },
+      'AWS::Events::Rule': { Name: ['lambent-dev-rule', 'lambent-dev-rule-2'] },
+      'AWS::ApiGateway::DomainName': { DomainName: ['api.example.com', 'other.example.com'] },
+      'AWS::WAFv2::WebACL': { Name: ['lambent-dev', 'lambent-de'] },
+      'AWS::ECS::Cluster': { ClusterName: ['gpu', 'gpus'] },
+      'AWS::ECS::CapacityProvider': { Name: [name, 'lambent-dev-other'] },
+      'AWS::EC2::LaunchTemplate': { LaunchTemplateName: [name, 'lambent-dev-other'] },
+      'AWS::AutoScaling::AutoScalingGroup': { AutoScalingGroupName: [name, 'lambent-dev-other'] },
+    };
+    const resources = Object.entries(named).flatMap(([Type, properties]) =>
+      Object.entries(properties).flatMap(([property, names]) =>
+        names.map((each) => [`${Type}-${each}`, { Type, Properties: { [property]: each } }] as const),
+      ),
+    );
+    const findings = await checkNames({
+      ...input,
+      region: config.region,
+      template: { Resources: Object.fromEntries(resources) },
+    });
+    expect(findings.map(({ problem }) => problem.split(' exists')[0])).toEqual([
+      'The topic lambent-dev-alarms',
+      'The alarm lambent-dev-alarm-0',
+      'The alarm lambent-dev-alarm-129',
+      'The rule lambent-dev-rule',
+      'The domain name of API Gateway api.example.com',
+      'The web ACL lambent-dev',
+      'The cluster gpu',
+      `The capacity provider of ECS ${name}`,
+      `The launch template ${name}`,
+      `The Auto Scaling group ${name}`,
+    ]);
   });
 
   it("the preflight does not count the names of the stage's own stack as taken", async () => {

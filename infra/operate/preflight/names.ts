@@ -1,83 +1,8 @@
-import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
-import { DescribeTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { KMSClient, paginateListAliases } from '@aws-sdk/client-kms';
-import { GetFunctionConfigurationCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { GetQueueUrlCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { isNotFound } from '../aws-error.ts';
-import { createError, type Finding, type PreflightInput } from './finding.ts';
+import type { TemplateResource } from '../../template.ts';
+import { describeAwsError } from '../aws-error.ts';
+import { createError, createWarning, type Finding, type PreflightInput } from './finding.ts';
+import { NAMED_RESOURCES } from './named-resources.ts';
 import { readOwnStack } from './own-stack.ts';
-
-/** A kind of resource whose name can be used once in an account and region. */
-interface Named {
-  readonly property: string;
-  readonly noun: string;
-  /** Returns those of the names that exist. */
-  readonly findExisting: (names: readonly string[], input: PreflightInput) => Promise<readonly string[]>;
-  /** Returns the command that deletes the resource. */
-  readonly formatDeletion: (name: string, region: string) => string;
-}
-
-const KINDS: Readonly<Record<string, Named>> = {
-  'AWS::DynamoDB::Table': {
-    property: 'TableName',
-    noun: 'table',
-    findExisting: async (names, { region, clientConfig }) => {
-      const client = new DynamoDBClient({ ...clientConfig, region });
-      return filterExisting(names, (TableName) => client.send(new DescribeTableCommand({ TableName })));
-    },
-    formatDeletion: (name, region) =>
-      `aws dynamodb update-table --region ${region} --table-name ${name} --no-deletion-protection-enabled && aws dynamodb delete-table --region ${region} --table-name ${name}`,
-  },
-  'AWS::SQS::Queue': {
-    property: 'QueueName',
-    noun: 'queue',
-    findExisting: async (names, { region, clientConfig }) => {
-      const client = new SQSClient({ ...clientConfig, region });
-      return filterExisting(names, (QueueName) => client.send(new GetQueueUrlCommand({ QueueName })));
-    },
-    formatDeletion: (name, region) =>
-      `aws sqs delete-queue --region ${region} --queue-url "$(aws sqs get-queue-url --region ${region} --queue-name ${name} --query QueueUrl --output text)"`,
-  },
-  'AWS::Lambda::Function': {
-    property: 'FunctionName',
-    noun: 'function',
-    findExisting: async (names, { region, clientConfig }) => {
-      const client = new LambdaClient({ ...clientConfig, region });
-      return filterExisting(names, (FunctionName) =>
-        client.send(new GetFunctionConfigurationCommand({ FunctionName })),
-      );
-    },
-    formatDeletion: (name, region) => `aws lambda delete-function --region ${region} --function-name ${name}`,
-  },
-  'AWS::Logs::LogGroup': {
-    property: 'LogGroupName',
-    noun: 'log group',
-    findExisting: async (names, { region, clientConfig }) => {
-      const client = new CloudWatchLogsClient({ ...clientConfig, region });
-      const exists = async (name: string) => {
-        const { logGroups = [] } = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: name }));
-        return logGroups.some(({ logGroupName }) => logGroupName === name);
-      };
-      const existing = await Promise.all(names.map(exists));
-      return names.filter((_, index) => existing[index]);
-    },
-    formatDeletion: (name, region) => `aws logs delete-log-group --region ${region} --log-group-name ${name}`,
-  },
-  'AWS::KMS::Alias': {
-    property: 'AliasName',
-    noun: 'alias of a key',
-    findExisting: async (names, { region, clientConfig }) => {
-      const existing = new Set<string | undefined>();
-      for await (const { Aliases = [] } of paginateListAliases(
-        { client: new KMSClient({ ...clientConfig, region }) },
-        {},
-      ))
-        for (const { AliasName } of Aliases) existing.add(AliasName);
-      return names.filter((name) => existing.has(name));
-    },
-    formatDeletion: (name, region) => `aws kms delete-alias --region ${region} --alias-name ${name}`,
-  },
-};
 
 /**
  * Finds names of the template that resources outside the stage's stack have already: CloudFormation would fail on the
@@ -85,38 +10,44 @@ const KINDS: Readonly<Record<string, Named>> = {
  */
 export async function checkNames(input: PreflightInput): Promise<readonly Finding[]> {
   const own = await readOwnStack(input);
-  const found = await Promise.all(Object.entries(KINDS).map(([type, kind]) => findTaken(type, kind, input, own)));
+  const found = await Promise.all(Object.keys(NAMED_RESOURCES).map((type) => findTaken(type, input, own)));
   return found.flat();
+}
+
+/**
+ * Returns the name that a template gives a resource: the property `QueueName` of an `AWS::SQS::Queue`, `DomainName` of an
+ * `AWS::ApiGateway::DomainName`, or `Name`.
+ */
+export function readFixedName({ Type, Properties = {} }: TemplateResource): string | undefined {
+  const [, kind] = /::(\w+?)(?:Name)?$/.exec(Type) ?? [];
+  const name = Properties[`${kind}Name`] ?? Properties['Name'];
+  return typeof name === 'string' ? name : undefined;
 }
 
 async function findTaken(
   type: string,
-  { property, noun, findExisting, formatDeletion }: Named,
   input: PreflightInput,
   own: ReadonlyMap<string, string> | undefined,
 ): Promise<Finding[]> {
-  const names = Object.entries(input.template.Resources)
+  const { region, clientConfig, stackName, template } = input;
+  const kind = NAMED_RESOURCES[type];
+  const names = Object.entries(template.Resources)
     .filter(([id, { Type }]) => Type === type && own?.has(id) !== true)
-    .flatMap(([, { Properties = {} }]) => (typeof Properties[property] === 'string' ? Properties[property] : []));
-  if (names.length === 0) return [];
-  return (await findExisting(names, input)).map((name) => {
-    const remedy = `Deploy another stage. Or, if its data is not needed (this deletes it): ${formatDeletion(name, input.region)}`;
+    .flatMap(([, resource]) => readFixedName(resource) ?? []);
+  if (kind === undefined || names.length === 0) return [];
+  const existing = await kind.findExisting(names, { ...clientConfig, region }).catch(describeAwsError);
+  if (typeof existing === 'string')
+    return [
+      createWarning(
+        `It could not be checked whether ${/^[aeiou]/i.test(kind.noun) ? 'an' : 'a'} ${kind.noun} outside the stack has a name of this stage: ${existing}`,
+        'Allow the missing action to check it, or deploy without this check.',
+      ),
+    ];
+  return existing.map((name) => {
+    const deletion = kind.formatDeletion(name).replaceAll(/aws [\w-]+ [\w-]+/g, `$& --region ${region}`);
     return createError(
-      `The ${noun} ${name} exists already and does not belong to the stack ${input.stackName}.`,
-      remedy,
+      `The ${kind.noun} ${name} exists already and does not belong to the stack ${stackName}.`,
+      `Deploy another stage. Or, if its data is not needed (this deletes it): ${deletion}`,
     );
   });
-}
-
-async function filterExisting(names: readonly string[], read: (name: string) => Promise<unknown>): Promise<string[]> {
-  const exists = (name: string) =>
-    read(name).then(
-      () => true,
-      (thrown: unknown) => {
-        if (isNotFound(thrown)) return false;
-        throw thrown;
-      },
-    );
-  const existing = await Promise.all(names.map(exists));
-  return names.filter((_, index) => existing[index]);
 }

@@ -8,8 +8,10 @@ const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
 /** Prefixes of IAM's actions that differ from the names of the SDK's packages. */
 const PREFIXES: Readonly<Record<string, string>> = {
   'api-gateway': 'apigateway',
+  'auto-scaling': 'autoscaling',
   'bedrock-runtime': 'bedrock',
   'cloudwatch-logs': 'logs',
+  eventbridge: 'events',
   'secrets-manager': 'secretsmanager',
   'service-quotas': 'servicequotas',
 };
@@ -17,6 +19,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
 /** Actions that differ from the names of their operations. */
 const ACTIONS: Readonly<Record<string, string>> = {
   'apigateway:GetAccount': 'apigateway:GET',
+  'apigateway:GetDomainName': 'apigateway:GET',
   'bedrock:Converse': 'bedrock:InvokeModel',
   's3:DeleteObjects': 's3:DeleteObject',
   's3:GetBucketEncryption': 's3:GetEncryptionConfiguration',

@@ -25,6 +25,13 @@ const HEALTHY: Operations = {
   GetQueueUrl: () => ({ error: 'QueueDoesNotExist' }),
   DescribeLogGroups: () => ({ body: { logGroups: [] } }),
   ListAliases: () => ({ body: { Aliases: [] } }),
+  GetTopicAttributes: () => ({ status: 404, error: 'NotFound' }),
+  DescribeAlarms: () => ({}),
+  DescribeRule: () => ({ error: 'ResourceNotFoundException' }),
+  DescribeClusters: () => ({}),
+  DescribeCapacityProviders: () => ({}),
+  DescribeLaunchTemplates: () => ({ body: '' }),
+  DescribeAutoScalingGroups: () => ({ body: '' }),
   ...Object.fromEntries(
     FUNCTIONS.flatMap((name) =>
       ['dev', 'prod'].map((stage) => [
@@ -65,6 +72,23 @@ async function run(operations: Operations, input: Partial<PreflightInput> = {}) 
 }
 
 describe('runPreflight', () => {
+  it('names that AWS does not show to the caller are a warning, and the others are checked', async () => {
+    const template = await packageStage('--stage', 'prod');
+    const findings = await run(
+      {
+        DescribeAlarms: () => ({ status: 403, error: 'AccessDenied', message: 'not you' }),
+        GetQueueUrl: () => ({ body: { QueueUrl: 'https://sqs.eu-west-1.amazonaws.com/123456789012/q' } }),
+      },
+      { template, stage: 'prod', stackName: 'lambent-prod' },
+    );
+    expect(findings).toContainEqual({
+      level: 'warning',
+      problem: 'It could not be checked whether an alarm outside the stack has a name of this stage: not you',
+      remedy: expect.any(String),
+    });
+    expect(findings.filter(({ level }) => level === 'error')).toHaveLength(6);
+  });
+
   it('the preflight finds nothing in an account in which nothing is missing, and calls no model', async () => {
     const template = await packageStage('--stage', 'prod');
     expect(await run({}, { template, stage: 'prod', stackName: 'lambent-prod' })).toEqual([]);

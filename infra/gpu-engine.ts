@@ -15,7 +15,8 @@ export interface EngineModel {
   readonly model: string;
   /** Number of the fleet's LoRA adapters. */
   readonly adapters: number;
-  readonly contextTokens: number;
+  /** The largest context of the models that the fleet serves; undefined for the model's own. */
+  readonly contextTokens: number | undefined;
 }
 
 export interface EngineSettings extends EngineModel {
@@ -50,7 +51,7 @@ export function buildEngineCommand(settings: EngineSettings): string[] {
     '--served-model-name': model,
     '--host': '0.0.0.0',
     '--port': port,
-    '--max-model-len': contextTokens,
+    ...(contextTokens === undefined ? {} : { '--max-model-len': contextTokens }),
     '--max-num-seqs': Math.max(MIN_SEQUENCES, slots),
     '--max-num-batched-tokens': stepTokens,
     '--tensor-parallel-size': gpus,

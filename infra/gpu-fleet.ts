@@ -136,7 +136,8 @@ function findModel(name: string, { models, fleets }: ModelRegistry): EngineModel
     throw packagingError(
       `the fleet ${name} must serve exactly one model besides adapters, but its targets name ${bases.size}`,
     );
-  return { model, adapters: adapters.length, contextTokens: Math.max(...served.map((each) => each.contextTokens)) };
+  const contexts = served.flatMap(({ contextTokens }) => contextTokens ?? []);
+  return { model, adapters: adapters.length, contextTokens: contexts.length > 0 ? Math.max(...contexts) : undefined };
 }
 
 /**

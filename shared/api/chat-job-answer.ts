@@ -1,3 +1,4 @@
+import { isObject } from '../core/objects.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
 import type { EncodeAnswer } from './endpoints.ts';
@@ -15,7 +16,7 @@ export const answerChat: EncodeAnswer = async (events, { job, input, fingerprint
     head: {
       id: `chatcmpl-${job.id.replace(/^resp_/, '')}`,
       created: Math.floor(job.createdAt / 1000),
-      model: job.model,
+      model: readModelName(input.body) ?? job.model,
       system_fingerprint: fingerprint(job.model),
     },
     includeLogprobs: input.generation.topLogprobs !== undefined,
@@ -23,3 +24,8 @@ export const answerChat: EncodeAnswer = async (events, { job, input, fingerprint
   // This API has no incomplete status. The `finish_reason` shows whether the output was cut off.
   return { status: 'completed', output: { answer }, usage: finish?.usage };
 };
+
+/** Returns the caller's name of the model, which can be another one than that of the alias. */
+function readModelName(body: unknown): string | undefined {
+  return isObject(body) && typeof body['model'] === 'string' ? body['model'] : undefined;
+}

@@ -33,7 +33,7 @@ export function chatCompletionsRoute({
   return {
     scope: 'inference',
     async run(request) {
-      const { generation, streamed, includeUsage, ignored } = parseChatRequest(
+      const { generation, model, streamed, includeUsage, ignored } = parseChatRequest(
         request.body,
         createParseContext(request, registry),
       );
@@ -43,7 +43,7 @@ export function chatCompletionsRoute({
         head: {
           id: `chatcmpl-${ids()}`,
           created: Math.floor(now() / 1000),
-          model: generation.model,
+          model,
           system_fingerprint: fingerprint(generation.model),
         },
         includeLogprobs: generation.topLogprobs !== undefined,

@@ -30,7 +30,14 @@ export async function addContext(
   if (!isResponsesBody(body)) {
     throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);
   }
-  const parsed = { body, alias: findAlias(model, ports.registry), unknown: generation.unknown, streamed, ignored: [] };
+  const parsed = {
+    body,
+    name: model,
+    alias: findAlias(model, ports.registry),
+    unknown: generation.unknown,
+    streamed,
+    ignored: [],
+  };
   const earlier = await readEarlierItems(job, input.context, ports, getContextLimit(parsed));
   const context = await buildResponseContext(parsed, earlier, { registry: ports.registry, tenant }, ports);
   const { messages, conversationKey } = context.generation;

@@ -1,4 +1,5 @@
 import type { GenerationRequest } from '../inference/generation.ts';
+import { getAliasLimits } from '../inference/model-limits.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import { isItemReference, type ResolvedItem, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
@@ -52,7 +53,7 @@ export function omitMessages(generation: GenerationRequest): GenerationRequest {
 
 /** Returns how much of a conversation may precede a request. */
 export function getContextLimit(parsed: Pick<ParsedResponsesBody, 'body' | 'alias'>): CollectOptions {
-  const { contextTokens } = parsed.alias;
+  const { contextTokens = Number.POSITIVE_INFINITY } = getAliasLimits(parsed.alias);
   return {
     limitTokens: contextTokens - getAnswerTokens(parsed),
     truncation: parsed.body.truncation ?? 'disabled',
@@ -61,10 +62,12 @@ export function getContextLimit(parsed: Pick<ParsedResponsesBody, 'body' | 'alia
 
 /** Returns the tokens that are reserved for the answer. */
 function getAnswerTokens({ body, alias }: Pick<ParsedResponsesBody, 'body' | 'alias'>): number {
-  const { contextTokens, maxOutputTokens } = alias;
+  const { contextTokens = Number.POSITIVE_INFINITY, maxOutputTokens } = getAliasLimits(alias);
+  if (contextTokens === Number.POSITIVE_INFINITY) return 0;
+  const limit = maxOutputTokens ?? contextTokens;
   // An alias may allow an output as long as its context. Reserving so much in every request would leave no room for
   // the input.
-  return body.max_output_tokens ?? Math.min(maxOutputTokens, Math.floor(contextTokens / 4));
+  return Math.min(body.max_output_tokens ?? Math.floor(contextTokens / 4), limit);
 }
 
 /**
@@ -75,7 +78,8 @@ function getAnswerTokens({ body, alias }: Pick<ParsedResponsesBody, 'body' | 'al
 export function fitRequest(parsed: ParsedResponsesBody, request: GenerationRequest, hasStoredItems: boolean) {
   const { body, alias } = parsed;
   if (!hasStoredItems && body.truncation !== 'auto') return { request, droppedItems: 0 };
-  const { contextTokens } = alias;
+  const { contextTokens } = getAliasLimits(alias);
+  if (contextTokens === undefined) return { request, droppedItems: 0 };
   const truncation = body.truncation ?? 'disabled';
   return fitToContext(request, { contextTokens, answerTokens: getAnswerTokens(parsed), truncation });
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { LambentError } from '../core/errors.ts';
 import { type Capability, listRequirements } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
+import { getLimits } from './model-limits.ts';
 import { type Alias, findAlias, type ModelRegistry, type Target } from './registry.ts';
 
 /** A target that can serve a request, with the alias whose limits apply. */
@@ -43,12 +44,13 @@ export function findCandidates(
       { param },
     );
   }
-  return capable.filter(({ aliasName, alias }) => aliasName === request.model || canSubstitute(request, alias));
+  return capable.filter((each) => each.aliasName === request.model || canSubstitute(request, each));
 }
 
 /** True if a fallback accepts the caller's output limit and unknown fields. Otherwise its answer would differ. */
-function canSubstitute(request: GenerationRequest, alias: Alias): boolean {
-  if ((request.maxOutputTokens ?? 0) > alias.maxOutputTokens) return false;
+function canSubstitute(request: GenerationRequest, { alias, target }: Candidate): boolean {
+  const { maxOutputTokens = Number.POSITIVE_INFINITY } = getLimits(alias, target);
+  if (alias.outputLimit === 'refuse' && (request.maxOutputTokens ?? 0) > maxOutputTokens) return false;
   return alias.passUnknown || Object.keys(request.unknown).length === 0;
 }
 

@@ -152,8 +152,12 @@ const alias = v.strictObject({
   firstTokenTimeoutMs: v.optional(milliseconds, 30_000),
   /** Milliseconds that a request may take in total, retries and fallbacks included. */
   timeoutMs: v.optional(milliseconds, 300_000),
-  maxOutputTokens: v.optional(tokens, 8_192),
-  contextTokens: v.optional(tokens, 128_000),
+  /** Maximum length of an answer. If absent, the model's own, as far as it is known (`model-limits.ts`). */
+  maxOutputTokens: v.optional(tokens),
+  /** Size of the context, the answer included. If absent, the model's own, as far as it is known. */
+  contextTokens: v.optional(tokens),
+  /** What happens to a request above the output limit. */
+  outputLimit: v.optional(v.picklist(['clamp', 'refuse']), 'clamp'),
   /** US dollars. */
   price: v.optional(
     v.strictObject({
@@ -174,6 +178,11 @@ const registrySchema = v.pipe(
       v.record(name, alias),
       v.check((models) => Object.keys(models).length > 0, 'must name at least one model'),
     ),
+    /**
+     * The model for names that `models` doesn't have. `*` stands for any text; the first pattern that matches counts. If
+     * absent, the model `default` serves all other names, if there is one.
+     */
+    patterns: v.optional(v.record(name, name)),
     /** Fleets of GPU workers, by the name that a target refers to as its `fleet`. */
     fleets: v.optional(
       v.record(v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, ., _ or -')), fleet),
@@ -200,6 +209,10 @@ const registrySchema = v.pipe(
         if (earlier.some((worker) => new URL(worker.url).href === new URL(url).href))
           addIssue({ message: `${path}.url: another worker has the same address as ${id}` });
       }
+    }
+    for (const [pattern, model] of Object.entries(dataset.value.patterns ?? {})) {
+      if (!Object.hasOwn(dataset.value.models, model))
+        addIssue({ message: `patterns.${pattern}: the model ${model} does not exist` });
     }
     for (const [publicName, { fallbacks, targets }] of Object.entries(dataset.value.models)) {
       for (const [index, each] of targets.entries()) {
@@ -246,8 +259,48 @@ export function parseModelRegistry(text: string, source: string): ModelRegistry 
   throw new LambentError('configuration', `${source} is not valid:\n  ${lines.join('\n  ')}`);
 }
 
+/** An alias and its name in the registry. */
+export interface ResolvedModel {
+  readonly name: string;
+  readonly alias: Alias;
+}
+
+/** The longest model name that is compared with patterns. */
+const MAX_NAME_LENGTH = 200;
+
 /**
- * Returns the alias of a public model name.
+ * Returns the alias that serves the model a caller names: the one with this name, or else that of the first pattern that
+ * matches.
+ * @throws LambentError `model_not_found`, with OpenAI's message
+ */
+export function resolveModel(model: string, registry: ModelRegistry): ResolvedModel {
+  if (Object.hasOwn(registry.models, model) || model.length > MAX_NAME_LENGTH) {
+    return { name: model, alias: findAlias(model, registry) };
+  }
+  const { patterns = Object.hasOwn(registry.models, 'default') ? CATCH_ALL : {} } = registry;
+  const name = Object.entries(patterns).find(([pattern]) => matchesPattern(model, pattern))?.[1] ?? model;
+  return { name, alias: findAlias(name, registry) };
+}
+
+const CATCH_ALL = { '*': 'default' };
+
+/** Returns whether a name matches a pattern. No regular expression, whose time could grow with the power of the stars. */
+function matchesPattern(name: string, pattern: string): boolean {
+  const [start = '', ...others] = pattern.split('*');
+  const end = others.pop();
+  if (end === undefined) return name === pattern;
+  if (!name.startsWith(start)) return false;
+  let from = start.length;
+  for (const part of others) {
+    const index = name.indexOf(part, from);
+    if (index === -1) return false;
+    from = index + part.length;
+  }
+  return name.length - end.length >= from && name.endsWith(end);
+}
+
+/**
+ * Returns the alias with a name.
  * @throws LambentError `model_not_found`, with OpenAI's message
  */
 export function findAlias(model: string, { models }: ModelRegistry): Alias {

@@ -12,6 +12,7 @@ import {
 import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
 import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt } from './observe.ts';
+import { limitOutput } from './output-limit.ts';
 import type { Target } from './registry.ts';
 
 /** A started answer. Its first event has arrived, so the request can't be retried any more. */
@@ -57,7 +58,9 @@ export function createRouter(options: RouterOptions): Router {
           ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
           : undefined;
         const either = AbortSignal.any([signal, cancel.signal]);
-        const iterator = model.generate(request, { signal: either, streamed, telemetry })[Symbol.asyncIterator]();
+        const iterator = model
+          .generate(limitOutput(request, candidate), { signal: either, streamed, telemetry })
+          [Symbol.asyncIterator]();
         try {
           const first = await iterator.next();
           if (first.done) throw missingFinishError();

@@ -1,5 +1,5 @@
 import type { Model } from 'openai/resources/models';
-import { findAlias, type ModelRegistry } from '../inference/registry.ts';
+import { type ModelRegistry, resolveModel } from '../inference/registry.ts';
 
 /** Returns OpenAI's list of the models that a request may name, in the registry's order. */
 export function listModels({ models }: ModelRegistry): { object: 'list'; data: Model[] } {
@@ -7,11 +7,11 @@ export function listModels({ models }: ModelRegistry): { object: 'list'; data: M
 }
 
 /**
- * Returns OpenAI's object for an alias.
+ * Returns OpenAI's object for a model that a request may name.
  * @throws LambentError `model_not_found`
  */
 export function retrieveModel(id: string, registry: ModelRegistry): Model {
-  return encodeModel(id, findAlias(id, registry).ownedBy);
+  return encodeModel(id, resolveModel(id, registry).alias.ownedBy);
 }
 
 function encodeModel(id: string, ownedBy: string): Model {

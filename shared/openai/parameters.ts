@@ -2,7 +2,8 @@ import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
-import { type Alias, findAlias, type ModelRegistry } from '../inference/registry.ts';
+import { getAliasLimits } from '../inference/model-limits.ts';
+import { type Alias, type ModelRegistry, type ResolvedModel, resolveModel } from '../inference/registry.ts';
 import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
 import { classifyUnknownField } from './unknown-fields.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
@@ -109,17 +110,17 @@ export function splitBody(body: unknown, fields: object, registry: ModelRegistry
     const message = `Invalid type for 'model': expected a string, but got ${describeJsonType(model)} instead.`;
     throw new LambentError('invalid_type', message, { param: 'model' });
   }
-  const alias = findAlias(model, registry);
+  const { name: aliasName, alias } = resolveModel(model, registry);
   const passed = Object.entries(body).filter(([name, value]) => {
     if (Object.hasOwn(fields, name)) return false;
     const treatment = classifyUnknownField(name, value, alias);
     if (treatment === 'refuse') throw unknownParameterError(name);
     return treatment === 'pass';
   });
-  if (passed.length === 0) return { alias, known: body, unknown: {} };
+  if (passed.length === 0) return { name: aliasName, alias, known: body, unknown: {} };
   const unknown = Object.fromEntries(passed);
   const known = Object.fromEntries(Object.entries(body).filter(([name]) => !Object.hasOwn(unknown, name)));
-  return { alias, known, unknown };
+  return { name: aliasName, alias, known, unknown };
 }
 
 function unknownParameterError(name: string): LambentError {
@@ -127,8 +128,7 @@ function unknownParameterError(name: string): LambentError {
   return new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
-export interface SplitBody {
-  readonly alias: Alias;
+export interface SplitBody extends ResolvedModel {
   /** The fields to validate. */
   readonly known: Readonly<Record<string, unknown>>;
   /** The fields that are sent to the upstream unchanged. */
@@ -145,15 +145,17 @@ export function checkStreamOptions(options: object | null | undefined, streamed:
 }
 
 /**
- * Rejects an output limit above that of the alias.
+ * Rejects an output limit above that of the alias, if the alias refuses them. Otherwise the router lowers it.
  * @param param the caller's name of the parameter
  * @throws LambentError `invalid_value`
  */
 export function checkMaxTokens(tokens: number | undefined, alias: Alias, param: string): void {
-  if (tokens === undefined || tokens <= alias.maxOutputTokens) return;
+  if (alias.outputLimit === 'clamp') return;
+  const { maxOutputTokens = Number.POSITIVE_INFINITY } = getAliasLimits(alias);
+  if (tokens === undefined || tokens <= maxOutputTokens) return;
   throw invalidValueError(
     param,
-    `${param} is too large: ${tokens}. This model supports at most ${alias.maxOutputTokens} completion tokens, whereas you provided ${tokens}.`,
+    `${param} is too large: ${tokens}. This model supports at most ${maxOutputTokens} completion tokens, whereas you provided ${tokens}.`,
   );
 }
 

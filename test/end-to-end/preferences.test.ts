@@ -13,6 +13,28 @@ afterAll(() => service[Symbol.asyncDispose]());
 
 const USER = { role: 'user', content: 'Hello' } as const;
 
+describe('requests of clients that know other models', () => {
+  it('a name that a pattern maps is served, and the answer has the caller’s name', async () => {
+    const model = 'gpt-5.4';
+    const completion = await client.chat.completions.create({ model, messages: [USER] });
+    expect(completion.model).toBe(model);
+    const stream = await client.chat.completions.create({ model, messages: [USER], stream: true });
+    for await (const chunk of stream) expect(chunk.model).toBe(model);
+    const response = await client.responses.create({ model, input: 'Hello' });
+    expect(response.model).toBe(model);
+    expect(await client.responses.retrieve(response.id)).toMatchObject({ model, output_text: response.output_text });
+    expect(await client.models.retrieve(model)).toMatchObject({ id: model });
+    await expect(client.models.retrieve('nope')).rejects.toMatchObject({ code: 'model_not_found' });
+  });
+
+  it('an output limit above the model’s is lowered', async () => {
+    for (const model of ['compatible', 'bedrock']) {
+      const completion = await client.chat.completions.create({ model, messages: [USER], max_tokens: 1_000_000 });
+      expect(completion.choices[0]?.message.content).toBe('You said: Hello');
+    }
+  });
+});
+
 describe('requests with fields that have no effect', () => {
   it('the official client gets an answer and the names of unknown fields in chat, buffered and streamed', async () => {
     const body = { model: 'compatible', messages: [{ ...USER, 'mood,\r\n✓': 1 }], top_k: 4, async_: null };

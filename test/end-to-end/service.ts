@@ -46,7 +46,10 @@ export async function startService({ script, respond, alias, environment }: Serv
       ...alias,
     },
   };
-  await writeFile(join(stateDir, 'test-models.json'), JSON.stringify({ models, imageHosts: ['images.example.com'] }));
+  await writeFile(
+    join(stateDir, 'test-models.json'),
+    JSON.stringify({ models, patterns: { 'gpt-*': 'compatible' }, imageHosts: ['images.example.com'] }),
+  );
   const logs: string[] = [];
   const cloud = await startCloud({
     stateDir,

@@ -74,7 +74,7 @@ export async function startTestEnvironment(
     ),
   };
   const fleets = { [FLEET]: fleet };
-  await writeFile(join(folder, 'models.json'), JSON.stringify({ models, fleets }));
+  await writeFile(join(folder, 'models.json'), JSON.stringify({ models, patterns: {}, fleets }));
   const jobsTable = await services.newTable();
   const [queueUrl, deadLetterUrl, jobsQueueUrl, jobsDeadLetterUrl, replyUrl, gpuQueueUrl, gpuDeadLetterUrl] =
     await Promise.all([

@@ -5,6 +5,7 @@ import type { Candidate } from '../candidates.ts';
 import { CAPABILITIES, type Capability } from '../capabilities.ts';
 import { createContinuationSeal, sealContinuations } from '../continuation-seal.ts';
 import { type Model, UpstreamError } from '../model.ts';
+import { getLimits } from '../model-limits.ts';
 import type { GpuTarget, ModelRegistry, Target } from '../registry.ts';
 import { getBedrockCapabilities } from './bedrock/family.ts';
 import type { GpuOptions } from './gpu/gpu.ts';
@@ -40,7 +41,8 @@ export function createModelFactory({ stackId, ...options }: ProviderOptions): (c
 
 function createProviderModelFactory({ secret, gpu }: Omit<ProviderOptions, 'stackId'>) {
   const loadGpuModels = gpu === undefined ? undefined : createGpuModelsOnce(gpu);
-  return async ({ target, alias: { maxOutputTokens } }: Candidate): Promise<Model> => {
+  return async ({ target, alias }: Candidate): Promise<Model> => {
+    const maxOutputTokens = getOutputLimit(alias, target);
     switch (target.provider) {
       case 'bedrock': {
         const { createBedrockModel, getBedrockClient } = await import('./bedrock/bedrock.ts');
@@ -57,6 +59,14 @@ function createProviderModelFactory({ secret, gpu }: Omit<ProviderOptions, 'stac
       }
     }
   };
+}
+
+/**
+ * Returns the output limit to send if the caller sets none. Bedrock gets the model's own limit, too, because it reserves
+ * quota for the limit of each request. Other upstreams limit an answer themselves, by what their context leaves.
+ */
+function getOutputLimit(alias: Candidate['alias'], target: Target): number | undefined {
+  return target.provider === 'bedrock' ? getLimits(alias, target).maxOutputTokens : alias.maxOutputTokens;
 }
 
 /** Loads the GPU provider once. All GPU models of an environment share one client that leases slots. */

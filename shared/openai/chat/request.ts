@@ -16,6 +16,8 @@ import { type ChatBody, chatParameters, chatRequestSchema } from './schema.ts';
 
 /** A parsed chat completion request and how to encode its response. */
 export interface ChatRequest {
+  /** The caller's name of the model, which the answer repeats. */
+  readonly model: string;
   readonly generation: GenerationRequest;
   readonly streamed: boolean;
   /** Whether the stream ends with a usage chunk. */
@@ -29,7 +31,7 @@ export interface ChatRequest {
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
 export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
-  const { alias, known, unknown } = splitBody(body, chatParameters, registry);
+  const { name, alias, known, unknown } = splitBody(body, chatParameters, registry);
   const chat = validate(chatRequestSchema, known);
   checkSchemas(listSchemas(chat));
   const messages = translateChatMessages(chat.messages, registry);
@@ -38,12 +40,13 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
   const { tokens, param } = parseOutputLimit(chat);
   checkMaxTokens(tokens, alias, param);
   return {
+    model: chat.model,
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
     ignored: listUnknownFields(known, chat),
     generation: {
       tenant,
-      model: chat.model,
+      model: name,
       messages,
       ...resolveTools((chat.tools ?? []).map(toTool), toRequestedChoice(chat.tool_choice)),
       parallelToolCalls: chat.parallel_tool_calls ?? true,

@@ -1,6 +1,6 @@
 import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
-import type { Alias } from '../../inference/registry.ts';
+import type { ResolvedModel } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
 import {
@@ -18,9 +18,8 @@ import { translateInputItems } from './messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 
 /** A valid request body, before the stored objects that it refers to are read. */
-export interface ParsedResponsesBody {
+export interface ParsedResponsesBody extends ResolvedModel {
   readonly body: ResponsesBody;
-  readonly alias: Alias;
   /** Fields that the alias passes on to its upstream. */
   readonly unknown: Readonly<Record<string, unknown>>;
   readonly streamed: boolean;
@@ -43,14 +42,14 @@ export interface ResponsesRequest {
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
 export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
-  const { alias, known, unknown } = splitBody(body, responsesParameters, registry);
+  const { name, alias, known, unknown } = splitBody(body, responsesParameters, registry);
   const request = validate(responsesRequestSchema, known);
   checkSchemas(listSchemas(request));
   const streamed = request.stream ?? false;
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
   checkStateParameters(request);
-  return { body: request, alias, unknown, streamed, ignored: listUnknownFields(known, request) };
+  return { body: request, name, alias, unknown, streamed, ignored: listUnknownFields(known, request) };
 }
 
 /**
@@ -60,7 +59,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
  * @throws LambentError with status 400 for calls and outputs that don't match, or for an unsupported image
  */
 export function toGenerationRequest(
-  { body, unknown }: ParsedResponsesBody,
+  { body, name, unknown }: ParsedResponsesBody,
   { registry, tenant }: ParseContext,
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
@@ -70,7 +69,7 @@ export function toGenerationRequest(
   const wantsLogprobs = includesLogprobs || (body.top_logprobs ?? 0) > 0;
   return {
     tenant,
-    model: body.model,
+    model: name,
     messages,
     ...resolveTools((body.tools ?? []).map(toTool), toRequestedChoice(body.tool_choice)),
     parallelToolCalls: body.parallel_tool_calls ?? true,

@@ -39,7 +39,7 @@ export function createTestRegistry(
   top: Record<string, unknown> = {},
 ): ModelRegistry {
   const alias = { targets: [{ provider: 'bedrock', model: 'some.model' }], maxOutputTokens: 4_096, ...changes };
-  return parseModelRegistry(JSON.stringify({ models: { default: alias }, ...top }), 'models.json');
+  return parseModelRegistry(JSON.stringify({ models: { default: alias }, patterns: {}, ...top }), 'models.json');
 }
 
 /** The events of one call to the model. An error is thrown. */

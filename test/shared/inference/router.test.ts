@@ -416,11 +416,11 @@ describe('the router', () => {
     });
   });
 
-  it("a fallback is skipped if its output limit is too small or it doesn't pass on unknown fields", async () => {
+  it("a fallback is skipped if it refuses the output limit or doesn't pass on unknown fields", async () => {
     const router = buildRouter({
       registry: buildRegistry({
         default: { targets: ['a'], maxOutputTokens: 4_000, passUnknown: true, fallbacks: ['small'] },
-        small: { targets: ['b'], maxOutputTokens: 1_000 },
+        small: { targets: ['b'], maxOutputTokens: 1_000, outputLimit: 'refuse' },
       }),
       models: {
         a: new ScriptedModel(failWith('upstream_unavailable', 'nextTarget')),

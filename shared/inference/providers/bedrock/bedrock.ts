@@ -11,12 +11,12 @@ import { buildConverseCall, type ConverseCall } from './request.ts';
 /**
  * Creates a model behind Amazon Bedrock's Converse API.
  * @param client a client of the target's region that doesn't retry
- * @param limits the alias's limits; `maxOutputTokens` is the upper limit of an answer, and is always sent
+ * @param limits `maxOutputTokens` is the upper limit of an answer, which is sent if the caller sets none
  */
 export function createBedrockModel(
   target: BedrockTarget,
   client: BedrockRuntimeClient,
-  limits: { readonly maxOutputTokens: number },
+  limits: { readonly maxOutputTokens: number | undefined },
 ): Model {
   const family = detectFamily(target.model).name;
   return {

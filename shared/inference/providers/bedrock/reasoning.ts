@@ -23,14 +23,14 @@ const OFF: ReasoningPlan = { on: false, fields: {}, effort: undefined, sendsMaxT
 
 /**
  * Converts `reasoningEffort` to the parameters of the model family.
- * @param maxTokens the output limit of the call
+ * @param maxTokens the output limit of the call, or undefined if it isn't known
  * @param forcesTool true if the call forces the model to use a tool
  * @throws UpstreamError `unsupported_value` if Nova doesn't support the caller's limits at the requested effort
  */
 export function planReasoning(
   request: GenerationRequest,
   target: BedrockTarget,
-  maxTokens: number,
+  maxTokens: number | undefined,
   forcesTool: boolean,
 ): ReasoningPlan {
   const family = detectFamily(target.model);
@@ -77,12 +77,12 @@ function chooseBudget({ budgets }: Extract<ReasoningStyle, { style: 'anthropic-b
 }
 
 /** @param wanted the number of tokens for thinking */
-function planBudget(wanted: number, maxTokens: number, messages: readonly Message[]): ReasoningPlan {
+function planBudget(wanted: number, maxTokens: number | undefined, messages: readonly Message[]): ReasoningPlan {
   // Claude requires that an unfinished turn begins with its signed thinking. If the caller dropped it (chat completions
   // have no field for it), the model can't think until the next turn.
   if (lacksTurnReasoning(messages)) return OFF;
   // The budget counts towards the output limit, so a quarter is reserved for the answer itself.
-  const budget = Math.min(wanted, Math.floor(maxTokens * 0.75));
+  const budget = maxTokens === undefined ? wanted : Math.min(wanted, Math.floor(maxTokens * 0.75));
   if (budget < MINIMUM_BUDGET) return OFF;
   return { ...OFF, on: true, fields: { thinking: { type: 'enabled', budget_tokens: budget } } };
 }

@@ -1,5 +1,6 @@
 import type { ConverseStreamCommandInput, Tool, ToolChoice } from '@aws-sdk/client-bedrock-runtime';
 import type { GenerationRequest, Tool as RequestTool } from '../../generation.ts';
+import { chooseOutputLimit } from '../../model-limits.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { addTurnPoint, appendPoint, type CachePlan, endWithPoint, planCachePoints } from './cache-points.ts';
 import { type BedrockFamily, detectFamily } from './family.ts';
@@ -27,10 +28,10 @@ const ANSWER_TOOL = 'json_answer';
 export function buildConverseCall(
   request: GenerationRequest,
   target: BedrockTarget,
-  limits: { readonly maxOutputTokens: number },
+  limits: { readonly maxOutputTokens: number | undefined },
 ): ConverseCall {
   const family = detectFamily(target.model);
-  const maxTokens = Math.min(request.maxOutputTokens ?? limits.maxOutputTokens, limits.maxOutputTokens);
+  const maxTokens = chooseOutputLimit(request.maxOutputTokens, limits.maxOutputTokens);
   const answerTool = needsAnswerTool(request, family) ? ANSWER_TOOL : undefined;
   const cache = planCachePoints(request, target, family);
   const tools = planTools(request, family, answerTool, cache);
@@ -183,7 +184,7 @@ function buildInferenceConfig(
   request: GenerationRequest,
   family: BedrockFamily,
   reasoning: ReasoningPlan,
-  maxTokens: number,
+  maxTokens: number | undefined,
 ): NonNullable<ConverseStreamCommandInput['inferenceConfig']> {
   const { temperature, topP, stop } = request;
   if (temperature !== undefined && temperature > 1)
@@ -195,7 +196,7 @@ function buildInferenceConfig(
       throw unsupportedValueError(request, name, 'this model accepts only the default, 1');
   }
   return {
-    ...(reasoning.sendsMaxTokens && { maxTokens }),
+    ...(reasoning.sendsMaxTokens && maxTokens !== undefined && { maxTokens }),
     ...(!fixed && temperature !== undefined && { temperature }),
     ...(!fixed && topP !== undefined && { topP }),
     ...(stop.length > 0 && { stopSequences: [...stop] }),

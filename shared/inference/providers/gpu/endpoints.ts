@@ -12,7 +12,7 @@ export interface EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey'>;
   readonly tier: Tier;
   /** The alias's output limit: sent if the caller gives none, and never exceeded. */
-  readonly maxOutputTokens: number;
+  readonly maxOutputTokens: number | undefined;
   /** Resolves `env:…`, `ssm:…` and `secret:…` references. Called for each request, so it should cache. */
   readonly secret: (reference: string) => Promise<string>;
 }

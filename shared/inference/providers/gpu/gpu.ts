@@ -5,6 +5,7 @@ import type { Slot, SlotRequest } from '../../../gpu/placement/slot.ts';
 import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
+import { chooseOutputLimit } from '../../model-limits.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
 import { rejectOnAbort, resolveSecret } from '../openai-compatible/access.ts';
 import { canonicalizePrompt } from './canonical-prompt.ts';
@@ -43,7 +44,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   function toSlotRequest(request: GenerationRequest): SlotRequest {
     const { tenant } = request;
     const { model } = target;
-    const limit = Math.min(request.maxOutputTokens ?? maxOutputTokens, maxOutputTokens);
+    const limit = chooseOutputLimit(request.maxOutputTokens, maxOutputTokens) ?? EXPECTED_OUTPUT_TOKENS;
     const salt = deriveTenantSalt(tenant, target.fleet);
     const prompt = hashPrefixes(canonicalizePrompt(request), { tenant, model, salt });
     const expectedOutputTokens = Math.min(limit, EXPECTED_OUTPUT_TOKENS);

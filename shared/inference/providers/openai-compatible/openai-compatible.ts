@@ -21,7 +21,7 @@ import type { WireObject } from './wire.ts';
 
 export interface OpenAICompatibleOptions {
   /** The alias's output limit. Sent if the caller sets no limit, and never exceeded. */
-  readonly maxOutputTokens: number;
+  readonly maxOutputTokens: number | undefined;
   /** Resolves `env:…`, `ssm:…` and `secret:…`. Called for every request, so it should cache. */
   readonly secret: (reference: string) => Promise<string>;
   /** Creates an id for a tool call without one. */

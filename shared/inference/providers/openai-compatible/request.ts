@@ -1,6 +1,7 @@
 import { omitUndefined } from '../../../core/objects.ts';
 import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
+import { chooseOutputLimit } from '../../model-limits.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { type Dialect, findDialect, type OptionalField } from './dialect.ts';
 import { toWireMessages } from './messages.ts';
@@ -33,7 +34,7 @@ export function toCallerParam(request: GenerationRequest, wireParam: string): st
 export interface WriterOptions {
   readonly capabilities: ReadonlySet<Capability>;
   /** The alias's output limit. Sent if the caller sets no limit, and never exceeded. */
-  readonly maxOutputTokens: number;
+  readonly maxOutputTokens: number | undefined;
   /** Fingerprint of the target, to recognize its reasoning. */
   readonly upstream: string;
 }
@@ -56,11 +57,8 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     model: target.model,
     messages: toWireMessages(request.messages, dialect, upstream),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
-    [refused.includes(limit) ? otherLimit : limit]: Math.min(
-      request.maxOutputTokens ?? maxOutputTokens,
-      maxOutputTokens,
-    ),
     ...omitUndefined({
+      [refused.includes(limit) ? otherLimit : limit]: chooseOutputLimit(request.maxOutputTokens, maxOutputTokens),
       temperature: request.temperature,
       top_p: request.topP,
       seed: request.seed,

@@ -238,6 +238,17 @@ describe('parseChatRequest', () => {
     }
   });
 
+  it('an output limit above that of the model is accepted, unless the alias refuses it', () => {
+    expect(parse({ max_tokens: 5_000 }).generation.maxOutputTokens).toBe(5_000);
+    const refused = { model: 'default', messages: [USER], max_tokens: 5_000 };
+    expect(catchError(refused, createTestRegistry({ outputLimit: 'refuse' }))).toMatchObject({
+      code: 'invalid_value',
+      param: 'max_tokens',
+      message:
+        'max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you provided 5000.',
+    });
+  });
+
   it('an unknown field that asks for nothing is never refused', () => {
     const nothing = { best_of: 1, use_beam_search: false, guided_json: null, lora: '', min_tokens: 0, documents: [] };
     expect(parse(nothing).generation).toEqual(parse({}).generation);
@@ -474,13 +485,6 @@ describe('parseChatRequest', () => {
         /integer above maximum value/,
       ],
       ['an output limit of 0', { max_tokens: 0 }, 'invalid_value', 'max_tokens', /integer below minimum value/],
-      [
-        'an output limit above that of the model',
-        { max_tokens: 5_000 },
-        'invalid_value',
-        'max_tokens',
-        'max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you provided 5000.',
-      ],
       [
         'two different output limits',
         { max_tokens: 5, max_completion_tokens: 6 },

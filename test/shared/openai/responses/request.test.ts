@@ -312,13 +312,6 @@ describe('parseResponsesRequest', () => {
       /same id/,
     ],
     [
-      'an output limit above that of the model',
-      { max_output_tokens: 1e6 },
-      'invalid_value',
-      'max_output_tokens',
-      /too large/,
-    ],
-    [
       'a tool with deferred loading',
       { tools: [{ ...TOOL, defer_loading: true }] },
       'unsupported_value',

@@ -1,6 +1,6 @@
 import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
 import { EventStreamCodec } from '@smithy/eventstream-codec';
-import type { ConverseBody } from './request.ts';
+import type { ConverseBody } from './converse-request.ts';
 
 /** A request to the stand-in. */
 export interface ConverseCall {

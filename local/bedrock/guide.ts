@@ -1,6 +1,6 @@
+import type { ConverseBody } from './converse-request.ts';
 import type { Responder } from './frames.ts';
 import { extractWords, type Hit, type Library, readOwnDocuments, type Section } from './library.ts';
-import type { ConverseBody } from './request.ts';
 import { say } from './speech.ts';
 
 /** The model id under which the stand-in serves the guide. */

@@ -10,6 +10,7 @@ import type { AccessKeys } from '../access/access-keys.ts';
 import { refuseCaller, refuseSignature } from '../access/guard.ts';
 import { SignatureVerifier } from '../access/signature.ts';
 import { buildConverseResponse } from './buffered.ts';
+import type { ConverseBody } from './converse-request.ts';
 import {
   type ConverseCall,
   type ErrorFrame,
@@ -18,7 +19,7 @@ import {
   encodeJson,
   type Responder,
 } from './frames.ts';
-import { type ConverseBody, validateRequest } from './request.ts';
+import { validateRequest } from './request.ts';
 
 export interface BedrockStandIn {
   /** The value for `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`. */
@@ -101,22 +102,25 @@ async function handleRequest(
     return;
   }
   const json = body.toString('utf8');
-  const converse = parseBody(json);
+  const streamed = operation === 'converse-stream';
+  const model = decodeURIComponent(modelId);
+  const converse = parseBody(model, streamed, json);
   if (typeof converse === 'string') {
     sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: converse });
     return;
   }
-  const streamed = operation === 'converse-stream';
-  const call = { modelId: decodeURIComponent(modelId), streamed, body: converse, json, signal: disconnected.signal };
+  const call = { modelId: model, streamed, body: converse, json, signal: disconnected.signal };
   await (streamed ? sendStream : sendBuffered)(response, call, respond);
 }
 
-function parseBody(json: string): ConverseBody | string {
+function parseBody(modelId: string, streamed: boolean, json: string): ConverseBody | string {
+  let body: unknown;
   try {
-    return validateRequest(JSON.parse(json));
+    body = JSON.parse(json);
   } catch {
     return 'The request body is not valid JSON.';
   }
+  return validateRequest(modelId, streamed, body);
 }
 
 async function sendStream(response: Response, call: ConverseCall, respond: Responder): Promise<void> {

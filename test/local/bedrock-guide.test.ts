@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ConverseBody } from '../../local/bedrock/converse-request.ts';
 import type { Frame } from '../../local/bedrock/frames.ts';
 import { createGuide, GUIDE_MODEL, reply } from '../../local/bedrock/guide.ts';
 import { type Library, readLibrary } from '../../local/bedrock/library.ts';
-import type { ConverseBody } from '../../local/bedrock/request.ts';
 import { Upstream } from '../shared/inference/providers/bedrock/upstream.ts';
 
 const README = `# Lambent

@@ -192,12 +192,17 @@ function mayRetry(error: LambentError, attempts: number): boolean {
   return error.recovery === 'retry' && attempts < ATTEMPTS_PER_TARGET;
 }
 
+/** What a provider refuses before it calls the target: the request asks for something that this model can't do. */
+const UNSUPPORTED: ReadonlySet<ErrorCode> = new Set(['invalid_value', 'unsupported_value', 'unsupported_parameter']);
+
 /**
- * True if a failure shows that the target is unhealthy. An invalid request doesn't. Nor does throttling: the target
- * works, and says when to retry. Nor does a late first token of a model that reasons before it.
+ * True if a failure shows that the target is unhealthy. An invalid request doesn't, nor one that the model doesn't support.
+ * Nor does throttling: the target works, and says when to retry. Nor does a late first token of a model that reasons
+ * before it.
  */
 function countsAgainstTarget(error: LambentError, capabilities: ReadonlySet<Capability>): boolean {
   if (error instanceof FirstTokenTimeoutError && capabilities.has('reasoning')) return false;
+  if (UNSUPPORTED.has(error.code)) return false;
   return !(error instanceof UpstreamError) || (error.recovery !== 'fail' && error.code !== 'rate_limit_exceeded');
 }
 

@@ -14,6 +14,11 @@ export interface Callable {
 /** The interface that every provider implements for one model that generates. */
 export interface Model extends Callable {
   /**
+   * True if the answer to a request arrives whole even if the call is streamed, because the upstream can't stream it. The
+   * first-token timeout doesn't apply then.
+   */
+  answersAtOnce?(request: GenerationRequest): boolean;
+  /**
    * Sends the request and yields the answer's events. Nothing is sent before the first `next()`. The last event is
    * `finish`. Returning early (a `break`) closes the upstream connection.
    * @throws UpstreamError for every failure, before or after the first event; the abort reason if `call.signal` aborts

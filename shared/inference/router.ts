@@ -54,9 +54,10 @@ export function createRouter(options: RouterOptions): Router {
       const { streamed, telemetry } = call;
       const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
         const cancel = new AbortController();
-        const firstToken = streamed
-          ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
-          : undefined;
+        const firstToken =
+          streamed && !model.answersAtOnce?.(request)
+            ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
+            : undefined;
         const either = AbortSignal.any([signal, cancel.signal]);
         const iterator = model
           .generate(limitOutput(request, candidate), { signal: either, streamed, telemetry })

@@ -399,6 +399,33 @@ describe('the router', () => {
     expect(codes).toEqual([...Array(5).fill('upstream_timeout'), last]);
   });
 
+  it.each(['unsupported_value', 'invalid_value'] as const)(
+    'requests that a target does not support (%s) go to the fallback, and open no circuit breaker',
+    async (code) => {
+      const picky = new ScriptedModel(failWith(code, 'nextTarget'));
+      const router = buildRouter({
+        registry: buildRegistry({ default: { targets: ['picky'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
+        models: { picky, b: new ScriptedModel(answerWith('fallback')) },
+      });
+      for (let call = 0; call < 7; call += 1) expect(await readText(router)).toBe('fallback');
+      expect(picky.calls).toBe(7);
+    },
+  );
+
+  it('the first-token timeout does not apply to an answer that the target cannot stream', async () => {
+    const late: Behavior = async function* ({ signal }) {
+      await sleep(60, undefined, { signal });
+      yield* makeAnswer('whole');
+    };
+    const whole = Object.assign(new ScriptedModel(late), { answersAtOnce: () => true });
+    const registry = buildRegistry({ default: { targets: ['whole'], firstTokenTimeoutMs: 20 } });
+    expect(await readText(buildRouter({ registry, models: { whole } }))).toBe('whole');
+    const streaming = new ScriptedModel(late);
+    await expect(readText(buildRouter({ registry, models: { whole: streaming } }))).rejects.toMatchObject({
+      code: 'upstream_timeout',
+    });
+  });
+
   it('a request goes only to targets with the required capabilities, or its error names the parameter', async () => {
     const settings = {
       registry: buildRegistry({ default: { targets: ['plain', 'seeded'] } }),

@@ -18,18 +18,20 @@ export function createBedrockModel(
   client: BedrockRuntimeClient,
   limits: { readonly maxOutputTokens: number | undefined },
 ): Model {
-  const family = detectFamily(target.model).name;
+  const family = detectFamily(target.model);
   return {
+    answersAtOnce: ({ tools, format }) => !family.streamsTools && (tools.length > 0 || format.type !== 'text'),
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
       const call = buildConverseCall(request, target, limits);
-      const answer = new BedrockAnswerReader({ family, answerTool: call.answerTool, stop: request.stop });
+      const answer = new BedrockAnswerReader({ family: family.name, answerTool: call.answerTool, stop: request.stop });
       // The SDK leaves the response open if its iteration ends early; only an abort closes the connection.
       const connection = new AbortController();
       const close = (): void => connection.abort();
       signal.addEventListener('abort', close, { once: true });
       try {
-        const converse = streamed ? converseStreamed : converseBuffered;
+        const streams = streamed && (family.streamsTools || call.input.toolConfig === undefined);
+        const converse = streams ? converseStreamed : converseBuffered;
         yield* converse(client, call, answer, connection.signal);
       } catch (thrown) {
         throw signal.aborted ? signal.reason : thrown;

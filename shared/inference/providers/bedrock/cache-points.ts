@@ -15,8 +15,7 @@ export interface CachePlan {
   readonly toMarkedPoint: (mark: CacheMark | undefined) => CachePointBlock | undefined;
   /** The point that is set at fixed places, if the caller marks none. */
   readonly automatic: CachePointBlock | undefined;
-  /** Whether tools may have points. */
-  readonly allowsTools: boolean;
+  readonly rules: BedrockFamily['caching'];
 }
 
 /**
@@ -24,21 +23,18 @@ export interface CachePlan {
  * accepts four at most, and the caller knows which parts repeat.
  */
 export function planCachePoints(request: GenerationRequest, target: BedrockTarget, family: BedrockFamily): CachePlan {
-  const usesMarks = family.cacheTtls.length > 0 && hasMarks(request);
+  const { ttls } = family.caching;
+  const usesMarks = ttls.length > 0 && hasMarks(request);
   const toPoint = ({ ttl }: CacheMark): CachePointBlock => ({
     type: 'default',
     // Five minutes is the default, and models without longer times refuse the field.
-    ...(ttl === '1h' && family.cacheTtls.includes(ttl) && { ttl }),
+    ...(ttl === '1h' && ttls.includes(ttl) && { ttl }),
   });
   return {
     toMarkedPoint: (mark) => (usesMarks && mark !== undefined ? toPoint(mark) : undefined),
-    automatic: !usesMarks && target.promptCache ? createCachePoint(target.promptCache.ttl) : undefined,
-    allowsTools: family.cachesTools,
+    automatic: !usesMarks && target.promptCache && ttls.length > 0 ? toPoint(target.promptCache) : undefined,
+    rules: family.caching,
   };
-}
-
-function createCachePoint(ttl: '5m' | '1h'): CachePointBlock {
-  return { type: 'default', ...(ttl === '1h' && { ttl }) };
 }
 
 function hasMarks({ messages, tools }: GenerationRequest): boolean {
@@ -65,12 +61,32 @@ export function endWithPoint<Block extends SystemContentBlock | Tool>(
   return appendPoint(blocks, automatic);
 }
 
-/** Adds the automatic cache point at the end of the second-to-last turn. The next request repeats everything up to it. */
-export function addTurnPoint(messages: readonly ConverseMessage[], { automatic }: CachePlan): ConverseMessage[] {
+/**
+ * Adds the automatic cache point at the end of the last earlier turn that accepts one. The next request repeats everything
+ * up to it.
+ */
+export function addTurnPoint(messages: readonly ConverseMessage[], { automatic, rules }: CachePlan): ConverseMessage[] {
   if (automatic === undefined) return [...messages];
-  const marked = messages.length - 2;
+  const marked = messages.findLastIndex(
+    ({ content = [] }, index) => index < messages.length - 1 && acceptsPoint(content, content.at(-1), rules),
+  );
   const point: ContentBlock = { cachePoint: automatic };
   return messages.map((message, index) =>
     index === marked ? { ...message, content: [...(message.content ?? []), point] } : message,
   );
+}
+
+/** Removes the points of the caller's marks that a turn doesn't accept. */
+export function dropRefusedPoints(content: readonly ContentBlock[], { rules }: CachePlan): ContentBlock[] {
+  return content.filter((block, index) => !block.cachePoint || acceptsPoint(content, content[index - 1], rules));
+}
+
+/** Bedrock refuses a cache point after reasoning or a document, and Nova in a turn with tool calls or results. */
+function acceptsPoint(
+  content: readonly ContentBlock[],
+  previous: ContentBlock | undefined,
+  { toolTurns }: CachePlan['rules'],
+): boolean {
+  if (!previous || previous.reasoningContent || previous.document || previous.cachePoint) return false;
+  return toolTurns || !content.some(({ toolUse, toolResult }) => toolUse ?? toolResult);
 }

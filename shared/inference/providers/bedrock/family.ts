@@ -1,24 +1,52 @@
 import type { Capability } from '../../capabilities.ts';
 import type { BedrockTarget } from '../../registry.ts';
 
-/** The features of Converse that a family of models supports, derived from the model id. */
+/**
+ * What a family of models takes through Converse, derived from the model id. `local/bedrock/rules/` has the source of each
+ * rule.
+ */
 export interface BedrockFamily {
   readonly name: 'claude' | 'nova' | 'openai' | 'other';
   readonly images: boolean;
   readonly tools: boolean;
-  /** True if `toolChoice` may force the use of a tool. */
-  readonly forcedTools: boolean;
+  /** How `toolChoice` may force the use of a tool: any of them, or the named one. */
+  readonly toolChoices: readonly ('any' | 'tool')[];
+  /** False if tools can be declared in buffered calls only. */
+  readonly streamsTools: boolean;
+  readonly toolResults: ToolResultRules;
   /** True if `outputConfig.textFormat` and `toolSpec.strict` are enforced. */
   readonly structuredOutput: boolean;
   readonly stop: boolean;
-  /** True if the model refuses every `temperature` and `topP` except the default. */
-  readonly fixedSampling: boolean;
-  /** The times for which a prefix can be cached; empty if the family has no cache points. */
-  readonly cacheTtls: readonly ('5m' | '1h')[];
+  /** `oneOfTwo`: temperature or top_p, not both. `fixed`: neither. */
+  readonly sampling: 'free' | 'oneOfTwo' | 'fixed';
+  readonly systemPrompt: boolean;
+  /** True if the conversation may end with an assistant message. */
+  readonly prefill: boolean;
   readonly documents: boolean;
-  /** True if the tools may end with a cache point. Nova accepts cache points in the system prompt and messages only. */
-  readonly cachesTools: boolean;
+  readonly caching: CachingRules;
   readonly reasoning: ReasoningStyle | undefined;
+}
+
+interface ToolResultRules {
+  /** True if a result may contain images. */
+  readonly images: boolean;
+  /** True if a result may contain PDFs. */
+  readonly documents: boolean;
+  /** What a turn may contain besides results. */
+  readonly beside: 'anything' | 'noDocuments' | 'nothing';
+  /** True if a result may say that the tool failed. */
+  readonly status: boolean;
+  /** True if the id of a call must be nine letters or digits. */
+  readonly shortIds: boolean;
+}
+
+interface CachingRules {
+  /** The times for which a prefix can be cached; empty if the family has no cache points. */
+  readonly ttls: readonly ('5m' | '1h')[];
+  /** True if the tools may end with a cache point. */
+  readonly tools: boolean;
+  /** True if a turn with tool calls or results may contain a cache point. */
+  readonly toolTurns: boolean;
 }
 
 /** The registry's `reasoning` setting, or the family's default. */
@@ -57,7 +85,7 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
     // Claude's grammar requires `additionalProperties: false`, so "any JSON object" uses a forced tool for Claude.
     if (family.name !== 'claude') can.add('json');
   }
-  if (family.tools && family.forcedTools) can.add('json').add('jsonSchema');
+  if (family.tools && family.toolChoices.length > 0) can.add('json').add('jsonSchema');
   if (family.name === 'claude' && family.tools) can.add('singleToolCall');
   if (target.reasoning ?? family.reasoning) can.add('reasoning');
   return can;
@@ -73,22 +101,42 @@ export function parseClaudeVersion(model: string): number {
   return until3 ? 300 + Number(until3[2] ?? 0) : 0;
 }
 
+const ANY_CHOICE = ['any', 'tool'] as const;
+const FREE_RESULTS: ToolResultRules = {
+  images: true,
+  documents: true,
+  beside: 'anything',
+  status: true,
+  shortIds: false,
+};
+const NO_CACHING: CachingRules = { ttls: [], tools: false, toolTurns: false };
+
 function describeClaude(model: string): BedrockFamily {
   const version = parseClaudeVersion(model);
   return {
     name: 'claude',
     images: version >= 300 && !model.includes('claude-3-5-haiku'),
     tools: version >= 300,
-    forcedTools: version >= 300,
-    structuredOutput: version >= 405,
+    // Fable and Mythos refuse to be forced.
+    toolChoices: version < 300 || /fable|mythos/.test(model) ? [] : ANY_CHOICE,
+    streamsTools: true,
+    toolResults: { ...FREE_RESULTS, beside: 'noDocuments' },
+    // Anthropic offers it for later models, too, but Bedrock refuses the fields for them.
+    structuredOutput: version === 405 || version === 406,
     stop: true,
-    fixedSampling: version >= 407,
-    // From 4.5 on. Earlier models keep a prefix for five minutes.
-    cacheTtls: version >= 405 ? ['5m', '1h'] : version >= 305 ? ['5m'] : [],
+    sampling: version >= 407 ? 'fixed' : version >= 401 ? 'oneOfTwo' : 'free',
+    systemPrompt: true,
+    prefill: version < 406,
     documents: version >= 300,
-    cachesTools: true,
+    caching: chooseClaudeCaching(version),
     reasoning: chooseClaudeReasoning(version),
   };
+}
+
+function chooseClaudeCaching(version: number): CachingRules {
+  if (version < 305) return NO_CACHING;
+  // Models before 4.5 keep a prefix for five minutes.
+  return { ttls: version >= 405 ? ['5m', '1h'] : ['5m'], tools: true, toolTurns: true };
 }
 
 function chooseClaudeReasoning(version: number): ReasoningStyle | undefined {
@@ -101,13 +149,16 @@ function describeNova(model: string): BedrockFamily {
     name: 'nova',
     images: !model.includes('nova-micro'),
     tools: true,
-    forcedTools: true,
+    toolChoices: ANY_CHOICE,
+    streamsTools: true,
+    toolResults: { ...FREE_RESULTS, documents: false },
     structuredOutput: false,
     stop: true,
-    fixedSampling: false,
-    cacheTtls: ['5m'],
+    sampling: 'free',
+    systemPrompt: true,
+    prefill: true,
     documents: !model.includes('nova-micro'),
-    cachesTools: false,
+    caching: { ttls: ['5m'], tools: false, toolTurns: false },
     reasoning: model.includes('nova-2') ? { style: 'nova-effort' } : undefined,
   };
 }
@@ -117,33 +168,49 @@ function describeOpenAI(model: string): BedrockFamily {
     name: 'openai',
     images: !model.includes('gpt-oss'),
     tools: true,
-    forcedTools: false,
+    toolChoices: [],
+    streamsTools: true,
+    toolResults: { ...FREE_RESULTS, status: false },
     structuredOutput: true,
-    // "This model doesn't support the stopSequences field."
     stop: false,
-    fixedSampling: !model.includes('gpt-oss'),
-    cacheTtls: [],
+    sampling: model.includes('gpt-oss') ? 'free' : 'fixed',
+    systemPrompt: true,
+    prefill: true,
     documents: false,
-    cachesTools: false,
+    caching: NO_CACHING,
     reasoning: { style: 'openai-effort' },
   };
 }
 
 function describeOther(model: string): BedrockFamily {
+  const is = (pattern: RegExp): boolean => pattern.test(model);
   return {
     name: 'other',
-    images: /llama3-2-(11|90)b|llama4|pixtral|mistral-large-3|ministral|gemma-3|qwen3-vl|kimi-k2-5/.test(model),
-    tools:
-      /llama3-[123]|llama4|mistral-large|mistral-small|ministral|pixtral|command-r|qwen3|kimi|minimax|glm|deepseek\.v3|nemotron|jamba-1-5|writer\.palmyra/.test(
-        model,
-      ),
-    forcedTools: false,
-    structuredOutput: /qwen3|kimi|minimax|gemma-3|nemotron|deepseek\.v3|ministral|mistral-large-3|glm/.test(model),
-    stop: true,
-    fixedSampling: false,
-    cacheTtls: [],
+    images: is(/llama3-2-(11|90)b|llama4|pixtral|mistral-large-3|ministral|gemma-3|qwen3-vl|kimi-k2[.-]5/),
+    tools: is(
+      /llama3-[13]|llama3-2-(11|90)b|llama4|mistral-large|mistral-small|ministral|pixtral|command-r|qwen3|kimi|minimax|glm|deepseek\.v3|nemotron|jamba-1-5|writer\.palmyra/,
+    ),
+    toolChoices: is(/kimi|zai\.|deepseek\.v3(?!-v1)/) ? ANY_CHOICE : is(/mistral-large|deepseek\.v3/) ? ['any'] : [],
+    streamsTools: !is(/meta\.|mistral\.|writer\./),
+    toolResults: {
+      images: !is(/mistral\.|qwen\.|moonshot/),
+      documents: !is(/qwen\.|moonshot/),
+      beside: is(/meta\.|mistral\.|writer\./) ? 'nothing' : 'anything',
+      status: false,
+      shortIds: is(/mistral\./),
+    },
+    structuredOutput: is(
+      /qwen3|kimi|minimax|gemma-3-(12|27)b|nemotron|deepseek\.v3|magistral|ministral-3|mistral-large-3|voxtral|glm/,
+    ),
+    stop: !is(/qwen\./),
+    sampling: 'free',
+    systemPrompt: !is(/titan|mistral-7b|mixtral|command-(light-)?text|ai21\.j2/),
+    prefill: true,
     documents: false,
-    cachesTools: false,
+    // An ARN doesn't show the model. Its operator knows whether it caches.
+    caching: is(/^arn:.*application-inference-profile/)
+      ? { ttls: ['5m', '1h'], tools: true, toolTurns: true }
+      : NO_CACHING,
     reasoning: undefined,
   };
 }

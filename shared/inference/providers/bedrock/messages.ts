@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type {
   ContentBlock,
   Message as ConverseMessage,
@@ -6,28 +5,29 @@ import type {
   ImageBlock,
   SystemContentBlock,
   ToolResultBlock,
-  ToolResultContentBlock,
   ToolUseBlock,
 } from '@aws-sdk/client-bedrock-runtime';
 import type {
   AssistantMessage,
   ContentPart,
   GenerationRequest,
-  ImagePart,
   Message,
   PdfDocument,
-  TextDocument,
   ToolCallPart,
   ToolMessage,
   UserMessage,
 } from '../../generation.ts';
-import { appendPoint, type CachePlan } from './cache-points.ts';
+import { appendPoint, type CachePlan, dropRefusedPoints } from './cache-points.ts';
+import { assignCallIds } from './call-ids.ts';
+import { createDocumentNamer, formatTextDocument, toDocumentBlock } from './documents.ts';
 import type { BedrockFamily } from './family.ts';
+import { toImageBlock } from './images.ts';
 import { unpackReasoning } from './reasoning.ts';
-import { invalidValueError } from './value-errors.ts';
+import { endWithUser, startWithUser, Turns } from './turns.ts';
+import { unsupportedValueError } from './value-errors.ts';
 
 export interface MessageOptions {
-  readonly family: BedrockFamily['name'];
+  readonly family: BedrockFamily;
   /** True to send earlier reasoning back to the model. Claude refuses it in a call without thinking. */
   readonly sendsReasoning: boolean;
   /** True to write earlier tool calls and results as text, for a call that declares no tools. */
@@ -48,42 +48,39 @@ export function toSystemBlocks(messages: readonly Message[], { toMarkedPoint }: 
  */
 export function toConverseMessages(request: GenerationRequest, options: MessageOptions): ConverseMessage[] {
   const names = mapToolNames(request.messages);
-  const turns: { role: 'user' | 'assistant'; content: ContentBlock[] }[] = [];
+  const { family } = options;
+  const ids = assignCallIds(request.messages, { short: family.toolResults.shortIds });
+  const turns = new Turns(family.toolResults.beside);
   const nameDocument = createDocumentNamer();
+  /** Images and documents that can't be part of the results that they belong to. */
+  let separate: ContentBlock[] = [];
   request.messages.forEach((message, index) => {
     if (message.role === 'system') return;
     const param = `${request.parameterNames['messages'] ?? 'messages'}[${index}]`;
-    const content = toContentBlocks(message, param, names, { ...options, nameDocument });
-    // Converse refuses blank text. A message that holds nothing else is dropped.
-    if (content.length === 0) return;
-    const role = message.role === 'assistant' ? 'assistant' : 'user';
-    const last = turns.at(-1);
-    if (last?.role === role) last.content.push(...content);
-    else turns.push({ role, content });
+    const blockOptions = { ...options, nameDocument, ids: ids[index] ?? [] };
+    const content = toContentBlocks(message, param, names, blockOptions);
+    turns.add(message.role === 'assistant' ? 'assistant' : 'user', content.blocks);
+    separate.push(...content.separate);
+    if (request.messages[index + 1]?.role === 'tool') return;
+    turns.add('user', separate);
+    separate = [];
   });
-  for (const { content } of turns) addDocumentIntro(content);
-  return startWithUser(turns, request);
+  const list = turns.finish((content) => dropRefusedPoints(content, options.cache));
+  checkImageCount(list, request);
+  // Claude doesn't go on with a message while it thinks.
+  const goesOn = family.prefill && !(family.name === 'claude' && options.sendsReasoning);
+  return endWithUser(startWithUser(list, request), goesOn);
 }
 
-/** Adds a text to a turn that has documents and no text: Converse refuses a document without one. */
-function addDocumentIntro(content: ContentBlock[]): void {
-  if (!content.some(({ document }) => document) || content.some(({ text }) => text !== undefined)) return;
-  content.push({ text: '(See the documents.)' });
-}
+/** The most images in a turn. */
+const MAX_IMAGES = 20;
 
-/**
- * Adds a neutral user message at the front if the conversation doesn't begin with one (an assistant's greeting, a
- * system prompt alone): Converse requires it, OpenAI's API doesn't.
- * @throws UpstreamError `invalid_value` if the last user message is blank, because there is nothing to answer
- */
-function startWithUser(turns: ConverseMessage[], request: GenerationRequest): ConverseMessage[] {
-  const lastIndex = request.messages.length - 1;
-  if (request.messages[lastIndex]?.role === 'user' && turns.at(-1)?.role !== 'user') {
-    const param = `${request.parameterNames['messages'] ?? 'messages'}[${lastIndex}]`;
-    throw invalidValueError(param, 'the message is blank, and this model needs text or an image to answer');
+function checkImageCount(turns: readonly ConverseMessage[], request: GenerationRequest): void {
+  for (const { content = [] } of turns) {
+    const blocks = content.flatMap((block) => [block, ...(block.toolResult?.content ?? [])]);
+    if (blocks.filter(({ image }) => image).length > MAX_IMAGES)
+      throw unsupportedValueError(request, 'messages', `this model accepts ${MAX_IMAGES} images in a turn`);
   }
-  if (turns[0]?.role === 'user') return turns;
-  return [{ role: 'user', content: [{ text: '(The conversation begins.)' }] }, ...turns];
 }
 
 /** Maps each tool call's id to the tool's name, for results that are written as text. */
@@ -92,29 +89,37 @@ function mapToolNames(messages: readonly Message[]): ReadonlyMap<string, string>
   return new Map(calls.flatMap((part) => (part.type === 'toolCall' ? [[part.id, part.name]] : [])));
 }
 
+interface BlockOptions extends MessageOptions {
+  /** Returns a document's name, which must be unique within a request. */
+  readonly nameDocument: (part: PdfDocument) => string;
+  /** The ids of the message's calls, or of the call that it answers. */
+  readonly ids: readonly string[];
+}
+
+interface Content {
+  readonly blocks: ContentBlock[];
+  /** What follows all results of the turn. */
+  readonly separate: ContentBlock[];
+}
+
 function toContentBlocks(
   message: Exclude<Message, { role: 'system' }>,
   param: string,
   names: ReadonlyMap<string, string>,
   options: BlockOptions,
-): ContentBlock[] {
+): Content {
   switch (message.role) {
     case 'user':
-      return toUserBlocks(message, options);
+      return { blocks: toUserBlocks(message, options), separate: [] };
     case 'assistant':
-      return toAssistantBlocks(message, param, options);
+      return { blocks: toAssistantBlocks(message, param, options), separate: [] };
     case 'tool': {
-      const blocks = options.toolsAsText
-        ? toResultText(message, names, options)
-        : [{ toolResult: toResultBlock(message, options) }];
-      return appendPoint<ContentBlock>(blocks, options.cache.toMarkedPoint(findResultMark(message)));
+      const { block, separate } = toResultBlock(message, options);
+      const blocks = options.toolsAsText ? toResultText(message, names, options) : [{ toolResult: block }];
+      const point = options.cache.toMarkedPoint(findResultMark(message));
+      return { blocks: appendPoint<ContentBlock>(blocks, point), separate: options.toolsAsText ? [] : separate };
     }
   }
-}
-
-interface BlockOptions extends MessageOptions {
-  /** Returns a document's name, which must be unique within a request. */
-  readonly nameDocument: (part: PdfDocument) => string;
 }
 
 function toUserBlocks(message: UserMessage, options: BlockOptions): ContentBlock[] {
@@ -123,11 +128,10 @@ function toUserBlocks(message: UserMessage, options: BlockOptions): ContentBlock
   );
 }
 
+type UserBlock = { text: string } | { image: ImageBlock } | { document: DocumentBlock };
+
 /** Converts a part of a user message or of a tool result: both have the same kinds of blocks. */
-function toUserBlock(
-  part: ContentPart,
-  { nameDocument }: BlockOptions,
-): ({ text: string } | { image: ImageBlock } | { document: DocumentBlock })[] {
+function toUserBlock(part: ContentPart, { nameDocument }: BlockOptions): UserBlock[] {
   switch (part.type) {
     case 'text':
       return toTextBlocks([part]);
@@ -145,10 +149,12 @@ function findResultMark({ cache, content }: ToolMessage) {
   return cache ?? content.findLast((part) => part.cache !== undefined)?.cache;
 }
 
-function toAssistantBlocks(message: AssistantMessage, param: string, options: MessageOptions): ContentBlock[] {
+function toAssistantBlocks(message: AssistantMessage, param: string, options: BlockOptions): ContentBlock[] {
+  const calls = message.content.filter((part) => part.type === 'toolCall');
+  const idOf = new Map<unknown, string | undefined>(calls.map((call, index) => [call, options.ids[index]]));
   return message.content.flatMap((part) =>
     appendPoint<ContentBlock>(
-      toAssistantBlock(part, param, options),
+      toAssistantBlock(part, idOf.get(part) ?? '', param, options),
       options.cache.toMarkedPoint('cache' in part ? part.cache : undefined),
     ),
   );
@@ -156,6 +162,7 @@ function toAssistantBlocks(message: AssistantMessage, param: string, options: Me
 
 function toAssistantBlock(
   part: AssistantMessage['content'][number],
+  callId: string,
   param: string,
   options: MessageOptions,
 ): ContentBlock[] {
@@ -164,13 +171,13 @@ function toAssistantBlock(
     case 'refusal':
       return toTextBlocks([part]);
     case 'reasoning': {
-      const block = options.sendsReasoning ? unpackReasoning(part, options.family, param) : undefined;
+      const block = options.sendsReasoning ? unpackReasoning(part, options.family.name, param) : undefined;
       return block ? [{ reasoningContent: block }] : [];
     }
     case 'toolCall':
       return options.toolsAsText
         ? [{ text: `[Called the tool ${part.name} with ${part.arguments || '{}'}]` }]
-        : [{ toolUse: toToolUseBlock(part, param) }];
+        : [{ toolUse: toToolUseBlock(part, callId) }];
   }
 }
 
@@ -179,24 +186,28 @@ function toTextBlocks(parts: readonly { readonly text: string }[]): { text: stri
   return parts.filter(({ text }) => text.trim() !== '').map(({ text }) => ({ text }));
 }
 
-function toToolUseBlock(call: ToolCallPart, param: string): ToolUseBlock {
-  if (!isToolName(call.name)) throw invalidValueError(param, `${JSON.stringify(call.name)} is not a valid tool name`);
-  return { toolUseId: toToolUseId(call.id), name: call.name, input: parseArguments(call, param) };
+function toToolUseBlock(call: ToolCallPart, toolUseId: string): ToolUseBlock {
+  return { toolUseId, name: toCalledName(call.name), input: parseArguments(call) };
+}
+
+/** Replaces what Converse refuses in the name of an earlier call: models invent names of tools that don't exist. */
+export function toCalledName(name: string): string {
+  return name.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, 64) || '_';
 }
 
 /**
- * Parses the arguments of a tool call, which Converse expects as a JSON object.
- * @throws UpstreamError `invalid_value` for other text, which OpenAI's API allows
+ * Parses the arguments of a tool call. Converse accepts only a JSON object there. Other text, as of a call that the output
+ * limit cut off, is put into one.
  */
-function parseArguments(call: ToolCallPart, param: string): Exclude<ToolUseBlock['input'], undefined> {
+function parseArguments(call: ToolCallPart): Exclude<ToolUseBlock['input'], undefined> {
   if (call.arguments.trim() === '') return {};
   try {
     const input: unknown = JSON.parse(call.arguments, reviveInteger);
     if (isJsonObject(input)) return input;
   } catch {
-    // The error below is more helpful than the parser's.
+    // Below, as for other values that are no object.
   }
-  throw invalidValueError(param, `the arguments of the tool call ${call.id} are not a JSON object`);
+  return { invalid_arguments: call.arguments };
 }
 
 /** Returns an integer that JavaScript would round as a bigint. Tool arguments often contain long ids. */
@@ -210,21 +221,26 @@ function isJsonObject(value: unknown): value is Record<string, NonNullable<ToolU
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function toResultBlock(message: ToolMessage, options: BlockOptions): ToolResultBlock {
-  const content = message.content.flatMap((part): ToolResultContentBlock[] => toUserBlock(part, options));
-  return {
-    toolUseId: toToolUseId(message.toolCallId),
-    // Tools may return nothing, but some models refuse an empty result.
-    content: content.length > 0 ? content : [{ text: '(no output)' }],
-    ...(message.isError === true && STATUS_FAMILIES.has(options.family) && { status: 'error' }),
+/** Converts the result of a tool, and returns apart from it what the model accepts outside results only. */
+function toResultBlock(
+  message: ToolMessage,
+  options: BlockOptions,
+): { readonly block: ToolResultBlock; readonly separate: ContentBlock[] } {
+  const { images, documents, status } = options.family.toolResults;
+  const blocks = message.content.flatMap((part) => toUserBlock(part, options));
+  const isSeparate = (block: UserBlock): boolean =>
+    ('image' in block && !images) || ('document' in block && !documents);
+  const separate = blocks.filter(isSeparate);
+  const content = blocks.filter((block) => !isSeparate(block));
+  // Tools may return nothing, but some models refuse an empty result.
+  if (content.length === 0) content.push({ text: separate.length > 0 ? '(see below)' : '(no output)' });
+  const block = {
+    toolUseId: options.ids[0] ?? '',
+    content,
+    ...(message.isError === true && status && { status: 'error' as const }),
   };
+  return { block, separate };
 }
-
-/**
- * The families that accept a result's status. Others only get the result's text.
- * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolResultBlock.html
- */
-const STATUS_FAMILIES: ReadonlySet<BedrockFamily['name']> = new Set(['claude', 'nova']);
 
 function toResultText(message: ToolMessage, names: ReadonlyMap<string, string>, options: BlockOptions): ContentBlock[] {
   const tool = names.get(message.toolCallId) ?? message.toolCallId;
@@ -238,67 +254,9 @@ function toResultText(message: ToolMessage, names: ReadonlyMap<string, string>, 
   ];
 }
 
-const IMAGE_FORMATS = { 'image/png': 'png', 'image/jpeg': 'jpeg', 'image/gif': 'gif', 'image/webp': 'webp' } as const;
-
-function toImageBlock(part: ImagePart): ImageBlock {
-  if ('url' in part) throw invalidValueError(part.param, 'this model accepts images as data URLs only');
-  return { format: IMAGE_FORMATS[part.mediaType], source: { bytes: decodeBase64(part.base64, 'image', part.param) } };
-}
-
-function toDocumentBlock({ base64, param }: PdfDocument, name: string): DocumentBlock {
-  return { format: 'pdf', name, source: { bytes: decodeBase64(base64, 'document', param) } };
-}
-
-/**
- * Creates a function that names the documents of a request: by their titles, as far as Converse allows their characters.
- * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html
- */
-function createDocumentNamer(): (part: PdfDocument) => string {
-  const used = new Set<string>();
-  return ({ title = '' }) => {
-    const allowed = title.replace(/[^A-Za-z0-9()[\]-]+/g, ' ').trim();
-    const base = allowed.slice(0, MAX_DOCUMENT_NAME) || 'Document';
-    let name = base;
-    for (let number = 2; used.has(name); number += 1) name = `${base} (${number})`;
-    used.add(name);
-    return name;
-  };
-}
-
-/** The limit is 200 characters; the rest is for a number. */
-const MAX_DOCUMENT_NAME = 180;
-
-function formatTextDocument({ title, text }: TextDocument): string {
-  return title === undefined ? text : `${title}\n\n${text}`;
-}
-
-function decodeBase64(text: string, kind: 'image' | 'document', param: string): Uint8Array {
-  const bytes = Buffer.from(text, 'base64');
-  // Node skips characters that are not base64. Encoding the bytes again shows whether it skipped any.
-  if (bytes.length === 0 || removePadding(bytes.toString('base64')) !== removePadding(text)) {
-    throw invalidValueError(param, `the ${kind} is not valid base64`);
-  }
-  return Uint8Array.from(bytes);
-}
-
-/** Removes the `=` at the end. The time of a regular expression would grow with the square of the `=` in a text. */
-function removePadding(base64: string): string {
-  let end = base64.length;
-  while (base64[end - 1] === '=') end -= 1;
-  return base64.slice(0, end);
-}
-
 const TOOL_NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 
-/** True if Converse accepts `text` as the name of a tool or as the id of a call. */
+/** True if Converse accepts `text` as the name of a tool. */
 export function isToolName(text: string): boolean {
   return TOOL_NAME.test(text);
-}
-
-/**
- * Returns the id of a call for Converse. An id that Converse would refuse (other providers' ids contain dots or colons)
- * is replaced by its hash, so that call and result still match. The hash never reaches the caller.
- */
-function toToolUseId(id: string): string {
-  return isToolName(id) ? id : `call_${createHash('sha256').update(id).digest('hex').slice(0, 32)}`;
 }

@@ -2,7 +2,7 @@ import type { ConverseStreamCommandInput, ReasoningContentBlock } from '@aws-sdk
 import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../../generation.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { type BedrockFamily, detectFamily, parseClaudeVersion, type ReasoningStyle } from './family.ts';
-import { invalidValueError, unsupportedValueError } from './value-errors.ts';
+import { invalidValueError, toCallerName, unsupportedValueError } from './value-errors.ts';
 
 /** The parts of a Converse call that control how much the model thinks. */
 export interface ReasoningPlan {
@@ -125,10 +125,6 @@ function planNovaEffort(effort: Effort, request: GenerationRequest): ReasoningPl
     fields: { reasoningConfig: { type: 'enabled', maxReasoningEffort: level } },
     sendsMaxTokens: level !== 'high',
   };
-}
-
-function toCallerName(request: GenerationRequest, internalName: string): string {
-  return request.parameterNames[internalName] ?? internalName;
 }
 
 function toThreeLevels(effort: Effort): 'low' | 'medium' | 'high' {

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ConverseBody } from '../../../../../local/bedrock/request.ts';
 import type { GenerationRequest, Message, Tool, ToolCallPart } from '../../../../../shared/inference/generation.ts';
-import { CLAUDE, catchUpstreamError, makeTarget, script, Upstream, wholeAnswer } from './upstream.ts';
+import { CLAUDE, script, Upstream, wholeAnswer } from './upstream.ts';
 
 const OPUS_4_7 = 'eu.anthropic.claude-opus-4-7';
 const OPUS_5 = 'global.anthropic.claude-opus-5';
 const NOVA_2 = 'global.amazon.nova-2-lite-v1:0';
 const GPT_OSS = 'openai.gpt-oss-120b-1:0';
 const QWEN = 'qwen.qwen3-32b-v1:0';
+const LLAMA = 'us.meta.llama4-scout-17b-instruct-v1:0';
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 
 let upstream: Upstream;
@@ -19,20 +19,8 @@ beforeEach(() => {
   upstream.calls.length = 0;
 });
 
-/** Sends a request and returns the body that reached the stand-in, which validates it as Bedrock does. */
-async function sendRequest(
-  changes: Partial<GenerationRequest> = {},
-  fields: Record<string, unknown> = {},
-  options: { streamed?: boolean; maxOutputTokens?: number } = {},
-): Promise<ConverseBody> {
-  await upstream.generate(changes, { target: makeTarget(fields), ...options });
-  const body = upstream.calls.at(-1)?.body;
-  if (!body) throw new Error('The stand-in received no request');
-  return body;
-}
-
-const catchRefusal = (changes: Partial<GenerationRequest>, fields: Record<string, unknown> = {}) =>
-  catchUpstreamError(upstream.generate(changes, { target: makeTarget(fields) }));
+const sendRequest = (...request: Parameters<Upstream['send']>) => upstream.send(...request);
+const catchRefusal = (...request: Parameters<Upstream['catchRefusal']>) => upstream.catchRefusal(...request);
 
 const createMessage = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
   role,
@@ -185,13 +173,13 @@ describe('messages', () => {
 
 describe('an earlier tool call', () => {
   it.each(['{"city":', '[1]', '"text"', 'null'])(
-    'an earlier tool call with the arguments %s is refused, and the error names its message',
+    'the arguments %s of an earlier tool call, which are no object, are put into one',
     async (text) => {
-      const error = await catchRefusal({
+      const body = await sendRequest({
         tools: [weather],
         messages: [createMessage('user', 'Hi'), createCalls({ arguments: text }), createResult('call_1', 'x')],
       });
-      expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
+      expect(body.messages[1]?.content[0]?.toolUse?.input).toEqual({ invalid_arguments: text });
     },
   );
 
@@ -241,7 +229,13 @@ describe('tools', () => {
     expect(body.toolConfig).toEqual({
       tools: [
         { toolSpec: { name: 'weather', description: 'Tells the weather', inputSchema: { json: weather.parameters } } },
-        { toolSpec: { name: 'now', inputSchema: { json: { type: 'object' } }, strict: true } },
+        {
+          toolSpec: {
+            name: 'now',
+            inputSchema: { json: { type: 'object', additionalProperties: false } },
+            strict: true,
+          },
+        },
       ],
     });
   });
@@ -304,7 +298,7 @@ describe('limits and sampling', () => {
   });
 
   it('sampling parameters are passed on', async () => {
-    const body = await sendRequest({ temperature: 0.2, topP: 0.9, stop: ['END'] });
+    const body = await sendRequest({ temperature: 0.2, topP: 0.9, stop: ['END'] }, { model: NOVA_2 });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096, temperature: 0.2, topP: 0.9, stopSequences: ['END'] });
   });
 
@@ -338,7 +332,7 @@ describe('limits and sampling', () => {
   );
 
   it('unknown fields are passed on to the model', async () => {
-    const body = await sendRequest({ unknown: { top_k: 40 }, seed: 7 });
+    const body = await sendRequest({ unknown: { top_k: 40 }, seed: 7, logitBias: {} }, { model: QWEN });
     expect(body['additionalModelRequestFields']).toEqual({ top_k: 40, seed: 7 });
   });
 });
@@ -639,8 +633,8 @@ describe('documents', () => {
       status: 'error',
       content: [{ document: { name: 'Document' } }],
     });
-    const qwen = await sendRequest({ messages, tools: [weather] }, { model: QWEN });
-    expect(qwen.messages[2]?.content[0]?.toolResult).not.toHaveProperty('status');
+    const llama = await sendRequest({ messages, tools: [weather] }, { model: LLAMA });
+    expect(llama.messages[2]?.content[0]?.toolResult).not.toHaveProperty('status');
   });
 
   it('the failure of a tool is named where calls are written as text', async () => {

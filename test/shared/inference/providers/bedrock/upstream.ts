@@ -1,4 +1,5 @@
 import type { BedrockRuntimeClient, ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import type { ConverseBody } from '../../../../../local/bedrock/converse-request.ts';
 import type { ConverseCall, Frame, Responder } from '../../../../../local/bedrock/frames.ts';
 import { startBedrock } from '../../../../../local/bedrock/server.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
@@ -75,6 +76,29 @@ export class Upstream implements AsyncDisposable {
   ): Promise<GenerationEvent[]> {
     const model = createBedrockModel(target, this.client, { maxOutputTokens });
     return collect(model.generate(makeRequest(changes), { signal, streamed }));
+  }
+
+  /** Sends a request and returns the body that reached the stand-in, which refuses what Bedrock refuses. */
+  async send(
+    changes: Partial<GenerationRequest> = {},
+    fields: Record<string, unknown> = {},
+    options: { streamed?: boolean; maxOutputTokens?: number } = {},
+  ): Promise<ConverseBody> {
+    await this.generate(changes, { target: makeTarget(fields), ...options });
+    const body = this.calls.at(-1)?.body;
+    if (!body) throw new Error('The stand-in received no request');
+    return body;
+  }
+
+  /** Sends a request that the provider must refuse, and returns its error. The stand-in must not have been called. */
+  async catchRefusal(
+    changes: Partial<GenerationRequest>,
+    fields: Record<string, unknown> = {},
+  ): Promise<UpstreamError> {
+    const calls = this.calls.length;
+    const error = await catchUpstreamError(this.generate(changes, { target: makeTarget(fields) }));
+    if (this.calls.length > calls) throw new Error('The stand-in was called', { cause: error });
+    return error;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,198 @@
+import type { ConverseStreamCommandInput, Tool, ToolChoice } from '@aws-sdk/client-bedrock-runtime';
+import type { GenerationRequest, Tool as RequestTool } from '../../generation.ts';
+import { appendPoint, type CachePlan } from './cache-points.ts';
+import type { BedrockFamily } from './family.ts';
+import { isToolName, toCalledName } from './messages.ts';
+import {
+  fitsGrammar,
+  flattenParameters,
+  isClosed,
+  type Schema,
+  toGrammarSchema,
+  UnsupportedSchemaError,
+} from './schemas.ts';
+import { invalidValueError, toCallerName, unsupportedValueError } from './value-errors.ts';
+
+type Json = NonNullable<ConverseStreamCommandInput['additionalModelRequestFields']>;
+export type Fields = Record<string, Json>;
+
+const ANSWER_TOOL = 'json_answer';
+
+export interface ToolPlan {
+  readonly list: readonly Tool[];
+  readonly choice: ToolChoice | undefined;
+  readonly fields: Fields;
+  /** True if the model must call a tool. */
+  readonly forced: boolean;
+  /** Name of the tool whose arguments are the text of the answer, if JSON output is requested by a tool. */
+  readonly answerTool: string | undefined;
+}
+
+const NO_TOOLS: ToolPlan = { list: [], choice: undefined, fields: {}, forced: false, answerTool: undefined };
+
+/**
+ * Plans which tools a call declares, and whether the model must use one.
+ * @throws UpstreamError `unsupported_value` or `invalid_value`, naming the caller's parameter
+ */
+export function planTools(request: GenerationRequest, family: BedrockFamily, cache: CachePlan): ToolPlan {
+  if (needsAnswerTool(request, family)) return planAnswerTool(request, family);
+  const { toolChoice } = request;
+  if (toolChoice === 'none' || request.tools.length === 0) return planNoCalls(request, family, cache);
+  const plan = planChoice(request, declareTools(request, family, cache), family);
+  if (family.name !== 'claude' || request.parallelToolCalls) return { ...NO_TOOLS, ...plan };
+  // Claude's own field replaces `toolConfig.toolChoice`: a call must not have both.
+  return { ...NO_TOOLS, ...plan, choice: undefined, fields: { tool_choice: toSingleToolChoice(toolChoice) } };
+}
+
+/**
+ * True if JSON output must be requested as the arguments of a forced tool: because Converse can't enforce a format, or
+ * because its grammar is stricter than the request (Claude requires `additionalProperties: false`).
+ */
+function needsAnswerTool(request: GenerationRequest, family: BedrockFamily): boolean {
+  const { format, tools } = request;
+  if (format.type === 'text') return false;
+  const isStrict = format.type === 'jsonSchema' && format.strict;
+  const enforced =
+    family.structuredOutput &&
+    (family.name !== 'claude' || isStrict || (format.type === 'jsonSchema' && isClosed(format.schema)));
+  if (enforced && (isStrict || tools.length > 0 || family.toolChoices.length === 0)) return false;
+  if (tools.length === 0) return true;
+  throw unsupportedValueError(request, 'format', "JSON output can't be combined with tools on this model");
+}
+
+function planAnswerTool(request: GenerationRequest, family: BedrockFamily): ToolPlan {
+  const { format } = request;
+  const { schema, note } = toParameters(format.type === 'jsonSchema' ? format.schema : {}, family, (reason) =>
+    unsupportedValueError(request, 'format', reason),
+  );
+  const asked = format.type === 'jsonSchema' ? format.description : undefined;
+  const description = [asked || 'Gives the whole answer, as JSON.', note].filter(Boolean).join(' ');
+  const spec: Tool = { toolSpec: { name: ANSWER_TOOL, description, inputSchema: { json: schema } } };
+  const choice: ToolChoice = family.toolChoices.includes('tool') ? { tool: { name: ANSWER_TOOL } } : { any: {} };
+  return { list: [spec], choice, fields: {}, forced: true, answerTool: ANSWER_TOOL };
+}
+
+/**
+ * Plans a call in which the model must not use tools. Converse has no such choice, and requires the tools to be
+ * declared if the conversation contains a tool call. Claude has a field of its own for it; for other models, no tools
+ * are declared and earlier calls are written as text.
+ */
+function planNoCalls(request: GenerationRequest, family: BedrockFamily, cache: CachePlan): ToolPlan {
+  const called = request.messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
+  const names = new Set(called.flatMap((part) => (part.type === 'toolCall' ? [toCalledName(part.name)] : [])));
+  if (family.name !== 'claude' || names.size === 0) return NO_TOOLS;
+  const declared = declareTools(request, family, cache);
+  for (const { name } of request.tools) names.delete(name);
+  const undeclared = [...names].map(
+    (name): Tool => ({ toolSpec: { name, inputSchema: { json: { type: 'object' } } } }),
+  );
+  return { ...NO_TOOLS, list: [...declared, ...undeclared], fields: { tool_choice: { type: 'none' } } };
+}
+
+/** Chooses how the model is forced to use a tool, if the caller requests it. */
+function planChoice(
+  request: GenerationRequest,
+  list: readonly Tool[],
+  { toolChoices }: BedrockFamily,
+): Pick<ToolPlan, 'list' | 'choice' | 'forced'> {
+  const { toolChoice } = request;
+  // `auto` is the default, and models without other choices refuse the field.
+  if (toolChoice === 'auto' || toolChoice === 'none') return { list, choice: undefined, forced: false };
+  const name = toolChoice === 'required' ? request.tools.length === 1 && request.tools[0]?.name : toolChoice.name;
+  if (toolChoice === 'required' && toolChoices.includes('any')) return { list, choice: { any: {} }, forced: true };
+  if (name && toolChoices.includes('tool')) return { list, choice: { tool: { name } }, forced: true };
+  if (name && toolChoices.includes('any')) {
+    // The only tool that is declared is the one that is called.
+    const named = list.filter(({ toolSpec }) => toolSpec?.name === name);
+    return { list: named, choice: { any: {} }, forced: true };
+  }
+  throw unsupportedValueError(request, 'toolChoice', "this model can't be forced to use a tool");
+}
+
+function toSingleToolChoice(choice: GenerationRequest['toolChoice']): Fields {
+  const single = { disable_parallel_tool_use: true };
+  if (choice === 'auto' || choice === 'none') return { type: 'auto', ...single };
+  return choice === 'required' ? { type: 'any', ...single } : { type: 'tool', name: choice.name, ...single };
+}
+
+function declareTools(request: GenerationRequest, family: BedrockFamily, cache: CachePlan): Tool[] {
+  const path = toCallerName(request, 'tools');
+  const tools = request.tools.flatMap((tool, index) =>
+    appendPoint<Tool>(
+      [toToolSpec(tool, `${path}[${index}]`, family)],
+      cache.rules.tools ? cache.toMarkedPoint(tool.cache) : undefined,
+    ),
+  );
+  checkStrictTools(request, tools, family);
+  return tools;
+}
+
+/** The most tools of a request that Claude holds to their schemas. */
+const MAX_STRICT_TOOLS = 20;
+
+function checkStrictTools(request: GenerationRequest, tools: readonly Tool[], family: BedrockFamily): void {
+  if (family.name !== 'claude') return;
+  const strict = tools.filter(({ toolSpec }) => toolSpec?.strict).map(({ toolSpec }) => toolSpec?.inputSchema?.json);
+  const formats = request.format.type === 'jsonSchema' && request.format.strict ? [request.format.schema] : [];
+  if (strict.length > MAX_STRICT_TOOLS || !fitsGrammar([...(strict as Schema[]), ...formats])) {
+    throw unsupportedValueError(request, 'tools', 'the strict schemas are larger than this model accepts');
+  }
+}
+
+function toToolSpec(tool: RequestTool, param: string, family: BedrockFamily): Tool {
+  if (!isToolName(tool.name)) {
+    throw invalidValueError(param, 'a tool name consists of 1 to 64 letters, digits, underscores and hyphens');
+  }
+  const { schema, note } = toParameters(
+    tool.parameters,
+    family,
+    (reason) => invalidValueError(param, reason),
+    tool.strict,
+  );
+  const description = [tool.description?.trim() ? tool.description : '', note].filter(Boolean).join(' ');
+  return {
+    toolSpec: {
+      name: tool.name,
+      // Converse refuses an empty description.
+      ...(description && { description }),
+      inputSchema: { json: schema },
+      ...(tool.strict && { strict: true }),
+    },
+  };
+}
+
+/** The names that Claude accepts for the parameters of a tool. */
+const PROPERTY_NAME = /^[a-zA-Z0-9_.-]{1,64}$/;
+
+/**
+ * Converts the parameters of a tool: Converse requires `type: object`, which OpenAI doesn't, and strict tools are enforced
+ * by a grammar.
+ */
+function toParameters(
+  parameters: Schema,
+  family: BedrockFamily,
+  refuse: (reason: string) => Error,
+  strict = false,
+): { readonly schema: Fields; readonly note: string | undefined } {
+  const { type = 'object' } = parameters;
+  if (type !== 'object' && !(Array.isArray(type) && type.includes('object'))) {
+    throw refuse('the schema must describe an object');
+  }
+  const isClaude = family.name === 'claude';
+  const object: Schema = { ...parameters, type: 'object' };
+  const { schema, note } = isClaude ? flattenParameters(object) : { schema: object, note: undefined };
+  const properties = schema['properties'];
+  if (isClaude && Object.keys(properties ?? {}).some((name) => !PROPERTY_NAME.test(name))) {
+    throw refuse('this model accepts names of 1 to 64 letters, digits, underscores, dots and hyphens for parameters');
+  }
+  try {
+    return { schema: toJson(strict ? toGrammarSchema(schema, { strict, closes: isClaude }) : schema), note };
+  } catch (thrown) {
+    throw thrown instanceof UnsupportedSchemaError ? refuse(thrown.message) : thrown;
+  }
+}
+
+/** Converts a value that was parsed from JSON to the SDK's type, and drops undefined members. */
+export function toJson(value: Readonly<Record<string, unknown>>): Fields {
+  return JSON.parse(JSON.stringify(value));
+}

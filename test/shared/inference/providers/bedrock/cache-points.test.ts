@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AssistantMessage, Message } from '../../../../../shared/inference/generation.ts';
+import { script, Upstream, wholeAnswer } from './upstream.ts';
+
+const SONNET_4_6 = 'global.anthropic.claude-sonnet-4-6';
+const NOVA = 'amazon.nova-pro-v1:0';
+const LLAMA = 'us.meta.llama4-scout-17b-instruct-v1:0';
+
+let upstream: Upstream;
+beforeAll(async () => {
+  upstream = await Upstream.start(script(...wholeAnswer));
+});
+afterAll(async () => upstream[Symbol.asyncDispose]());
+
+const say = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
+  role,
+  content: [{ type: 'text', text }],
+});
+const thought: AssistantMessage = {
+  role: 'assistant',
+  content: [
+    {
+      type: 'reasoning',
+      text: 'Hm',
+      continuation: { provider: 'bedrock', data: { family: 'claude', text: 'Hm', signature: 'c2ln' } },
+    },
+  ],
+};
+const roundTrip: readonly Message[] = [
+  { role: 'assistant', content: [{ type: 'toolCall', id: 'a', name: 'find', arguments: '{}' }] },
+  { role: 'tool', toolCallId: 'a', content: [{ type: 'text', text: 'done' }] },
+];
+const tools = [{ name: 'find', parameters: {}, strict: false }];
+
+/** Returns the indexes of the turns with a cache point. */
+const findPoints = async (messages: readonly Message[], model: string, changes = {}) => {
+  const body = await upstream.send({ messages, ...changes }, { model, promptCache: { ttl: '5m' } });
+  return body.messages.flatMap(({ content }, index) => (content.some(({ cachePoint }) => cachePoint) ? [index] : []));
+};
+
+describe('the cache point of the conversation', () => {
+  it('is set on an earlier turn if the last one ends with reasoning', async () => {
+    const messages = [say('user', 'A hard question'), thought, say('user', 'Go on')];
+    expect(await findPoints(messages, SONNET_4_6, { reasoningEffort: 'low' })).toEqual([0]);
+  });
+
+  it('is set after text that follows reasoning', async () => {
+    const spoken: AssistantMessage = { ...thought, content: [...thought.content, { type: 'text', text: 'Well' }] };
+    const messages = [say('user', 'A'), spoken, say('user', 'B')];
+    expect(await findPoints(messages, SONNET_4_6, { reasoningEffort: 'low' })).toEqual([1]);
+  });
+
+  it('is set on a turn without tool calls and results for Nova, which refuses it there', async () => {
+    const messages = [say('user', 'A'), ...roundTrip, ...roundTrip];
+    expect(await findPoints(messages, NOVA, { tools })).toEqual([0]);
+    expect(await findPoints(messages, SONNET_4_6, { tools })).toEqual([3]);
+  });
+
+  it('is left out for models that cache nothing', async () => {
+    const messages = [say('system', 'S'), say('user', 'A'), say('assistant', 'B'), say('user', 'C')];
+    expect(await findPoints(messages, LLAMA)).toEqual([]);
+  });
+});
+
+it('the time of an hour is left out for models without it', async () => {
+  const body = await upstream.send({ messages: [say('system', 'S')] }, { model: NOVA, promptCache: { ttl: '1h' } });
+  expect(body.system?.at(-1)).toEqual({ cachePoint: { type: 'default' } });
+});

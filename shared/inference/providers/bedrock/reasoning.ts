@@ -87,10 +87,20 @@ function planBudget(wanted: number, maxTokens: number | undefined, messages: rea
   return { ...OFF, on: true, fields: { thinking: { type: 'enabled', budget_tokens: budget } } };
 }
 
+/** True if the last turn of the model called tools and doesn't begin with its reasoning. */
 function lacksTurnReasoning(messages: readonly Message[]): boolean {
-  const last = messages.findLast(({ role }) => role !== 'tool');
-  if (last?.role !== 'assistant' || !last.content.some(({ type }) => type === 'toolCall')) return false;
-  return !last.content.some((part) => part.type === 'reasoning' && unpackReasoning(part, 'claude', 'messages'));
+  // Instructions go to the front, and blank messages are dropped: they end no turn.
+  const sent = messages.filter(({ role, content }) => role === 'tool' || (role !== 'system' && content.some(isSent)));
+  const last = sent.findLastIndex(({ role }) => role === 'assistant');
+  const first = sent.findLastIndex(({ role }, index) => index < last && role !== 'assistant') + 1;
+  const turn = sent.slice(first, last + 1).flatMap((message) => (message.role === 'assistant' ? message.content : []));
+  if (!turn.some(({ type }) => type === 'toolCall')) return false;
+  const start = turn.find(isSent);
+  return start?.type !== 'reasoning' || !unpackReasoning(start, 'claude', 'messages');
+}
+
+function isSent(part: Message['content'][number]): boolean {
+  return !('text' in part) || part.type === 'reasoning' || part.text.trim() !== '';
 }
 
 function planAdaptive(effort: Effort, model: string, summarized: boolean): ReasoningPlan {

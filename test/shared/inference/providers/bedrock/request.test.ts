@@ -570,6 +570,15 @@ describe('earlier reasoning', () => {
   });
 
   it.each([
+    ['instructions', createMessage('system', 'Be brief.')],
+    ['a blank answer', createMessage('assistant', '')],
+    ['a user message', createMessage('user', 'Well?')],
+  ])('thinking stays disabled for the rest of a turn without its reasoning if %s follows', async (_case, message) => {
+    const body = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: [...roundTrip, message] });
+    expect(body['additionalModelRequestFields']).toBeUndefined();
+  });
+
+  it.each([
     ['another provider', { provider: 'openai-compatible', data: 'x' }],
     ['another family of models', { provider: 'bedrock', data: { family: 'openai', redacted: 'eA==' } }],
   ])('reasoning of %s is not sent', async (_whose, foreign) => {

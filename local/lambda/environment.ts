@@ -171,7 +171,7 @@ export class Environment {
     const poll = this.#polls.pop();
     if (poll === undefined) throw new Error(`Environment ${this.id} is ${this.phase}`);
     const { timeoutMs } = this.#definition;
-    const { requestId, payload } = invocation;
+    const { requestId, payload, remainingMs = timeoutMs } = invocation;
     this.#served = true;
     const startedAt = performance.now();
     const timer = setTimeout(() => this.#onTimeout(invocation, startedAt), timeoutMs);
@@ -180,7 +180,7 @@ export class Environment {
       'Content-Type': 'application/json',
       'Content-Length': Buffer.byteLength(payload),
       'Lambda-Runtime-Aws-Request-Id': requestId,
-      'Lambda-Runtime-Deadline-Ms': Date.now() + timeoutMs,
+      'Lambda-Runtime-Deadline-Ms': Date.now() + remainingMs,
       'Lambda-Runtime-Invoked-Function-Arn': invocation.functionArn,
       'Lambda-Runtime-Trace-Id': invocation.traceHeader,
       ...(invocation.clientContext === undefined ? {} : { 'Lambda-Runtime-Client-Context': invocation.clientContext }),

@@ -27,6 +27,13 @@ export interface InvokeOptions {
   readonly clientContext?: string;
   /** The trace headers of the messages, or of the call, that cause the invocation. */
   readonly traceHeaders?: readonly string[];
+  /** Its request id. Default: a random one. */
+  readonly requestId?: string;
+  /**
+   * Milliseconds until the deadline that the function sees. Default: its timeout. The runner ends an invocation only after that
+   * timeout, so that on a busy machine an invocation may outlast this deadline.
+   */
+  readonly remainingMs?: number;
 }
 
 /** What `Invocation` is created from. */
@@ -34,6 +41,8 @@ export interface InvocationOptions {
   readonly payload: Uint8Array | string;
   readonly functionArn: string;
   readonly clientContext: string | undefined;
+  readonly requestId: string | undefined;
+  readonly remainingMs: number | undefined;
   readonly lineage: Lineage;
   /** Called once, when the invocation no longer counts against concurrency. */
   readonly release: () => void;
@@ -41,11 +50,13 @@ export interface InvocationOptions {
 
 /** One call of a function, from its arrival until the last byte of its response. */
 export class Invocation {
-  readonly requestId: string = randomUUID();
+  readonly requestId: string;
   readonly payload: Uint8Array | string;
   readonly functionArn: string;
   readonly clientContext: string | undefined;
   readonly traceHeader: string;
+  /** Milliseconds until the deadline that the function sees, if it isn't its timeout. */
+  readonly remainingMs: number | undefined;
   /** Resolves at the first byte of the response; rejects when the invocation fails before it. */
   readonly response: Promise<FunctionResponse>;
   #resolve: (response: FunctionResponse) => void = noop;
@@ -54,7 +65,9 @@ export class Invocation {
   #isSettled = false;
   #body: IncomingMessage | undefined;
 
-  constructor({ payload, functionArn, clientContext, lineage, release }: InvocationOptions) {
+  constructor({ payload, functionArn, clientContext, lineage, release, ...options }: InvocationOptions) {
+    this.requestId = options.requestId ?? randomUUID();
+    this.remainingMs = options.remainingMs;
     this.payload = payload;
     this.traceHeader = formatTraceHeader(this.requestId, lineage);
     this.functionArn = functionArn;

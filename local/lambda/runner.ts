@@ -103,7 +103,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   reaper.unref();
 
   return {
-    async invoke(name, payload, { qualifier, clientContext, traceHeaders = [] } = {}) {
+    async invoke(name, payload, { qualifier, clientContext, traceHeaders = [], requestId, remainingMs } = {}) {
       const entry = pools.get(name) ?? pools.get(resolveShortName(functions, name));
       if (entry === undefined) {
         throw new LambdaServiceError(
@@ -124,7 +124,9 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
       }
       const release = entry.concurrency.acquire();
       const functionArn = buildFunctionArn(region, definition.functionName, qualifier);
-      const invocation = new Invocation({ payload, functionArn, clientContext, lineage, release });
+      const invocation = new Invocation({
+        ...{ payload, functionArn, clientContext, requestId, remainingMs, lineage, release },
+      });
       entry.pool.run(invocation);
       return invocation.response;
     },

@@ -23,16 +23,6 @@ export const getInputTokens = (index: number): number => 1_000 + index;
 
 export type LogLine = Readonly<Record<string, unknown>>;
 
-/** Collects what the functions of this process write to standard output, parsed. */
-export function captureLogLines(): LogLine[] {
-  const lines: LogLine[] = [];
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    for (const line of String(text).split('\n')) if (line.startsWith('{')) lines.push(JSON.parse(line));
-    return true;
-  });
-  return lines;
-}
-
 /** Returns the dimensions and the value of each metric `name` in a log line. */
 export function findMetrics(line: LogLine, name: string): { readonly [dimension: string]: unknown }[] {
   const directives: { Dimensions: string[][]; Metrics: { Name: string }[] }[] =

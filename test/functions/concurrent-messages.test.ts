@@ -1,5 +1,5 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
@@ -10,7 +10,6 @@ import {
   answerByInstruction,
   type Behavior,
   CONCURRENCY,
-  captureLogLines,
   createGate,
   findMetrics,
   getInputTokens,
@@ -20,25 +19,22 @@ import {
   makeText,
   TENANTS,
 } from './concurrency.ts';
-import {
-  getHandler,
-  type Handler,
-  makeContext,
-  makeQueueEvent,
-  startTestEnvironment,
-  type TestEnvironment,
-} from './test-environment.ts';
+import { getFunctionName, type PackagedFunctions, startPackagedFunctions } from './packaged-functions.ts';
+import { makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
 /** Messages of one invocation. */
 const BATCH_SIZE = 4;
 const BATCHES = CONCURRENCY / BATCH_SIZE;
 /** Milliseconds before the function's timeout at which messages are aborted. */
 const MARGIN_MS = 8_000;
+/** Milliseconds after which hanging messages are aborted: enough to reach the upstream, even on a busy machine. */
+const UNTIL_ABORT_MS = 5_000;
+
+/** Milliseconds that a run of the sweep has: less than until its second pass, for which it would wait. */
+const SWEEP_MS = 14_000;
 
 let testEnvironment: TestEnvironment;
-let intake: Handler;
-let generate: Handler;
-let dispatch: Handler;
+let functions: PackagedFunctions;
 let lines: LogLine[];
 let passGate: (request: Pick<ReceivedRequest, 'text'>) => Promise<void> = async () => {};
 
@@ -67,20 +63,16 @@ beforeAll(async () => {
     });
     await fleet.register(worker);
   }
-  for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
-  vi.stubEnv('LOG_LEVEL', 'info');
-  // No lease may expire before the last of all messages has arrived.
-  vi.stubEnv('TIMINGS_DIVISOR', '1');
-  [intake, generate, dispatch] = await Promise.all([
-    import('../../functions/intake.ts').then(getHandler),
-    import('../../functions/generate.ts').then(getHandler),
-    import('../../functions/dispatch.ts').then(getHandler),
-  ]);
-  lines = captureLogLines();
+  functions = await startPackagedFunctions(['intake', 'generate', 'dispatch', 'sweep'], {
+    ...testEnvironment.variables,
+    LOG_LEVEL: 'info',
+    // No lease may expire before the last of all messages has arrived.
+    TIMINGS_DIVISOR: '1',
+  });
+  lines = functions.lines;
 });
 afterAll(async () => {
-  vi.restoreAllMocks();
-  vi.unstubAllEnvs();
+  await functions[Symbol.asyncDispose]();
   await testEnvironment[Symbol.asyncDispose]();
 });
 beforeEach(() => {
@@ -120,21 +112,24 @@ const getJobId = (index: number) => deriveResponseId(getTenant(index), `${keyPre
 
 const getIndices = (batch: number) => Array.from({ length: BATCH_SIZE }, (_, offset) => batch * BATCH_SIZE + offset);
 
-/** Calls a handler with a batch. The request id is `r<batch>`, the message ids are `m<index>`. */
-function callBatch(handler: Handler, batch: number, makeBody: (index: number) => unknown): Promise<unknown> {
+/** Calls a function with a batch. The request id is `r<batch>`, the message ids are `m<index>`. */
+function callBatch(name: string, batch: number, makeBody: (index: number) => unknown): Promise<unknown> {
   const indices = getIndices(batch);
   const { Records } = makeQueueEvent(...indices.map(makeBody));
   const event = { Records: Records.map((record, offset) => ({ ...record, messageId: `m${indices[offset]}` })) };
-  return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 600_000, `r${batch}`));
+  return functions.call(name, event, {
+    requestId: `r${batch}`,
+    ...(isAborted(batch) ? { remainingMs: MARGIN_MS + UNTIL_ABORT_MS } : {}),
+  });
 }
 
 /**
- * Calls a handler with all batches, and asserts that it keeps exactly the messages that `isKept` names. All are in flight
+ * Calls a function with all batches, and asserts that it keeps exactly the messages that `isKept` names. All are in flight
  * before the first answer. Each batch begins when the upstream has the messages of the previous one, so that a busy machine
  * isn't overloaded.
  */
 async function callBatches(
-  handler: Handler,
+  name: string,
   makeBody: (index: number) => unknown,
   { callsUpstream, isKept }: Readonly<Record<'callsUpstream' | 'isKept', (index: number) => boolean>>,
 ): Promise<void> {
@@ -143,7 +138,7 @@ async function callBatches(
   for (let batch = 0; batch < BATCHES; batch += 1) {
     const indices = getIndices(batch);
     const arrived = requests.length + indices.filter(callsUpstream).length;
-    const call = callBatch(handler, batch, makeBody);
+    const call = callBatch(name, batch, makeBody);
     calls.push(call);
     let ended = false;
     void call.finally(() => {
@@ -187,13 +182,17 @@ function expectOwnLines(getModelOfMessage: (index: number) => string): void {
 }
 
 /** Asserts that the input tokens of exactly these messages were published, each under its own model. */
-function expectTokensPublished(indices: readonly number[], getModelOfMessage: (index: number) => string): void {
+function expectTokensPublished(
+  name: string,
+  indices: readonly number[],
+  getModelOfMessage: (index: number) => string,
+): void {
   const published = lines.flatMap((line) => findMetrics(line, 'InputTokens'));
   const byTokens = (a: (typeof published)[number], b: (typeof published)[number]) =>
     Number(a['InputTokens']) - Number(b['InputTokens']);
   expect(published.toSorted(byTokens)).toEqual(
     indices.map((index) => ({
-      FunctionName: 'local',
+      FunctionName: getFunctionName(name),
       Model: getModelOfMessage(index),
       InputTokens: getInputTokens(index),
     })),
@@ -206,15 +205,26 @@ async function acceptMessages(
   kind: (index: number) => Kind,
   model: (index: number) => string,
 ): Promise<void> {
-  await intake(makeQueueEvent(...indices.map((index) => makeMessage(index, kind(index), model(index)))), makeContext());
+  await functions.call(
+    'intake',
+    makeQueueEvent(...indices.map((index) => makeMessage(index, kind(index), model(index)))),
+  );
   await emptyTicketQueues();
   lines.splice(0);
 }
 
 async function emptyTicketQueues(): Promise<void> {
-  const { services, jobsQueueUrl, gpuQueueUrl } = testEnvironment;
-  for (const url of [jobsQueueUrl, gpuQueueUrl]) {
-    while ((await services.messagesOf(url)).length > 0);
+  const { jobsQueueUrl, gpuQueueUrl } = testEnvironment;
+  for (const url of [jobsQueueUrl, gpuQueueUrl]) await takeTickets(url);
+}
+
+/** Takes all tickets from a queue. Returns their bodies. */
+async function takeTickets(queueUrl: string): Promise<string[]> {
+  const bodies: string[] = [];
+  for (;;) {
+    const messages = await testEnvironment.services.messagesOf(queueUrl);
+    if (messages.length === 0) return bodies;
+    bodies.push(...messages.map(({ body }) => body));
   }
 }
 
@@ -223,7 +233,7 @@ it('the intake function keeps the log lines of 64 interleaved messages apart', a
   const kinds: readonly Kind[] = ['answer', 'refused', 'answer', 'forbidden'];
   const kind = (index: number) => kinds[index % kinds.length] ?? 'answer';
   const makeBody = (index: number) => makeMessage(index, kind(index), getModel(getTenant(index)));
-  await callBatches(intake, makeBody, { callsUpstream: () => false, isKept: () => false });
+  await callBatches('intake', makeBody, { callsUpstream: () => false, isKept: () => false });
 
   expectOwnLines((index) => getModel(getTenant(index)));
   for (let index = 0; index < CONCURRENCY; index += 1) {
@@ -246,6 +256,45 @@ it('the intake function keeps the log lines of 64 interleaved messages apart', a
   expect(testEnvironment.upstream.requests).toEqual([]);
 });
 
+it('the sweep keeps the log lines and deadlines of 64 runs at once apart, and sends each missing ticket once', async () => {
+  keyPrefix = 'sweep';
+  const indices = [...Array(CONCURRENCY).keys()];
+  await acceptMessages(
+    indices,
+    () => 'answer',
+    () => 'default',
+  );
+  const { jobs, jobsQueueUrl } = testEnvironment;
+  for (const index of indices) {
+    const dueAt = Date.now() - 1;
+    await jobs.update(getTenant(index), getJobId(index), [], { index: { purpose: 'wake', queue: 'jobs', dueAt } });
+  }
+  /** One run in four has no time left. */
+  const hasTime = (run: number) => run % 4 > 0;
+  const sent: string[] = [];
+  // On a busy machine, the time of the first runs may end before their pass does.
+  await waitUntil('each job has a ticket', async () => {
+    await Promise.all(
+      indices.map((run) =>
+        functions.call('sweep', {}, { requestId: `r${run}`, remainingMs: hasTime(run) ? SWEEP_MS : 0 }),
+      ),
+    );
+    for (const body of await takeTickets(jobsQueueUrl)) sent.push(JSON.parse(body).id);
+    return sent.length >= CONCURRENCY;
+  });
+  expect(sent.toSorted()).toEqual(indices.map(getJobId).toSorted());
+  const countSent = () => {
+    const swept = lines.filter(({ message }) => message === 'swept');
+    return swept.reduce((sum, { ticketsSent }) => sum + Number(ticketsSent), 0);
+  };
+  await waitUntil('all tickets are logged', () => countSent() >= CONCURRENCY);
+  expect(countSent()).toBe(CONCURRENCY);
+  for (const { message, requestId } of lines.filter(({ message }) => message !== undefined)) {
+    expect(message).toBe('swept');
+    expect(indices.filter(hasTime).map((run) => `r${run}`)).toContain(requestId);
+  }
+});
+
 it('the generate function keeps the log lines, metrics and aborts of 64 interleaved tickets apart', async () => {
   keyPrefix = 'generate';
   const kind = (index: number) => getKind(index, ['answer', 'fail', 'answer', 'answer', 'answer']);
@@ -259,7 +308,7 @@ it('the generate function keeps the log lines, metrics and aborts of 64 interlea
   passGate = async ({ text }) => {
     if (!text.includes('please hang')) await openGate();
   };
-  await callBatches(generate, makeTicket, { callsUpstream: () => true, isKept: (index) => kind(index) === 'hang' });
+  await callBatches('generate', makeTicket, { callsUpstream: () => true, isKept: (index) => kind(index) === 'hang' });
 
   expectOwnLines((index) => getModel(getTenant(index)));
   for (const index of indices) {
@@ -286,7 +335,7 @@ it('the generate function keeps the log lines, metrics and aborts of 64 interlea
         expect(findOutcomes(index)).toMatchObject([{ ...common, outcome: ABORTED }]);
     }
   }
-  expectTokensPublished(answered, (index) => getModel(getTenant(index)));
+  expectTokensPublished('generate', answered, (index) => getModel(getTenant(index)));
   for (const request of requests.slice(before)) {
     expect(await request.closedEarly).toBe(request.text.includes('please hang'));
   }
@@ -306,7 +355,7 @@ it('the dispatch function keeps the log lines, metrics and aborts of 64 interlea
   passGate = async ({ text }) => {
     if (!text.includes('please hang')) await openGate();
   };
-  await callBatches(dispatch, makeTicket, { callsUpstream: () => true, isKept: (index) => kind(index) === 'hang' });
+  await callBatches('dispatch', makeTicket, { callsUpstream: () => true, isKept: (index) => kind(index) === 'hang' });
 
   expectOwnLines(model);
   for (const index of indices) {
@@ -333,7 +382,7 @@ it('the dispatch function keeps the log lines, metrics and aborts of 64 interlea
         expect(findOutcomes(index)).toMatchObject([{ ...common, outcome: ABORTED }]);
     }
   }
-  expectTokensPublished(answered, model);
+  expectTokensPublished('dispatch', answered, model);
   for (const request of requests.slice(before)) {
     expect(await request.closedEarly).toBe(request.text.includes('please hang'));
   }

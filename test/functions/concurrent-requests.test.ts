@@ -1,12 +1,10 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import {
   answerByInstruction,
   type Behavior,
   CONCURRENCY,
-  callHttp,
-  captureLogLines,
   createGate,
   findMetrics,
   getInputTokens,
@@ -17,29 +15,22 @@ import {
   makeHttpEvent,
   makeKeyItem,
   makeText,
-  stubStreamingGlobals,
   TENANTS,
 } from './concurrency.ts';
-import {
-  getHandler,
-  type Handler,
-  makeContext,
-  startTestEnvironment,
-  type TestEnvironment,
-} from './test-environment.ts';
+import { getFunctionName, type PackagedFunctions, startPackagedFunctions } from './packaged-functions.ts';
+import { startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
 /** Milliseconds before the function's timeout at which an HTTP request is aborted. */
 const MARGIN_MS = 1_500;
+/** Milliseconds after which hanging requests are aborted: enough to reach the upstream, even on a busy machine. */
+const UNTIL_ABORT_MS = 5_000;
 /** Remaining time of a function that streams a new job, of which only the first frame is needed. */
 const CREATE_MS = MARGIN_MS + 8_000;
 /** Remaining time of a function that follows a running job's stream. */
 const FOLLOW_MS = MARGIN_MS + 3_000;
 
 let testEnvironment: TestEnvironment;
-let chat: Handler;
-let responses: Handler;
-let sessions: Handler;
-let authorize: Handler;
+let functions: PackagedFunctions;
 let lines: LogLine[];
 let passGate: (request: ReceivedRequest) => Promise<void> = async () => {};
 
@@ -55,21 +46,14 @@ beforeAll(async () => {
   for (const tenant of TENANTS) {
     await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem(tenant, ['inference']) }));
   }
-  for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
-  vi.stubEnv('LOG_LEVEL', 'info');
-  stubStreamingGlobals();
-  [chat, responses, sessions, authorize] = await Promise.all([
-    import('../../functions/chat.ts').then(getHandler),
-    import('../../functions/responses.ts').then(getHandler),
-    import('../../functions/sessions.ts').then(getHandler),
-    import('../../functions/authorize.ts').then(getHandler),
-  ]);
-  lines = captureLogLines();
+  functions = await startPackagedFunctions(['chat', 'responses', 'sessions', 'authorize'], {
+    ...testEnvironment.variables,
+    LOG_LEVEL: 'info',
+  });
+  lines = functions.lines;
 });
 afterAll(async () => {
-  vi.restoreAllMocks();
-  vi.unstubAllEnvs();
-  vi.unstubAllGlobals();
+  await functions[Symbol.asyncDispose]();
   await testEnvironment[Symbol.asyncDispose]();
 });
 beforeEach(() => {
@@ -130,7 +114,7 @@ it('the chat function keeps the logs, metrics, headers and aborts of 64 interlea
       headers,
       ...(behavior === 'unauthorized' ? {} : { tenant }),
     });
-    return callHttp(chat, event, makeContext(isAborted(index) ? MARGIN_MS + 1_500 : 60_000));
+    return functions.callHttp('chat', event, isAborted(index) ? { remainingMs: MARGIN_MS + UNTIL_ABORT_MS } : {});
   });
   const aborts = Promise.all(calls.filter((_, index) => isAborted(index)));
   passGate = async ({ text }) => {
@@ -161,7 +145,7 @@ it('the chat function keeps the logs, metrics, headers and aborts of 64 interlea
       expect(answer.text.match(/answer-\d+/g)).not.toContainEqual(expect.not.stringMatching(`^answer-${index}$`));
       expect(summary).toMatchObject({ model: getModel(tenant), inputTokens: getInputTokens(index), whole: true });
       expect(findMetrics(summary, 'InputTokens')).toEqual([
-        { FunctionName: 'local', Model: getModel(tenant), InputTokens: getInputTokens(index) },
+        { FunctionName: getFunctionName('chat'), Model: getModel(tenant), InputTokens: getInputTokens(index) },
       ]);
     } else if (behavior === 'fail') {
       expect(answer.statusCode).toBe(400);
@@ -184,10 +168,9 @@ it('the chat function keeps the logs, metrics, headers and aborts of 64 interlea
 
 /** Creates a response. Returns its id, which is the first one in the result. */
 const createResponse = async (tenant: string, index: number, more: object = {}): Promise<string> => {
-  const remainingMs = 'background' in more ? CREATE_MS : 60_000;
   const body = { model: getModel(tenant), input: makeText(index, 'answer'), ...more };
   const event = makeHttpEvent({ requestId: `r${index}`, route: 'POST /v1/responses', tenant, body });
-  const { text } = await callHttp(chat, event, makeContext(remainingMs));
+  const { text } = await functions.callHttp('chat', event, 'background' in more ? { remainingMs: CREATE_MS } : {});
   return /"id":"(resp_\w+)"/.exec(text)?.[1] ?? '';
 };
 
@@ -211,12 +194,9 @@ it('the responses function keeps the logs, metrics, headers and aborts of 64 int
     const query = kind === 'follow' ? { stream: 'true' } : kind === 'invalid' ? { stream: `maybe-${index}` } : {};
     const route = index % 4 === 1 ? 'GET /v1/responses/{id}/input_items' : 'GET /v1/responses/{id}';
     const event = makeHttpEvent({ requestId: `r${index}`, route, tenant, pathParameters: { id }, query });
-    return callHttp(responses, event, makeContext(kind === 'follow' ? FOLLOW_MS : 60_000)).then((answer) => ({
-      ...answer,
-      tenant,
-      id,
-      route,
-    }));
+    return functions
+      .callHttp('responses', event, kind === 'follow' ? { remainingMs: FOLLOW_MS } : {})
+      .then((answer) => ({ ...answer, tenant, id, route }));
   });
 
   expectOwnLines((requestId) => answers[parseIndex(requestId)]?.tenant);
@@ -248,7 +228,7 @@ it('the sessions function keeps the logs, metrics and headers of 64 interleaved 
       headers,
       body: { metadata: { index: String(index) }, items },
     });
-    return callHttp(sessions, event, makeContext());
+    return functions.callHttp('sessions', event);
   };
   const ids = (await runConcurrently(CONCURRENCY, (index) => create(index, getTenant(index)))).map(
     ({ text }) => JSON.parse(text).id,
@@ -271,7 +251,7 @@ it('the sessions function keeps the logs, metrics and headers of 64 interleaved 
       ...(kind === 'unauthorized' ? {} : { tenant }),
       ...(kind === 'invalid' ? { body: { metadata: index } } : {}),
     });
-    return callHttp(sessions, event, makeContext());
+    return functions.callHttp('sessions', event);
   });
 
   const statuses = { create: 200, retrieve: 200, items: 200, foreign: 404, invalid: 400, unauthorized: 401 };
@@ -295,7 +275,7 @@ it('the authorizer keeps the principals and log lines of 64 interleaved requests
   const results = await runConcurrently(CONCURRENCY, async (index) => {
     const key = isKnown(index) ? `sk-${getTenant(index)}` : `sk-unknown-${index}`;
     const event = { headers: { authorization: `Bearer ${key}` }, methodArn: 'arn:aws:execute-api:r:a:api/v1/GET/x' };
-    return Object(await authorize(event, makeContext(60_000, `r${index}`)));
+    return Object(await functions.call('authorize', event, { requestId: `r${index}` }));
   });
   for (const [index, { policyDocument, context }] of results.entries()) {
     const known = isKnown(index);

@@ -66,6 +66,18 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     });
   });
 
+  it('an invocation may have a request id and a deadline of its own', async () => {
+    const runner = await startTestRunner({ mode });
+    const options = { requestId: 'r1', remainingMs: 0 };
+    const { requestId, body } = await runner.invoke('echo', json({ context: true }), options);
+    expect(requestId).toBe('r1');
+    // It is past its deadline, but not past the function's timeout.
+    expect(JSON.parse(await text(body))).toMatchObject({
+      awsRequestId: 'r1',
+      remainingMs: expect.toSatisfy((ms: number) => ms <= 0),
+    });
+  });
+
   it("a function gets its own variables and Lambda's, and none of the runner's", async () => {
     process.env['SECRET_OF_THE_RUNNER'] = 'leaked';
     const key = { accessKeyId: 'local-key', secretAccessKey: 'secret', expiresAt: Number.POSITIVE_INFINITY };

@@ -65,6 +65,18 @@ export const TOOL_RULES: readonly Rule[] = [
         : undefined),
   },
   {
+    name: 'claude-tool-results-first',
+    source: `${CLAUDE}/agents-and-tools/tool-use/implement-tool-use#handling-results-from-client-tools`,
+    appliesTo: claude(),
+    check: ({ turns }) =>
+      findTurn(turns, ({ blocks }, index) => {
+        const others = blocks.findIndex(({ type }) => type !== 'toolResult' && type !== 'cachePoint');
+        return others !== -1 && blocks.slice(others).some(({ type }) => type === 'toolResult')
+          ? `messages.${index}: tool_use ids were found without tool_result blocks immediately after`
+          : undefined;
+      }),
+  },
+  {
     name: 'repeated-ids-in-a-message',
     source: 'https://github.com/bvcyber/Cyber-AutoAgent-ng/issues/72',
     appliesTo: everyModel,

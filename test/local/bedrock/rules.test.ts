@@ -113,6 +113,11 @@ const EXAMPLES: Readonly<
     { messages: [user(), assistant(use('a')), user()], toolConfig },
     { messages: roundTrip, toolConfig },
   ],
+  'claude-tool-results-first': [
+    SONNET_4_6,
+    { messages: [user(), assistant(use('a')), user(text, result('a'))], toolConfig },
+    { messages: [user(), assistant(use('a')), user(result('a'), text)], toolConfig },
+  ],
   'repeated-ids-in-a-message': [
     NOVA,
     { messages: [user(), assistant(use('a'), use('a')), user(result('a'))], toolConfig },

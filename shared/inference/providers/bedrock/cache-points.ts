@@ -76,6 +76,45 @@ export function addTurnPoint(messages: readonly ConverseMessage[], { automatic, 
   );
 }
 
+/** The most cache points of a request. */
+const MAX_POINTS = 4;
+
+interface PointLists {
+  readonly tools: readonly Tool[];
+  readonly system: readonly SystemContentBlock[];
+  readonly messages: readonly ConverseMessage[];
+}
+
+/**
+ * Removes the cache points that Bedrock would refuse: of more than four, the first ones of the messages and then the others,
+ * because the later ones cover a longer prefix. After a point of five minutes, a longer time is not accepted.
+ */
+export function limitPoints({ tools, system, messages }: PointLists): PointLists {
+  const counted = [...tools, ...system, ...messages.flatMap(({ content = [] }) => content)];
+  const points = counted.filter(({ cachePoint }) => cachePoint !== undefined);
+  const inMessages = points.length - [...tools, ...system].filter(({ cachePoint }) => cachePoint !== undefined).length;
+  const excess = Math.max(0, points.length - MAX_POINTS);
+  const fixed = points.length - inMessages;
+  const removed = new Set<unknown>([
+    ...points.slice(fixed, fixed + excess),
+    ...points.slice(0, Math.max(0, excess - inMessages)),
+  ]);
+  let isShort = false;
+  const limit = <B extends { cachePoint?: CachePointBlock | undefined }>(blocks: readonly B[]): B[] =>
+    blocks.flatMap((block) => {
+      if (block.cachePoint === undefined) return [block];
+      if (removed.has(block)) return [];
+      isShort ||= block.cachePoint.ttl !== '1h';
+      return [isShort ? { ...block, cachePoint: { type: block.cachePoint.type } } : block];
+    });
+  // In the order in which the model reads them.
+  return {
+    tools: limit(tools),
+    system: limit(system),
+    messages: messages.map((message) => ({ ...message, content: limit(message.content ?? []) })),
+  };
+}
+
 /** Removes the points of the caller's marks that a turn doesn't accept. */
 export function dropRefusedPoints(content: readonly ContentBlock[], { rules }: CachePlan): ContentBlock[] {
   return content.filter((block, index) => !block.cachePoint || acceptsPoint(content, content[index - 1], rules));

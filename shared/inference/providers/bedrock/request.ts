@@ -2,12 +2,11 @@ import type {
   ContentBlock,
   Message as ConverseMessage,
   ConverseStreamCommandInput,
-  SystemContentBlock,
 } from '@aws-sdk/client-bedrock-runtime';
 import type { GenerationRequest } from '../../generation.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
 import type { BedrockTarget } from '../../registry.ts';
-import { addTurnPoint, endWithPoint, planCachePoints } from './cache-points.ts';
+import { addTurnPoint, endWithPoint, limitPoints, planCachePoints } from './cache-points.ts';
 import { type BedrockFamily, detectFamily } from './family.ts';
 import { toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
@@ -45,8 +44,11 @@ export function buildConverseCall(
     cache,
   });
   const prompt = toSystemBlocks(request.messages, cache);
-  const system: SystemContentBlock[] = family.systemPrompt ? prompt : [];
-  const messages = family.systemPrompt ? turns : addToFirstTurn(turns, prompt);
+  const placed = limitPoints({
+    tools: cache.rules.tools && tools.list.length > 0 ? endWithPoint(tools.list, cache) : tools.list,
+    system: family.systemPrompt && prompt.length > 0 ? endWithPoint(prompt, cache) : [],
+    messages: addTurnPoint(family.systemPrompt ? turns : addToFirstTurn(turns, prompt), cache),
+  });
   const fields = {
     ...toJson(request.unknown),
     ...buildExtraFields(request, family),
@@ -59,14 +61,11 @@ export function buildConverseCall(
     answerTool: tools.answerTool,
     input: {
       modelId: target.model,
-      messages: addTurnPoint(messages, cache),
-      ...(system.length > 0 && { system: endWithPoint(system, cache) }),
+      messages: [...placed.messages],
+      ...(placed.system.length > 0 && { system: [...placed.system] }),
       inferenceConfig: buildInferenceConfig(request, target.model, family, reasoning, maxTokens),
-      ...(tools.list.length > 0 && {
-        toolConfig: {
-          tools: cache.rules.tools ? endWithPoint(tools.list, cache) : [...tools.list],
-          ...(tools.choice && { toolChoice: tools.choice }),
-        },
+      ...(placed.tools.length > 0 && {
+        toolConfig: { tools: [...placed.tools], ...(tools.choice && { toolChoice: tools.choice }) },
       }),
       ...(Object.keys(fields).length > 0 && { additionalModelRequestFields: fields }),
       ...(outputConfig && { outputConfig }),

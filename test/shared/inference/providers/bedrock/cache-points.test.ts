@@ -66,3 +66,40 @@ it('the time of an hour is left out for models without it', async () => {
   const body = await upstream.send({ messages: [say('system', 'S')] }, { model: NOVA, promptCache: { ttl: '1h' } });
   expect(body.system?.at(-1)).toEqual({ cachePoint: { type: 'default' } });
 });
+
+describe("the caller's own cache marks", () => {
+  const mark = (text: string, ttl?: '5m' | '1h'): AssistantMessage['content'][number] => ({
+    type: 'text',
+    text,
+    cache: ttl === undefined ? {} : { ttl },
+  });
+  const listPoints = (
+    content: readonly { text?: string | undefined; cachePoint?: { ttl?: string | undefined } | undefined }[],
+  ) => content.flatMap(({ cachePoint }, index) => (cachePoint ? [[content[index - 1]?.text, cachePoint.ttl]] : []));
+
+  it('of more than four marks, those that cover the longest prefixes count', async () => {
+    const messages: Message[] = [
+      { role: 'system', content: [{ type: 'text', text: 'S', cache: {} }] },
+      say('user', 'Hi'),
+      { role: 'assistant', content: ['1', '2', '3', '4', '5'].map((text) => mark(text)) },
+      say('user', 'Go'),
+    ];
+    const body = await upstream.send({ messages }, { model: SONNET_4_6 });
+    expect(listPoints(body.system ?? [])).toHaveLength(1);
+    expect(listPoints(body.messages[1]?.content ?? []).map(([text]) => text)).toEqual(['3', '4', '5']);
+  });
+
+  it('after a mark of five minutes, no longer time is sent', async () => {
+    const messages: Message[] = [
+      say('user', 'Hi'),
+      { role: 'assistant', content: [mark('1', '1h'), mark('2', '5m'), mark('3', '1h')] },
+      say('user', 'Go'),
+    ];
+    const body = await upstream.send({ messages }, { model: SONNET_4_6 });
+    expect(listPoints(body.messages[1]?.content ?? [])).toEqual([
+      ['1', '1h'],
+      ['2', undefined],
+      ['3', undefined],
+    ]);
+  });
+});

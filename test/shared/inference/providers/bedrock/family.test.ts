@@ -58,8 +58,34 @@ describe('the default capabilities', () => {
     expect(getCapabilities('anthropic.claude-3-5-sonnet-20241022-v2:0')).toContain('jsonSchema');
   });
 
-  it('gpt-oss lacks the capability of stop sequences, which it refuses', () => {
-    expect(getCapabilities('openai.gpt-oss-120b-1:0')).not.toContain('stop');
+  it.each(['openai.gpt-oss-120b-1:0', 'qwen.qwen3-32b-v1:0'])(
+    'the model %s lacks the capability of stop sequences, which it refuses',
+    (model) => {
+      expect(getCapabilities(model)).not.toContain('stop');
+    },
+  );
+
+  it.each(['eu.anthropic.claude-opus-4-7', 'global.anthropic.claude-opus-5'])(
+    'the model %s enforces no schemas, because Bedrock refuses the fields for it',
+    (model) => {
+      const capabilities = getCapabilities(model);
+      expect(capabilities).toContain('jsonSchema');
+      for (const strict of ['strictTools', 'strictJsonSchema']) expect(capabilities).not.toContain(strict);
+    },
+  );
+
+  it.each([
+    ['us.meta.llama3-2-1b-instruct-v1:0', false],
+    ['us.meta.llama3-2-11b-instruct-v1:0', true],
+    ['us.deepseek.r1-v1:0', false],
+    ['deepseek.v3-v1:0', true],
+  ])('whether the model %s has tools is %s', (model, expected) => {
+    expect(getCapabilities(model).has('tools')).toBe(expected);
+  });
+
+  it('a model that can only be forced to use a tool gives JSON by it', () => {
+    expect(getCapabilities('mistral.mistral-large-2407-v1:0')).toContain('jsonSchema');
+    expect(getCapabilities('us.meta.llama4-scout-17b-instruct-v1:0')).not.toContain('jsonSchema');
   });
 
   it('an application inference profile has few capabilities unless the registry declares them', () => {

@@ -133,6 +133,7 @@ class ForegroundResponse {
       stored: this.#isStored,
       now: () => Math.floor(api.now() / 1000),
       createItemId: createItemIdGenerator(id, this.#epoch),
+      tools: generation.tools,
       includeLogprobs: generation.topLogprobs !== undefined,
       reasoningSummary: generation.reasoningSummary,
       includeContinuations: includesEncryptedReasoning(body),

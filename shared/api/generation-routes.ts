@@ -87,6 +87,7 @@ export function responsesRoute({
         createdAt: nowSeconds(),
         now: nowSeconds,
         createItemId: ids,
+        tools: generation.tools,
         includeLogprobs: generation.topLogprobs !== undefined,
         reasoningSummary: generation.reasoningSummary,
         includeContinuations: includesEncryptedReasoning(body),

@@ -25,6 +25,7 @@ export const answerResponse: EncodeAnswer = async (events, { job, input, now, lo
     stored: job.stored,
     now: seconds,
     createItemId: createItemIdGenerator(job.id, job.epoch),
+    tools: input.generation.tools,
     includeLogprobs: input.generation.topLogprobs !== undefined,
     reasoningSummary: input.generation.reasoningSummary,
     includeContinuations: input.continuations ?? false,

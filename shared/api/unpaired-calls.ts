@@ -39,9 +39,9 @@ function findUnpaired(stored: readonly StoredItem[], callerItems: readonly Item[
   // Some models number their calls per turn, so ids repeat. An output belongs to the last call before it.
   const unanswered = new Map<unknown, Item>();
   for (const item of [...stored, ...callerItems]) {
-    const callId = item['call_id'];
-    if (isCall(item)) unanswered.set(callId, item);
+    if (isCall(item)) unanswered.set(item['call_id'], item);
     if (!isCallOutput(item)) continue;
+    const callId = item['call_id'] ?? [...unanswered.keys()].at(-1);
     const call = unanswered.get(callId);
     if (call === undefined) continue;
     unanswered.delete(callId);
@@ -52,12 +52,19 @@ function findUnpaired(stored: readonly StoredItem[], callerItems: readonly Item[
 }
 
 function isCall(item: Item): boolean {
-  return item['type'] === 'function_call';
+  return CALL_TYPES.has(item['type']);
 }
 
 function isCallOutput(item: Item): boolean {
-  return item['type'] === 'function_call_output';
+  return OUTPUT_TYPES.has(item['type']);
 }
+
+const CALL_TYPES: ReadonlySet<unknown> = new Set(['function_call', 'custom_tool_call', 'tool_search_call']);
+const OUTPUT_TYPES: ReadonlySet<unknown> = new Set([
+  'function_call_output',
+  'custom_tool_call_output',
+  'tool_search_output',
+]);
 
 /** Returns whether a model generated the item. */
 function isGenerated(item: Item): boolean {

@@ -6,6 +6,8 @@ export const CAPABILITIES = [
   'imageUrls',
   'documents',
   'tools',
+  'customTools',
+  'hostedTools',
   'strictTools',
   'singleToolCall',
   'json',
@@ -20,6 +22,12 @@ export const CAPABILITIES = [
   'verbosity',
   'names',
 ] as const;
+
+/**
+ * Capabilities that hardly any upstream with OpenAI's API has: a target without a list of its own doesn't have them. A
+ * target without `customTools` gets functions instead.
+ */
+export const RARE_CAPABILITIES: readonly Capability[] = ['customTools', 'hostedTools'];
 
 export type Capability = (typeof CAPABILITIES)[number];
 
@@ -59,6 +67,8 @@ export function listRequirements(request: GenerationRequest): Requirement[] {
     if (request.tools.some((tool) => tool.strict)) add('strictTools', 'tools');
     if (!request.parallelToolCalls) add('singleToolCall', 'parallelToolCalls');
   }
+  // Custom tools need no capability: a function stands for them.
+  if (request.hostedTools !== undefined) add('hostedTools', 'tools');
   if (request.format.type === 'json') add('json', 'format');
   if (request.format.type === 'jsonSchema') add(request.format.strict ? 'strictJsonSchema' : 'jsonSchema', 'format');
   if (request.seed !== undefined) add('seed', 'seed');

@@ -11,6 +11,8 @@ export interface GenerationRequest {
   readonly messages: readonly Message[];
   readonly tools: readonly Tool[];
   readonly toolChoice: ToolChoice;
+  /** Tools that the target's own service runs; absent if the request has none for it. */
+  readonly hostedTools?: HostedTools;
   /** False when the model may call at most one tool per turn. */
   readonly parallelToolCalls: boolean;
   readonly format: OutputFormat;
@@ -199,6 +201,8 @@ export interface ToolCallPart {
   readonly name: string;
   /** JSON text exactly as the model wrote it; possibly invalid. */
   readonly arguments: string;
+  /** True for a call of a custom tool. Its text is the argument `input`. */
+  readonly isCustom?: true;
   readonly cache?: CacheMark;
 }
 
@@ -208,7 +212,37 @@ export interface Tool {
   /** A JSON schema (an object). */
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly strict: boolean;
+  /** Present for a custom tool. The model calls it as a function, unless the target has custom tools. */
+  readonly custom?: CustomTool;
+  /** How the API names the tool, and the kind of its calls; absent for a function or custom tool of the same name. */
+  readonly api?: ApiTool;
   readonly cache?: CacheMark;
+}
+
+/**
+ * A tool that takes free text. As a function it has one argument, the string `input`; calls in requests and events have
+ * this form for every target.
+ */
+export interface CustomTool {
+  /** The caller's description. That of the function also has the grammar. */
+  readonly description?: string;
+  /** What the text must match; absent for any text. */
+  readonly grammar?: { readonly syntax: 'lark' | 'regex'; readonly definition: string };
+}
+
+export interface ApiTool {
+  readonly name: string;
+  readonly namespace?: string;
+  /** True if calls of the tool search for other tools, which the caller loads. */
+  readonly isToolSearch?: true;
+}
+
+/** Tools that an upstream runs itself, such as a web search. No other target gets a request with them. */
+export interface HostedTools {
+  /** The tools, in the caller's own format. */
+  readonly tools: readonly Readonly<Record<string, unknown>>[];
+  /** The caller's tool choice, if it names one of them. It takes precedence over `toolChoice`. */
+  readonly choice?: Readonly<Record<string, unknown>>;
 }
 
 export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string };

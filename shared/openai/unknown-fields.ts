@@ -74,6 +74,8 @@ const NEVER_PASSED: Names = new Set([
   ...['vllmxargs', 'extraargs', 'customparams', 'stopregex', 'guideddecodingbackend', 'mmprocessorkwargs'],
   ...['mediaiokwargs', 'maxdynamicpatch', 'mindynamicpatch', 'idslot', 'sessionid', 'sessionparams', 'rid'],
   ...['requestid', 'ngramcorpusid', 'keepalive', 'ttl', 'dataparallelrank', 'routeddprank', 'disaggprefilldprank'],
+  // What Codex sends about itself, and no upstream but its own knows.
+  'clientmetadata',
   // What Lambent writes or checks itself.
   ...['stream', 'streamoptions', 'store', 'servicetier', 'background', 'performanceconfig', 'responseformat'],
   'timeout',

@@ -80,6 +80,11 @@ export function invalidValueError(param: string, message: string): LambentError 
   return new LambentError('invalid_value', message, { param });
 }
 
+/** Returns the error for a value of OpenAI's API that isn't supported. In the message, `reason` follows the field's name. */
+export function unsupportedValueError(param: string, reason: string): LambentError {
+  return new LambentError('unsupported_value', `Unsupported value: '${param}' ${reason}`, { param });
+}
+
 /** Returns the JSON type of `input` in OpenAI's wording ("an integer"). */
 export function describeJsonType(input: unknown): string {
   if (input === null) return 'null';

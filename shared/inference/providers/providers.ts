@@ -2,7 +2,7 @@ import { once } from '../../core/once.ts';
 import type { SlotTimings } from '../../gpu/fleet-timings.ts';
 import type { Tier } from '../../gpu/registry/worker.ts';
 import type { Candidate } from '../candidates.ts';
-import { CAPABILITIES, type Capability } from '../capabilities.ts';
+import { CAPABILITIES, type Capability, RARE_CAPABILITIES } from '../capabilities.ts';
 import { createContinuationSeal, sealContinuations } from '../continuation-seal.ts';
 import { type Model, UpstreamError } from '../model.ts';
 import { getLimits } from '../model-limits.ts';
@@ -118,4 +118,6 @@ export function getCapabilities(target: Target): ReadonlySet<Capability> {
  * All of OpenAI's API except documents, which engines don't read, and images by URL: an engine would fetch a URL that a
  * caller chooses from inside its own network.
  */
-const GPU_CAPABILITIES = CAPABILITIES.filter((capability) => capability !== 'imageUrls' && capability !== 'documents');
+const GPU_CAPABILITIES = CAPABILITIES.filter(
+  (each) => each !== 'imageUrls' && each !== 'documents' && !RARE_CAPABILITIES.includes(each),
+);

@@ -1,15 +1,13 @@
 import { arrayOf, object, oneOf } from '../schema.ts';
 import { validate } from '../validation.ts';
 
-/** Values of `include` that requests support. */
-export const SUPPORTED_INCLUDES = ['reasoning.encrypted_content', 'message.output_text.logprobs'] as const;
-
 /**
- * All values in the official client. The unsupported values concern item types that Lambent doesn't have, or fields
- * that are always returned.
+ * All values in the official client. Only the first two have an effect: the others concern item types that Lambent
+ * doesn't have, or fields that are always returned.
  */
 export const INCLUDES = [
-  ...SUPPORTED_INCLUDES,
+  'reasoning.encrypted_content',
+  'message.output_text.logprobs',
   'code_interpreter_call.outputs',
   'computer_call_output.output.image_url',
   'file_search_call.results',

@@ -1,5 +1,4 @@
 import type {
-  ResponseFunctionToolCallItem,
   ResponseOutputMessage,
   ResponseOutputRefusal,
   ResponseOutputText,
@@ -222,45 +221,6 @@ export class ReasoningBuilder {
 
   #fields() {
     return { item_id: this.item.id, output_index: this.#position.output_index, summary_index: 0 };
-  }
-}
-
-/** Builds a function call item. */
-export class FunctionCallBuilder {
-  readonly item: ResponseFunctionToolCallItem;
-  readonly #position: ItemPosition;
-  readonly #buffer = new SurrogatePairBuffer();
-
-  constructor(position: ItemPosition, callId: string, name: string) {
-    this.#position = position;
-    this.item = {
-      id: `fc_${position.id}`,
-      type: 'function_call',
-      status: 'in_progress',
-      call_id: callId,
-      name,
-      arguments: '',
-    };
-  }
-
-  add(fragment: string): void {
-    this.#append(this.#buffer.push(fragment));
-  }
-
-  end(status: EndStatus): void {
-    this.#append(this.#buffer.flush());
-    this.item.status = status;
-    const { output_index, emit } = this.#position;
-    const fields = { item_id: this.item.id, output_index, name: this.item.name, arguments: this.item.arguments };
-    emit({ type: 'response.function_call_arguments.done', ...fields });
-    emit({ type: 'response.output_item.done', output_index, item: this.item });
-  }
-
-  #append(delta: string): void {
-    if (delta === '') return;
-    this.item.arguments += delta;
-    const { output_index, emit } = this.#position;
-    emit({ type: 'response.function_call_arguments.delta', item_id: this.item.id, output_index, delta });
   }
 }
 

@@ -4,7 +4,6 @@ import { isObject } from '../../core/objects.ts';
 import { optional } from '../parameters.ts';
 import {
   arrayOf,
-  functionName,
   ignored,
   MAX_ID_LENGTH,
   object,
@@ -17,6 +16,7 @@ import {
   variant,
 } from '../schema.ts';
 import { invalidValueError } from '../validation.ts';
+import { tools } from './tools.ts';
 
 /** Added by the official client's parse helpers to responses, whose items callers then send back. */
 const parsed = ignored;
@@ -42,16 +42,25 @@ const outputText = object({
 });
 const refusal = object({ type: v.literal('refusal'), refusal: string, parsed });
 
-const UNSUPPORTED_PARTS = ['input_file', 'input_audio'];
+const inputFile = object({
+  type: v.literal('input_file'),
+  file_data: optional(string),
+  filename: optional(string),
+  file_id: unsupported("is not supported. Use 'file_data' instead."),
+  file_url: unsupported("is not supported. This service downloads no files: use 'file_data' instead."),
+  detail: ignored,
+  prompt_cache_breakpoint: ignored,
+});
+
 const userParts = arrayOf(
-  variant('type', { input_text: inputText, input_image: inputImage }, UNSUPPORTED_PARTS),
+  variant('type', { input_text: inputText, input_image: inputImage, input_file: inputFile }, ['input_audio']),
   'objects',
   {
     min: 1,
   },
 );
 const systemParts = arrayOf(
-  variant('type', { input_text: inputText }, ['input_image', ...UNSUPPORTED_PARTS]),
+  variant('type', { input_text: inputText }, ['input_image', 'input_file', 'input_audio']),
   'objects',
   {
     min: 1,
@@ -72,29 +81,64 @@ const message = variant('role', {
   assistant: object({ ...envelope, role: v.literal('assistant'), content: textOrParts(assistantParts) }),
 });
 
-const functionCall = object({
-  type: v.literal('function_call'),
+/** A call's name and id are those that a model made up, so they may be any text. */
+const callFields = {
   id,
   call_id: text({ min: 1 }),
-  name: functionName,
-  arguments: string,
+  name: string,
+  namespace: optional(string),
   status,
-  parsed_arguments: parsed,
   async: ignored,
   caller: ignored,
-  namespace: unsupported('is not supported. Functions have no namespaces.'),
+  created_by: ignored,
+};
+
+const functionCall = object({
+  type: v.literal('function_call'),
+  ...callFields,
+  arguments: string,
+  parsed_arguments: parsed,
 });
 
-const functionCallOutput = object({
-  type: v.literal('function_call_output'),
+const customToolCall = object({ type: v.literal('custom_tool_call'), ...callFields, input: string });
+
+const toolSearchCall = object({
+  type: v.literal('tool_search_call'),
   id,
-  call_id: text({ min: 1 }),
+  call_id: optional(text({ min: 1 })),
+  arguments: v.optional(v.unknown()),
+  execution: optional(oneOf(['server', 'client'])),
+  status,
+  created_by: ignored,
+});
+
+const outputFields = {
+  id,
+  // Without an id, it is the output of the last call before it that has none.
+  call_id: optional(text({ min: 1 })),
   output: textOrParts(userParts),
   status,
   name: ignored,
+  namespace: ignored,
   caller: ignored,
-  namespace: unsupported('is not supported. Functions have no namespaces.'),
+  created_by: ignored,
+};
+
+const functionCallOutput = object({ type: v.literal('function_call_output'), ...outputFields });
+const customToolCallOutput = object({ type: v.literal('custom_tool_call_output'), ...outputFields });
+
+const toolSearchOutput = object({
+  type: v.literal('tool_search_output'),
+  id,
+  call_id: optional(text({ min: 1 })),
+  tools,
+  execution: optional(oneOf(['server', 'client'])),
+  status,
+  created_by: ignored,
 });
+
+/** Adds tools to those of the request. */
+const additionalTools = object({ type: v.literal('additional_tools'), id, role: ignored, tools });
 
 const reasoning = object({
   type: v.literal('reasoning'),
@@ -105,6 +149,44 @@ const reasoning = object({
   status,
 });
 
+/** Calls of hosted tools and their outputs, which other services have generated. No model gets them. */
+const HOSTED_ITEMS = [
+  'apply_patch_call',
+  'apply_patch_call_output',
+  'code_interpreter_call',
+  'computer_call',
+  'computer_call_output',
+  'file_search_call',
+  'image_generation_call',
+  'local_shell_call',
+  'local_shell_call_output',
+  'mcp_approval_request',
+  'mcp_approval_response',
+  'mcp_call',
+  'mcp_list_tools',
+  'program',
+  'program_output',
+  'shell_call',
+  'shell_call_output',
+  'web_search_call',
+] as const;
+
+type HostedItemType = (typeof HOSTED_ITEMS)[number];
+
+/** An item of a hosted tool, exactly as the caller sent it. */
+export type HostedItem = { readonly type: HostedItemType } & Readonly<Record<string, unknown>>;
+
+const hostedItem = v.custom<HostedItem>(isObject, 'an object');
+const hostedItems = Object.fromEntries(HOSTED_ITEMS.map((type) => [type, hostedItem])) as Record<
+  HostedItemType,
+  typeof hostedItem
+>;
+
+/** Returns whether an item belongs to a hosted tool. */
+export function isHostedItem(item: { readonly type?: string | null | undefined }): item is HostedItem {
+  return typeof item.type === 'string' && Object.hasOwn(hostedItems, item.type);
+}
+
 const itemReference = object({ type: optional(v.literal('item_reference')), id: storedId });
 
 const typedItem = variant(
@@ -113,37 +195,16 @@ const typedItem = variant(
     message,
     function_call: functionCall,
     function_call_output: functionCallOutput,
+    custom_tool_call: customToolCall,
+    custom_tool_call_output: customToolCallOutput,
+    tool_search_call: toolSearchCall,
+    tool_search_output: toolSearchOutput,
+    additional_tools: additionalTools,
     reasoning,
     item_reference: itemReference,
+    ...hostedItems,
   },
-  [
-    'additional_tools',
-    'apply_patch_call',
-    'apply_patch_call_output',
-    'code_interpreter_call',
-    'compaction',
-    'compaction_trigger',
-    'computer_call',
-    'computer_call_output',
-    'configuration_update',
-    'custom_tool_call',
-    'custom_tool_call_output',
-    'file_search_call',
-    'image_generation_call',
-    'local_shell_call',
-    'local_shell_call_output',
-    'mcp_approval_request',
-    'mcp_approval_response',
-    'mcp_call',
-    'mcp_list_tools',
-    'program',
-    'program_output',
-    'shell_call',
-    'shell_call_output',
-    'tool_search_call',
-    'tool_search_output',
-    'web_search_call',
-  ],
+  ['compaction', 'compaction_trigger', 'configuration_update'],
 );
 
 /** One item of a request's input. Messages and references may omit their type. */
@@ -197,6 +258,12 @@ export const inputParts = {
   refusal,
   functionCall,
   functionCallOutput,
+  customToolCall,
+  customToolCallOutput,
+  toolSearchCall,
+  toolSearchOutput,
+  additionalTools,
+  inputFile,
   reasoning,
   itemReference,
   typedItem,

@@ -1,9 +1,9 @@
 import type { ResponseOutputItem } from 'openai/resources/responses/responses';
-import type { GenerationEvent } from '../../inference/generation.ts';
+import type { GenerationEvent, Tool } from '../../inference/generation.ts';
+import { type CallBuilder, createCallBuilder } from './call-builders.ts';
 import {
   type EmitEvent,
   type EndStatus,
-  FunctionCallBuilder,
   type ItemPosition,
   MessageBuilder,
   ReasoningBuilder,
@@ -13,19 +13,21 @@ import {
 export interface OutputOptions extends ReasoningOptions {
   /** Returns the next item id without the prefix that names the item's type. */
   readonly createItemId: () => string;
+  /** The tools of the request, which say how the caller knows those that the model calls. */
+  readonly tools: readonly Tool[];
   /** Whether the request asks for log probabilities. */
   readonly includeLogprobs: boolean;
   readonly emit: EmitEvent;
 }
 
 /**
- * Builds the output items of a response from a model's events. Consecutive text and refusals form one message. Function
- * calls stay open until the end, because the arguments of several calls may be interleaved.
+ * Builds the output items of a response from a model's events. Consecutive text and refusals form one message. Calls
+ * of tools stay open until the end, because the arguments of several calls may be interleaved.
  */
 export class ResponseOutput {
   readonly items: ResponseOutputItem[] = [];
   readonly #options: OutputOptions;
-  readonly #calls: FunctionCallBuilder[] = [];
+  readonly #calls: CallBuilder[] = [];
   /** The open message. At most one message or reasoning item is open. */
   #message: MessageBuilder | undefined;
   #reasoning: ReasoningBuilder | undefined;
@@ -55,8 +57,12 @@ export class ResponseOutput {
         return;
       case 'toolCall':
         this.#endMessageOrReasoning('completed');
-        this.#calls[event.index] = this.#startItem(
-          (position) => new FunctionCallBuilder(position, event.id, event.name),
+        this.#calls[event.index] = this.#startItem((position) =>
+          createCallBuilder(
+            position,
+            event,
+            this.#options.tools.find(({ name }) => name === event.name),
+          ),
         );
         return;
       case 'toolArguments':

@@ -1,5 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
-import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
+import type { GenerationRequest, OutputFormat } from '../../inference/generation.ts';
 import type { ResolvedModel } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
@@ -11,11 +11,11 @@ import {
   splitBody,
   toHints,
 } from '../parameters.ts';
-import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
-import { isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
-import { translateInputItems } from './messages.ts';
+import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
+import { keepCurrentReasoning, translateInputItems } from './messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
+import { checkHostedTools, listDroppedTools, resolveToolList } from './tool-list.ts';
 
 /** A valid request body, before the stored objects that it refers to are read. */
 export interface ParsedResponsesBody extends ResolvedModel {
@@ -44,12 +44,17 @@ export interface ResponsesRequest {
 export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
   const { name, alias, known, unknown } = splitBody(body, responsesParameters, registry);
   const request = validate(responsesRequestSchema, known);
-  checkSchemas(listSchemas(request));
+  checkHostedTools(request, alias);
   const streamed = request.stream ?? false;
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
   checkStateParameters(request);
-  return { body: request, name, alias, unknown, streamed, ignored: listUnknownFields(known, request) };
+  const ignored = [
+    ...listUnknownFields(known, request),
+    ...listDroppedTools(request, alias),
+    ...listHostedItems(request.input),
+  ];
+  return { body: request, name, alias, unknown, streamed, ignored };
 }
 
 /**
@@ -59,19 +64,22 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
  * @throws LambentError with status 400 for calls and outputs that don't match, or for an unsupported image
  */
 export function toGenerationRequest(
-  { body, name, unknown }: ParsedResponsesBody,
+  { body, name, alias, unknown }: ParsedResponsesBody,
   { registry, tenant }: ParseContext,
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
 ): GenerationRequest {
-  const messages = translateInputItems(body.instructions, input, registry, storedItems);
+  const allMessages = translateInputItems(body.instructions, input, registry, storedItems);
+  const messages = body.reasoning?.context === 'current_turn' ? keepCurrentReasoning(allMessages) : allMessages;
+  const { schemas, ...tools } = resolveToolList(body, alias, storedItems, input);
+  checkSchemas([...schemas, ...listFormatSchemas(body)]);
   const includesLogprobs = body.include?.includes('message.output_text.logprobs') ?? false;
   const wantsLogprobs = includesLogprobs || (body.top_logprobs ?? 0) > 0;
   return {
     tenant,
     model: name,
     messages,
-    ...resolveTools((body.tools ?? []).map(toTool), toRequestedChoice(body.tool_choice)),
+    ...tools,
     parallelToolCalls: body.parallel_tool_calls ?? true,
     format: toOutputFormat(body.text?.format),
     stop: [],
@@ -161,45 +169,19 @@ const NAMES = {
   serviceTier: 'service_tier',
 } as const;
 
-function listSchemas({ tools, text }: ResponsesBody): RequestSchema[] {
-  const schemas = (tools ?? []).map(
-    ({ name, parameters, strict }, index): RequestSchema => ({
-      schema: parameters ?? {},
-      strict: strict ?? false,
-      subject: `function '${name}'`,
-      param: `tools[${index}].parameters`,
-      code: 'invalid_function_parameters',
-    }),
-  );
+/** Returns the schema of the output format, if it has one. */
+function listFormatSchemas({ text }: ResponsesBody): RequestSchema[] {
   const format = text?.format;
-  if (format?.type !== 'json_schema') return schemas;
+  if (format?.type !== 'json_schema') return [];
   const { name, schema, strict } = format;
   // OpenAI's messages use the name of the older API's parameter here, too.
   const subject = `response_format '${name}'`;
-  return [
-    ...schemas,
-    { schema, strict: strict ?? false, subject, param: 'text.format.schema', code: 'invalid_json_schema' },
-  ];
+  return [{ schema, strict: strict ?? false, subject, param: 'text.format.schema', code: 'invalid_json_schema' }];
 }
 
-/**
- * Translates a function, which is strict only if the request says so. Without `strict`, OpenAI makes a function strict
- * if its schema allows it. Callers can't rely on that, so Lambent doesn't do it.
- */
-function toTool({ name, description, parameters, strict }: NonNullable<ResponsesBody['tools']>[number]): Tool {
-  return {
-    name,
-    ...omitNullish({ description }),
-    parameters: parameters ?? { type: 'object', properties: {} },
-    strict: strict ?? false,
-  };
-}
-
-function toRequestedChoice(choice: ResponsesBody['tool_choice']): RequestedChoice {
-  if (choice === undefined || choice === null) return 'auto';
-  if (typeof choice === 'string') return choice;
-  if (choice.type === 'function') return { name: choice.name };
-  return { mode: choice.mode, allowed: choice.tools.map(({ name }) => name) };
+/** Lists the items that no model gets, as paths such as `input[web_search_call]`. */
+function listHostedItems(input: ResponsesBody['input']): string[] {
+  return typeof input === 'string' ? [] : input.filter(isHostedItem).map(({ type }) => `input[${type}]`);
 }
 
 function toOutputFormat(format: NonNullable<ResponsesBody['text']>['format']): OutputFormat {

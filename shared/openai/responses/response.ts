@@ -1,7 +1,7 @@
-import type { FunctionTool, Response, ResponseUsage } from 'openai/resources/responses/responses';
+import type { Response, Tool as ResponseTool, ResponseUsage } from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
 import { omitUndefined } from '../../core/objects.ts';
-import type { FinishReason, GenerationEvent, Usage } from '../../inference/generation.ts';
+import type { FinishReason, GenerationEvent, Tool, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { encodeErrorBody } from '../errors.ts';
 import { ResponseOutput } from './output.ts';
@@ -25,6 +25,8 @@ export interface EncodeResponseOptions extends InProgressOptions {
   readonly now: () => number;
   /** Returns the next item id without the prefix that names the item's type. */
   readonly createItemId: () => string;
+  /** The tools of the request in the internal form. */
+  readonly tools: readonly Tool[];
   readonly includeLogprobs: boolean;
   readonly reasoningSummary: boolean;
   /** Whether reasoning items have `encrypted_content`. */
@@ -103,13 +105,14 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
     reasoning: {
       effort: body.reasoning?.effort ?? null,
       summary: body.reasoning?.summary ?? body.reasoning?.generate_summary ?? null,
+      ...(body.reasoning?.context == null ? {} : { context: toEffectiveContext(body.reasoning.context) }),
     },
     safety_identifier: body.safety_identifier ?? null,
     service_tier: body.service_tier ?? 'auto',
     store: stored,
     temperature: body.temperature ?? null,
     text: encodeText(body.text),
-    tool_choice: body.tool_choice ?? 'auto',
+    tool_choice: encodeToolChoice(body.tool_choice),
     tools: (body.tools ?? []).map(encodeTool),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? null,
@@ -195,17 +198,30 @@ function encodeFormat(
   };
 }
 
-function encodeTool({
-  name,
-  description,
-  parameters,
-  strict,
-}: NonNullable<ResponsesBody['tools']>[number]): FunctionTool {
+/** Returns which reasoning the model gets: by default that of all turns. */
+function toEffectiveContext(context: 'auto' | 'current_turn' | 'all_turns'): 'current_turn' | 'all_turns' {
+  return context === 'auto' ? 'all_turns' : context;
+}
+
+/** Returns a tool choice as the request has it. The client's type lacks some choices. */
+function encodeToolChoice(choice: ResponsesBody['tool_choice']): Response['tool_choice'] {
+  return (choice ?? 'auto') as Response['tool_choice'];
+}
+
+/** Returns a tool as the request has it, with the fields that OpenAI adds to functions. */
+function encodeTool(tool: NonNullable<ResponsesBody['tools']>[number]): ResponseTool {
+  if (tool.type !== 'function') return withoutNull(tool) as ResponseTool;
+  const { name, description, parameters, strict, defer_loading } = tool;
   return {
     type: 'function',
     name,
     description: description ?? null,
     parameters: parameters ?? null,
     strict: strict ?? false,
+    ...(defer_loading ? { defer_loading } : {}),
   };
+}
+
+function withoutNull(tool: object): object {
+  return Object.fromEntries(Object.entries(tool).filter(([, value]) => value !== undefined && value !== null));
 }

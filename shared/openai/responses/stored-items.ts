@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../../core/errors.ts';
 import { isObject } from '../../core/objects.ts';
-import { inputItem, isItemReference, type ResolvedItem } from './items.ts';
+import { inputItem, isHostedItem, isItemReference, type ResolvedItem } from './items.ts';
 import { itemNotFoundError } from './request.ts';
 import type { ResponsesBody } from './schema.ts';
 
@@ -68,19 +68,47 @@ export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator):
   const next = createItemId();
   const keepOrCreateId = (prefix: string): string =>
     typeof item.id === 'string' && isLambentId(item.id) ? item.id : `${prefix}_${next}`;
+  if (isHostedItem(item)) return { ...item, id: keepOrCreateId('hti') };
   switch (item.type) {
     case 'function_call': {
-      const { call_id, name, arguments: text } = item;
-      return { id: keepOrCreateId('fc'), type: item.type, status: 'completed', call_id, name, arguments: text };
+      const { type, call_id, name, arguments: text } = item;
+      const id = keepOrCreateId('fc');
+      return { id, type, status: 'completed', call_id, name, ...toNamespace(item), arguments: text };
+    }
+    case 'custom_tool_call': {
+      const { type, call_id, name, input } = item;
+      return { id: keepOrCreateId('ctc'), type, status: 'completed', call_id, name, ...toNamespace(item), input };
+    }
+    case 'tool_search_call': {
+      const { type, call_id, arguments: value, execution } = item;
+      return {
+        id: keepOrCreateId('tsc'),
+        type,
+        status: 'completed',
+        call_id: call_id ?? null,
+        execution: execution ?? 'client',
+        arguments: value ?? {},
+      };
     }
     case 'function_call_output':
+    case 'custom_tool_call_output': {
+      const { type, call_id, output } = item;
+      const id = keepOrCreateId(type === 'function_call_output' ? 'fco' : 'ctco');
+      return { id, type, status: 'completed', ...(call_id == null ? {} : { call_id }), output };
+    }
+    case 'tool_search_output': {
+      const { type, call_id, tools, execution } = item;
       return {
-        id: keepOrCreateId('fco'),
-        type: item.type,
+        id: keepOrCreateId('tso'),
+        type,
         status: 'completed',
-        call_id: item.call_id,
-        output: item.output,
+        call_id: call_id ?? null,
+        execution: execution ?? 'client',
+        tools,
       };
+    }
+    case 'additional_tools':
+      return { id: keepOrCreateId('at'), type: item.type, role: 'developer', tools: item.tools };
     case 'reasoning': {
       const { summary, content, encrypted_content } = item;
       return {
@@ -102,7 +130,11 @@ export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator):
   }
 }
 
-type MessageItem = Extract<ResolvedItem, { role: unknown }>;
+function toNamespace({ namespace }: { readonly namespace?: string | null | undefined }): { namespace?: string } {
+  return namespace == null ? {} : { namespace };
+}
+
+type MessageItem = Extract<ResolvedItem, { role: unknown; content: unknown }>;
 
 function toStoredParts({ role, content }: MessageItem): readonly unknown[] {
   if (typeof content === 'string') {
@@ -119,6 +151,12 @@ function toStoredPart(part: Part) {
       return toInputText(part.text);
     case 'input_image':
       return { type: part.type, image_url: part.image_url ?? null, file_id: null, detail: part.detail ?? 'auto' };
+    case 'input_file':
+      return {
+        type: part.type,
+        ...(part.filename == null ? {} : { filename: part.filename }),
+        ...(part.file_data == null ? {} : { file_data: part.file_data }),
+      };
     case 'output_text':
       return { type: part.type, text: part.text, annotations: [] };
     case 'refusal':

@@ -39,6 +39,8 @@ function toStartedItem(item: ResponseOutputItem): ResponseOutputItem {
       return { ...item, status: 'in_progress', content: [] };
     case 'function_call':
       return { ...item, status: 'in_progress', arguments: '' };
+    case 'custom_tool_call':
+      return { ...item, input: '' };
     case 'reasoning':
       return { ...item, summary: [] };
     default:
@@ -76,6 +78,14 @@ function createContentEvents(item: ResponseOutputItem, output_index: number): Ou
       // The API sends the name too, but the client's type lacks it.
       const done = { type: 'response.function_call_arguments.done', ...fields, name, arguments: text } as const;
       return [{ type: 'response.function_call_arguments.delta', ...fields, delta: text }, done];
+    }
+    case 'custom_tool_call': {
+      const { id = '', input } = item;
+      const fields = { item_id: id, output_index };
+      return [
+        { type: 'response.custom_tool_call_input.delta', ...fields, delta: input },
+        { type: 'response.custom_tool_call_input.done', ...fields, input },
+      ];
     }
     case 'reasoning':
       return item.summary.flatMap((part, summary_index): OutputEvent[] => {

@@ -1,5 +1,5 @@
 import { zodTextFormat } from 'openai/helpers/zod';
-import type { Response, ResponseInputItem, ResponseStreamEvent } from 'openai/resources/responses/responses';
+import type { Response, ResponseInputItem, ResponseStreamEvent, Tool } from 'openai/resources/responses/responses';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UpstreamError } from '../../../shared/inference/model.ts';
@@ -20,6 +20,27 @@ const WEATHER = {
   parameters: { type: 'object', properties: { city: { type: 'string' } } },
   strict: false,
 };
+
+/** A tool of each kind that the caller runs, as Codex sends them. */
+const TOOLS: Tool[] = [
+  {
+    type: 'custom',
+    name: 'edit',
+    description: 'Edits files.',
+    format: { type: 'grammar', syntax: 'lark', definition: 'start: "x"' },
+  },
+  {
+    type: 'namespace',
+    name: 'crm',
+    description: 'Customers.',
+    tools: [
+      { type: 'function', name: 'find', parameters: { type: 'object' } },
+      { type: 'custom', name: 'note' },
+    ],
+  },
+  { type: 'tool_search', execution: 'client' },
+  { type: 'web_search' },
+];
 
 /** Requests the same response buffered and streamed, and returns both as the official client parses them. */
 async function requestBothWays(script: Script, more: object = {}) {
@@ -59,6 +80,10 @@ function itemTexts(response: Response): string[] {
         return item.content.map((part) => (part.type === 'refusal' ? part.refusal : part.text)).join('');
       case 'function_call':
         return item.arguments;
+      case 'custom_tool_call':
+        return item.input;
+      case 'tool_search_call':
+        return '';
       case 'reasoning':
         return item.summary.map((part) => part.text).join('');
       default:
@@ -97,6 +122,20 @@ describe('responses with the official client', () => {
         ...textEvents('Done.'),
         finishEvent('toolCalls'),
       ],
+    },
+    'calls of a custom tool, of a namespace and of a search for tools': {
+      script: [
+        ...toolCallEvents(0, 'edit', '{"input":"*** Begin', ' Patch\\n', '+\\ud83d', '\\ude00\\n"}'),
+        ...toolCallEvents(1, 'crm__find', '{"query":', '"Ada"}'),
+        ...toolCallEvents(2, 'crm__note', '{"input":"paid"}'),
+        ...toolCallEvents(3, 'tool_search', '{"query":"mail"}'),
+        finishEvent('toolCalls'),
+      ],
+      more: { tools: TOOLS },
+    },
+    'a call of a custom tool that reached the output limit': {
+      script: [...toolCallEvents(0, 'edit', '{"input":"*** Beg'), finishEvent('length')],
+      more: { tools: TOOLS },
     },
     'log probabilities': {
       script: [{ type: 'text', text: 'Hi', logprobs: [tokenLogprob('H'), tokenLogprob('i')] }, finishEvent()],
@@ -163,6 +202,72 @@ describe('responses with the official client', () => {
         total_tokens: 18,
       },
     });
+  });
+
+  it('the calls of each kind of tool have its items, and are accepted back with their outputs', async () => {
+    const script = [
+      ...toolCallEvents(0, 'edit', '{"input":"a\\nb"}'),
+      ...toolCallEvents(1, 'crm__find', '{}'),
+      ...toolCallEvents(2, 'crm__note', '{"input":"paid"}'),
+      ...toolCallEvents(3, 'tool_search', '{"query":"mail"}'),
+      finishEvent('toolCalls'),
+    ];
+    await using service = await startService([script, [...textEvents('Done'), finishEvent()]]);
+    const request = { ...QUESTION, tools: TOOLS };
+    const { output, tools } = await service.client.responses.create(request);
+    expect(tools).toEqual(TOOLS);
+    const done = { status: 'completed' };
+    expect(output).toMatchObject([
+      { type: 'custom_tool_call', call_id: 'call_0', name: 'edit', input: 'a\nb', ...done },
+      { type: 'function_call', call_id: 'call_1', name: 'find', namespace: 'crm', arguments: '{}', ...done },
+      { type: 'custom_tool_call', call_id: 'call_2', name: 'note', namespace: 'crm', input: 'paid', ...done },
+      { type: 'tool_search_call', call_id: 'call_3', execution: 'client', arguments: { query: 'mail' }, ...done },
+    ]);
+    expect(output.map(({ id }) => id?.split('_')[0])).toEqual(['ctc', 'fc', 'ctc', 'tsc']);
+
+    const outputs: ResponseInputItem[] = [
+      { type: 'custom_tool_call_output', call_id: 'call_2', output: 'noted' },
+      { type: 'tool_search_output', call_id: 'call_3', execution: 'client', tools: [], status: 'completed' },
+      { type: 'function_call_output', call_id: 'call_1', output: 'found' },
+      { type: 'custom_tool_call_output', call_id: 'call_0', output: [{ type: 'input_text', text: 'edited' }] },
+    ];
+    const input = [{ role: 'user', content: 'Go' }, ...output, ...outputs] as ResponseInputItem[];
+    await service.client.responses.create({ ...request, input });
+    expect(service.generationRequests[0]?.tools.map(({ name }) => name)).toEqual([
+      'edit',
+      'crm__find',
+      'crm__note',
+      'tool_search',
+    ]);
+    expect(service.generationRequests[1]?.messages).toMatchObject([
+      { role: 'user' },
+      {
+        content: [
+          { id: 'call_0', name: 'edit', arguments: '{"input":"a\\nb"}', isCustom: true },
+          { id: 'call_1', name: 'crm__find', arguments: '{}' },
+          { id: 'call_2', name: 'crm__note', arguments: '{"input":"paid"}' },
+          { id: 'call_3', name: 'tool_search', arguments: '{"query":"mail"}' },
+        ],
+      },
+      { toolCallId: 'call_0', content: [{ text: 'edited' }] },
+      { toolCallId: 'call_1', content: [{ text: 'found' }] },
+      { toolCallId: 'call_2', content: [{ text: 'noted' }] },
+      { toolCallId: 'call_3', content: [{ text: 'No tools were found.' }] },
+    ]);
+  });
+
+  it('the input of a custom tool is streamed', async () => {
+    const { events } = await requestBothWays(
+      [...toolCallEvents(0, 'edit', '{"input":"ab', 'c"}'), finishEvent('toolCalls')],
+      { tools: TOOLS },
+    );
+    expect(events.slice(2, -1)).toMatchObject([
+      { type: 'response.output_item.added', item: { type: 'custom_tool_call', name: 'edit', input: '' } },
+      { type: 'response.custom_tool_call_input.delta', delta: 'ab', output_index: 0 },
+      { type: 'response.custom_tool_call_input.delta', delta: 'c', output_index: 0 },
+      { type: 'response.custom_tool_call_input.done', input: 'abc', output_index: 0 },
+      { type: 'response.output_item.done', item: { input: 'abc', status: 'completed' } },
+    ]);
   });
 
   it('a response stream has the typed events of the API reference', async () => {

@@ -3,7 +3,8 @@ import { removeUnpairedCalls } from '../../../shared/api/unpaired-calls.ts';
 import type { ResolvedItem } from '../../../shared/openai/responses/items.ts';
 import { type StoredItem, toStoredItem } from '../../../shared/openai/responses/stored-items.ts';
 
-const message = (role: 'user' | 'assistant', content: string): ResolvedItem => ({ role, content });
+const message = (role: 'user' | 'assistant', content: string): ResolvedItem =>
+  role === 'user' ? { role, content } : { role, content };
 const call = (call_id = 'c1'): ResolvedItem => ({ type: 'function_call', call_id, name: 'look', arguments: '{}' });
 const output = (call_id = 'c1'): ResolvedItem => ({ type: 'function_call_output', call_id, output: 'seen' });
 const reasoning: ResolvedItem = { type: 'reasoning', summary: [] };

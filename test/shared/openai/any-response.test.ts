@@ -87,6 +87,7 @@ function responsesOptions(more: object = {}) {
     createdAt: 1,
     now: () => 2,
     createItemId: () => String(++count),
+    tools: [],
     includeLogprobs: true,
     reasoningSummary: true,
     includeContinuations: true,

@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest';
 import { isObject } from '../../../shared/core/objects.ts';
 import { chatParameters, chatParts } from '../../../shared/openai/chat/schema.ts';
 import { inputParts } from '../../../shared/openai/responses/items.ts';
-import { responsesParameters, responsesParts } from '../../../shared/openai/responses/schema.ts';
+import { responsesParameters } from '../../../shared/openai/responses/schema.ts';
+import { toolParts } from '../../../shared/openai/responses/tools.ts';
 
 const client = dirname(createRequire(import.meta.url).resolve('openai'));
 const sources = {
@@ -65,7 +66,16 @@ describe('request schemas', () => {
       ['responses', 'ResponseFunctionToolCall', inputParts.functionCall, {}],
       ['responses', 'FunctionCallOutput', inputParts.functionCallOutput, {}],
       ['responses', 'ResponseReasoningItem', inputParts.reasoning, {}],
-      ['responses', 'FunctionTool', responsesParts.tool, { type: 'function' }],
+      ['responses', 'ResponseInputFile', inputParts.inputFile, {}],
+      ['responses', 'ResponseCustomToolCall', inputParts.customToolCall, {}],
+      ['responses', 'ResponseCustomToolCallOutput', inputParts.customToolCallOutput, {}],
+      ['responses', 'ResponseToolSearchCall', inputParts.toolSearchCall, {}],
+      ['responses', 'ResponseToolSearchOutputItem', inputParts.toolSearchOutput, {}],
+      ['responses', 'AdditionalTools', inputParts.additionalTools, {}],
+      ['responses', 'FunctionTool', toolParts.functionTool, {}],
+      ['responses', 'CustomTool', toolParts.customTool, {}],
+      ['responses', 'NamespaceTool', toolParts.namespaceTool, {}],
+      ['responses', 'ToolSearchTool', toolParts.toolSearch, {}],
       ['responses', 'ResponseTextConfig', responsesParameters.text, {}],
       ['responses', 'StreamOptions', responsesParameters.stream_options, {}],
       ['responses', 'PromptCacheOptions', responsesParameters.prompt_cache_options, {}],

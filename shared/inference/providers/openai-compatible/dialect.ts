@@ -1,10 +1,12 @@
-import { CAPABILITIES, type Capability } from '../../capabilities.ts';
+import { CAPABILITIES, type Capability, RARE_CAPABILITIES } from '../../capabilities.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 
 /** The differences between an upstream and OpenAI's API, derived from the upstream's host name. */
 export interface Dialect {
   /** Capabilities that it refuses or silently ignores. The target's `capabilities` override them. */
   readonly unsupported: readonly Capability[];
+  /** Capabilities that other upstreams lack. */
+  readonly rare?: readonly Capability[];
   /** Request fields that don't change the answer and that it accepts. Other upstreams may answer 400 to them. */
   readonly optionalFields: readonly OptionalField[];
   /** Name of the output limit, if only one works. */
@@ -26,6 +28,7 @@ const PLAIN: Dialect = { unsupported: ['documents'], optionalFields: [] };
 const BY_HOST: Readonly<Record<string, Dialect>> = {
   'openai.com': {
     unsupported: [],
+    rare: ['customTools'],
     optionalFields: ['user', 'safety_identifier', 'prompt_cache_key', 'service_tier'],
     // Reasoning models refuse max_tokens; every chat model accepts the newer name.
     maxTokensParameter: 'max_completion_tokens',
@@ -81,6 +84,7 @@ export function findDialect(target: OpenAICompatibleTarget): Dialect {
 /** Returns a target's capabilities: those it declares, or else all of OpenAI's API that its dialect supports. */
 export function getOpenAICompatibleCapabilities(target: OpenAICompatibleTarget): ReadonlySet<Capability> {
   if (target.capabilities) return new Set(target.capabilities);
-  const { unsupported } = findDialect(target);
-  return new Set(CAPABILITIES.filter((capability) => !unsupported.includes(capability)));
+  const { unsupported, rare = [] } = findDialect(target);
+  const usual = CAPABILITIES.filter((each) => !unsupported.includes(each) && !RARE_CAPABILITIES.includes(each));
+  return new Set([...usual, ...rare]);
 }

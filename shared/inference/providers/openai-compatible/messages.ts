@@ -1,4 +1,5 @@
 import { isObject } from '../../../core/objects.ts';
+import { decodeCustomInput } from '../../custom-input.ts';
 import type {
   AssistantMessage,
   ContentPart,
@@ -6,6 +7,7 @@ import type {
   ImagePart,
   Message,
   PdfDocument,
+  ToolCallPart,
   ToolMessage,
 } from '../../generation.ts';
 import type { Dialect } from './dialect.ts';
@@ -28,8 +30,14 @@ export function createContinuation(field: ReasoningField, upstream: string): Con
 /**
  * Converts the conversation. Texts become plain strings, because several dialects refuse an array of text parts.
  * @param upstream fingerprint of the target, as in `createContinuation`
+ * @param hasCustomTools whether calls of custom tools are written as such, and not as functions
  */
-export function toWireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
+export function toWireMessages(
+  messages: readonly Message[],
+  dialect: Dialect,
+  upstream: string,
+  hasCustomTools: boolean,
+): WireObject[] {
   const wire: WireObject[] = [];
   let files: FilePart[] = [];
   for (const message of messages) {
@@ -38,20 +46,20 @@ export function toWireMessages(messages: readonly Message[], dialect: Dialect, u
       files = [];
     }
     if (message.role === 'tool') files.push(...message.content.filter(isFile));
-    wire.push(toWireMessage(message, dialect, upstream));
+    wire.push(toWireMessage(message, dialect, upstream, hasCustomTools));
   }
   if (files.length > 0) wire.push(toToolFilesMessage(files));
   return wire;
 }
 
-function toWireMessage(message: Message, dialect: Dialect, upstream: string): WireObject {
+function toWireMessage(message: Message, dialect: Dialect, upstream: string, hasCustomTools: boolean): WireObject {
   switch (message.role) {
     case 'system':
       return { role: 'system', content: joinText(message.content), ...toNameField(message) };
     case 'user':
       return { role: 'user', content: toUserContent(message.content), ...toNameField(message) };
     case 'assistant':
-      return toAssistantMessage(message, dialect, upstream);
+      return toAssistantMessage(message, dialect, upstream, hasCustomTools);
     case 'tool':
       return { role: 'tool', tool_call_id: message.toolCallId, content: toToolText(message) };
   }
@@ -119,7 +127,12 @@ function toToolFilesMessage(files: readonly FilePart[]): WireObject {
   return { role: 'user', content: [intro, ...files.map(toFilePart)] };
 }
 
-function toAssistantMessage(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
+function toAssistantMessage(
+  message: AssistantMessage,
+  dialect: Dialect,
+  upstream: string,
+  hasCustomTools: boolean,
+): WireObject {
   const calls = message.content.filter((part) => part.type === 'toolCall');
   // A refusal is sent as text, because most dialects have no field for it.
   const texts = message.content.filter((part) => part.type === 'text' || part.type === 'refusal');
@@ -131,12 +144,19 @@ function toAssistantMessage(message: AssistantMessage, dialect: Dialect, upstrea
     ...toReasoningFields(message, dialect, upstream),
     tool_calls: calls.map((call, index) => ({
       id: call.id,
-      type: 'function',
-      // Chat templates parse the arguments of earlier turns, and fail on an empty text.
-      function: { name: call.name, arguments: call.arguments.trim() === '' ? '{}' : call.arguments },
+      ...(call.isCustom && hasCustomTools ? toCustomCall(call) : toFunctionCall(call)),
       ...(index === 0 && dialect.requiresThoughtSignature ? UNSIGNED_CALL : {}),
     })),
   };
+}
+
+function toFunctionCall({ name, arguments: text }: ToolCallPart): WireObject {
+  // Chat templates parse the arguments of earlier turns, and fail on an empty text.
+  return { type: 'function', function: { name, arguments: text.trim() === '' ? '{}' : text } };
+}
+
+function toCustomCall({ name, arguments: text }: ToolCallPart): WireObject {
+  return { type: 'custom', custom: { name, input: decodeCustomInput(text) } };
 }
 
 /** Google's documented placeholder for the signature of a call that passed through an API without signatures. */

@@ -44,6 +44,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
   const { capabilities, maxOutputTokens, upstream } = options;
   const dialect = findDialect(target);
   const supportsReasoning = capabilities.has('reasoning');
+  const hasCustomTools = capabilities.has('customTools');
   const limit = dialect.maxTokensParameter ?? target.maxTokensParameter;
   const otherLimit = limit === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
 
@@ -55,7 +56,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
   return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
     ...request.unknown,
     model: target.model,
-    messages: toWireMessages(request.messages, dialect, upstream),
+    messages: toWireMessages(request.messages, dialect, upstream, hasCustomTools),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
     ...omitUndefined({
       [refused.includes(limit) ? otherLimit : limit]: chooseOutputLimit(request.maxOutputTokens, maxOutputTokens),
@@ -69,7 +70,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...(request.stop.length > 0 ? { stop: request.stop } : {}),
     ...(request.logitBias && Object.keys(request.logitBias).length > 0 ? { logit_bias: request.logitBias } : {}),
     ...toLogprobFields(request.topLogprobs),
-    ...toToolFields(request),
+    ...toToolFields(request, hasCustomTools),
     ...toFormatFields(request.format),
     ...(supportsReasoning ? toReasoningFields(request, dialect) : {}),
     ...toOptionalFields(request, dialect.optionalFields),
@@ -81,22 +82,36 @@ function toLogprobFields(topLogprobs: number | undefined): WireObject {
   return topLogprobs === 0 ? { logprobs: true } : { logprobs: true, top_logprobs: topLogprobs };
 }
 
-function toToolFields({ tools, toolChoice, parallelToolCalls }: GenerationRequest): WireObject {
-  if (tools.length === 0) return {};
+function toToolFields(
+  { tools, hostedTools, toolChoice, parallelToolCalls }: GenerationRequest,
+  hasCustomTools: boolean,
+): WireObject {
+  const all = [...tools.map((tool) => toWireTool(tool, hasCustomTools)), ...(hostedTools?.tools ?? [])];
+  if (all.length === 0) return {};
+  const choice =
+    hostedTools?.choice ?? (toolChoice === 'auto' ? undefined : toWireToolChoice(toolChoice, tools, hasCustomTools));
   return {
-    tools: tools.map(toWireTool),
-    ...(toolChoice === 'auto' ? {} : { tool_choice: toWireToolChoice(toolChoice) }),
+    tools: all,
+    ...omitUndefined({ tool_choice: choice }),
     ...(parallelToolCalls ? {} : { parallel_tool_calls: false }),
   };
 }
 
-function toWireTool({ name, description, parameters, strict }: Tool): WireObject {
+function toWireTool({ name, description, parameters, strict, custom }: Tool, hasCustomTools: boolean): WireObject {
+  if (custom && hasCustomTools) {
+    const { grammar, ...rest } = custom;
+    const format = grammar && { type: 'grammar', grammar };
+    return { type: 'custom', custom: { name, ...rest, ...omitUndefined({ format }) } };
+  }
   const definition = { name, ...omitUndefined({ description }), parameters, ...(strict ? { strict } : {}) };
   return { type: 'function', function: definition };
 }
 
-function toWireToolChoice(choice: ToolChoice): string | WireObject {
-  return typeof choice === 'string' ? choice : { type: 'function', function: { name: choice.name } };
+function toWireToolChoice(choice: ToolChoice, tools: readonly Tool[], hasCustomTools: boolean): string | WireObject {
+  if (typeof choice === 'string') return choice;
+  const { name } = choice;
+  const isCustom = hasCustomTools && tools.some((tool) => tool.name === name && tool.custom);
+  return isCustom ? { type: 'custom', custom: { name } } : { type: 'function', function: { name } };
 }
 
 function toFormatFields(format: OutputFormat): WireObject {

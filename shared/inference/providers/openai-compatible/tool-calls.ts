@@ -1,3 +1,4 @@
+import { CUSTOM_INPUT_FRAME, escapeCustomInput } from '../../custom-input.ts';
 import type { GenerationEvent } from '../../generation.ts';
 import { asCount, asObject, asText, type WireObject } from './wire.ts';
 
@@ -14,6 +15,8 @@ interface OpenCall {
   /** Arguments that arrived before the name. */
   pendingArguments: string;
   hasArguments: boolean;
+  /** True for a call of a custom tool, whose text becomes the only argument. */
+  isCustom: boolean;
 }
 
 /**
@@ -40,13 +43,18 @@ export class ToolCallAssembler {
     const wireIndex = asCount(fragment['index']);
     const wireId = asText(fragment['id']);
     // Some upstreams put name and arguments beside `id` instead of into `function`.
-    const definition = asObject(fragment['function']) ?? fragment;
+    const custom = asObject(fragment['custom']);
+    const definition = custom ?? asObject(fragment['function']) ?? fragment;
     const name = asText(definition['name']);
-    const text = toArgumentsText(definition['arguments']);
+    const text = custom ? escapeCustomInput(asText(custom['input']) ?? '') : toArgumentsText(definition['arguments']);
     if (wireIndex === undefined && wireId === undefined && name === undefined && text === '') return;
 
     const call = this.#findCall(wireIndex, wireId, name) ?? this.#openCall(wireIndex);
     call.wireId ??= wireId;
+    if (custom && !call.isCustom) {
+      call.isCustom = true;
+      call.pendingArguments = CUSTOM_INPUT_FRAME[0];
+    }
     if (call.index !== undefined) {
       appendArguments(call, call.index, text, events);
       return;
@@ -62,6 +70,7 @@ export class ToolCallAssembler {
   finish(events: GenerationEvent[]): boolean {
     for (const call of this.#calls) {
       if (call.index === undefined) return false;
+      if (call.isCustom) appendArguments(call, call.index, CUSTOM_INPUT_FRAME[1], events);
       if (!call.hasArguments) appendArguments(call, call.index, '{}', events);
     }
     return true;
@@ -83,7 +92,14 @@ export class ToolCallAssembler {
   }
 
   #openCall(wireIndex: number | undefined): OpenCall {
-    const call = { wireIndex, wireId: undefined, index: undefined, pendingArguments: '', hasArguments: false };
+    const call = {
+      wireIndex,
+      wireId: undefined,
+      index: undefined,
+      pendingArguments: '',
+      hasArguments: false,
+      isCustom: false,
+    };
     this.#calls.push(call);
     return call;
   }

@@ -163,6 +163,75 @@ describe('parseResponsesRequest', () => {
     expect(roles).toEqual(['assistant', 'tool', 'assistant', 'tool']);
   });
 
+  it('files are translated to documents: PDFs as they are, and texts in UTF-8', () => {
+    const file = (fields: object) => ({ type: 'input_file', ...fields });
+    const base64 = (text: string) => Buffer.from(text).toString('base64');
+    const param = (index: number) => `input[0].content[${index}].file_data`;
+    const [message] = translateInput({
+      role: 'user',
+      content: [
+        file({ filename: 'a.pdf', file_data: `data:application/pdf;base64,${base64('%PDF-1.7')}` }),
+        file({ file_data: base64('%PDF-1.7') }),
+        file({ filename: 'é.md', file_data: `data:text/markdown;charset=utf-8;base64,${base64('# é')}` }),
+        file({ file_data: base64('plain') }),
+      ],
+    });
+    const pdf = { type: 'document', mediaType: 'application/pdf', base64: base64('%PDF-1.7') };
+    expect(message?.content).toEqual([
+      { ...pdf, param: param(0), title: 'a.pdf' },
+      { ...pdf, param: param(1) },
+      { type: 'document', mediaType: 'text/plain', text: '# é', param: param(2), title: 'é.md' },
+      { type: 'document', mediaType: 'text/plain', text: 'plain', param: param(3) },
+    ]);
+  });
+
+  it('a call or output that the input repeats is taken once', () => {
+    expect(translateInput(CALL, CALL, OUTPUT, OUTPUT).map(({ role }) => role)).toEqual(['assistant', 'tool']);
+  });
+
+  it('an output without a call id belongs to the last call before it that has none', () => {
+    const { call_id: _, ...output } = OUTPUT;
+    const messages = translateInput(CALL, { ...CALL, call_id: 'c2' }, { ...output, output: 'two' }, output);
+    expect(messages).toMatchObject([
+      { role: 'assistant' },
+      { toolCallId: 'c1', content: [{ text: '21' }] },
+      { toolCallId: 'c2', content: [{ text: 'two' }] },
+    ]);
+    const error = catchError({ input: [output] });
+    expect(error).toMatchObject({ code: 'missing_required_parameter', param: 'input[0].call_id' });
+  });
+
+  it('with the context of the current turn, the model gets no reasoning of earlier turns', () => {
+    const reasoning = (text: string) => ({
+      type: 'reasoning',
+      id: `rs_${text}`,
+      summary: [{ type: 'summary_text', text }],
+    });
+    const user = { role: 'user', content: 'Go on' };
+    const input = [
+      user,
+      reasoning('old'),
+      { role: 'assistant', content: 'Done.' },
+      user,
+      reasoning('new'),
+      CALL,
+      OUTPUT,
+    ];
+    const texts = (context: string) =>
+      parse({ input, reasoning: { context } }).generation.messages.flatMap(({ role, content }) =>
+        role === 'assistant' ? content.flatMap((part) => (part.type === 'reasoning' ? [part.text] : [])) : [],
+      );
+    expect(texts('current_turn')).toEqual(['new']);
+    expect(texts('all_turns')).toEqual(['old', 'new']);
+    expect(texts('auto')).toEqual(['old', 'new']);
+  });
+
+  it('values of include for tools that are not used are accepted', () => {
+    expect(
+      parse({ include: ['web_search_call.action.sources', 'code_interpreter_call.outputs'] }).generation.model,
+    ).toBe('default');
+  });
+
   it('an item id of more than 128 characters is rejected, and one that is not a string is ignored', () => {
     const items = [{ role: 'user', content: 'Hello' }, CALL, OUTPUT, { type: 'reasoning', summary: [] }];
     for (const item of items) {
@@ -219,21 +288,8 @@ describe('parseResponsesRequest', () => {
     ],
     ['a stored prompt', { prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt', /stores no prompts/],
     ['an unknown truncation', { truncation: 'first' }, 'invalid_value', 'truncation', /Supported values/],
-    [
-      'the web search tool',
-      { tools: [{ type: 'web_search' }] },
-      'unsupported_value',
-      'tools[0].type',
-      /does not support 'web_search' here. Supported values are: 'function'/,
-    ],
     ['an unknown tool', { tools: [{ type: 'magic' }] }, 'invalid_value', 'tools[0].type', /Invalid value: 'magic'/],
-    [
-      'an unsupported include',
-      { include: ['web_search_call.action.sources'] },
-      'unsupported_value',
-      'include[0]',
-      /supports only 'reasoning.encrypted_content'/,
-    ],
+    ['an unknown include', { include: ['everything'] }, 'invalid_value', 'include[0]', /Invalid value: 'everything'/],
     [
       'a reference to a missing item',
       { input: [{ type: 'item_reference', id: 'msg_1' }] },
@@ -263,11 +319,41 @@ describe('parseResponsesRequest', () => {
       /Missing/,
     ],
     [
-      'a file part',
+      'a file part without data',
       { input: [{ role: 'user', content: [{ type: 'input_file' }] }] },
-      'unsupported_value',
-      'input[0].content[0].type',
-      /does not support 'input_file'/,
+      'missing_required_parameter',
+      'input[0].content[0].file_data',
+      /Missing/,
+    ],
+    [
+      'the URL of a file',
+      { input: [{ role: 'user', content: [{ type: 'input_file', file_url: 'https://a.example.com/x.pdf' }] }] },
+      'unsupported_parameter',
+      'input[0].content[0].file_url',
+      /downloads no files: use 'file_data'/,
+    ],
+    [
+      'the id of a file',
+      { input: [{ role: 'user', content: [{ type: 'input_file', file_id: 'file_1' }] }] },
+      'unsupported_parameter',
+      'input[0].content[0].file_id',
+      /Use 'file_data'/,
+    ],
+    [
+      'a file that is neither a PDF nor a text',
+      {
+        input: [{ role: 'user', content: [{ type: 'input_file', file_data: 'data:application/zip;base64,UEsDBA==' }] }],
+      },
+      'invalid_value',
+      'input[0].content[0].file_data',
+      /unsupported file/,
+    ],
+    [
+      'a file whose data is not base64',
+      { input: [{ role: 'user', content: [{ type: 'input_file', file_data: 'Hello' }] }] },
+      'invalid_value',
+      'input[0].content[0].file_data',
+      /expected a base64 data URL/,
     ],
     [
       'input text in an assistant message',
@@ -306,17 +392,10 @@ describe('parseResponsesRequest', () => {
     ],
     [
       'two function calls with the same id',
-      { input: [CALL, CALL, OUTPUT, OUTPUT] },
+      { input: [CALL, { ...CALL, arguments: '{"a":1}' }, OUTPUT, OUTPUT] },
       'invalid_value',
       'input[1].call_id',
       /same id/,
-    ],
-    [
-      'a tool with deferred loading',
-      { tools: [{ ...TOOL, defer_loading: true }] },
-      'unsupported_value',
-      'tools[0].defer_loading',
-      /supports only false/,
     ],
     [
       'the reasoning mode pro',

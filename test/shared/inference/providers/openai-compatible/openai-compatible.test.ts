@@ -323,6 +323,27 @@ describe('a streamed answer', () => {
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
+  it.each([true, false])('calls of custom tools become calls of functions (streamed: %s)', async (streamed) => {
+    const first = { id: 'c0', type: 'custom', custom: { name: 'edit', input: streamed ? 'a "' : 'a "b"\n' } };
+    const second = { id: 'c1', type: 'custom', custom: { name: 'note', input: '' } };
+    const delta = (...calls: object[]) => ({ choices: [{ delta: { tool_calls: calls } }] });
+    reply = streamed
+      ? streamEvents([
+          delta({ index: 0, ...first }),
+          delta({ index: 0, custom: { input: 'b"\n' } }, { index: 1, ...second }),
+          { choices: [{ delta: {}, finish_reason: 'tool_calls' }] },
+          '[DONE]',
+        ])
+      : { body: { choices: [{ message: { tool_calls: [first, second] }, finish_reason: 'tool_calls' }] } };
+    const { events } = await call(upstream.baseUrl, { streamed });
+    expect(summarize(events)).toMatchObject({
+      calls: [
+        { id: 'c0', name: 'edit', arguments: JSON.stringify({ input: 'a "b"\n' }) },
+        { id: 'c1', name: 'note', arguments: JSON.stringify({ input: '' }) },
+      ],
+    });
+  });
+
   it('a tool call without a name fails with upstream_malformed', async () => {
     reply = streamEvents([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
     expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');

@@ -372,11 +372,53 @@ describe('a dialect', () => {
     expect(two).not.toHaveProperty('extra_content');
   });
 
+  it('a custom tool and its calls are sent as such to OpenAI, and as a function to other upstreams', () => {
+    const custom = { description: 'Edits.', grammar: { syntax: 'lark', definition: 'start: "a"' } } as const;
+    const parameters = { type: 'object', properties: { input: { type: 'string' } } };
+    const request: Partial<GenerationRequest> = {
+      tools: [{ name: 'edit', description: 'Edits. (grammar)', parameters, strict: false, custom }],
+      toolChoice: { name: 'edit' },
+      messages: [
+        {
+          role: 'assistant',
+          content: [{ type: 'toolCall', id: 'c1', name: 'edit', arguments: '{"input":"a\\n"}', isCustom: true }],
+        },
+        { role: 'tool', toolCallId: 'c1', content: [{ type: 'text', text: 'ok' }] },
+      ],
+    };
+    expect(writeBody('https://api.openai.com/v1', request)).toMatchObject({
+      tools: [
+        {
+          type: 'custom',
+          custom: { name: 'edit', description: 'Edits.', format: { type: 'grammar', grammar: custom.grammar } },
+        },
+      ],
+      tool_choice: { type: 'custom', custom: { name: 'edit' } },
+      messages: [{ tool_calls: [{ id: 'c1', type: 'custom', custom: { name: 'edit', input: 'a\n' } }] }, {}],
+    });
+    expect(writeBody('https://other.example.com/v1', request)).toMatchObject({
+      tools: [{ type: 'function', function: { name: 'edit', description: 'Edits. (grammar)', parameters } }],
+      tool_choice: { type: 'function', function: { name: 'edit' } },
+      messages: [{ tool_calls: [{ function: { name: 'edit', arguments: '{"input":"a\\n"}' } }] }, {}],
+    });
+  });
+
+  it('hosted tools are sent as the caller sent them', () => {
+    const search = { type: 'web_search', max_uses: 2 };
+    const request = { hostedTools: { tools: [search], choice: { type: 'web_search' } } };
+    expect(writeBody('https://other.example.com/v1', request)).toMatchObject({
+      tools: [search],
+      tool_choice: { type: 'web_search' },
+    });
+  });
+
   it('a target has the capabilities that it declares, or else those of its dialect', () => {
     expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
       new Set(['tools', 'json']),
     );
-    const withoutDocuments = CAPABILITIES.filter((capability) => capability !== 'documents');
+    const withoutDocuments = CAPABILITIES.filter(
+      (capability) => !['documents', 'customTools', 'hostedTools'].includes(capability),
+    );
     expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1'))).toEqual(new Set(withoutDocuments));
     expect(getOpenAICompatibleCapabilities(makeTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
   });

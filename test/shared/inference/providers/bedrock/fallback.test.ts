@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
+import { getBedrockCapabilities } from '../../../../../shared/inference/providers/bedrock/family.ts';
+import { parseModelRegistry, type Target } from '../../../../../shared/inference/registry.ts';
+import { createRouter } from '../../../../../shared/inference/router.ts';
+import { parseChatRequest } from '../../../../../shared/openai/chat/request.ts';
+import { collect } from '../../requests.ts';
+import { makeTarget, script, Upstream, wholeAnswer } from './upstream.ts';
+
+const CLAUDE = 'global.anthropic.claude-sonnet-4-6';
+const GPT_OSS = 'openai.gpt-oss-120b-1:0';
+const NOVA = 'amazon.nova-pro-v1:0';
+
+let upstream: Upstream;
+beforeAll(async () => {
+  upstream = await Upstream.start(script(...wholeAnswer));
+});
+afterAll(async () => upstream[Symbol.asyncDispose]());
+beforeEach(() => {
+  upstream.calls.length = 0;
+});
+
+/** Sends a chat request to an alias of one model with a fallback to another, and returns the models that were called. */
+async function ask(model: string, fallback: string | undefined, body: object): Promise<string[]> {
+  const toAlias = (name: string) => ({ targets: [{ provider: 'bedrock', model: name }] });
+  const models =
+    fallback === undefined
+      ? { m: toAlias(model) }
+      : { m: { ...toAlias(model), fallbacks: ['other'] }, other: toAlias(fallback) };
+  const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+  const toBedrock = ({ model: name }: Target) => makeTarget({ model: name });
+  const router = createRouter({
+    registry,
+    createModel: async ({ target }) => createBedrockModel(toBedrock(target), upstream.client, { maxOutputTokens: 100 }),
+    getCapabilities: (target) => getBedrockCapabilities(toBedrock(target)),
+  });
+  const messages = [{ role: 'user', content: 'Weather in Oslo?' }];
+  const { generation, streamed } = parseChatRequest({ model: 'm', messages, ...body }, { registry, tenant: 'acme' });
+  const options = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed };
+  await collect((await router.generate(generation, options)).events);
+  return upstream.calls.map(({ modelId }) => modelId);
+}
+
+const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: {} } } }];
+const loose = { type: 'object', properties: { a: { type: 'integer' } } };
+
+it.each([
+  ['tool_choice', GPT_OSS, NOVA, { tools, tool_choice: 'required' }],
+  ['stop', CLAUDE, NOVA, { stop: ['\n'] }],
+  ['top_p', CLAUDE, NOVA, { temperature: 0.5, top_p: 0.5 }],
+  ['temperature', 'eu.anthropic.claude-opus-4-7', NOVA, { temperature: 0.5 }],
+  [
+    'response_format',
+    CLAUDE,
+    GPT_OSS,
+    { tools, response_format: { type: 'json_schema', json_schema: { name: 'a', schema: loose } } },
+  ],
+])('a request whose %s is refused by %s is answered by its fallback', async (param, model, fallback, body) => {
+  expect(await ask(model, fallback, body)).toEqual([fallback]);
+  upstream.calls.length = 0;
+  await expect(ask(model, undefined, body)).rejects.toMatchObject({ code: 'unsupported_value', param });
+  expect(upstream.calls).toEqual([]);
+});

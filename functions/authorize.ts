@@ -1,11 +1,12 @@
 /**
- * Lambda authorizer: resolves a bearer key to its principal. Denies unknown and expired keys, and keys of erased tenants: what
+ * Lambda authorizer: resolves a key to its principal. Denies unknown and expired keys, and keys of erased tenants: what
  * stores nothing would serve them otherwise.
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
+import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
-import { collectAuthorizationValues, parseBearerKey, toAuthorizerContext } from '../shared/access/keys.ts';
+import { collectKeyValues, isCalledEachTime, parseKey, toAuthorizerContext } from '../shared/access/keys.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/policy.ts';
 import type { Principal } from '../shared/access/principal.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
@@ -14,11 +15,17 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 
-const config = readConfig({ ACCESS_TABLE: v.string(), KEYS_TABLE: v.string() });
+const config = readConfig({
+  ACCESS_TABLE: v.string(),
+  KEYS_TABLE: v.string(),
+  /** Seconds for which a key is cached where API Gateway caches no policy. */
+  KEY_TTL_SECONDS: v.optional(v.pipe(v.string(), v.toNumber()), '0'),
+});
 const telemetry = createTelemetry(config);
 const client = createDynamoDBClient();
 const keys = createKeyTable(client, config.ACCESS_TABLE);
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
+const cache = createKeyCache(findPrincipal, config.KEY_TTL_SECONDS * 1000);
 
 /** The most values of the header that are looked up. A request with more of them gets status 401. */
 const MOST_VALUES = 4;
@@ -30,16 +37,15 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
   telemetry,
   async (event, context) => {
     const { logger } = context.telemetry;
-    const values = collectAuthorizationValues(event);
+    const values = collectKeyValues(event);
     const isAmbiguous = values.length > 1;
-    if (isAmbiguous) logger.info('denied', { reason: 'more than one Authorization header' });
+    if (isAmbiguous) logger.info('denied', { reason: 'more than one key' });
     if (values.length > MOST_VALUES) throw new Error(UNCACHED_DENIAL);
 
-    const principals = await Promise.all(values.map(findPrincipal));
+    const principals = await Promise.all(values.map(isCalledEachTime(event) ? cache : findPrincipal));
     const principal = principals.find((each) => each !== undefined);
     if (principal === undefined) {
-      if (!isAmbiguous)
-        logger.info('denied', { reason: values.some(parseBearerKey) ? 'unknown key' : 'no bearer key' });
+      if (!isAmbiguous) logger.info('denied', { reason: values.some(parseKey) ? 'unknown key' : 'no key' });
       return createDenyPolicy(event.methodArn);
     }
     // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a
@@ -49,8 +55,9 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
   },
 );
 
-async function findPrincipal(header: string): Promise<Principal | undefined> {
-  const key = parseBearerKey(header);
+/** Finds the principal of the key in a header's value. */
+async function findPrincipal(value: string): Promise<Principal | undefined> {
+  const key = parseKey(value);
   const principal = key === undefined ? undefined : await keys.find(key, Date.now());
   if (principal === undefined) return undefined;
   const history = await tenantKeys.read(principal.tenant);

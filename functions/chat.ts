@@ -1,4 +1,4 @@
-/** Serves chat completions, responses and the list of models. Stores responses unless a request sets `store: false`. */
+/** Serves chat completions, responses, messages and the list of models. Stores responses unless a request sets `store: false`. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import {
@@ -8,6 +8,7 @@ import {
   retrieveModelRoute,
 } from '../shared/api/generation-routes.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
+import { countTokensRoute, loadMessagesFormat, messagesRoute } from '../shared/api/messages-routes.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
@@ -68,6 +69,7 @@ const idempotency = { open: async () => (await loadState()).idempotency, isFinal
 export const handler = createHttpApi({
   telemetry,
   corsOrigin: config.CORS_ORIGIN,
+  loadFormat: loadMessagesFormat,
   routes: {
     'POST /v1/chat/completions': idempotent(chatCompletionsRoute(api), { ...idempotency, name: 'chat.completions' }),
     'POST /v1/responses': idempotent(responsesRoute(api), {
@@ -75,6 +77,8 @@ export const handler = createHttpApi({
       name: 'responses',
       showsRunning: runsInBackground,
     }),
+    'POST /v1/messages': idempotent(messagesRoute(api), { ...idempotency, name: 'messages' }),
+    'POST /v1/messages/count_tokens': countTokensRoute(api),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),
   },

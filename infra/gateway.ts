@@ -2,17 +2,21 @@ import { createHash } from 'node:crypto';
 import type { Resources, TemplateResource } from './template.ts';
 
 /**
- * Returns the resources with a complete REST API. osls leaves three things to do:
+ * Returns the resources with a complete REST API. osls leaves four things to do:
  * - The deployment must depend on the GatewayResponses, or its snapshot would lack them, and on the permissions with
  *   which API Gateway calls functions, or new routes would answer 500 until these exist. Its logical id is a hash of the
  *   API, so that the same API gives the same template.
  * - The stage is the resource of `infra/stage.yml`, with throttling and logging, and must refer to that deployment.
  * - API Gateway's own error responses need the CORS header that the functions' responses have.
+ * - The authorizer that isn't cached must call the same alias of the function as the cached one, which osls made.
  * @param corsOrigin origin that browsers may call from; empty for none
  * @throws Error when the template has no deployment or no stage
  */
 export function completeGateway(resources: Resources, corsOrigin: string): Resources {
-  const all = Object.entries(resources).map(([id, resource]): Entry => [id, allowOrigin(resource, corsOrigin)]);
+  const cached = resources['AuthorizeApiGatewayAuthorizer'];
+  const all = Object.entries(resources).map(
+    ([id, resource]): Entry => [id, useFunctionOf(cached, allowOrigin(resource, corsOrigin))],
+  );
   const [deploymentId, deployment] = findResource(all, 'AWS::ApiGateway::Deployment');
   const [stageId, stage] = findResource(all, 'AWS::ApiGateway::Stage');
   const others = all.filter(([id]) => id !== deploymentId && id !== stageId);
@@ -38,6 +42,18 @@ function allowOrigin(resource: TemplateResource, origin: string): TemplateResour
   const header = { 'gatewayresponse.header.access-control-allow-origin': `'${origin}'` };
   const parameters = { ...Object(resource.Properties?.['ResponseParameters']), ...header };
   return { ...resource, Properties: { ...resource.Properties, ResponseParameters: parameters } };
+}
+
+/** Returns an authorizer with the function of another one; any other resource unchanged. */
+function useFunctionOf(authorizer: TemplateResource | undefined, resource: TemplateResource): TemplateResource {
+  if (authorizer === undefined || resource.Type !== 'AWS::ApiGateway::Authorizer') return resource;
+  const { DependsOn, Properties } = authorizer;
+  const AuthorizerUri = Properties?.['AuthorizerUri'];
+  return {
+    ...resource,
+    ...(DependsOn !== undefined && { DependsOn }),
+    Properties: { ...resource.Properties, AuthorizerUri },
+  };
 }
 
 /** Returns a deployment's fields. Unlike osls's, it creates no stage. */

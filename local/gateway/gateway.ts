@@ -22,7 +22,7 @@ import {
   type GatewayResponseType,
 } from './gateway-responses.ts';
 import { type RelayOutcome, relayBuffered, relayStreamed } from './relay.ts';
-import { createRouter, type FunctionRoute, type PreflightRoute, type Route } from './routes.ts';
+import { type AuthorizerDefinition, createRouter, type FunctionRoute, type MockRoute, type Route } from './routes.ts';
 
 export interface GatewayOptions {
   /** 0 for any free port. */
@@ -79,10 +79,10 @@ export async function startGateway({
     const [match, body] = [route(context.httpMethod, path), await readBody(request, MAX_BODY_BYTES)];
     if (body === undefined) return respond('REQUEST_TOO_LARGE', context, client);
     if (match === undefined) return respond('MISSING_AUTHENTICATION_TOKEN', context, client);
-    if (match.route.kind === 'preflight') return respondToPreflight(match.route, client);
+    if (match.route.kind === 'mock') return respondAsMock(match.route, client);
 
     const description = describeRequest(request, match, context);
-    const authorizer = authorizers.get(match.route.authorizer?.function ?? '');
+    const authorizer = authorizers.get(identify(match.route.authorizer));
     const authorization = await authorizer?.authorize(description, buildMethodArn(api, context));
     if (authorization?.allowed === false) return respond(authorization.response, context, client);
 
@@ -159,15 +159,19 @@ const CLIENT_ERRORS: Readonly<Record<string, { status: number; message: string }
   ERR_HTTP_REQUEST_TIMEOUT: { status: 408, message: 'Request Timeout' },
 };
 
-/** Creates one authorizer for each authorizer function. Routes share it and its cache. */
+/** Creates one authorizer for each definition. Routes share it and its cache. */
 function createAuthorizers(routes: readonly Route[], runner: Pick<Runner, 'invoke'>): Map<string, Authorizer> {
   const definitions = routes.flatMap((route) =>
     route.kind === 'function' && route.authorizer ? [route.authorizer] : [],
   );
-  return new Map(definitions.map((definition) => [definition.function, createAuthorizer(definition, runner)]));
+  return new Map(definitions.map((definition) => [identify(definition), createAuthorizer(definition, runner)]));
 }
 
-function respondToPreflight({ headers }: PreflightRoute, client: ServerResponse): void {
+function identify(definition: AuthorizerDefinition | undefined): string {
+  return JSON.stringify(definition ?? null);
+}
+
+function respondAsMock({ headers }: MockRoute, client: ServerResponse): void {
   client.writeHead(200, { ...headers, 'Content-Type': 'application/json', 'Content-Length': 0 }).end();
 }
 

@@ -1,5 +1,5 @@
 /** One method of one resource of the API. */
-export type Route = FunctionRoute | PreflightRoute;
+export type Route = FunctionRoute | MockRoute;
 
 interface Method {
   /** Upper case, or `ANY`. */
@@ -8,9 +8,9 @@ interface Method {
   readonly resource: string;
 }
 
-/** A route that API Gateway answers itself: a browser's CORS preflight request. */
-export interface PreflightRoute extends Method {
-  readonly kind: 'preflight';
+/** A route that API Gateway answers itself, with status 200: a browser's CORS preflight request, or a probe. */
+export interface MockRoute extends Method {
+  readonly kind: 'mock';
   readonly headers: Readonly<Record<string, string>>;
 }
 

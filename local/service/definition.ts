@@ -20,15 +20,32 @@ const cors = v.strictObject({
   allowCredentials: v.optional(v.boolean(), false),
 });
 
-const authorizer = v.strictObject({
-  name: v.string(),
-  type: v.literal('request'),
-  identitySource: v.pipe(
-    v.string(),
-    v.regex(/^method\.request\.header\.[\w-]+(\s*,\s*method\.request\.header\.[\w-]+)*$/, 'must name headers only'),
+const authorizer = v.pipe(
+  v.strictObject({
+    name: v.string(),
+    /** The function, if `name` doesn't name it. */
+    arn: v.optional(
+      v.pipe(
+        v.strictObject({ 'Fn::GetAtt': v.tuple([v.string(), v.literal('Arn')]) }),
+        v.transform(({ 'Fn::GetAtt': [logicalId] }) => logicalId),
+      ),
+    ),
+    type: v.literal('request'),
+    identitySource: v.optional(
+      v.pipe(
+        v.string(),
+        v.regex(/^method\.request\.header\.[\w-]+(\s*,\s*method\.request\.header\.[\w-]+)*$/, 'must name headers only'),
+      ),
+    ),
+    resultTtlInSeconds: v.optional(v.number(), 300),
+    /** True if the permission to call the function is not the authorizer's own. */
+    managedExternally: v.optional(v.literal(true)),
+  }),
+  v.check(
+    ({ identitySource, resultTtlInSeconds }) => identitySource !== undefined || resultTtlInSeconds === 0,
+    'an authorizer whose policies are cached needs an identity source',
   ),
-  resultTtlInSeconds: v.optional(v.number(), 300),
-});
+);
 
 const httpEvent = v.strictObject({
   path: v.string(),

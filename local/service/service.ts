@@ -100,6 +100,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
         createFunctionRoute(name, http, provider.apiGateway.timeoutInMillis),
       ),
       ...createPreflightRoutes(httpEvents.map(({ http }) => http)),
+      ...readMockRoutes(Resources),
     ],
     schedules: events.flatMap(({ function: name, event }) => {
       if (event.schedule?.enabled !== true) return [];
@@ -147,13 +148,35 @@ function createFunctionRoute(name: string, http: HttpEvent, commonTimeoutMs: num
     streamed: http.response?.transferMode === 'STREAM',
     timeoutMs: http.timeoutInMillis ?? commonTimeoutMs ?? DEFAULT_INTEGRATION_TIMEOUT_MS,
     authorizer: authorizer && {
-      function: authorizer.name,
-      identityHeaders: authorizer.identitySource
-        .split(',')
-        .map((source) => source.trim().slice('method.request.header.'.length).toLowerCase()),
+      function: authorizer.arn === undefined ? authorizer.name : toFunctionName(authorizer.arn),
+      identityHeaders: (authorizer.identitySource?.split(',') ?? []).map((source) =>
+        source.trim().slice('method.request.header.'.length).toLowerCase(),
+      ),
       ttlMs: authorizer.resultTtlInSeconds * 1000,
     },
   };
+}
+
+/** Returns the short name of the function whose logical id osls derives from it: `AuthorizeLambdaFunction`. */
+function toFunctionName(logicalId: string): string {
+  const name = logicalId.replace(/LambdaFunction$/, '');
+  return name.charAt(0).toLowerCase() + name.slice(1);
+}
+
+const mockMethod = v.object({
+  HttpMethod: v.string(),
+  ResourceId: v.object({ 'Fn::GetAtt': v.tuple([v.literal('ApiGatewayRestApi'), v.literal('RootResourceId')]) }),
+  Integration: v.object({ Type: v.literal('MOCK') }),
+});
+
+/** Returns the routes at the root of the API that API Gateway answers itself. */
+function readMockRoutes(resources: Readonly<Record<string, ResourceDefinition>>): Route[] {
+  return Object.values(resources)
+    .filter(({ Type }) => Type === 'AWS::ApiGateway::Method')
+    .map(({ Properties }) => {
+      const { HttpMethod } = v.parse(mockMethod, Properties);
+      return { kind: 'mock', method: HttpMethod, resource: '/', headers: {} };
+    });
 }
 
 /** Returns the routes that osls creates for `cors`: an OPTIONS method on each resource with that setting. */
@@ -169,7 +192,7 @@ function createPreflightRoutes(httpEvents: readonly HttpEvent[]): Route[] {
       ...(cors.allowCredentials ? { 'Access-Control-Allow-Credentials': 'true' } : {}),
       ...(cors.maxAge === undefined ? {} : { 'Access-Control-Max-Age': String(cors.maxAge) }),
     };
-    return [{ kind: 'preflight', method: 'OPTIONS', resource, headers }];
+    return [{ kind: 'mock', method: 'OPTIONS', resource, headers }];
   });
 }
 

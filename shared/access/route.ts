@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
-import { collectAuthorizationValues, parseAuthorizerContext } from './keys.ts';
+import { collectKeyValues, parseAuthorizerContext } from './keys.ts';
 import type { Principal, Scope } from './principal.ts';
 
 /** An HTTP request whose caller is a `Principal`. */
@@ -20,7 +20,7 @@ export interface Route extends HttpRoute<Principal> {
 export const principalAuthorization: Authorization<Principal, Route> = {
   authorize(event, { scope }) {
     // The authorizer sees no request whose key's policy API Gateway has cached, whatever other values it has.
-    if (collectAuthorizationValues(event).length > 1)
+    if (collectKeyValues(event).length > 1)
       throw new LambentError('invalid_api_key', 'More than one Authorization header was sent.');
     const principal = parseAuthorizerContext(event.requestContext.authorizer);
     if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');

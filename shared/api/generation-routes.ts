@@ -21,6 +21,7 @@ import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
+import { isAnthropicRequest } from './messages-routes.ts';
 
 /** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({
@@ -116,16 +117,26 @@ async function buildStatelessRequest(
   return { generation: request, droppedItems };
 }
 
-/** Creates the route `GET /v1/models`. */
+/** Creates the route `GET /v1/models`. Clients of Anthropic's API get its format. */
 export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
-  return { scope: 'models', run: async () => ({ json: listModels(registry) }) };
+  return {
+    scope: 'models',
+    async run({ headers }) {
+      if (!isAnthropicRequest(headers)) return { json: listModels(registry) };
+      return { json: (await import('../anthropic/models.ts')).listModels(registry) };
+    },
+  };
 }
 
 /** Creates the route `GET /v1/models/{id}`. The id may contain slashes. */
 export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
     scope: 'models',
-    run: async ({ pathParameters }) => ({ json: retrieveModel(pathParameters['id'] ?? '', registry) }),
+    async run({ pathParameters, headers }) {
+      const id = pathParameters['id'] ?? '';
+      if (!isAnthropicRequest(headers)) return { json: retrieveModel(id, registry) };
+      return { json: (await import('../anthropic/models.ts')).retrieveModel(id, registry) };
+    },
   };
 }
 

@@ -1,9 +1,11 @@
 import type { MiddyfiedHandler } from '@middy/core';
 import * as v from 'valibot';
+import type { Principal } from '../access/principal.ts';
 import { principalAuthorization, type Route } from '../access/route.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
-import { createHttpPipeline } from '../lambda/http-pipeline.ts';
+import { createHttpPipeline, type HttpPipelineOptions } from '../lambda/http-pipeline.ts';
 import type { ApiFormat, LambdaResponse } from '../lambda/http-responder.ts';
+import { KEEP_ALIVE_COMMENT } from '../lambda/keep-alive.ts';
 import { encodeErrorBody } from '../openai/errors.ts';
 import { errorHeadersFor, httpStatusFor } from '../wire/error-responses.ts';
 import { encodeDataFrame } from '../wire/sse.ts';
@@ -20,6 +22,8 @@ export interface HttpApi {
   readonly telemetry: ProcessTelemetry;
   /** Value of `access-control-allow-origin`. No CORS headers if undefined. */
   readonly corsOrigin: string | undefined;
+  /** As in `HttpPipelineOptions`. */
+  readonly loadFormat?: HttpPipelineOptions<Principal, Route>['loadFormat'];
 }
 
 /** Returns the handler of a function that serves routes of the OpenAI API. */
@@ -34,6 +38,7 @@ const OPENAI_FORMAT: ApiFormat = {
     json: encodeErrorBody(error),
   }),
   errorFrame: (error) => encodeDataFrame(JSON.stringify(encodeErrorBody(error))),
+  keepAliveFrame: KEEP_ALIVE_COMMENT,
   responseHeaders: (elapsedMs) => ({ 'openai-processing-ms': String(Math.round(elapsedMs)) }),
   exposedHeaders: [
     ...['x-request-id', 'openai-processing-ms', 'retry-after', 'retry-after-ms', 'x-should-retry'],

@@ -6,7 +6,13 @@ import { parseJsonBody } from '../core/json-body.ts';
 import type { LogFields } from '../core/logger.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { markInitEnd } from './environment.ts';
-import { HttpResponder, type HttpResponse, type LambdaResponse, type ResponderOptions } from './http-responder.ts';
+import {
+  type ApiFormat,
+  HttpResponder,
+  type HttpResponse,
+  type LambdaResponse,
+  type ResponderOptions,
+} from './http-responder.ts';
 import { type ProxyEvent, parseProxyEvent } from './proxy-event.ts';
 import { RequestContext } from './request-context.ts';
 import { answerWarmEvents } from './warm-event.ts';
@@ -67,7 +73,12 @@ export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principa
   readonly routes: Readonly<Record<string, Route>>;
   readonly authorization: Authorization<Principal, Route>;
   readonly telemetry: ProcessTelemetry;
+  /** Returns the format of a request whose responses have another one than the function's; undefined for others. */
+  readonly loadFormat?: ((resource: string, headers: Headers) => Promise<ApiFormat> | undefined) | undefined;
 }
+
+/** A request's headers. Names in lower case. */
+type Headers = Readonly<Record<string, string>>;
 
 /** How long before the function's timeout a request is aborted: enough to send an error and write a log line. */
 const DEADLINE_MARGIN_MS = 1_500;
@@ -107,10 +118,12 @@ async function serve<Principal, Route extends HttpRoute<Principal>>(
     const event = parseProxyEvent(input);
     const { httpMethod, resource, requestContext } = event;
     context.identify(requestContext.requestId, { route: `${httpMethod} ${resource}` });
+    const headers = toLowerCaseNames(event.headers);
+    const format = await options.loadFormat?.(resource, headers);
+    if (format !== undefined) responder.useFormat(format);
     const route = findRoute(event, options.routes);
     const principal = options.authorization.authorize(event, route);
     context.telemetry.logger.annotate(options.authorization.logFields(principal));
-    const headers = toLowerCaseNames(event.headers);
     const response = await route.run({
       requestId: context.requestId,
       pathParameters: decodeValues(event.pathParameters),

@@ -25,20 +25,26 @@ export interface LambdaResponse {
 /** The parts of a response that depend on the public API. Passed in, so that the pipeline knows no API. */
 export interface ApiFormat {
   /** Encodes an error that occurs before the first byte of the response. */
-  errorResponse(error: LambentError): {
+  errorResponse(
+    error: LambentError,
+    requestId: string,
+  ): {
     readonly status: number;
     readonly headers: Readonly<Record<string, string>>;
     readonly json: unknown;
   };
   /** Encodes an error that occurs within a stream, as one server-sent event frame. */
-  errorFrame(error: LambentError): string;
+  errorFrame(error: LambentError, requestId: string): string;
+  /** The frame that keeps a silent stream's connection open. */
+  readonly keepAliveFrame: string;
   /** Returns headers that the API adds to every response. */
-  responseHeaders(elapsedMs: number): Readonly<Record<string, string>>;
+  responseHeaders(elapsedMs: number, requestId: string): Readonly<Record<string, string>>;
   /** Value of `access-control-expose-headers`: the headers that a browser's script may read. */
   readonly exposedHeaders: string;
 }
 
 export interface ResponderOptions {
+  /** The format of responses, unless the request has another one. */
   readonly format: ApiFormat;
   readonly corsOrigin?: string | undefined;
 }
@@ -51,12 +57,20 @@ const KEEP_ALIVE_INTERVAL_MS = 15_000;
  */
 export class HttpResponder {
   readonly #context: RequestContext;
-  readonly #options: ResponderOptions;
+  readonly #corsOrigin: string | undefined;
   readonly #responseMetrics: Record<string, readonly [number, Unit]> = {};
 
-  constructor(context: RequestContext, options: ResponderOptions) {
+  #format: ApiFormat;
+
+  constructor(context: RequestContext, { format, corsOrigin }: ResponderOptions) {
     this.#context = context;
-    this.#options = options;
+    this.#format = format;
+    this.#corsOrigin = corsOrigin;
+  }
+
+  /** Sets the format of this request's responses. */
+  useFormat(format: ApiFormat): void {
+    this.#format = format;
   }
 
   /** Encodes a route's response. Waits for a stream's first frame, so that an error before it gets its own status. */
@@ -73,14 +87,18 @@ export class HttpResponder {
         'cache-control': 'no-cache',
         ...response.headers,
       }),
-      body: createKeepAliveStream(this.#yieldFrames(first, iterator), KEEP_ALIVE_INTERVAL_MS),
+      body: createKeepAliveStream(
+        this.#yieldFrames(first, iterator),
+        KEEP_ALIVE_INTERVAL_MS,
+        this.#format.keepAliveFrame,
+      ),
     };
   }
 
   /** Encodes an error that was thrown before the first byte. */
   fail(thrown: unknown): LambdaResponse {
     const error = toLambentError(thrown);
-    const { status, headers, json } = this.#options.format.errorResponse(error);
+    const { status, headers, json } = this.#format.errorResponse(error, this.#context.requestId);
     this.#context.telemetry.logger[status >= 500 ? 'error' : 'info']('request failed', describeError(error));
     return this.#respondWithJson(status, json, headers);
   }
@@ -103,10 +121,10 @@ export class HttpResponder {
       for (let frame = first; !frame.done; frame = await iterator.next()) yield frame.value;
     } catch (thrown) {
       const error = toLambentError(thrown);
-      const { format } = this.#options;
-      status = format.errorResponse(error).status;
+      const { requestId } = this.#context;
+      status = this.#format.errorResponse(error, requestId).status;
       this.#context.telemetry.logger.error('stream failed', describeError(error));
-      yield format.errorFrame(error);
+      yield this.#format.errorFrame(error, requestId);
     } finally {
       this.#close(status);
       await iterator.return?.();
@@ -114,14 +132,14 @@ export class HttpResponder {
   }
 
   #buildHeaders(contentType: string, more: Readonly<Record<string, string>> | undefined): Record<string, string> {
-    const { corsOrigin, format } = this.#options;
+    const corsOrigin = this.#corsOrigin;
     return {
       'content-type': contentType,
       'x-request-id': this.#context.requestId,
-      ...format.responseHeaders(this.#context.elapsedMs),
+      ...this.#format.responseHeaders(this.#context.elapsedMs, this.#context.requestId),
       ...(corsOrigin === undefined
         ? {}
-        : { 'access-control-allow-origin': corsOrigin, 'access-control-expose-headers': format.exposedHeaders }),
+        : { 'access-control-allow-origin': corsOrigin, 'access-control-expose-headers': this.#format.exposedHeaders }),
       ...more,
     };
   }

@@ -4,14 +4,18 @@ import { Readable } from 'node:stream';
 export const KEEP_ALIVE_COMMENT = ': keep-alive\n\n';
 
 /**
- * Creates a byte stream of server-sent event frames that sends a comment after each `intervalMs` without a frame. Reads
+ * Creates a byte stream of server-sent event frames that sends `keepAliveFrame` after each `intervalMs` without a frame. Reads
  * the next frame only when the consumer has taken the last one.
- * @param frames whole frames, so that a comment may stand between any two
+ * @param frames whole frames, so that another may stand between any two
  */
-export function createKeepAliveStream(frames: AsyncGenerator<string>, intervalMs: number): Readable {
+export function createKeepAliveStream(
+  frames: AsyncGenerator<string>,
+  intervalMs: number,
+  keepAliveFrame = KEEP_ALIVE_COMMENT,
+): Readable {
   let pulling = false;
   const pull = async (stream: Readable): Promise<void> => {
-    // Pushing a comment makes the stream call `read` again while the next frame is still pending.
+    // Pushing that frame makes the stream call `read` again while the next frame is still pending.
     if (pulling) return;
     pulling = true;
     const frame = await frames.next();
@@ -32,7 +36,7 @@ export function createKeepAliveStream(frames: AsyncGenerator<string>, intervalMs
     },
   });
   const commentTimer = setInterval(() => {
-    if (pulling) stream.push(KEEP_ALIVE_COMMENT);
+    if (pulling) stream.push(keepAliveFrame, 'utf8');
   }, intervalMs);
   return stream;
 }

@@ -70,7 +70,7 @@ export async function* encodeStream(
  * breaks, so it can't begin a line.
  */
 export function isFinalFrame(frame: string): boolean {
-  return /(?:^|\n)(?:data: \[DONE\]|event: response\.(?:completed|incomplete))\n/.test(frame);
+  return /(?:^|\n)(?:data: \[DONE\]|event: (?:response\.(?:completed|incomplete)|message_stop))\n/.test(frame);
 }
 
 /** Returns the error for a model's response that ended without a `finish` event. */

@@ -1,6 +1,6 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { APIGatewayAuthorizerResult } from 'aws-lambda';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { makeKeyItem } from './concurrency.ts';
 import {
@@ -30,10 +30,18 @@ afterAll(async () => {
 
 /** Calls the authorizer with headers in their order, as API Gateway passes them on. */
 async function decide(...fields: readonly (readonly [name: string, value: string])[]): Promise<string> {
+  return decideOn('/v1/responses', ...fields);
+}
+
+async function decideOn(
+  resource: string,
+  ...fields: readonly (readonly [name: string, value: string])[]
+): Promise<string> {
   const multiValueHeaders: Record<string, string[]> = {};
   for (const [name, value] of fields) multiValueHeaders[name] = [...(multiValueHeaders[name] ?? []), value];
   const event = {
     type: 'REQUEST',
+    resource,
     methodArn: 'arn:aws:execute-api:eu-west-1:000000000000:api/test/GET/v1/models',
     headers: Object.fromEntries(fields),
     multiValueHeaders,
@@ -119,4 +127,28 @@ it.each<readonly (readonly [string, string])[]>([
   [],
 ])('the authorizer denies a request without a known key', async (...fields) => {
   expect(await decide(...fields)).toBe(DENIED);
+});
+
+describe('the header x-api-key', () => {
+  const key = KEY.replace('Bearer ', '');
+
+  it.each(['/v1/messages', '/v1/messages/count_tokens', '/v1/models', '/v1/models/{id+}'])(
+    'the authorizer finds the key in x-api-key for %s',
+    async (resource) => {
+      expect(await decideOn(resource, ['X-Api-Key', key])).toEqual(ALLOWED);
+      expect(await decideOn(resource, ['x-api-key', key], ['Authorization', KEY])).toEqual(ALLOWED);
+      expect(await decideOn(resource, ['Authorization', KEY])).toEqual(ALLOWED);
+      expect(await decideOn(resource, ['x-api-key', 'sk-other'])).toBe(DENIED);
+    },
+  );
+
+  it('the authorizer ignores x-api-key where its policy is cached under the Authorization header', async () => {
+    expect(await decideOn('/v1/responses', ['x-api-key', key])).toBe(DENIED);
+    expect(await decideOn('/v1/responses', ['x-api-key', key], ['Authorization', 'Bearer sk-other'])).toBe(DENIED);
+    expect(await decideOn('/v1/messagesx', ['x-api-key', key])).toBe(DENIED);
+  });
+
+  it('the authorizer refuses a request with two different keys', async () => {
+    expect(await decideOn('/v1/messages', ['x-api-key', key], ['Authorization', 'Bearer sk-other'])).toBe(UNCACHED);
+  });
 });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
-import { parseAuthorizerContext, parseBearerKey } from '../../shared/access/keys.ts';
+import { parseAuthorizerContext, parseKey } from '../../shared/access/keys.ts';
 import { deriveResponseId, parseMessage } from '../../shared/api/queue-message.ts';
 import { ticketSchema } from '../../shared/jobs/ticket-message.ts';
 import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
@@ -26,7 +26,7 @@ it('chat.json is an API Gateway request with a principal and a chat completion b
 it("authorize.json is the authorizer's event for the request in chat.json", () => {
   const event = readSample('authorize');
   expect(event).toMatchObject({ type: 'REQUEST', resource: readSample('chat').resource });
-  expect(parseBearerKey(event.headers.Authorization)).toBe('sk-local');
+  expect(parseKey(event.headers.Authorization)).toBe('sk-local');
   expect(event.methodArn).toMatch(/^arn:aws:execute-api:[\w-]+:\d{12}:\w+\/dev\/POST\/v1\/chat\/completions$/);
 });
 

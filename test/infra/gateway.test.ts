@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
+import { isCalledEachTime } from '../../shared/access/keys.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
 import { encodeErrorBody } from '../../shared/openai/errors.ts';
 import { errorHeadersFor, httpStatusFor } from '../../shared/wire/error-responses.ts';
@@ -42,7 +43,9 @@ beforeAll(async () => {
 });
 
 const listMethods = (template: Template) =>
-  findByType(template, 'AWS::ApiGateway::Method').filter(({ properties }) => properties['HttpMethod'] !== 'OPTIONS');
+  findByType(template, 'AWS::ApiGateway::Method').filter(
+    ({ properties }) => !['OPTIONS', 'HEAD'].includes(String(properties['HttpMethod'])),
+  );
 
 interface GatewayResponse {
   readonly type: string;
@@ -76,6 +79,8 @@ describe('the API', () => {
     expect(Object.keys(minimal.Resources).filter((id) => id.startsWith('ApiGatewayMethod'))).toEqual([
       'ApiGatewayMethodV1ChatCompletionsPost',
       'ApiGatewayMethodV1ResponsesPost',
+      'ApiGatewayMethodV1MessagesPost',
+      'ApiGatewayMethodV1MessagesCounttokensPost',
       'ApiGatewayMethodV1ModelsGet',
       'ApiGatewayMethodV1ModelsIdVarGet',
       ...['Post', 'IdVarGet', 'IdVarPost', 'IdVarDelete'].map((name) => `ApiGatewayMethodV1Conversations${name}`),
@@ -101,16 +106,47 @@ describe('the API', () => {
     for (const { properties } of listMethods(everything)) {
       expect(properties).toMatchObject({
         AuthorizationType: 'CUSTOM',
-        AuthorizerId: { Ref: 'AuthorizeApiGatewayAuthorizer' },
+        AuthorizerId: { Ref: expect.stringMatching(/^Authorize(Keyheader|KeyHeader)?ApiGatewayAuthorizer$/) },
       });
     }
-    const [authorizer, ...others] = findByType(minimal, 'AWS::ApiGateway::Authorizer');
-    expect(others).toEqual([]);
+    const authorizer = findByType(minimal, 'AWS::ApiGateway::Authorizer').find(
+      ({ id }) => id === 'AuthorizeApiGatewayAuthorizer',
+    );
     expect(authorizer?.properties).toMatchObject({
       Type: 'REQUEST',
       IdentitySource: 'method.request.header.Authorization',
     });
     expect(authorizer?.properties['AuthorizerResultTtlInSeconds']).toBeLessThanOrEqual(30);
+  });
+
+  it('the API calls the authorizer with each request, without required headers, where keys may be in x-api-key', () => {
+    const event = ({ id }: { id: string }) => {
+      const name = id.replace('ApiGatewayMethod', '');
+      return {
+        resource: name.startsWith('V1Messages') ? '/v1/messages' : name.startsWith('V1Models') ? '/v1/models' : '/v1/x',
+      };
+    };
+    for (const { id, properties } of listMethods(everything)) {
+      const isEach = Object(properties['AuthorizerId']).Ref !== 'AuthorizeApiGatewayAuthorizer';
+      expect(isCalledEachTime(event({ id })), id).toBe(isEach);
+    }
+    const authorizers = findByType(everything, 'AWS::ApiGateway::Authorizer');
+    const each = authorizers.find(({ id }) => id !== 'AuthorizeApiGatewayAuthorizer');
+    expect(each?.properties).toMatchObject({ Type: 'REQUEST', AuthorizerResultTtlInSeconds: 0 });
+    expect(each?.properties).not.toHaveProperty('IdentitySource');
+    // Both call the same alias of the function.
+    expect(new Set(authorizers.map(({ properties }) => JSON.stringify(properties['AuthorizerUri']))).size).toBe(1);
+  });
+
+  it('the API itself answers HEAD / with status 200', () => {
+    expect(everything.Resources['HeadMethod']?.Properties).toMatchObject({
+      HttpMethod: 'HEAD',
+      AuthorizationType: 'NONE',
+      Integration: { Type: 'MOCK', RequestTemplates: { 'application/json': '{"statusCode": 200}' } },
+      MethodResponses: [{ StatusCode: '200' }],
+    });
+    const deployment = Object.values(everything.Resources).find(({ Type }) => Type === 'AWS::ApiGateway::Deployment');
+    expect(deployment?.DependsOn).toContain('HeadMethod');
   });
 
   it('the API throttles requests, and logs no headers or bodies', () => {
@@ -160,7 +196,8 @@ describe("API Gateway's own error responses", () => {
         return;
       }
       const error = new LambentError(code as ErrorCode, message);
-      expect(response?.body).toEqual(encodeErrorBody(error));
+      // Anthropic's clients look for the type, and OpenAI's ignore it.
+      expect(response?.body).toEqual({ type: 'error', ...encodeErrorBody(error) });
       expect(headers).toEqual(errorHeadersFor(error));
       expect(response?.status ?? httpStatusFor(error)).toBe(httpStatusFor(error));
     },

@@ -260,7 +260,7 @@ describe('a request', () => {
 
   it('a CORS preflight request is answered without the function', async () => {
     const preflight = {
-      kind: 'preflight',
+      kind: 'mock',
       method: 'OPTIONS',
       resource: '/closed',
       headers: { 'Access-Control-Allow-Origin': 'https://app.test' },

@@ -80,7 +80,7 @@ describe('loadService', () => {
         authorizer,
       },
       {
-        kind: 'preflight',
+        kind: 'mock',
         method: 'OPTIONS',
         resource: '/items/{id}',
         headers: {
@@ -120,6 +120,12 @@ describe('loadService', () => {
       from: 'param:color',
       to: 'param:colour',
       message: 'provider.environment.COLOR',
+    },
+    {
+      setting: 'a cached authorizer without an identity source',
+      from: 'identitySource: method.request.header.Authorization',
+      to: '',
+      message: 'identity source',
     },
     { setting: 'an unsupported authorizer type', from: 'type: request', to: 'type: token', message: 'authorizer' },
     {

@@ -4,7 +4,7 @@ import {
   createKeyItem,
   getKeyPartition,
   parseAuthorizerContext,
-  parseBearerKey,
+  parseKey,
   parseKeyItem,
   toAuthorizerContext,
 } from '../../../shared/access/keys.ts';
@@ -56,7 +56,7 @@ describe('the item of a key', () => {
   });
 });
 
-describe('parseBearerKey', () => {
+describe('parseKey', () => {
   it.each([
     ['Bearer sk-local', 'sk-local'],
     ['bearer  sk-local ', 'sk-local'],
@@ -67,8 +67,8 @@ describe('parseBearerKey', () => {
     [`Bearer ${'x'.repeat(257)}`, undefined],
     ['', undefined],
     [undefined, undefined],
-  ])('parseBearerKey returns from the header %j the key %j', (header, key) => {
-    expect(parseBearerKey(header)).toBe(key);
+  ])('parseKey returns from the header %j the key %j', (header, key) => {
+    expect(parseKey(header)).toBe(key);
   });
 });
 

@@ -16,6 +16,7 @@ import {
   responsesRoute,
   retrieveModelRoute,
 } from '../../../shared/api/generation-routes.ts';
+import { countTokensRoute, messagesRoute } from '../../../shared/api/messages-routes.ts';
 import { toLambentError } from '../../../shared/core/errors.ts';
 import type { Telemetry } from '../../../shared/core/telemetry.ts';
 import { type Idempotency, type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
@@ -92,13 +93,15 @@ export async function startService(
   const routes = new Map([
     ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), { ...generating, name: 'chat.completions' })],
     ['POST /v1/responses', withKeys(responsesRoute(api), { ...generating, name: 'responses' })],
+    ['POST /v1/messages', withKeys(messagesRoute(api), { ...generating, name: 'messages' })],
+    ['POST /v1/messages/count_tokens', countTokensRoute(api)],
     ['GET /v1/models', listModelsRoute(api)],
     ...(state === undefined ? [] : createConversationRoutes(state, withKeys)),
   ]);
   const server = createServer((request, response) => {
     const url = request.url ?? '';
     const id = /^\/v1\/(?:models|conversations)\/(.+?)(?:\/items)?$/.exec(url)?.[1];
-    const path = url.replace(/^(\/v1\/conversations\/).+(\/items)$/, '$1{id}$2');
+    const path = url.split('?')[0]?.replace(/^(\/v1\/conversations\/).+(\/items)$/, '$1{id}$2');
     const route = routes.get(`${request.method} ${path}`) ?? retrieveModelRoute(api);
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
     readBody(request)

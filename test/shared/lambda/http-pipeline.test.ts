@@ -23,6 +23,7 @@ function createHandler(run: (request: HttpRequest<string>) => Promise<HttpRespon
     format: {
       errorResponse: ({ code }) => ({ status: 504, headers: {}, json: { code } }),
       errorFrame: ({ code }) => code,
+      keepAliveFrame: ': ping\n\n',
       responseHeaders: () => ({}),
       exposedHeaders: '',
     },

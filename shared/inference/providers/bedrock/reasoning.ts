@@ -1,4 +1,5 @@
 import type { ConverseStreamCommandInput, ReasoningContentBlock } from '@aws-sdk/client-bedrock-runtime';
+import { createThinkingContinuation } from '../../claude-thinking.ts';
 import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../../generation.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { type BedrockFamily, detectFamily, parseClaudeVersion, type ReasoningStyle } from './family.ts';
@@ -154,6 +155,7 @@ export function packReasoning(
     return { provider: 'bedrock', data: { family, redacted: Buffer.from(block.redacted).toString('base64') } };
   }
   if (block.signature === '') return undefined;
+  if (family === 'claude') return createThinkingContinuation(block.text, block.signature);
   return { provider: 'bedrock', data: { family, text: block.text, signature: block.signature } };
 }
 

@@ -1,0 +1,26 @@
+import { expect, it } from 'vitest';
+import { createKeyCache } from '../../../shared/access/key-cache.ts';
+import type { Principal } from '../../../shared/access/principal.ts';
+
+it('a found key is looked up again only after its time, and a missing one each time', async () => {
+  const keys = new Map<string, Principal>([['a', { tenant: 'acme', keyId: 'k', scopes: [] }]]);
+  const lookups: string[] = [];
+  let time = 0;
+  const find = createKeyCache(
+    async (value) => {
+      lookups.push(value);
+      return keys.get(value);
+    },
+    1_000,
+    () => time,
+  );
+  expect(await find('a')).toMatchObject({ tenant: 'acme' });
+  expect(await find('a')).toMatchObject({ tenant: 'acme' });
+  expect(await find('b')).toBeUndefined();
+  expect(await find('b')).toBeUndefined();
+  expect(lookups).toEqual(['a', 'b', 'b']);
+  keys.delete('a');
+  time = 1_000;
+  expect(await find('a')).toBeUndefined();
+  expect(lookups).toHaveLength(4);
+});

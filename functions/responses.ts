@@ -1,6 +1,13 @@
-/** Retrieves, resumes, cancels and deletes stored responses. */
+/** Retrieves, resumes, cancels and deletes stored responses, and serves stored chat completions. */
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
+import {
+  chatMessagesRoute,
+  deleteChatRoute,
+  listChatsRoute,
+  retrieveChatRoute,
+  updateChatRoute,
+} from '../shared/api/stored-chat-routes.ts';
 import {
   cancelResponseRoute,
   deleteResponseRoute,
@@ -14,6 +21,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { once } from '../shared/core/once.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import type { CompletionStep } from '../shared/jobs/completion.ts';
+import { createJobList } from '../shared/jobs/job-list.ts';
 import { replySettings, storeSettings } from '../shared/jobs/settings.ts';
 
 const config = readConfig({ ...httpApiSettings, ...storeSettings, ...replySettings });
@@ -27,7 +35,9 @@ const loadReplyStep = once(async () => {
 const sendReply: CompletionStep = async (ended) => {
   if (ended.job.replyTo !== undefined) await (await loadReplyStep())(ended);
 };
-const api = { state: createJobStores(clients, config, telemetry.metrics, { mayCreateKeys: false }), sendReply };
+const stores = createJobStores(clients, config, telemetry.metrics, { mayCreateKeys: false });
+const api = { state: stores, sendReply };
+const chats = { state: { ...stores, chats: createJobList(clients.dynamodb, config.JOBS_TABLE, stores.vault) } };
 
 export const handler = createHttpApi({
   telemetry,
@@ -37,5 +47,10 @@ export const handler = createHttpApi({
     'DELETE /v1/responses/{id}': deleteResponseRoute(api),
     'POST /v1/responses/{id}/cancel': cancelResponseRoute(api),
     'GET /v1/responses/{id}/input_items': inputItemsRoute(api),
+    'GET /v1/chat/completions': listChatsRoute(chats),
+    'GET /v1/chat/completions/{id}': retrieveChatRoute(chats),
+    'POST /v1/chat/completions/{id}': updateChatRoute(chats),
+    'DELETE /v1/chat/completions/{id}': deleteChatRoute(chats),
+    'GET /v1/chat/completions/{id}/messages': chatMessagesRoute(chats),
   },
 });

@@ -29,7 +29,7 @@ const AWS_ADAPTERS = [
   'gpu/upkeep/(ecs-api|event-source-mapping)',
   'idempotency/idempotency-records',
   'inference/providers/bedrock/[^/]+',
-  'jobs/(dynamodb-(blobs|pace|samples|store)|ticket-queue)',
+  'jobs/(dynamodb-(blobs|pace|samples|store)|job-list|ticket-queue)',
   'lambda/(queue-control|warm-event-sender)',
   'sessions/conversation-table',
   'vault/(key-table|kms-keys|tombstones)',

@@ -1,3 +1,4 @@
+import type { JobList } from '../jobs/job-list.ts';
 import type { Lifetime } from '../jobs/lifetime.ts';
 import type { Bodies, EventLog, JobStore, TicketQueue } from '../jobs/ports.ts';
 import type { JobTimings } from '../jobs/timings.ts';
@@ -9,6 +10,8 @@ export interface ApiState {
   readonly bodies: Bodies;
   readonly events: EventLog;
   readonly queue: TicketQueue;
+  /** The tenants' stored chat completions. */
+  readonly chats: JobList;
   readonly conversations: Conversations;
   readonly lifetime: Lifetime;
   readonly timings: JobTimings;

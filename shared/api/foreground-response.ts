@@ -1,9 +1,7 @@
-import { isAwsOutage } from '../aws/outage.ts';
 import { LambentError } from '../core/errors.ts';
 import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
-import { repeatAfterFailures } from '../core/repeat.ts';
-import { keyInUseError, resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
+import { resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
 import type { Usage } from '../inference/generation.ts';
 import { completeJob, readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
@@ -22,6 +20,7 @@ import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
+import { persist, storeAnsweredJob } from './answered-job.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
@@ -205,69 +204,35 @@ class ForegroundResponse {
     }
   }
 
-  /**
-   * Repeats a write while its store is not available, for 45 s at most, as workers of jobs do: the answer is paid for, and a
-   * repeated request would pay again.
-   */
-  async #persist<T>(write: () => Promise<T>): Promise<T> {
+  #persist<T>(write: () => Promise<T>): Promise<T> {
     const { request, state, api } = this.#call;
-    const { leaseMs, graceMs, retryMs } = state.timings;
-    const until = api.now() + leaseMs - graceMs;
-    return repeatAfterFailures(
-      write,
-      (thrown) => mayPass(thrown) && api.now() < until && !request.signal.aborted,
-      (thrown) => {
-        request.telemetry.logger.warn('store not available', describeError(thrown));
-        return api.sleep(retryMs, request.signal);
-      },
-    );
+    return persist(write, { request, timings: state.timings, now: api.now, sleep: api.sleep });
   }
 
-  async #store(answer: StoredAnswer, ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>): Promise<void> {
+  #store(answer: StoredAnswer, ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
-    const { tenant } = request.principal;
     const { body } = this.#context;
-    const expiresAt = expiryOf(state.lifetime, api.now());
-    const name = { tenant, id, expiresAt };
-    const [input, output] = await Promise.all([
-      state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#createInput()),
-      state.bodies.write({ ...name, kind: 'output', epoch: this.#epoch }, answer),
-    ]);
-    const job: Job = {
-      tenant,
-      id,
-      endpoint: '/v1/responses',
-      model: body.model,
-      epoch: this.#epoch,
-      attempts: 1,
-      releases: 0,
-      tier: 'interactive',
-      deadline: request.deadlineAt,
-      cancelRequested: false,
-      background: false,
-      streamed: false,
-      stored: true,
-      createdAt,
-      startedAt: createdAt,
-      completedAt: api.now(),
-      input,
-      output,
-      expiresAt,
-      ...omitUndefined({
-        conversation: getConversationId(body),
-        previousResponse: body.previous_response_id ?? undefined,
-      }),
-      ...ending,
-    };
-    const { completionMs } = state.timings;
-    const result = await state.jobs.create(
-      job,
-      job.fanIn === undefined ? undefined : { purpose: 'step', dueAt: api.now() + completionMs },
+    return storeAnsweredJob(
+      {
+        tenant: request.principal.tenant,
+        id,
+        endpoint: '/v1/responses',
+        model: body.model,
+        epoch: this.#epoch,
+        deadline: request.deadlineAt,
+        createdAt,
+        expiresAt: expiryOf(state.lifetime, api.now()),
+        request: this.#createInput(),
+        answer,
+        ...omitUndefined({
+          conversation: getConversationId(body),
+          previousResponse: body.previous_response_id ?? undefined,
+        }),
+        ...ending,
+      },
+      state,
+      api.now,
     );
-    if (result.created || result.job?.epoch === this.#epoch) return;
-    // Another attempt of the same operation was faster, although it had lost the key.
-    await state.bodies.remove({ tenant, id, kind: 'output', epoch: this.#epoch }, output);
-    throw keyInUseError();
   }
 
   /** Returns the input to store. What comes from earlier turns is omitted, because it is stored with them. */
@@ -276,9 +241,4 @@ class ForegroundResponse {
     const context = this.#turn === undefined ? {} : { context: { end: this.#turn.earlier.end } };
     return { body, generation: omitMessages(generation), ...context };
   }
-}
-
-/** Whether a store may be available again soon. A request that AWS refuses is refused each time, and the caller waits. */
-function mayPass(thrown: unknown): boolean {
-  return isAwsOutage(thrown) || (thrown instanceof LambentError && thrown.code === 'vault_unavailable');
 }

@@ -30,14 +30,18 @@ export function chatCompletionsRoute({
   fingerprint,
   ids = newId,
   now = Date.now,
+  sleep = sleepInBackground,
+  state,
 }: GenerationApi): Route {
   return {
     scope: 'inference',
     async run(request) {
-      const { generation, model, streamed, includeUsage, ignored } = parseChatRequest(
-        request.body,
-        createParseContext(request, registry),
-      );
+      const parsed = parseChatRequest(request.body, createParseContext(request, registry));
+      if (state !== undefined && parsed.stored) {
+        const [{ createStoredChat }, stores] = await Promise.all([import('./stored-chat.ts'), state()]);
+        return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);
+      }
+      const { generation, model, streamed, includeUsage, ignored } = parsed;
       const answer = await router.generate(generation, createRouterCall(request, streamed));
       const headers = describeHandling(ignored, answer);
       const options = {

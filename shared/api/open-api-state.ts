@@ -7,6 +7,7 @@ import { divideTimings } from '../core/timings.ts';
 import { createIdempotencyRecords } from '../idempotency/idempotency-records.ts';
 import type { Idempotency } from '../idempotency/idempotent.ts';
 import { CLAIM_TIMINGS } from '../idempotency/key-lease.ts';
+import { createJobList } from '../jobs/job-list.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
 import { createTicketQueue, type QueueSettings } from '../jobs/ticket-queue.ts';
@@ -38,6 +39,7 @@ export function openApiState(
       jobs,
       bodies,
       events,
+      chats: createJobList(dynamodb, settings.JOBS_TABLE, vault),
       queue: createTicketQueue(createSQSClient(), settings),
       conversations: createConversations({
         table: createConversationTable(dynamodb, settings.SESSIONS_TABLE, bucket),

@@ -22,9 +22,12 @@ export async function findResponseJob({ jobs }: Pick<ApiState, 'jobs'>, tenant: 
   throw new LambentError('not_found', `Response with id '${abbreviateId(id)}' not found.`);
 }
 
-/** Returns whether a job may be shown. A job whose response isn't stored is visible only until it ends. */
-function isVisible({ stored, status }: Job): boolean {
-  return stored || !isTerminal(status);
+/**
+ * Returns whether a job may be shown. A job whose response isn't stored is visible only until it ends. A chat completion
+ * that was stored by its own request has its own routes.
+ */
+function isVisible({ stored, status, endpoint, background }: Job): boolean {
+  return (stored || !isTerminal(status)) && (background || endpoint === '/v1/responses');
 }
 
 /**

@@ -2,7 +2,7 @@
 export interface RecordName {
   readonly tenant: string;
   /**
-   * Type of record: `job-input`, `job-output`, `job-result`, `job-replay`, `job-event`, `conversation`, `conversation-item`
+   * Type of record: `job-input`, `job-output`, `job-result`, `job-replay`, `job-event`, `job-labels`, `conversation`, `conversation-item`
    * or `idempotent-answer`.
    */
   readonly kind: string;

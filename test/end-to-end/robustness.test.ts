@@ -66,6 +66,20 @@ const minimal = (path: string) =>
     : { model: 'compatible', messages: [{ role: 'user', content: 'x' }] };
 
 describe('the HTTP API', () => {
+  it('a list of chat completions gets an answer or an error that names a parameter, whatever the query is', async () => {
+    const name = fc.constantFrom('order', 'limit', 'after', 'model', 'metadata[a]', 'metadata[]', 'metadata[a][b]');
+    await fc.assert(
+      fc.asyncProperty(name, fc.string({ unit: 'binary' }), async (parameter, value) => {
+        const query = new URLSearchParams({ [parameter]: value.toWellFormed() });
+        const answer = await send(`/chat/completions?${query}`, '', {}, 'GET');
+        if (answer.status === 200) return;
+        expectClientError(answer);
+        expect(JSON.parse(answer.text).error.param).toEqual(expect.any(String));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it('a body of any bytes gets an error in OpenAI’s format', async () => {
     await fc.assert(
       fc.asyncProperty(paths, fc.uint8Array({ maxLength: 200 }), async (path, bytes) => {

@@ -107,6 +107,9 @@ async function storeInEveryWay(): Promise<string[]> {
   const conversation = (await client.conversations.create({ items: [message], metadata }, { headers })).id;
   await client.conversations.items.create(conversation, { items: [message] }, { headers });
   await client.chat.completions.create({ model, messages: [{ role: 'user', content: CANARY }] }, { headers });
+  const messages = [{ role: 'user' as const, content: CANARY }];
+  const chat = await client.chat.completions.create({ model, messages, metadata, store: true, user: CANARY });
+  await client.chat.completions.update(chat.id, { metadata: { changed: CANARY } });
   const stored = await client.responses.create({ model, input: CANARY, instructions: CANARY, metadata }, { headers });
   const chained = await client.responses.create({ model, input: CANARY, previous_response_id: stored.id });
   const turn = await client.responses.create({ model, input: CANARY, conversation });

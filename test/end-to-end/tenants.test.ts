@@ -33,6 +33,7 @@ interface Belongings {
   readonly outputItem: string;
   readonly inputItem: string;
   readonly conversation: string;
+  readonly chat: string;
   readonly item: string;
   readonly word: string;
 }
@@ -46,6 +47,8 @@ async function createBelongings(client: OpenAI, word: string): Promise<Belonging
   const stream = await client.responses.create({ model, input: word, background: true, stream: true });
   let background = '';
   for await (const event of stream) if (event.type === 'response.completed') background = event.response.id;
+  const messages = [{ role: 'user' as const, content: word }];
+  const chat = await client.chat.completions.create({ model, messages, metadata: { word }, store: true });
   const [inputItem] = (await client.responses.inputItems.list(response.id)).data;
   const [item] = (await client.conversations.items.list(conversation.id)).data;
   return {
@@ -54,6 +57,7 @@ async function createBelongings(client: OpenAI, word: string): Promise<Belonging
     outputItem: response.output[0]?.id ?? '',
     inputItem: inputItem?.id ?? '',
     conversation: conversation.id,
+    chat: chat.id,
     item: item?.id ?? '',
     word,
   };
@@ -96,6 +100,11 @@ const OPERATIONS: Record<string, (client: OpenAI, owner: Belongings) => PromiseL
     client.responses.create({ model, input: 'Hi', conversation }),
   'respond in the background of a conversation': (client, { conversation }) =>
     client.responses.create({ model, input: 'Hi', conversation, background: true }),
+  'retrieve a chat completion': (client, { chat }) => client.chat.completions.retrieve(chat),
+  'update a chat completion': (client, { chat }) => client.chat.completions.update(chat, { metadata: {} }),
+  'delete a chat completion': (client, { chat }) => client.chat.completions.delete(chat),
+  'list chat completions after one': (client, { chat }) => client.chat.completions.list({ after: chat }),
+  'list the messages of a chat completion': (client, { chat }) => client.chat.completions.messages.list(chat),
   'list items': (client, { conversation }) => client.conversations.items.list(conversation),
   'add items': (client, { conversation }) => client.conversations.items.create(conversation, { items: item }),
   'retrieve an item': (client, of) =>
@@ -166,6 +175,7 @@ describe('two tenants', () => {
       background: 'resp_00000000000000000000000000000000',
       outputItem: 'msg_0000000000000000000000000000000000010000',
       inputItem: 'msg_0000000000000000000000000000000000000000',
+      chat: 'chatcmpl-00000000000000000000000000000000',
       conversation: 'conv_00000000000000000000000000000000',
       item: 'msg_0000000000000000000000000000000000000000',
       word: 'nothing',
@@ -194,6 +204,10 @@ describe('two tenants', () => {
       const client = who === 0 ? tenants[0] : tenants[1];
       expect((await client.responses.retrieve(mine.response)).output_text).toContain(mine.word);
       expect((await client.responses.retrieve(mine.background)).output_text).toContain(mine.word);
+      const chats = (await client.chat.completions.list()).data;
+      expect(chats.map(({ id, metadata }) => ({ id, metadata }))).toEqual([
+        { id: mine.chat, metadata: { word: mine.word } },
+      ]);
       expect((await client.conversations.retrieve(mine.conversation)).metadata).toEqual({ word: mine.word });
       expect((await client.conversations.items.list(mine.conversation)).data).toHaveLength(1);
     }

@@ -36,7 +36,13 @@ async function chat({ client }: ObservedService): Promise<void> {
       Array.from({ length: 6 }, () => client.chat.completions.create({ model: 'gpu', messages: long }).catch(ignore)),
     );
   const headers = { 'Idempotency-Key': 'chat-1' };
+  const metadata = { topic: 'sea' };
   for (const _ of [1, 2]) await client.chat.completions.create({ model: 'compatible', messages }, { headers });
+  const { id } = await client.chat.completions.create({ model: 'compatible', messages: long, store: true, metadata });
+  await client.chat.completions.update(id, { metadata: { topic: 'land' } });
+  for await (const _ of client.chat.completions.list({ metadata: { topic: 'land' } }));
+  await client.chat.completions.messages.list(id);
+  await client.chat.completions.delete(id);
   const failing = { model: 'compatible', messages: [{ role: 'user' as const, content: 'fail' }] };
   await client.chat.completions.create(failing, { headers: { 'Idempotency-Key': 'chat-2' } }).catch(ignore);
 }

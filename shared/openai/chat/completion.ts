@@ -35,7 +35,7 @@ export type ChatCompletionObject = ChatCompletion & {
  */
 export async function encodeChatCompletion(
   events: AsyncIterable<GenerationEvent>,
-  { head, includeLogprobs }: ChatCompletionOptions,
+  options: ChatCompletionOptions,
 ): Promise<ChatCompletionObject> {
   const message = new MessageAccumulator();
   for await (const event of events) {
@@ -43,21 +43,46 @@ export async function encodeChatCompletion(
       message.add(event);
       continue;
     }
-    return {
-      ...head,
-      object: 'chat.completion',
-      choices: [
-        {
-          index: 0,
-          message: message.toMessage(),
-          logprobs: includeLogprobs ? message.toLogprobs() : null,
-          finish_reason: FINISH_REASONS[event.reason],
-        },
-      ],
-      ...omitUndefined({ usage: event.usage && encodeChatUsage(event.usage), service_tier: event.serviceTier }),
-    };
+    return finishCompletion(message, event, options);
   }
   throw missingFinishError();
+}
+
+/**
+ * Passes events on, and calls `commit` with the completion that they make before it passes the last one on.
+ * @throws every error of `events` and `commit`
+ */
+export async function* commitCompletion(
+  events: AsyncIterable<GenerationEvent>,
+  options: ChatCompletionOptions,
+  commit: (completion: ChatCompletionObject, usage: Usage | undefined) => Promise<void>,
+): AsyncGenerator<GenerationEvent> {
+  const message = new MessageAccumulator();
+  for await (const event of events) {
+    if (event.type === 'finish') await commit(finishCompletion(message, event, options), event.usage);
+    else message.add(event);
+    yield event;
+  }
+}
+
+function finishCompletion(
+  message: MessageAccumulator,
+  { reason, usage, serviceTier }: Extract<GenerationEvent, { type: 'finish' }>,
+  { head, includeLogprobs }: ChatCompletionOptions,
+): ChatCompletionObject {
+  return {
+    ...head,
+    object: 'chat.completion',
+    choices: [
+      {
+        index: 0,
+        message: message.toMessage(),
+        logprobs: includeLogprobs ? message.toLogprobs() : null,
+        finish_reason: FINISH_REASONS[reason],
+      },
+    ],
+    ...omitUndefined({ usage: usage && encodeChatUsage(usage), service_tier: serviceTier }),
+  };
 }
 
 /** Builds the assistant message from a model's events. */

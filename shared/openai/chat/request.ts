@@ -19,6 +19,10 @@ export interface ChatRequest {
   /** The caller's name of the model, which the answer repeats. */
   readonly model: string;
   readonly generation: GenerationRequest;
+  /** The valid request, as it is stored. */
+  readonly body: ChatBody;
+  /** Whether the completion is to be stored. */
+  readonly stored: boolean;
   readonly streamed: boolean;
   /** Whether the stream ends with a usage chunk. */
   readonly includeUsage: boolean;
@@ -41,6 +45,8 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
   checkMaxTokens(tokens, alias, param);
   return {
     model: chat.model,
+    body: chat,
+    stored: chat.store ?? false,
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
     ignored: listUnknownFields(known, chat),

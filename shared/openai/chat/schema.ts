@@ -187,12 +187,7 @@ export const chatParameters = {
       typeof input === 'string' ? stopSequence : Array.isArray(input) ? stopSequences : notStringOrStrings,
     ),
   ),
-  store: optional(
-    v.pipe(
-      boolean,
-      supportedIf((store) => !store, 'supports only false: chat completions are not stored.'),
-    ),
-  ),
+  store: optional(boolean),
   stream,
   stream_options: optional(object({ include_usage: optional(boolean), include_obfuscation: ignored })),
   temperature,

@@ -12,6 +12,7 @@ import { deleteJob } from '../../../shared/jobs/control.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { createJobList } from '../../../shared/jobs/job-list.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
@@ -64,6 +65,7 @@ async function createWorld() {
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
     queue: recordTickets(),
+    chats: createJobList(client, tableName, vault),
     conversations,
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
     timings: JOB_TIMINGS,

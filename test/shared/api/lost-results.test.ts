@@ -10,6 +10,7 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { createJobList } from '../../../shared/jobs/job-list.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
@@ -98,6 +99,7 @@ async function createWorld() {
       bodies,
       events: createEventLog(stores.vault, blobs),
       queue,
+      chats: createJobList(client, tableName, stores.vault, now),
       conversations,
       lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
       // No call waits for its store, so that a repetition has to find what was stored.

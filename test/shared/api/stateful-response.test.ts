@@ -3,6 +3,7 @@ import type { ApiState } from '../../../shared/api/api-state.ts';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { createJobList } from '../../../shared/jobs/job-list.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
@@ -41,6 +42,7 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
     bodies,
     events: createEventLog(stores.vault, blobs),
     queue,
+    chats: createJobList(stores.client, stores.tableName, stores.vault),
     conversations,
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
     timings: JOB_TIMINGS,

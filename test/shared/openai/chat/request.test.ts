@@ -557,7 +557,6 @@ describe('parseChatRequest', () => {
         'web_search_options',
         /not supported/,
       ],
-      ['store set to true', { store: true }, 'unsupported_value', 'store', /not stored/],
       [
         'a service tier that only OpenAI has',
         { service_tier: 'scale' },

@@ -1,0 +1,107 @@
+import type { HttpRequest } from '../access/route.ts';
+import { isAwsOutage } from '../aws/outage.ts';
+import { LambentError } from '../core/errors.ts';
+import type { Sleep } from '../core/heartbeat.ts';
+import { describeError } from '../core/logger.ts';
+import { repeatAfterFailures } from '../core/repeat.ts';
+import { keyInUseError } from '../idempotency/idempotency-errors.ts';
+import type { Job } from '../jobs/job.ts';
+import type { JobInput, JobOutput } from '../jobs/ports.ts';
+import type { ApiState } from './api-state.ts';
+
+/** A request that was answered within its call, to be stored as an ended job. */
+export interface AnsweredJob
+  extends Pick<
+    Job,
+    | 'tenant'
+    | 'id'
+    | 'endpoint'
+    | 'model'
+    | 'epoch'
+    | 'deadline'
+    | 'createdAt'
+    | 'expiresAt'
+    | 'status'
+    | 'usage'
+    | 'errorCode'
+    | 'fanIn'
+    | 'conversation'
+    | 'previousResponse'
+  > {
+  readonly request: JobInput;
+  readonly answer: JobOutput;
+}
+
+/**
+ * Stores an answered request as an ended job: its input and output first, then the job.
+ * @throws LambentError `idempotency_key_in_use` if another attempt of the same operation was faster; otherwise the errors
+ * of the stores and the vault
+ */
+export async function storeAnsweredJob(
+  { request, answer, ...fields }: AnsweredJob,
+  { bodies, jobs, timings }: Pick<ApiState, 'bodies' | 'jobs' | 'timings'>,
+  now: () => number,
+): Promise<void> {
+  const { tenant, id, epoch, expiresAt, createdAt } = fields;
+  const name = { tenant, id, expiresAt };
+  const [input, output] = await Promise.all([
+    bodies.write({ ...name, kind: 'input', epoch: 0 }, request),
+    bodies.write({ ...name, kind: 'output', epoch }, answer),
+  ]);
+  const job: Job = {
+    ...fields,
+    attempts: 1,
+    releases: 0,
+    tier: 'interactive',
+    cancelRequested: false,
+    background: false,
+    streamed: false,
+    stored: true,
+    startedAt: createdAt,
+    completedAt: now(),
+    input,
+    output,
+  };
+  const result = await jobs.create(
+    job,
+    job.fanIn === undefined ? undefined : { purpose: 'step', dueAt: now() + timings.completionMs },
+  );
+  if (result.created || result.job?.epoch === epoch) return;
+  // Another attempt of the same operation was faster, although it had lost the key.
+  await bodies.remove({ tenant, id, kind: 'output', epoch }, output);
+  throw keyInUseError();
+}
+
+/** What `persist` depends on. */
+export interface PersistOptions {
+  readonly request: Pick<HttpRequest, 'telemetry' | 'signal'>;
+  readonly timings: ApiState['timings'];
+  /** Returns epoch milliseconds. */
+  readonly now: () => number;
+  readonly sleep: Sleep;
+}
+
+/**
+ * Repeats a write while its store is not available, for 45 s at most, as workers of jobs do: the answer is paid for, and a
+ * repeated request would pay again.
+ */
+export async function persist<T>(
+  write: () => Promise<T>,
+  { request, timings, now, sleep }: PersistOptions,
+): Promise<T> {
+  const { leaseMs, graceMs, retryMs } = timings;
+  const until = now() + leaseMs - graceMs;
+  return repeatAfterFailures(
+    write,
+    (thrown) => mayPass(thrown) && now() < until && !request.signal.aborted,
+    (thrown) => {
+      request.telemetry.logger.warn('store not available', describeError(thrown));
+      return sleep(retryMs, request.signal);
+    },
+  );
+}
+
+/** Whether a store may be available again soon. A request that AWS refuses is refused each time, and the caller waits. */
+function mayPass(thrown: unknown): boolean {
+  return isAwsOutage(thrown) || (thrown instanceof LambentError && thrown.code === 'vault_unavailable');
+}

@@ -1,0 +1,100 @@
+import type { HttpRequest } from '../access/route.ts';
+import { LambentError } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
+import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
+import type { Usage } from '../inference/generation.ts';
+import { readOutput } from '../jobs/completion.ts';
+import { expiryOf } from '../jobs/lifetime.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
+import { type ChatCompletionObject, commitCompletion, encodeChatCompletion } from '../openai/chat/completion.ts';
+import type { ChatRequest } from '../openai/chat/request.ts';
+import { isChatCompletion, replayCompletion } from '../openai/chat/stored.ts';
+import { encodeChatStream } from '../openai/chat/stream.ts';
+import { persist, storeAnsweredJob } from './answered-job.ts';
+import type { ApiState } from './api-state.ts';
+import type { GenerationApi } from './generation-api.ts';
+import { describeHandling } from './handling-headers.ts';
+import { omitMessages } from './response-context.ts';
+
+type ChatApi = Required<Pick<GenerationApi, 'router' | 'fingerprint' | 'ids' | 'now' | 'sleep'>>;
+
+/**
+ * Answers a `POST /v1/chat/completions` that stores its completion, as an ended job under the completion's id. A repeated
+ * request returns the completion that an earlier attempt has stored, if any.
+ * @throws LambentError `idempotent_answer_not_kept` if the earlier completion was deleted; otherwise as requests that
+ * store nothing, and the errors of the stores
+ */
+export async function createStoredChat(
+  parsed: ChatRequest,
+  request: HttpRequest,
+  api: ChatApi,
+  state: ApiState,
+): Promise<HttpResponse> {
+  const { generation, model, streamed, includeUsage } = parsed;
+  const { operation, principal, signal, deadlineAt, telemetry } = request;
+  const id = `chatcmpl-${operation?.id ?? api.ids()}`;
+  const createdAt = api.now();
+  const options = {
+    head: {
+      id,
+      created: Math.floor(createdAt / 1000),
+      model,
+      system_fingerprint: api.fingerprint(generation.model),
+    },
+    includeLogprobs: generation.topLogprobs !== undefined,
+    includeUsage,
+  };
+  const earlier = operation?.isRepeated ? await findEarlier(principal.tenant, id, state) : undefined;
+  if (earlier !== undefined) {
+    if (!streamed) return { stored: id, json: earlier };
+    const { created, system_fingerprint = options.head.system_fingerprint } = earlier;
+    const head = { ...options.head, created, system_fingerprint };
+    return { stored: id, frames: encodeChatStream(replayCompletion(earlier), { ...options, head }) };
+  }
+  const answer = await api.router.generate(generation, { signal, deadlineAt, telemetry, streamed });
+  const headers = describeHandling(parsed.ignored, answer);
+  const commit = (completion: ChatCompletionObject, usage: Usage | undefined) =>
+    persist(() => store(completion, usage), { request, timings: state.timings, now: api.now, sleep: api.sleep });
+  const events = commitCompletion(answer.events, options, commit);
+  return streamed
+    ? { stored: id, headers, frames: encodeChatStream(events, options) }
+    : { stored: id, headers, json: await encodeChatCompletion(events, options) };
+
+  async function store(completion: ChatCompletionObject, usage: Usage | undefined): Promise<void> {
+    const expiresAt = expiryOf(state.lifetime, api.now());
+    const job = { tenant: principal.tenant, id, createdAt };
+    await state.chats.add({ ...job, model, labels: parsed.body.metadata ?? {} }, expiresAt);
+    await storeAnsweredJob(
+      {
+        ...job,
+        endpoint: '/v1/chat/completions',
+        model,
+        epoch: operation?.attempt ?? 1,
+        deadline: deadlineAt,
+        expiresAt,
+        status: 'completed',
+        request: { body: parsed.body, generation: omitMessages(generation) },
+        answer: { answer: completion },
+        ...omitUndefined({ usage }),
+      },
+      state,
+      api.now,
+    );
+  }
+}
+
+/** Returns the completion that an earlier attempt of this operation has stored, or undefined. */
+async function findEarlier(
+  tenant: string,
+  id: string,
+  { jobs, bodies }: ApiState,
+): Promise<ChatCompletionObject | undefined> {
+  const job = await jobs.read(tenant, id);
+  if (job === undefined) {
+    if (await jobs.wasDeleted(tenant, id)) throw resultDeletedError();
+    return undefined;
+  }
+  const output = await readOutput(job, bodies);
+  if (isChatCompletion(output?.answer)) return output.answer;
+  throw new LambentError('record_unreadable', 'A stored chat completion has no output');
+}

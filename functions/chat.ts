@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import {
   chatCompletionsRoute,
+  inputTokensRoute,
   listModelsRoute,
   responsesRoute,
   retrieveModelRoute,
@@ -79,6 +80,7 @@ export const handler = createHttpApi({
     }),
     'POST /v1/messages': idempotent(messagesRoute(api), { ...idempotency, name: 'messages' }),
     'POST /v1/messages/count_tokens': countTokensRoute(api),
+    'POST /v1/responses/input_tokens': inputTokensRoute(api),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),
   },

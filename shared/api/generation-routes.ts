@@ -8,11 +8,11 @@ import { parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
-import { isItemReference } from '../openai/responses/items.ts';
 import {
   includesEncryptedReasoning,
   type ParsedResponsesBody,
   parseResponsesBody,
+  refersToStoredObjects,
   requireResolvedInput,
   toGenerationRequest,
 } from '../openai/responses/request.ts';
@@ -104,9 +104,17 @@ export function responsesRoute({
 }
 
 /** Returns whether a response is stored or refers to stored objects. */
-function needsState({ store, conversation, previous_response_id, input }: ResponsesBody): boolean {
-  if ((store ?? true) || conversation != null || previous_response_id != null) return true;
-  return typeof input !== 'string' && input.some(isItemReference);
+function needsState(body: ResponsesBody): boolean {
+  return (body.store ?? true) || refersToStoredObjects(body);
+}
+
+/** Creates the route `POST /v1/responses/input_tokens`. */
+export function inputTokensRoute(api: Pick<GenerationApi, 'registry' | 'state'>): Route {
+  return {
+    scope: 'inference',
+    bodyOptional: true,
+    run: async (request) => (await import('./count-input-tokens.ts')).countInputTokens(request, api),
+  };
 }
 
 /** Builds the generation request of a response that refers to no stored objects. */

@@ -81,12 +81,16 @@ describe('the API', () => {
       'ApiGatewayMethodV1ResponsesPost',
       'ApiGatewayMethodV1MessagesPost',
       'ApiGatewayMethodV1MessagesCounttokensPost',
+      'ApiGatewayMethodV1ResponsesInputtokensPost',
       'ApiGatewayMethodV1ModelsGet',
       'ApiGatewayMethodV1ModelsIdVarGet',
       ...['Post', 'IdVarGet', 'IdVarPost', 'IdVarDelete'].map((name) => `ApiGatewayMethodV1Conversations${name}`),
       ...['Get', 'Post'].map((name) => `ApiGatewayMethodV1ConversationsIdVarItems${name}`),
       ...['Get', 'Delete'].map((name) => `ApiGatewayMethodV1ConversationsIdVarItemsItemVar${name}`),
       ...['Get', 'Delete', 'CancelPost', 'InputitemsGet'].map((name) => `ApiGatewayMethodV1ResponsesIdVar${name}`),
+      ...['Get', 'IdVarGet', 'IdVarPost', 'IdVarDelete', 'IdVarMessagesGet'].map(
+        (name) => `ApiGatewayMethodV1ChatCompletions${name}`,
+      ),
     ]);
     expect(minimal.Resources['ApiGatewayResourceV1ModelsIdVar']?.Properties?.['PathPart']).toBe('{id+}');
   });

@@ -115,6 +115,12 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
   };
 }
 
+/** Returns whether a request refers to stored objects. */
+export function refersToStoredObjects({ conversation, previous_response_id, input }: ResponsesBody): boolean {
+  if (conversation != null || previous_response_id != null) return true;
+  return typeof input !== 'string' && input.some(isItemReference);
+}
+
 /** Returns whether a request asks for `encrypted_content`, which stateless callers send back. */
 export function includesEncryptedReasoning({ include }: ResponsesBody): boolean {
   return include?.includes('reasoning.encrypted_content') ?? false;

@@ -180,14 +180,16 @@ async function deleteBucket(client: S3Client, Bucket: string): Promise<boolean> 
   return true;
 }
 
-/** Deletes the objects of a bucket without versions, or those whose key `isUnneeded`. */
+/** Deletes the objects of a bucket without versions, or those that `isUnneeded`. */
 export async function emptyBucket(
   client: S3Client,
   Bucket: string,
-  isUnneeded: (key: string) => boolean = () => true,
+  isUnneeded: (key: string, modifiedAt: Date | undefined) => boolean = () => true,
 ): Promise<void> {
   for await (const { Contents = [] } of paginateListObjectsV2({ client }, { Bucket })) {
-    const Objects = Contents.flatMap(({ Key }) => (Key !== undefined && isUnneeded(Key) ? [{ Key }] : []));
+    const Objects = Contents.flatMap(({ Key, LastModified }) =>
+      Key !== undefined && isUnneeded(Key, LastModified) ? [{ Key }] : [],
+    );
     if (Objects.length === 0) continue;
     const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }));
     const [error] = Errors;

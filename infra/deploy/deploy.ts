@@ -19,13 +19,13 @@ import {
   readAccount,
   type StageClients,
 } from './context.ts';
-import { DATA_IDS, type DataResources, emptyBucket, findKeptData } from './data.ts';
+import { DATA_IDS, type DataResources, findKeptData } from './data.ts';
 import { cleanUpFirstDeployment, DEPLOYMENT_BUCKET, hasNeverSucceeded } from './first-deployment.ts';
 import { checkPackage, DEPLOY_USAGE, type DeployOptions, parseDeployOptions } from './options.ts';
 import { callService } from './service-call.ts';
 import { checkIdle, describeStack, listEvents, listPhysicalIds, type StackContext } from './stack.ts';
 import { readStagePackage, type StagePackage } from './stage-package.ts';
-import { type Upload, uploadPackage } from './upload.ts';
+import { pruneUploads, uploadPackage } from './upload.ts';
 
 /**
  * Runs `npm run deploy`.
@@ -80,7 +80,7 @@ export async function deployPackage(
   if (changeSet !== undefined) {
     if (!(await approve(changeSet, options, context, clients))) return;
     await update(packaged, changeSet, clients);
-    await pruneBucket(packaged, upload, clients);
+    await pruneUploads(clients.data.s3, packaged, upload);
   }
   if (await recordStage(context.stagesFile, stage, { account, region })) {
     print(`Recorded account and region in ${context.stagesFile}. Commit this file.`);
@@ -263,16 +263,6 @@ async function update({ stackName }: StagePackage, changeSet: ChangeSet, clients
         : 'docs/deploy.md#if-a-deployment-fails says how to continue.';
     throw new Error(`${thrown.message}\n${consequence}`, { cause: thrown });
   }
-}
-
-/** Deletes the zips and templates of earlier deployments. */
-async function pruneBucket(
-  { artefacts }: StagePackage,
-  { bucket, templateKey }: Upload,
-  { data }: StageClients,
-): Promise<void> {
-  const needed = new Set([templateKey, ...artefacts.map(({ key }) => key)]);
-  await emptyBucket(data.s3, bucket, (key) => !needed.has(key));
 }
 
 /** Calls the service, and prints what its users need. */

@@ -10,13 +10,7 @@ import {
 import { DescribeTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DescribeKeyCommand, KMSClient, ListKeysCommand, PutKeyPolicyCommand } from '@aws-sdk/client-kms';
 import { GetFunctionCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import {
-  HeadBucketCommand,
-  ListBucketsCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-  S3Client,
-} from '@aws-sdk/client-s3';
+import { HeadBucketCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { CommandContext } from '../../infra/deploy/context.ts';
 import { deployPackage } from '../../infra/deploy/deploy.ts';
@@ -147,7 +141,7 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     await create(DynamoDBClient).send(new DescribeTableCommand({ TableName: 'lambent-test-jobs' }));
   });
 
-  it('a stage that osls deployed is updated in place, and its old zips are deleted', async () => {
+  it('a stage that osls deployed is updated in place', async () => {
     const cloudFormation = create(CloudFormationClient);
     const s3 = create(S3Client);
     const StackName = 'lambent-dev';
@@ -171,9 +165,6 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     await deploy(dev);
     expect(lines).toContain('Changing 10 resources');
     expect(await readTableId()).toBe(tableId);
-    const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket }));
-    expect(Contents.filter(({ Key }) => Key?.startsWith('serverless/'))).toEqual([]);
-    expect(Contents).toHaveLength(11);
   });
 
   it('credentials of another account, and another region, are refused before anything is changed', async () => {

@@ -63,6 +63,7 @@ export async function deployPackage(
   print(`Deploying ${stackName} to ${region} in account ${account}`);
   const clients = createStageClients(context, region, stackName);
   const kept = await resolveEarlierStack(packaged, options, clients);
+  if (kept === undefined) return;
   const template = omitResources(packaged.template, kept);
   const { checkModels } = options;
   reportFindings(await runPreflight({ ...packaged, template, clientConfig, checkModels }), options, print);
@@ -99,16 +100,22 @@ function reportFindings(findings: readonly Finding[], { force }: DeployOptions, 
 
 /**
  * Removes what a failed first deployment left, and finds the data that a removed stack left.
- * @returns the kept data to adopt
+ * @returns the kept data to adopt; undefined if only the changes were asked for and a failed first deployment is in their way
  * @throws Error if there is kept data but it isn't to be adopted, or the stack can't be updated
  */
 async function resolveEarlierStack(
   { stage, region, stackName }: StagePackage,
   options: DeployOptions,
   { stack: context, data }: StageClients,
-): Promise<DataResources> {
+): Promise<DataResources | undefined> {
   let stack = await describeStack(context);
   if (stack !== undefined && (await isFailedFirstDeployment(stack, context))) {
+    if (options.diff) {
+      context.print(
+        `The first deployment of ${stackName} failed (${stack.StackStatus}). Deploy without --diff to delete what it left, and to create the stack.`,
+      );
+      return undefined;
+    }
     await cleanUpFirstDeployment(context, data, stack);
     stack = undefined;
   }

@@ -1,7 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { computeSha256 } from '../../../infra/artefacts.ts';
 import { deployPackage } from '../../../infra/deploy/deploy.ts';
 import { parseDeployOptions } from '../../../infra/deploy/options.ts';
 import type { StagePackage } from '../../../infra/deploy/stage-package.ts';
@@ -48,6 +49,10 @@ class Stack {
       },
       DescribeChangeSet: () => ({ body: '<Status>CREATE_COMPLETE</Status>' }),
       DeleteChangeSet: () => ({}),
+      DeleteStack: () => {
+        this.status = undefined;
+        return {};
+      },
       ExecuteChangeSet: () => {
         const { ChangeSetType, TemplateBody } = this.changeSets.at(-1) ?? {};
         this.status = this.executed ?? `${ChangeSetType}_COMPLETE`;
@@ -82,10 +87,17 @@ describe('npm run deploy', () => {
 
   /** Runs the command. Returns what it prints. */
   async function deploy(operations: Operations, ...args: string[]): Promise<string> {
+    return deployPackaged(PACKAGED, operations, ...args);
+  }
+
+  /** What the last command has printed. */
+  let lines: readonly string[] = [];
+  async function deployPackaged(packaged: StagePackage, operations: Operations, ...args: string[]): Promise<string> {
     aws = await startAws(withObjects({ ...CALLER, ...operations }));
     const context = createContext(aws.clientConfig, join(folder, 'stages.json'));
-    await deployPackage(PACKAGED, parseDeployOptions(['--packaged', ...args]), context);
-    return context.lines.join('\n');
+    ({ lines } = context);
+    await deployPackage(packaged, parseDeployOptions(['--packaged', ...args]), context);
+    return lines.join('\n');
   }
 
   const BUCKET = { ServerlessDeploymentBucket: 'serverlessdeploymentbucket' };
@@ -185,11 +197,9 @@ describe('npm run deploy', () => {
     const taken: Operations = { GetQueueUrl: () => ({ body: { QueueUrl: 'https://sqs/lambent-dev-jobs' } }) };
     const Queue = { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'lambent-dev-jobs' } };
     const packaged = { ...PACKAGED, template: { Resources: { ...PACKAGED.template.Resources, Queue } } };
-    const run = async (...args: string[]) => {
+    const run = (...args: string[]) => {
       const stack = new Stack('UPDATE_COMPLETE', BUCKET);
-      aws = await startAws(withObjects({ ...CALLER, ...stack.operations, ...LISTED, ...taken }));
-      const context = createContext(aws.clientConfig, join(folder, 'stages.json'));
-      await deployPackage(packaged, parseDeployOptions(['--packaged', ...args]), context);
+      return deployPackaged(packaged, { ...stack.operations, ...LISTED, ...taken }, ...args);
     };
     await expect(run()).rejects.toThrow('Nothing was deployed: the preflight found an error.');
     expect(aws?.requested).not.toContain('CreateChangeSet');
@@ -215,5 +225,112 @@ describe('npm run deploy', () => {
     data.remaining.clear();
     await deploy({ ...data.operations, ...stack.operations, ...LISTED });
     expect(stack.changeSets.map(({ ChangeSetType }) => ChangeSetType)).toEqual(['CREATE', 'UPDATE']);
+  });
+
+  const HOUR = 3_600_000;
+  const ago = (hours: number) => new Date(Date.now() - hours * HOUR);
+  /** A package with a zip, which is JSON here. */
+  async function makePackage(): Promise<StagePackage> {
+    await writeFile(join(folder, 'chat.zip'), '{}');
+    const sha256 = computeSha256(Buffer.from('{}'));
+    return { ...PACKAGED, folder, artefacts: [{ file: 'chat.zip', key: `code/${sha256}/chat.zip`, sha256 }] };
+  }
+
+  it('a deployment deletes the files of earlier ones, but neither its own nor those of the past day', async () => {
+    const packaged = await makePackage();
+    const templateKey = `templates/${computeSha256(Buffer.from(JSON.stringify(packaged.template)))}.json`;
+    const objects = {
+      ...{ [packaged.artefacts[0]?.key ?? '']: ago(48), [templateKey]: ago(48) },
+      ...{ 'code/old/chat.zip': ago(25), 'templates/old.json': ago(48), 'code/of-another-operator/chat.zip': ago(23) },
+    };
+    const contents = Object.entries(objects).map(
+      ([key, at]) => `<Contents><Key>${key}</Key><LastModified>${at.toISOString()}</LastModified></Contents>`,
+    );
+    const deleted: string[] = [];
+    await deployPackaged(packaged, {
+      ...new Stack('UPDATE_COMPLETE', BUCKET).operations,
+      'GET /serverlessdeploymentbucket/': () => ({ xml: `<ListBucketResult>${contents.join('')}</ListBucketResult>` }),
+      'POST /serverlessdeploymentbucket/': ({ xml }) => {
+        deleted.push(...[...String(xml).matchAll(/<Key>(.*?)<\/Key>/g)].map(([, key = '']) => key));
+        return { xml: '<DeleteResult></DeleteResult>' };
+      },
+    });
+    expect(deleted).toEqual(['code/old/chat.zip', 'templates/old.json']);
+  });
+
+  it.each([
+    ['an hour ago', 1, 0],
+    ['13 hours ago, which another deployment may delete soon', 13, 1],
+  ])('a file that was uploaded %s is uploaded again %i times', async (_, hours, times) => {
+    const packaged = await makePackage();
+    const [zip] = packaged.artefacts;
+    const path = `/serverlessdeploymentbucket/${zip?.key}`;
+    const headers = {
+      'x-amz-checksum-sha256': Buffer.from(zip?.sha256 ?? '', 'hex').toString('base64'),
+      'last-modified': ago(hours).toUTCString(),
+    };
+    const stack = new Stack('UPDATE_COMPLETE', BUCKET);
+    await deployPackaged(packaged, { ...stack.operations, ...LISTED, [`HEAD ${path}`]: () => ({ headers }) });
+    expect(aws?.requested.filter((operation) => operation === `PUT ${path}`)).toHaveLength(times);
+  });
+
+  it('a stage is not deployed to another region than the recorded one', async () => {
+    const record = { account: '123456789012', region: 'us-east-1' };
+    await writeFile(join(folder, 'stages.json'), JSON.stringify({ dev: record }));
+    const result = deploy(new Stack('UPDATE_COMPLETE', BUCKET).operations);
+    await expect(result).rejects.toThrow('The stage dev is deployed in us-east-1, not eu-west-1.');
+    expect(aws?.requested).toEqual([]);
+  });
+
+  it.each([{ vpcEndpoints: ['vpce-1'] }, { domainTruststore: 's3://bucket/ca.pem' }])(
+    'a service that this shell may not reach is not called (%o)',
+    async (settings) => {
+      const stack = new Stack('UPDATE_COMPLETE', BUCKET);
+      const printed = await deployPackaged({ ...PACKAGED, settings }, { ...stack.operations, ...LISTED });
+      expect(printed).toContain('The service was not called');
+      expect(printed).not.toContain('The service responds');
+    },
+  );
+
+  /** The events of a stack whose first deployment failed after its bucket was created, the latest first. */
+  const FAILED_FIRST = ['UPDATE_ROLLBACK_COMPLETE', 'UPDATE_IN_PROGRESS', 'CREATE_COMPLETE', 'CREATE_IN_PROGRESS'].map(
+    (status) =>
+      `<member><StackId>${STACK_ID}</StackId><PhysicalResourceId>${STACK_ID}</PhysicalResourceId><ResourceStatus>${status}</ResourceStatus></member>`,
+  );
+  const failedFirst = (stack: Stack): Operations => {
+    const data = new KeptData();
+    data.remaining.clear();
+    const DescribeStackEvents = () => ({ body: `<StackEvents>${FAILED_FIRST.join('')}</StackEvents>` });
+    return { ...data.operations, ...stack.operations, ...LISTED, DescribeStackEvents };
+  };
+
+  it('what a failed first deployment left is deleted before the next one', async () => {
+    const stack = new Stack('UPDATE_ROLLBACK_COMPLETE', BUCKET);
+    await deploy(failedFirst(stack));
+    expect(aws?.requested).toContain('DeleteStack');
+    expect(stack.changeSets.map(({ ChangeSetType }) => ChangeSetType)).toEqual(['CREATE', 'UPDATE']);
+  });
+
+  it('--diff deletes nothing that a failed first deployment left', async () => {
+    const stack = new Stack('UPDATE_ROLLBACK_COMPLETE', BUCKET);
+    const printed = await deploy(failedFirst(stack), '--diff');
+    expect(printed).toContain('The first deployment of lambent-dev failed (UPDATE_ROLLBACK_COMPLETE).');
+    expect(aws?.requested).not.toContain('DeleteStack');
+    expect(stack.changeSets).toEqual([]);
+  });
+
+  it('a first deployment that fails prints the cause, and deletes what it left', async () => {
+    const stack = new Stack();
+    const operations = failedFirst(stack);
+    const ExecuteChangeSet = (parameters: Parameters) => {
+      const answer = operations['ExecuteChangeSet']?.(parameters) ?? {};
+      if (stack.changeSets.length === 2) stack.status = 'UPDATE_ROLLBACK_COMPLETE';
+      return answer;
+    };
+    const result = deploy({ ...operations, ExecuteChangeSet });
+    await expect(result).rejects.toThrow(/^Nothing was deployed\. Remove the cause/);
+    expect(lines.join('\n')).toContain('could not make the change (UPDATE_ROLLBACK_COMPLETE)');
+    expect(aws?.requested).toContain('DeleteStack');
+    expect(stack.status).toBeUndefined();
   });
 });

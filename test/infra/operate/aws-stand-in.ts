@@ -11,10 +11,11 @@ export interface Answer {
   readonly message?: string;
   /** XML of S3. */
   readonly xml?: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body?: object | string;
 }
 
-/** The parameters of a request: the JSON body, the form's fields or the query. */
+/** The parameters of a request: the JSON body, the form's fields, the query, or `xml` for a body of S3. */
 export type Parameters = Readonly<Record<string, unknown>>;
 
 /**
@@ -41,7 +42,8 @@ export async function startAws(operations: Operations): Promise<AwsStandIn> {
     requested.push(operation);
     const unknown: Answer = { status: 501, error: 'NotImplemented', message: operation };
     const answer = operations[operation]?.(parameters) ?? unknown;
-    const { status, error, message = '', xml, body = {} } = answer;
+    const { status, error, message = '', xml, headers = {}, body = {} } = answer;
+    response.setHeaders(new Map(Object.entries(headers)));
     response.statusCode = status ?? (error === undefined ? 200 : 400);
     if (error !== undefined) response.setHeader('x-amzn-errortype', error);
     response.setHeader('content-type', isQuery ? 'text/xml' : 'application/x-amz-json-1.1');
@@ -74,7 +76,8 @@ async function readRequest(request: IncomingMessage) {
   }
   const url = new URL(request.url ?? '/', 'http://localhost');
   const path = decodeURIComponent(url.pathname);
-  const parameters = body === '' ? Object.fromEntries(url.searchParams) : (JSON.parse(body) as Parameters);
+  const parameters: Parameters =
+    body === '' ? Object.fromEntries(url.searchParams) : body.startsWith('<') ? { xml: body } : JSON.parse(body);
   return { operation: target || `${request.method} ${path}`, parameters, isQuery };
 }
 

@@ -1,15 +1,24 @@
 import { isObject, omitUndefined } from '../../../core/objects.ts';
-import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../../generation.ts';
-import { createContinuation, type ReasoningField } from './messages.ts';
+import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob } from '../../generation.ts';
+import { type AnswerEnding, readEnding } from './ending.ts';
+import { appendDetails, createContinuation, type ReasoningPlace, readReasoning } from './reasoning.ts';
+import { type ContentPiece, ThinkTagSplitter } from './think-tags.ts';
 import { ToolCallAssembler } from './tool-calls.ts';
-import { asCount, asObject, asObjects, asText, type WireObject } from './wire.ts';
+import { UsageReader } from './usage.ts';
+import { asObject, asObjects, asText, type WireObject } from './wire.ts';
 
-/** How an answer ended according to the upstream. */
-export type AnswerEnding =
-  | { readonly type: 'none' }
-  | { readonly type: 'finished'; readonly reason: FinishReason }
-  /** The upstream reports that the answer is incomplete. */
-  | { readonly type: 'broken'; readonly reason: string };
+export interface AnswerOptions {
+  /** Fingerprint of the target, for continuations of its reasoning. */
+  readonly upstream: string;
+  /** Creates ids for tool calls without one. */
+  readonly newId: () => string;
+  /** Names of the request's tools. */
+  readonly tools: ReadonlySet<string>;
+}
+
+/** With fewer characters or pieces, a model could be repeating itself. */
+const SHORTEST_REPETITION = 24;
+const FEWEST_PIECES = 3;
 
 /**
  * Converts one answer, as stream chunks or as one buffered completion, to generation events. A chunk's `delta` and a
@@ -18,40 +27,56 @@ export type AnswerEnding =
 export class AnswerReader {
   readonly #upstream: string;
   readonly #toolCalls: ToolCallAssembler;
-  #reasoning: ReasoningField | 'content' | undefined;
+  readonly #usage = new UsageReader();
+  readonly #thinkTags = new ThinkTagSplitter();
+  #reasoning: { place: ReasoningPlace; details: WireObject[] } | undefined;
   #ending: AnswerEnding = { type: 'none' };
-  #usage: Usage | undefined;
   #serviceTier: ServiceTier | undefined;
   #stopSequence: string | undefined;
+  /** The content and the reasoning so far, as the upstream has sent them. */
+  #content = '';
+  #thoughts = '';
+  /** Number of texts of which `#content` and `#thoughts` consist. */
+  #pieces = 0;
+  #hasDeltas = false;
+  #hasText = false;
+  /** True once more of the answer has come after a finish_reason. */
+  #endsTooEarly = false;
+  /** Counts what the answer consists of, to see whether a chunk has added something. */
+  #additions = 0;
 
-  /**
-   * @param upstream fingerprint of the target, for continuations of its reasoning
-   * @param newId creates ids for tool calls without one
-   */
-  constructor(upstream: string, newId: () => string) {
+  constructor({ upstream, newId, tools }: AnswerOptions) {
     this.#upstream = upstream;
-    this.#toolCalls = new ToolCallAssembler(newId);
+    this.#toolCalls = new ToolCallAssembler(newId, tools);
   }
 
   get ending(): AnswerEnding {
     return this.#ending;
   }
 
-  /** Reads a chunk or a buffered completion, and appends its events to `events`. */
-  read(chunk: WireObject, events: GenerationEvent[]): void {
+  /** True if anything of an answer has arrived: text, reasoning or a tool call. */
+  get hasOutput(): boolean {
+    return this.#additions > 0;
+  }
+
+  /** True if nothing shows that the answer is incomplete: there is more than reasoning, and no call is cut. */
+  get looksWhole(): boolean {
+    const { hasCalls, areWhole } = this.#toolCalls;
+    return (this.#hasText || hasCalls) && areWhole && !this.#thinkTags.isThinking;
+  }
+
+  /**
+   * Reads a chunk or a buffered completion, and appends its events to `events`.
+   * @param isBuffered true for a completion that is the whole answer
+   */
+  read(chunk: WireObject, events: GenerationEvent[], isBuffered = false): void {
     const choice = asObjects(chunk['choices'])[0];
-    // DeepSeek and OpenAI report usage at the top level, Groq in x_groq, Moonshot in the choice. If an upstream repeats
-    // it, the counts are cumulative and the last one is valid.
-    const usage = chunk['usage'] ?? asObject(chunk['x_groq'])?.['usage'] ?? choice?.['usage'];
-    if (isObject(usage)) this.#usage = readUsage(usage);
+    this.#usage.read(chunk);
     this.#serviceTier = SERVICE_TIERS.get(chunk['service_tier']) ?? this.#serviceTier;
     if (choice === undefined) return;
-    const message = asObject(choice['delta']) ?? asObject(choice['message']);
-    if (message) this.#readMessage(message, asObject(choice['logprobs']), events);
-    const reason = asText(choice['finish_reason']);
-    if (reason !== undefined) this.#ending = readEnding(reason);
-    // vLLM and SGLang name the stop sequence; a number is the id of a token.
-    if (reason === 'stop') this.#stopSequence = asText(choice['stop_reason']) ?? asText(choice['matched_stop']);
+    const before = this.#additions;
+    this.#readChoice(choice, isBuffered, events);
+    this.#readEnding(choice, this.#additions > before);
   }
 
   /**
@@ -60,12 +85,13 @@ export class AnswerReader {
    */
   finish(): GenerationEvent[] | undefined {
     const events: GenerationEvent[] = [];
+    for (const piece of this.#thinkTags.flush()) this.#emitPiece(piece, undefined, events);
     this.#endReasoning(events);
     if (!this.#toolCalls.finish(events)) return undefined;
     events.push({
       type: 'finish',
       reason: this.#finishReason(),
-      usage: this.#usage,
+      usage: this.#usage.usage,
       ...omitUndefined({ serviceTier: this.#serviceTier, stopSequence: this.#stopSequence }),
     });
     return events;
@@ -77,45 +103,105 @@ export class AnswerReader {
     return reason === 'stop' && this.#toolCalls.hasCalls ? 'toolCalls' : reason;
   }
 
-  #readMessage(message: WireObject, logprobs: WireObject | undefined, events: GenerationEvent[]): void {
-    this.#readReasoning(message, events);
-    this.#readContent(message['content'], readLogprobs(logprobs?.['content']), events);
-    this.#readRefusal(asText(message['refusal']), readLogprobs(logprobs?.['refusal']), events);
-    const calls = message['tool_calls'];
-    for (const call of isObject(calls) ? [calls] : asObjects(calls)) this.#readToolCall(call, events);
+  #readChoice(choice: WireObject, isBuffered: boolean, events: GenerationEvent[]): void {
+    const logprobs = asObject(choice['logprobs']);
+    const before = this.#additions;
+    const delta = asObject(choice['delta']);
+    const isLast = asText(choice['finish_reason']) !== undefined;
+    if (delta) this.#readMessage(delta, { logprobs, calls: 'fragments', repeats: isLast ? 'maybe' : 'no' }, events);
+    // A message beside a delta holds the same text, or all of it so far.
+    if (this.#additions > before) {
+      this.#hasDeltas = true;
+      return;
+    }
+    const message = asObject(choice['message']);
+    const repeats = this.#hasDeltas ? 'all' : 'no';
+    if (message) this.#readMessage(message, { logprobs, calls: isBuffered ? 'whole' : 'fragments', repeats }, events);
+  }
+
+  /** @param hasAdded true if the chunk has brought something of the answer */
+  #readEnding(choice: WireObject, hasAdded: boolean): void {
+    const earlier = this.#ending;
+    if (earlier.type === 'broken') return;
+    if (earlier.type === 'finished' && hasAdded) {
+      this.#endsTooEarly = true;
+      this.#ending = { type: 'none' };
+    }
+    const ending = readEnding(choice['finish_reason'], !hasAdded && this.hasOutput && !this.#endsTooEarly);
+    if (ending === undefined) return;
+    // A repeated reason says less than the first, for instance "stop" after "length".
+    const first = this.#ending.type === 'finished' ? this.#ending.reason : 'stop';
+    this.#ending = ending.type === 'finished' && first !== 'stop' ? { ...ending, reason: first } : ending;
+    // vLLM and SGLang name the stop sequence; a number is the id of a token.
+    if (choice['finish_reason'] === 'stop')
+      this.#stopSequence = asText(choice['stop_reason']) ?? asText(choice['matched_stop']) ?? this.#stopSequence;
+  }
+
+  #readMessage(message: WireObject, { logprobs, calls, repeats }: MessageOptions, events: GenerationEvent[]): void {
+    this.#readReasoning(message, repeats, events);
+    this.#readContent(message['content'], repeats, readLogprobs(logprobs?.['content']), events);
+    this.#emitText('refusal', asText(message['refusal']) ?? '', readLogprobs(logprobs?.['refusal']), events);
+    if (repeats === 'all' && this.#toolCalls.hasCalls) return;
+    const wireCalls = message['tool_calls'];
+    for (const call of isObject(wireCalls) ? [wireCalls] : asObjects(wireCalls))
+      this.#readToolCall(call, calls, events);
     // The API of 2023, which some local servers still use: one call, without an id.
     const legacy = asObject(message['function_call']);
-    if (legacy) this.#readToolCall({ index: 0, function: legacy }, events);
+    if (legacy) this.#readToolCall({ index: 0, function: legacy }, calls, events);
   }
 
-  #readReasoning(message: WireObject, events: GenerationEvent[]): void {
-    const content = asText(message['reasoning_content']);
-    const text = content ?? asText(message['reasoning']);
-    if (text !== undefined)
-      this.#emitReasoning(text, content === undefined ? 'reasoning' : 'reasoning_content', events);
+  #readReasoning(message: WireObject, repeats: Repeats, events: GenerationEvent[]): void {
+    const reasoning = readReasoning(message);
+    if (reasoning === undefined) return;
+    this.#thinkTags.stop();
+    const text = this.#removeRepetition(this.#thoughts, reasoning.text, repeats);
+    if (reasoning.text !== '' && text === '') return;
+    this.#thoughts += text;
+    this.#pieces += 1;
+    this.#emitReasoning(text, reasoning.place, events);
+    if (this.#reasoning) appendDetails(this.#reasoning.details, reasoning.details);
   }
 
-  #emitReasoning(text: string, field: ReasoningField | 'content', events: GenerationEvent[]): void {
-    this.#reasoning = field;
-    events.push({ type: 'reasoning', text });
+  #emitReasoning(text: string, place: ReasoningPlace, events: GenerationEvent[]): void {
+    this.#additions += 1;
+    this.#reasoning = { place, details: this.#reasoning?.details ?? [] };
+    if (text !== '') events.push({ type: 'reasoning', text });
   }
 
   /** Reads a string or, at Mistral, an array of text and thinking parts. */
-  #readContent(content: unknown, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
-    if (typeof content === 'string' || !Array.isArray(content)) {
-      this.#emitText('text', typeof content === 'string' ? content : '', logprobs, events);
+  #readContent(
+    content: unknown,
+    repeats: Repeats,
+    logprobs: TokenLogprob[] | undefined,
+    events: GenerationEvent[],
+  ): void {
+    if (!Array.isArray(content)) {
+      const text = typeof content === 'string' ? content : '';
+      this.#readText(this.#removeRepetition(this.#content, text, repeats), logprobs, events);
       return;
     }
     for (const part of content) {
       const thinking = isObject(part) && part['type'] === 'thinking' ? extractText(part['thinking']) : '';
-      if (thinking !== '') this.#emitReasoning(thinking, 'content', events);
-      else this.#emitText('text', extractText(part), undefined, events);
+      if (thinking === '') this.#readText(extractText(part), undefined, events);
+      else this.#emitReasoning(thinking, 'content', events);
     }
     this.#emitText('text', '', logprobs, events);
   }
 
-  #readRefusal(text: string | undefined, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
-    this.#emitText('refusal', text ?? '', logprobs, events);
+  #readText(text: string, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
+    this.#content += text;
+    this.#pieces += 1;
+    // A log probability belongs to the text of its own event.
+    if (logprobs !== undefined) this.#thinkTags.stop();
+    const pieces = text === '' ? [] : this.#thinkTags.push(text);
+    if (text !== '') this.#additions += 1;
+    for (const piece of pieces) this.#emitPiece(piece, logprobs, events);
+    if (pieces.length === 0) this.#emitText('text', '', logprobs, events);
+  }
+
+  #emitPiece({ type, text }: ContentPiece, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
+    if (type === 'text') this.#emitText('text', text, logprobs, events);
+    else this.#emitReasoning(text, 'think', events);
   }
 
   #emitText(
@@ -126,23 +212,44 @@ export class AnswerReader {
   ): void {
     if (text === '' && logprobs === undefined) return;
     this.#endReasoning(events);
+    if (text !== '') this.#hasText = true;
+    if (type === 'refusal') this.#additions += 1;
     events.push(logprobs === undefined ? { type, text } : { type, text, logprobs });
   }
 
-  #readToolCall(call: WireObject, events: GenerationEvent[]): void {
+  /** Returns `text` without what repeats everything so far: some upstreams end with the whole message. */
+  #removeRepetition(sofar: string, text: string, repeats: Repeats): string {
+    if (repeats === 'no' || sofar === '') return text;
+    if (repeats === 'all') return text.startsWith(sofar) ? text.slice(sofar.length) : '';
+    const isLong = sofar.length >= SHORTEST_REPETITION && this.#pieces >= FEWEST_PIECES;
+    return isLong && text.startsWith(sofar) ? text.slice(sofar.length) : text;
+  }
+
+  #readToolCall(call: WireObject, calls: MessageOptions['calls'], events: GenerationEvent[]): void {
     this.#endReasoning(events);
-    this.#toolCalls.addFragment(call, events);
+    this.#thinkTags.stop();
+    this.#additions += 1;
+    if (calls === 'whole') this.#toolCalls.addCall(call, events);
+    else this.#toolCalls.addFragment(call, events);
   }
 
   #endReasoning(events: GenerationEvent[]): void {
     if (this.#reasoning === undefined) return;
-    const field = this.#reasoning;
+    const origin = this.#reasoning;
     this.#reasoning = undefined;
-    // Mistral sends thinking as a part of the content, and doesn't need it back.
-    if (field === 'content') events.push({ type: 'reasoningEnd' });
-    else events.push({ type: 'reasoningEnd', continuation: createContinuation(field, this.#upstream) });
+    events.push({ type: 'reasoningEnd', continuation: createContinuation(origin, this.#upstream) });
   }
 }
+
+interface MessageOptions {
+  readonly logprobs: WireObject | undefined;
+  /** Whether each element of `tool_calls` is a call, or may continue an earlier one. */
+  readonly calls: 'whole' | 'fragments';
+  readonly repeats: Repeats;
+}
+
+/** Whether a message holds once more what has arrived before it. */
+type Repeats = 'no' | 'maybe' | 'all';
 
 /** Returns the text of a content part, of an array of parts or of a bare string. */
 function extractText(value: unknown): string {
@@ -151,65 +258,12 @@ function extractText(value: unknown): string {
   return isObject(value) && typeof value['text'] === 'string' ? value['text'] : '';
 }
 
-const FINISH_REASONS: ReadonlyMap<string, FinishReason> = new Map([
-  ['stop', 'stop'],
-  ['length', 'length'],
-  ['max_tokens', 'length'],
-  ['model_length', 'length'],
-  ['tool_calls', 'toolCalls'],
-  ['tool_use', 'toolCalls'],
-  ['function_call', 'toolCalls'],
-  ['content_filter', 'contentFilter'],
-  ['safety', 'contentFilter'],
-  ['sensitive', 'contentFilter'],
-  ['refusal', 'contentFilter'],
-]);
-
-/** Finish reasons of OpenRouter, DeepSeek, vLLM and Zhipu for an answer that was interrupted. */
-const BROKEN_REASONS: ReadonlySet<string> = new Set([
-  'error',
-  'insufficient_system_resource',
-  'abort',
-  'cancelled',
-  'network_error',
-]);
-
-function readEnding(text: string): AnswerEnding {
-  const reason = text.toLowerCase();
-  if (BROKEN_REASONS.has(reason)) return { type: 'broken', reason };
-  // Any other reason (an end-of-sequence token, a stop sequence) is a natural end.
-  return { type: 'finished', reason: FINISH_REASONS.get(reason) ?? 'stop' };
-}
-
 const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
   ['auto', 'auto'],
   ['default', 'default'],
   ['flex', 'flex'],
   ['priority', 'priority'],
 ]);
-
-function readUsage(usage: WireObject): Usage {
-  const inputTokens = asCount(usage['prompt_tokens']) ?? 0;
-  const completion = asCount(usage['completion_tokens']) ?? 0;
-  const reasoning = asCount(asObject(usage['completion_tokens_details'])?.['reasoning_tokens']);
-  // Gemini and xAI count reasoning in the total, which they bill, but not in the completion.
-  const uncounted = Math.max(0, (asCount(usage['total_tokens']) ?? 0) - inputTokens - completion);
-  const details = asObject(usage['prompt_tokens_details']);
-  return {
-    inputTokens,
-    cachedInputTokens:
-      asCount(details?.['cached_tokens']) ??
-      asCount(usage['prompt_cache_hit_tokens']) ??
-      asCount(usage['cached_tokens']) ??
-      0,
-    // OpenAI and OpenRouter report writes in the details, LiteLLM beside them under Anthropic's name.
-    ...omitUndefined({
-      cacheWriteTokens: asCount(details?.['cache_write_tokens']) ?? asCount(usage['cache_creation_input_tokens']),
-    }),
-    outputTokens: completion + uncounted,
-    reasoningTokens: reasoning ?? uncounted,
-  };
-}
 
 function readLogprobs(content: unknown): TokenLogprob[] | undefined {
   const tokens = asObjects(content);

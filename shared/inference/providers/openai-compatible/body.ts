@@ -3,6 +3,8 @@ import { isObject } from '../../../core/objects.ts';
 import type { GenerationEvent } from '../../generation.ts';
 import type { UpstreamError } from '../../model.ts';
 import type { AnswerReader } from './answer.ts';
+import { BareJsonSeparator } from './bare-json.ts';
+import type { AnswerEnding } from './ending.ts';
 import { cutAnswerError, findInBandError, malformedAnswerError, type WireError } from './errors.ts';
 import type { UpstreamResponse } from './transport.ts';
 import type { WireObject } from './wire.ts';
@@ -13,6 +15,8 @@ const MAX_EVENT_SIZE = 8 * 1024 * 1024;
 const MAX_BODY_SIZE = 64 * 1024 * 1024;
 /** How long to wait for the usage and the end of the stream after the answer is finished. */
 const USAGE_GRACE_MS = 3_000;
+/** How long to wait for more after a finish_reason that may be too early. Without an end, the answer isn't whole. */
+const MORE_GRACE_MS = 30_000;
 /** Maximum characters that are read of an error's body. */
 const MAX_ERROR_SIZE = 64 * 1024;
 
@@ -31,7 +35,8 @@ export async function* readAnswer(
 ): AsyncGenerator<GenerationEvent[]> {
   const contentType = response.headers['content-type']?.toLowerCase() ?? '';
   if (contentType.includes('html')) throw malformedAnswerError('The upstream answered with an HTML page', 'nextTarget');
-  const isStream = contentType.includes('event-stream') || (streamed && !contentType.includes('json'));
+  const isLines = contentType.includes('event-stream') || /ndjson|jsonl|json-seq/.test(contentType);
+  const isStream = isLines || (streamed && !contentType.includes('json'));
   if (isStream) yield* readStream(response, answer, toError);
   else yield await readBuffered(response, answer, toError);
 }
@@ -56,13 +61,28 @@ async function readBuffered(
   answer: AnswerReader,
   toError: (error: WireError) => UpstreamError,
 ): Promise<GenerationEvent[]> {
-  const completion = parseCompletion(await readText(response));
+  const text = (await readText(response)).replace(/^\uFEFF/, '');
+  // A stream with the wrong content type.
+  if (/^\s*(data|event|id)?:/.test(text)) return readWholeStream(text, answer, toError);
+  const completion = parseCompletion(text);
   const error = findInBandError(completion);
   if (error) throw toError(error);
-  if (!Array.isArray(completion['choices']))
-    throw malformedAnswerError('The upstream answered without choices', 'nextTarget');
   const events: GenerationEvent[] = [];
-  answer.read(completion, events);
+  answer.read(completion, events, true);
+  checkEnding(answer);
+  return events.concat(finishAnswer(answer));
+}
+
+function readWholeStream(
+  text: string,
+  answer: AnswerReader,
+  toError: (error: WireError) => UpstreamError,
+): GenerationEvent[] {
+  const stream = new EventStream(answer, toError);
+  const events = [...stream.feed(text), ...stream.end()];
+  if (stream.failure) throw stream.failure;
+  if (stream.done) checkEnding(answer);
+  else if (answer.ending.type === 'none') throw cutAnswerError('The stream ended before the answer was complete');
   return events.concat(finishAnswer(answer));
 }
 
@@ -84,7 +104,7 @@ async function readText({ body }: UpstreamResponse): Promise<string> {
 }
 
 function parseCompletion(text: string): WireObject {
-  const completion = parseJson(text.replace(/^\uFEFF/, ''));
+  const completion = parseJson(text);
   if (!isObject(completion)) throw malformedAnswerError("The upstream's answer is not a JSON object", 'nextTarget');
   return completion;
 }
@@ -95,26 +115,75 @@ async function* readStream(
   toError: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const stream = new EventStream(answer, toError);
+  const grace = new Grace(response);
   let broken: unknown;
-  let grace: NodeJS.Timeout | undefined;
   try {
     for await (const chunk of response.body) {
       yield stream.feed(chunk);
       if (stream.done || stream.failure) break;
-      if (answer.ending.type === 'finished') grace ??= setTimeout(() => response.close(), USAGE_GRACE_MS);
+      grace.follow(answer.ending);
     }
   } catch (cause) {
     broken = cause;
   } finally {
-    clearTimeout(grace);
+    grace.stop();
   }
   const last = stream.end();
   if (last.length > 0) yield last;
   if (stream.failure) throw stream.failure;
-  if (!stream.done && answer.ending.type === 'none')
-    throw cutAnswerError('The stream ended before the answer was complete', broken);
+  if (stream.done) checkEnding(answer);
+  else checkUnmarkedEnd(answer, grace.isOver || broken !== undefined, broken);
   if (stream.done) response.release();
   yield finishAnswer(answer);
+}
+
+/** Closes a response that stays open although its answer is finished. */
+class Grace {
+  isOver = false;
+  readonly #response: UpstreamResponse;
+  #timer: NodeJS.Timeout | undefined;
+  #isForUsage = false;
+
+  constructor(response: UpstreamResponse) {
+    this.#response = response;
+  }
+
+  /** Sets the timer that an ending needs. It begins anew with each chunk, unless only the usage is missing. */
+  follow(ending: AnswerEnding): void {
+    const isForUsage = ending.type === 'finished' && ending.isCertain;
+    if (isForUsage && this.#isForUsage) return;
+    this.#isForUsage = isForUsage;
+    clearTimeout(this.#timer);
+    if (ending.type === 'finished')
+      this.#timer = setTimeout(() => this.#end(), isForUsage ? USAGE_GRACE_MS : MORE_GRACE_MS);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #end(): void {
+    this.isOver = true;
+    this.#response.close();
+  }
+}
+
+/**
+ * Checks an answer whose end the upstream has marked: by `[DONE]`, or because the body is complete.
+ * @throws UpstreamError unless there is a finish_reason, or an answer that is evidently whole without one
+ */
+function checkEnding(answer: AnswerReader): void {
+  if (answer.ending.type !== 'none') return;
+  if (!answer.hasOutput)
+    throw malformedAnswerError('The upstream answered without a choice and a finish_reason', 'retryOnce');
+  if (!answer.looksWhole) throw cutAnswerError('The upstream ended its answer in the middle');
+}
+
+/** Checks an answer at whose end neither `[DONE]` nor an error was sent. Throws UpstreamError unless it is whole. */
+function checkUnmarkedEnd({ ending }: AnswerReader, isBroken: boolean, cause: unknown): void {
+  if (ending.type === 'none') throw cutAnswerError('The stream ended before the answer was complete', cause);
+  if (isBroken && ending.type === 'finished' && !ending.isCertain)
+    throw cutAnswerError('The stream broke off after a finish_reason that may have been too early', cause);
 }
 
 function finishAnswer(answer: AnswerReader): GenerationEvent[] {
@@ -136,6 +205,7 @@ class EventStream {
   readonly #toError: (error: WireError) => UpstreamError;
   #events: GenerationEvent[] = [];
   #ending = false;
+  readonly #separator = new BareJsonSeparator();
   readonly #parser = createParser({
     maxBufferSize: MAX_EVENT_SIZE,
     onEvent: ({ data, event }) => this.#readEvent(data, event),
@@ -153,7 +223,12 @@ class EventStream {
 
   /** Parses a chunk of text, split anywhere, and returns the events that it completes. */
   feed(chunk: string): GenerationEvent[] {
-    this.#parser.feed(chunk);
+    for (const { type, text } of this.#separator.separate(chunk)) {
+      if (type === 'json') this.#readBareJson(text);
+      else if (!this.failure) this.#parser.feed(text);
+    }
+    if (this.#separator.heldLength > MAX_EVENT_SIZE)
+      this.failure ??= malformedAnswerError('An event was too large', 'nextTarget');
     const events = this.#events;
     this.#events = [];
     return events;
@@ -174,8 +249,17 @@ class EventStream {
     }
     const chunk = parseJson(data);
     if (isObject(chunk)) this.#readChunk(chunk, name);
+    else if (name === 'error') this.#readChunk({ message: data }, name);
     // Half an event at the end means that the stream was cut off, which is detected anyway.
     else if (!this.#ending) this.failure = malformedAnswerError('An event was not a JSON object', 'retryOnce');
+  }
+
+  /** Reads an error, a chunk or a completion that is sent without framing. */
+  #readBareJson(text: string): void {
+    if (this.done || this.failure) return;
+    const json = parseJson(text);
+    const chunk = Array.isArray(json) ? json[0] : json;
+    if (isObject(chunk)) this.#readChunk(chunk, undefined);
   }
 
   #readChunk(chunk: WireObject, name: string | undefined): void {

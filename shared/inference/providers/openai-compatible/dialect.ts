@@ -1,5 +1,6 @@
 import { CAPABILITIES, type Capability, RARE_CAPABILITIES } from '../../capabilities.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
+import type { ReasoningPlace } from './reasoning.ts';
 
 /** The differences between an upstream and OpenAI's API, derived from the upstream's host name. */
 export interface Dialect {
@@ -15,14 +16,35 @@ export interface Dialect {
   readonly requiresReasoning?: true;
   /** Reasoning is disabled by the field `thinking`, not by the effort `none`. */
   readonly thinkingSwitch?: true;
+  /** Where it expects reasoning that a caller sends back as text. Absent: in both fields that engines know. */
+  readonly reasoningPlaces?: readonly ReasoningPlace[];
+  /** Expects the reasoning of all turns. Others expect that of turns with tool calls. */
+  readonly needsAllReasoning?: true;
+  /** The ids of tool calls that it accepts. */
+  readonly callIds?: CallIdRule;
   /** Requires a thought signature on the first tool call of an assistant message, and answers 400 without it. */
   readonly requiresThoughtSignature?: true;
 }
+
+/** Other ids are replaced by a hash of `length` letters and digits. */
+export interface CallIdRule {
+  readonly pattern: RegExp;
+  readonly length: number;
+}
+
+/** The strictest rule, which ids for any other upstream satisfy as well. */
+export const SHORT_CALL_IDS: CallIdRule = { pattern: /^[a-zA-Z0-9]{9}$/, length: 9 };
+
+/** https://github.com/vercel/ai/issues/5171: "Expected a string with maximum length 40" */
+const OPENAI_CALL_IDS: CallIdRule = { pattern: /^.{1,40}$/s, length: 32 };
 
 export type OptionalField = 'user' | 'safety_identifier' | 'prompt_cache_key' | 'service_tier';
 
 /** An unknown host gets no documents: most engines don't know the part. */
 const PLAIN: Dialect = { unsupported: ['documents'], optionalFields: [] };
+
+/** https://platform.minimax.io/docs/api-reference/text-openai-api: the `<think>` text "must be preserved completely". */
+const MINIMAX: Dialect = { ...PLAIN, reasoningPlaces: ['think'], needsAllReasoning: true };
 
 /** Dialects by host; each includes the host's subdomains. */
 const BY_HOST: Readonly<Record<string, Dialect>> = {
@@ -32,9 +54,19 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
     optionalFields: ['user', 'safety_identifier', 'prompt_cache_key', 'service_tier'],
     // Reasoning models refuse max_tokens; every chat model accepts the newer name.
     maxTokensParameter: 'max_completion_tokens',
+    reasoningPlaces: [],
+    callIds: OPENAI_CALL_IDS,
   },
-  'openai.azure.com': { unsupported: [], optionalFields: ['user'], maxTokensParameter: 'max_completion_tokens' },
-  'openrouter.ai': { unsupported: [], optionalFields: ['user'] },
+  'openai.azure.com': {
+    unsupported: [],
+    optionalFields: ['user'],
+    maxTokensParameter: 'max_completion_tokens',
+    reasoningPlaces: [],
+    callIds: OPENAI_CALL_IDS,
+  },
+  // https://openrouter.ai/docs/guides/best-practices/reasoning-tokens: text in `reasoning`, signatures in
+  // `reasoning_details`.
+  'openrouter.ai': { unsupported: [], optionalFields: ['user'], reasoningPlaces: ['reasoning'] },
   // https://api-docs.deepseek.com/guides/thinking_mode: "will return a 400 error" if reasoning_content is missing from
   // a turn with tool calls. In other turns it is ignored.
   'deepseek.com': {
@@ -51,23 +83,43 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
     ],
     optionalFields: [],
     requiresReasoning: true,
+    reasoningPlaces: ['reasoning_content'],
     thinkingSwitch: true,
   },
-  'moonshot.ai': { ...PLAIN, requiresReasoning: true },
-  'moonshot.cn': { ...PLAIN, requiresReasoning: true },
-  // Refuses every field that it doesn't know. Its name for the seed is random_seed.
-  'mistral.ai': { unsupported: ['documents', 'seed', 'logitBias', 'logprobs', 'verbosity'], optionalFields: [] },
-  'groq.com': { unsupported: ['documents', 'logitBias', 'logprobs', 'verbosity'], optionalFields: ['user'] },
+  'moonshot.ai': { ...PLAIN, requiresReasoning: true, reasoningPlaces: ['reasoning_content'] },
+  'moonshot.cn': { ...PLAIN, requiresReasoning: true, reasoningPlaces: ['reasoning_content'] },
+  'minimax.io': MINIMAX,
+  'minimaxi.com': MINIMAX,
+  'minimax.chat': MINIMAX,
+  // Zhipu (GLM) and Alibaba (Qwen).
+  'z.ai': { ...PLAIN, reasoningPlaces: ['reasoning_content'] },
+  'bigmodel.cn': { ...PLAIN, reasoningPlaces: ['reasoning_content'] },
+  'aliyuncs.com': { ...PLAIN, reasoningPlaces: ['reasoning_content'] },
+  // Refuses every field that it doesn't know, and ids of calls other than its own. Its name for the seed is random_seed.
+  'mistral.ai': {
+    unsupported: ['documents', 'seed', 'logitBias', 'logprobs', 'verbosity'],
+    optionalFields: [],
+    reasoningPlaces: ['content'],
+    callIds: SHORT_CALL_IDS,
+  },
+  'groq.com': {
+    unsupported: ['documents', 'logitBias', 'logprobs', 'verbosity'],
+    optionalFields: ['user'],
+    reasoningPlaces: ['reasoning'],
+  },
+  'cerebras.ai': { ...PLAIN, reasoningPlaces: ['reasoning'] },
   // https://ai.google.dev/gemini-api/docs/thought-signatures: Gemini 3 refuses a tool call without one.
   'generativelanguage.googleapis.com': {
     unsupported: ['documents', 'logitBias', 'verbosity'],
     optionalFields: [],
     requiresThoughtSignature: true,
+    reasoningPlaces: [],
   },
   'aiplatform.googleapis.com': {
     unsupported: ['documents', 'logitBias', 'verbosity'],
     optionalFields: [],
     requiresThoughtSignature: true,
+    reasoningPlaces: [],
   },
 };
 

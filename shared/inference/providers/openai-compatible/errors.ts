@@ -38,11 +38,36 @@ export function findInBandError(chunk: WireObject, eventName?: string): WireErro
     Boolean(chunk['error']) ||
     inChoice !== undefined ||
     chunk['object'] === 'error' ||
-    (choices.length === 0 && (asText(chunk['message']) ?? asText(chunk['detail'])) !== undefined);
+    (choices.length === 0 && hasErrorText(chunk));
   if (!isError) return undefined;
   const error = parseErrorObject(inChoice ?? chunk);
   return { ...error, status: error.status || inferStatus(error.codes) };
 }
+
+function hasErrorText(chunk: WireObject): boolean {
+  const texts = [chunk['message'], chunk['msg'], chunk['detail'], findMiniMaxError(chunk)?.['status_msg']];
+  return texts.some((text) => asText(text) !== undefined) || asObjects(chunk['errors']).length > 0;
+}
+
+/** Returns MiniMax's object for an error, which comes with status 200. In a good answer its code is 0. */
+function findMiniMaxError(body: WireObject | undefined): WireObject | undefined {
+  const result = asObject(body?.['base_resp']);
+  return result?.['status_code'] ? result : undefined;
+}
+
+/** HTTP statuses of MiniMax's codes. @see https://platform.minimax.io/docs/api-reference/errorcode */
+const MINIMAX_STATUSES: ReadonlyMap<unknown, number> = new Map([
+  [1002, 429],
+  [1004, 401],
+  [1008, 402],
+  [1026, 400],
+  [1027, 400],
+  [1039, 429],
+  [1041, 429],
+  [2013, 400],
+  [2049, 401],
+  [2056, 429],
+]);
 
 /** Functions that apply a request's data when its error is mapped. */
 export interface ErrorContext {
@@ -192,13 +217,22 @@ function parseJson(body: string): unknown {
   }
 }
 
-/** Parses `{error:{…}}`, `{error:"…"}`, `[{error:{…}}]` (Gemini), `{message}`, `{detail}` (FastAPI), `{errors:[…]}`. */
+/**
+ * Parses `{error:{…}}`, `{error:"…"}`, `[{error:{…}}]` (Gemini), `{message}`, `{msg}`, `{detail}` (FastAPI), `{errors:[…]}` and
+ * MiniMax's `{base_resp}`.
+ */
 function parseErrorObject(body: unknown): WireError {
   const outer = Array.isArray(body) ? asObject(body[0]) : asObject(body);
+  const miniMax = findMiniMaxError(outer);
+  if (miniMax) return toMiniMaxError(miniMax);
   const nested = outer?.['error'] ?? asObjects(outer?.['errors'])[0];
   const error = asObject(nested) ?? outer;
   const message =
-    asText(nested) ?? asText(error?.['message']) ?? toDetailText(error?.['detail']) ?? asText(outer?.['message']);
+    asText(nested) ??
+    asText(error?.['message']) ??
+    toDetailText(error?.['detail']) ??
+    asText(outer?.['message']) ??
+    asText(outer?.['msg']);
   const inner = asObject(error?.['innererror']);
   const named = [error?.['code'], error?.['type'], error?.['status'], inner?.['code'], outer?.['code']];
   const statusCode = error?.['status_code'] ?? error?.['http_code'] ?? error?.['status'] ?? error?.['code'];
@@ -208,6 +242,17 @@ function parseErrorObject(body: unknown): WireError {
     codes: named.flatMap((name) => (typeof name === 'number' ? [String(name)] : (asText(name) ?? []))),
     param: asText(error?.['param']) ?? findDetailField(error?.['detail']),
     retryAfterMs: parseRetryHint(error, message),
+  };
+}
+
+function toMiniMaxError({ status_code: code, status_msg: message }: WireObject): WireError {
+  const codes = code === 1026 || code === 1027 ? [String(code), 'content_filter'] : [String(code)];
+  return {
+    status: MINIMAX_STATUSES.get(code) ?? 500,
+    message: asText(message),
+    codes,
+    param: undefined,
+    retryAfterMs: undefined,
   };
 }
 

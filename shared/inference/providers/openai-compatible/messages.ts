@@ -1,9 +1,7 @@
-import { isObject } from '../../../core/objects.ts';
 import { decodeCustomInput } from '../../custom-input.ts';
 import type {
   AssistantMessage,
   ContentPart,
-  Continuation,
   ImagePart,
   Message,
   PdfDocument,
@@ -11,33 +9,24 @@ import type {
   ToolMessage,
 } from '../../generation.ts';
 import type { Dialect } from './dialect.ts';
-import { asText, type WireObject } from './wire.ts';
+import { type ReasoningPlace, readContinuation } from './reasoning.ts';
+import { joinThinking } from './think-tags.ts';
+import { asObjects, type WireObject } from './wire.ts';
 
-/** The `provider` of every continuation from this provider. */
-export const PROVIDER = 'openai-compatible';
-
-/** The field in which an upstream sends its reasoning, and in which it expects it back. */
-export type ReasoningField = 'reasoning_content' | 'reasoning';
-
-/**
- * Creates the continuation of a block of reasoning: the field and the upstream that it goes back to. `upstream` is a
- * fingerprint, because another target of the alias might refuse the field.
- */
-export function createContinuation(field: ReasoningField, upstream: string): Continuation {
-  return { provider: PROVIDER, data: { field, upstream } };
+export interface MessageOptions {
+  readonly dialect: Dialect;
+  /** Fingerprint of the target, as in `createContinuation`. */
+  readonly upstream: string;
+  /** Returns the id of a tool call as the upstream accepts it. */
+  readonly callId: (id: string) => string;
+  /** True if the upstream has refused reasoning in messages. */
+  readonly omitsReasoning: boolean;
+  /** Whether calls of custom tools are written as such, and not as functions. */
+  readonly hasCustomTools: boolean;
 }
 
-/**
- * Converts the conversation. Texts become plain strings, because several dialects refuse an array of text parts.
- * @param upstream fingerprint of the target, as in `createContinuation`
- * @param hasCustomTools whether calls of custom tools are written as such, and not as functions
- */
-export function toWireMessages(
-  messages: readonly Message[],
-  dialect: Dialect,
-  upstream: string,
-  hasCustomTools: boolean,
-): WireObject[] {
+/** Converts the conversation. Texts become plain strings, because several dialects refuse an array of text parts. */
+export function toWireMessages(messages: readonly Message[], options: MessageOptions): WireObject[] {
   const wire: WireObject[] = [];
   let files: FilePart[] = [];
   for (const message of messages) {
@@ -46,22 +35,22 @@ export function toWireMessages(
       files = [];
     }
     if (message.role === 'tool') files.push(...message.content.filter(isFile));
-    wire.push(toWireMessage(message, dialect, upstream, hasCustomTools));
+    wire.push(toWireMessage(message, options));
   }
   if (files.length > 0) wire.push(toToolFilesMessage(files));
   return wire;
 }
 
-function toWireMessage(message: Message, dialect: Dialect, upstream: string, hasCustomTools: boolean): WireObject {
+function toWireMessage(message: Message, options: MessageOptions): WireObject {
   switch (message.role) {
     case 'system':
       return { role: 'system', content: joinText(message.content), ...toNameField(message) };
     case 'user':
       return { role: 'user', content: toUserContent(message.content), ...toNameField(message) };
     case 'assistant':
-      return toAssistantMessage(message, dialect, upstream, hasCustomTools);
+      return toAssistantMessage(message, options);
     case 'tool':
-      return { role: 'tool', tool_call_id: message.toolCallId, content: toToolText(message) };
+      return { role: 'tool', tool_call_id: options.callId(message.toolCallId), content: toToolText(message) };
   }
 }
 
@@ -127,24 +116,23 @@ function toToolFilesMessage(files: readonly FilePart[]): WireObject {
   return { role: 'user', content: [intro, ...files.map(toFilePart)] };
 }
 
-function toAssistantMessage(
-  message: AssistantMessage,
-  dialect: Dialect,
-  upstream: string,
-  hasCustomTools: boolean,
-): WireObject {
+function toAssistantMessage(message: AssistantMessage, options: MessageOptions): WireObject {
   const calls = message.content.filter((part) => part.type === 'toolCall');
   // A refusal is sent as text, because most dialects have no field for it.
   const texts = message.content.filter((part) => part.type === 'text' || part.type === 'refusal');
+  const { dialect, callId } = options;
+  const hasReasoning = calls.length > 0 || dialect.needsAllReasoning;
+  const { fields, toContent } = hasReasoning ? toReasoning(message, options) : NO_REASONING;
   const said = { role: 'assistant', ...toNameField(message) };
-  if (calls.length === 0) return { ...said, content: joinText(texts) };
+  const content = toContent(joinText(texts));
+  if (calls.length === 0) return { ...said, content, ...fields };
   return {
     ...said,
-    content: texts.length > 0 ? joinText(texts) : null,
-    ...toReasoningFields(message, dialect, upstream),
+    content: content === '' && texts.length === 0 ? null : content,
+    ...fields,
     tool_calls: calls.map((call, index) => ({
-      id: call.id,
-      ...(call.isCustom && hasCustomTools ? toCustomCall(call) : toFunctionCall(call)),
+      id: callId(call.id),
+      ...(call.isCustom && options.hasCustomTools ? toCustomCall(call) : toFunctionCall(call)),
       ...(index === 0 && dialect.requiresThoughtSignature ? UNSIGNED_CALL : {}),
     })),
   };
@@ -162,25 +150,42 @@ function toCustomCall({ name, arguments: text }: ToolCallPart): WireObject {
 /** Google's documented placeholder for the signature of a call that passed through an API without signatures. */
 const UNSIGNED_CALL = { extra_content: { google: { thought_signature: 'skip_thought_signature_validator' } } };
 
-/**
- * Returns the reasoning fields of a turn with tool calls, for the upstream that made the reasoning or a dialect that
- * requires it. In other turns DeepSeek's older models answer 400 to reasoning and newer ones ignore it; other upstreams
- * don't know the field.
- */
-function toReasoningFields(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
-  const fields: Record<string, string> = dialect.requiresReasoning ? { reasoning_content: '' } : {};
-  for (const part of message.content) {
-    if (part.type !== 'reasoning') continue;
-    const field = part.continuation
-      ? findContinuationField(part.continuation, upstream)
-      : dialect.requiresReasoning && 'reasoning_content';
-    if (field) fields[field] = (fields[field] ?? '') + part.text;
-  }
-  return fields;
+/** The reasoning of a turn: fields of its message, and what becomes of its text. */
+interface WireReasoning {
+  readonly fields: WireObject;
+  readonly toContent: (text: string) => string | WireObject[];
 }
 
-function findContinuationField({ provider, data }: Continuation, upstream: string): string | undefined {
-  if (provider !== PROVIDER || !isObject(data) || data['upstream'] !== upstream) return undefined;
-  const field = asText(data['field']);
-  return field === 'reasoning_content' || field === 'reasoning' ? field : undefined;
+const NO_REASONING: WireReasoning = { fields: {}, toContent: (text) => text };
+
+/**
+ * Returns the reasoning of a turn where the upstream expects it: the place in which it has sent it, or the places of the
+ * dialect if the caller has only the text. In turns without tool calls, DeepSeek's older models answer 400 to reasoning
+ * and newer ones ignore it.
+ */
+function toReasoning(message: AssistantMessage, { dialect, upstream, omitsReasoning }: MessageOptions): WireReasoning {
+  const fields: Record<string, unknown> = dialect.requiresReasoning ? { reasoning_content: '' } : {};
+  let inText = '';
+  let inContent = '';
+  for (const part of message.content) {
+    if (part.type !== 'reasoning' || (omitsReasoning && !dialect.requiresReasoning)) continue;
+    const origin = part.continuation && readContinuation(part.continuation, upstream);
+    const places = part.continuation ? origin && [origin.place] : (dialect.reasoningPlaces ?? COMMON_PLACES);
+    for (const place of places ?? []) {
+      if (place === 'think') inText += part.text;
+      else if (place === 'content') inContent += part.text;
+      else if (place === 'reasoning_details') fields[place] = [...asObjects(fields[place]), ...(origin?.details ?? [])];
+      else fields[place] = `${fields[place] ?? ''}${part.text}`;
+    }
+  }
+  return { fields, toContent: (text) => toMistralContent(inContent, joinThinking(inText, text)) };
+}
+
+/** SGLang, llama.cpp and most APIs know the first field, vLLM since 0.12 and Ollama the second. */
+const COMMON_PLACES: readonly ReasoningPlace[] = ['reasoning_content', 'reasoning'];
+
+function toMistralContent(thinking: string, text: string): string | WireObject[] {
+  if (thinking === '') return text;
+  const part = { type: 'thinking', thinking: [{ type: 'text', text: thinking }] };
+  return text === '' ? [part] : [part, { type: 'text', text }];
 }

@@ -123,7 +123,11 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
         redact: access.redact,
       };
       response = await sendRequest(request, call, access, context);
-      const answer = new AnswerReader(upstream, newToolCallId);
+      const answer = new AnswerReader({
+        upstream,
+        newId: newToolCallId,
+        tools: new Set(request.tools.map(({ name }) => name)),
+      });
       const chunks = readAnswer(response, call.streamed, answer, (error) => toUpstreamError(error, context));
       let isFirst = true;
       for await (const events of call.streamed ? chunks : bufferEvents(chunks)) {

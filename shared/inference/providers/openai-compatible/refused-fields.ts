@@ -1,5 +1,6 @@
+import { SHORT_CALL_IDS } from './dialect.ts';
 import type { WireError } from './errors.ts';
-import type { WireObject } from './wire.ts';
+import { asObjects, asText, type WireObject } from './wire.ts';
 
 /** How an upstream refuses a field that OpenAI's API doesn't have. */
 export interface FieldRefusal {
@@ -9,6 +10,15 @@ export interface FieldRefusal {
   /** True if no request may be sent without the field. A field that isn't required doesn't change the answer. */
   readonly isRequired: boolean;
 }
+
+/** Stands for the reasoning in assistant messages, which strict upstreams refuse, among the names of refused fields. */
+export const MESSAGE_REASONING = 'messages[].reasoning';
+/** Stands for ids of tool calls that an upstream refuses. They are sent as short ones instead. */
+export const CALL_IDS = 'messages[].tool_calls[].id';
+
+const REFUSES_REASONING = /\breasoning(_content|_details)?\b|\bthinking\b/;
+const REFUSES_CALL_ID =
+  /tool.?call.?ids?\b.*(length|alphanumeric|a-z)|tool_calls\S*[._]id\b.*(length|pattern|too long)|tool_call_id\b.*(length|pattern|too long)/is;
 
 const REFUSES_FIELD = /unsupported|not supported|unrecognized|unknown|unexpected|extra|not permitted|not allowed/i;
 
@@ -35,8 +45,28 @@ export function findRefusedField(
   const said = `${param ?? ''} ${message}`;
   if ('stream_options' in sent && /stream_options|include_usage/.test(said))
     return { field: 'stream_options', isRequired: false };
+  if (hasReasoning(sent) && REFUSES_REASONING.test(said) && (REFUSES_FIELD.test(said) || /does not match/i.test(said)))
+    return { field: MESSAGE_REASONING, isRequired: false };
+  if (!without.includes(CALL_IDS) && hasLongIds(sent) && REFUSES_CALL_ID.test(said))
+    return { field: CALL_IDS, isRequired: false };
   const limit = OUTPUT_LIMITS.find((name) => name in sent);
   const hasOther = !OUTPUT_LIMITS.some((name) => without.includes(name));
   const refusesLimit = limit !== undefined && REFUSES_FIELD.test(said) && new RegExp(`\\b${limit}\\b`).test(said);
   return refusesLimit && hasOther ? { field: limit, isRequired: false } : undefined;
+}
+
+function hasReasoning({ messages }: WireObject): boolean {
+  return asObjects(messages).some(
+    (message) =>
+      'reasoning_content' in message ||
+      'reasoning' in message ||
+      'reasoning_details' in message ||
+      asObjects(message['content']).some(({ type }) => type === 'thinking'),
+  );
+}
+
+function hasLongIds({ messages }: WireObject): boolean {
+  return asObjects(messages)
+    .flatMap((message) => asObjects(message['tool_calls']))
+    .some(({ id }) => !SHORT_CALL_IDS.pattern.test(asText(id) ?? ''));
 }

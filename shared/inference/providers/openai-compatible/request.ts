@@ -3,8 +3,10 @@ import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
-import { type Dialect, findDialect, type OptionalField } from './dialect.ts';
+import { createCallIdWriter } from './call-ids.ts';
+import { type Dialect, findDialect, type OptionalField, SHORT_CALL_IDS } from './dialect.ts';
 import { toWireMessages } from './messages.ts';
+import { CALL_IDS, MESSAGE_REASONING } from './refused-fields.ts';
 import type { WireObject } from './wire.ts';
 
 /** Maps the fields of the upstream's request to internal names. */
@@ -56,7 +58,13 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
   return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
     ...request.unknown,
     model: target.model,
-    messages: toWireMessages(request.messages, dialect, upstream, hasCustomTools),
+    messages: toWireMessages(request.messages, {
+      dialect,
+      upstream,
+      callId: createCallIdWriter(refused.includes(CALL_IDS) ? SHORT_CALL_IDS : dialect.callIds),
+      omitsReasoning: refused.includes(MESSAGE_REASONING),
+      hasCustomTools,
+    }),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
     ...omitUndefined({
       [refused.includes(limit) ? otherLimit : limit]: chooseOutputLimit(request.maxOutputTokens, maxOutputTokens),

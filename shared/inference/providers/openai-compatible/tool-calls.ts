@@ -1,36 +1,59 @@
+import { isObject } from '../../../core/objects.ts';
 import { CUSTOM_INPUT_FRAME, escapeCustomInput } from '../../custom-input.ts';
 import type { GenerationEvent } from '../../generation.ts';
 import { asCount, asObject, asText, type WireObject } from './wire.ts';
+
+/** One element of `tool_calls`. */
+interface Fragment {
+  readonly index: number | undefined;
+  readonly id: string | undefined;
+  readonly name: string | undefined;
+  /** A piece of the arguments. */
+  readonly text: string;
+  /** True for a call of a custom tool, whose text becomes the only argument. */
+  readonly isCustom: boolean;
+}
 
 /** A tool call that is assembled from fragments. */
 interface OpenCall {
   readonly wireIndex: number | undefined;
   /** The upstream's id, if it has sent one. */
   wireId: string | undefined;
+  /** What has arrived of the name. */
+  name: string;
+  /** What has arrived of the arguments. */
+  arguments: string;
+  /** Characters of `arguments` that events have passed on. */
+  sentLength: number;
   /**
    * Number of the call among the answer's `toolCall` events (0, 1, 2…), independent of the upstream's number. Undefined
-   * until the upstream sends the call's name, which the event needs.
+   * until the call's name is complete, which the event needs.
    */
   index: number | undefined;
-  /** Arguments that arrived before the name. */
-  pendingArguments: string;
-  hasArguments: boolean;
-  /** True for a call of a custom tool, whose text becomes the only argument. */
   isCustom: boolean;
+  /** True if the name came once more after the arguments: another call of the tool may follow, or nothing. */
+  mayRestart: boolean;
 }
 
 /**
  * Assembles the tool calls of one answer. OpenAI numbers the fragments of a call. Other upstreams send complete calls
- * without a number, number every call 0, send no id, or send arguments as an object.
+ * without a number, number every call 0 or every fragment anew, send no id or the same one for several calls, split
+ * or repeat names, send arguments as an object, or repeat complete calls at the end.
  */
 export class ToolCallAssembler {
   readonly #calls: OpenCall[] = [];
-  #started = 0;
+  readonly #ids = new Set<string>();
+  readonly #tools: ReadonlySet<string>;
   readonly #newId: () => string;
+  #started = 0;
 
-  /** @param newId creates an id for a call without one */
-  constructor(newId: () => string) {
+  /**
+   * @param newId creates an id for a call without one
+   * @param tools names of the request's tools, by which a complete name is recognized
+   */
+  constructor(newId: () => string, tools: ReadonlySet<string>) {
     this.#newId = newId;
+    this.#tools = tools;
   }
 
   /** True if the answer calls a tool. */
@@ -38,29 +61,25 @@ export class ToolCallAssembler {
     return this.#calls.length > 0;
   }
 
-  /** Adds one element of `tool_calls`, and appends its events to `events`. */
-  addFragment(fragment: WireObject, events: GenerationEvent[]): void {
-    const wireIndex = asCount(fragment['index']);
-    const wireId = asText(fragment['id']);
-    // Some upstreams put name and arguments beside `id` instead of into `function`.
-    const custom = asObject(fragment['custom']);
-    const definition = custom ?? asObject(fragment['function']) ?? fragment;
-    const name = asText(definition['name']);
-    const text = custom ? escapeCustomInput(asText(custom['input']) ?? '') : toArgumentsText(definition['arguments']);
-    if (wireIndex === undefined && wireId === undefined && name === undefined && text === '') return;
+  /** True if the arguments of every call are a complete JSON object, or absent. */
+  get areWhole(): boolean {
+    return this.#calls.every((call) => call.isCustom || call.arguments.trim() === '' || isWhole(call.arguments));
+  }
 
-    const call = this.#findCall(wireIndex, wireId, name) ?? this.#openCall(wireIndex);
-    call.wireId ??= wireId;
-    if (custom && !call.isCustom) {
-      call.isCustom = true;
-      call.pendingArguments = CUSTOM_INPUT_FRAME[0];
-    }
-    if (call.index !== undefined) {
-      appendArguments(call, call.index, text, events);
-      return;
-    }
-    call.pendingArguments += text;
-    if (name !== undefined) this.#emitStart(call, name, events);
+  /** Adds one element of a delta's `tool_calls`, and appends its events to `events`. */
+  addFragment(element: WireObject, events: GenerationEvent[]): void {
+    const fragment = readFragment(element);
+    if (fragment === undefined) return;
+    const known = this.#findCall(fragment);
+    if (known?.mayRestart && restarts(known, fragment)) this.#openCall({ ...fragment, name: known.name }, events);
+    else if (known === undefined || this.#beginsAnother(known, fragment)) this.#openCall(fragment, events);
+    else if (!isRepetition(known, fragment)) this.#continueCall(known, fragment, events);
+  }
+
+  /** Adds one element of a complete message's `tool_calls`. Each is a call of its own. */
+  addCall(element: WireObject, events: GenerationEvent[]): void {
+    const fragment = readFragment(element);
+    if (fragment !== undefined) this.#openCall(fragment, events);
   }
 
   /**
@@ -69,57 +88,144 @@ export class ToolCallAssembler {
    */
   finish(events: GenerationEvent[]): boolean {
     for (const call of this.#calls) {
-      if (call.index === undefined) return false;
-      if (call.isCustom) appendArguments(call, call.index, CUSTOM_INPUT_FRAME[1], events);
-      if (!call.hasArguments) appendArguments(call, call.index, '{}', events);
+      if (call.name === '') return false;
+      this.#announce(call, events);
+      if (call.isCustom) call.arguments += CUSTOM_INPUT_FRAME[1];
+      else if (call.arguments.trim() === '') call.arguments += '{}';
+      sendArguments(call, events);
     }
     return true;
   }
 
-  /** Returns the call that a fragment continues; undefined if it begins a new call. */
-  #findCall(wireIndex: number | undefined, wireId: string | undefined, name: string | undefined): OpenCall | undefined {
-    const sameId = wireId === undefined ? undefined : this.#calls.find((call) => call.wireId === wireId);
-    if (sameId) return sameId;
-    if (wireIndex === undefined) {
-      return name === undefined && wireId === undefined ? this.#calls.at(-1) : undefined;
+  /** Returns the call that a fragment may continue. */
+  #findCall({ index, id, name }: Fragment): OpenCall | undefined {
+    const sameId = id === undefined ? [] : this.#calls.filter((call) => call.wireId === id);
+    if (sameId.length > 0) return sameId.findLast((call) => call.wireIndex === index) ?? sameId.at(-1);
+    const last = this.#calls.at(-1);
+    if (index !== undefined) {
+      const sameIndex = this.#calls.findLast((call) => call.wireIndex === index);
+      // Some upstreams count fragments instead of calls.
+      const continuesLast = name === undefined && id === undefined && last && last.name !== '' && isOpen(last);
+      return sameIndex ?? (continuesLast ? last : undefined);
     }
-    const call = this.#calls.findLast((candidate) => candidate.wireIndex === wireIndex);
-    // Some upstreams number every call 0: a new id together with a name begins a new call. A new id alone doesn't,
-    // because others create a new id for each fragment.
-    const isAnother =
-      name !== undefined && wireId !== undefined && call?.wireId !== undefined && call.index !== undefined;
-    return isAnother ? undefined : call;
+    if (id === undefined) return last;
+    // A new id without a name: some upstreams create an id for each fragment.
+    return name === undefined && last && isOpen(last) ? last : undefined;
   }
 
-  #openCall(wireIndex: number | undefined): OpenCall {
-    const call = {
-      wireIndex,
+  #beginsAnother(call: OpenCall, fragment: Fragment): boolean {
+    const { index, id, name, text } = fragment;
+    if (name === undefined || call.name === '') return false;
+    // A new id alone begins no call, because some upstreams create a new id for each fragment.
+    if (id !== undefined && call.wireId !== undefined && id !== call.wireId) return true;
+    const hasOtherIndex = index !== undefined && call.wireIndex !== undefined && index !== call.wireIndex;
+    if (call.arguments === '')
+      return hasOtherIndex || (name !== call.name && this.#tools.has(call.name) && this.#tools.has(name));
+    if (!isWhole(call.arguments)) return name !== call.name;
+    if (name !== call.name || hasOtherIndex) return true;
+    return text !== '' && !isRepetition(call, fragment);
+  }
+
+  #openCall(fragment: Fragment, events: GenerationEvent[]): void {
+    // The name of a call that has the same number is complete now.
+    for (const call of this.#calls)
+      if (call.wireIndex === fragment.index && call.name !== '') this.#announce(call, events);
+    const call: OpenCall = {
+      wireIndex: fragment.index,
       wireId: undefined,
+      name: '',
+      arguments: '',
+      sentLength: 0,
       index: undefined,
-      pendingArguments: '',
-      hasArguments: false,
       isCustom: false,
+      mayRestart: false,
     };
     this.#calls.push(call);
-    return call;
+    this.#continueCall(call, fragment, events);
   }
 
-  #emitStart(call: OpenCall, name: string, events: GenerationEvent[]): void {
-    const index = this.#started++;
-    call.index = index;
-    events.push({ type: 'toolCall', index, id: call.wireId ?? this.#newId(), name });
-    appendArguments(call, index, call.pendingArguments, events);
-    call.pendingArguments = '';
+  #continueCall(call: OpenCall, { id, name, text, isCustom }: Fragment, events: GenerationEvent[]): void {
+    call.wireId ??= id;
+    if (isCustom && !call.isCustom) call.arguments = CUSTOM_INPUT_FRAME[0];
+    call.isCustom ||= isCustom;
+    call.mayRestart = name !== undefined && name === call.name && text === '';
+    if (name !== undefined && call.index === undefined) call.name = this.#joinName(call.name, name);
+    // Some proxies begin with an empty object, and send the arguments after it.
+    const replacesEmpty = isHeldBack(call) && text.trimStart().startsWith('{');
+    call.arguments = replacesEmpty ? text : call.arguments + text;
+    if (call.name === '') return;
+    if (call.arguments !== '' || this.#isCompleteName(call.name)) this.#announce(call, events);
+    if (call.index !== undefined && !isHeldBack(call)) sendArguments(call, events);
+  }
+
+  /** Joins the pieces of a name. A piece that repeats the earlier ones replaces them. */
+  #joinName(sofar: string, piece: string): string {
+    return piece.startsWith(sofar) && !this.#tools.has(sofar + piece) ? piece : sofar + piece;
+  }
+
+  #isCompleteName(name: string): boolean {
+    return this.#tools.has(name) && ![...this.#tools].some((other) => other !== name && other.startsWith(name));
+  }
+
+  #announce(call: OpenCall, events: GenerationEvent[]): void {
+    if (call.index !== undefined) return;
+    call.index = this.#started++;
+    const id = call.wireId === undefined || this.#ids.has(call.wireId) ? this.#newId() : call.wireId;
+    this.#ids.add(id);
+    events.push({ type: 'toolCall', index: call.index, id, name: call.name });
   }
 }
 
-function appendArguments(call: OpenCall, index: number, fragment: string, events: GenerationEvent[]): void {
-  if (fragment === '') return;
-  call.hasArguments = true;
-  events.push({ type: 'toolArguments', index, fragment });
+function readFragment(element: WireObject): Fragment | undefined {
+  const index = asCount(element['index']);
+  const id = asText(element['id']);
+  // Some upstreams put name and arguments beside `id` instead of into `function`.
+  const custom = asObject(element['custom']);
+  const definition = custom ?? asObject(element['function']) ?? element;
+  const name = asText(definition['name']);
+  const text = custom ? escapeCustomInput(asText(custom['input']) ?? '') : toArgumentsText(definition['arguments']);
+  const isEmpty = index === undefined && id === undefined && name === undefined && text === '';
+  return isEmpty ? undefined : { index, id, name, text, isCustom: custom !== undefined };
+}
+
+/** True if the fragment is the complete call once more. Without an id, it could also be a second, equal call. */
+function isRepetition(call: OpenCall, { id, name, text }: Fragment): boolean {
+  return id !== undefined && id === call.wireId && name === call.name && text === call.arguments && isWhole(text);
+}
+
+/** True if arguments follow the arguments of a complete call. */
+function restarts(call: OpenCall, { name, text }: Fragment): boolean {
+  return name === undefined && text.trim() !== '' && isWhole(call.arguments);
+}
+
+/** True for an empty object of which no event has been sent: arguments may follow that replace it. */
+function isHeldBack(call: OpenCall): boolean {
+  return call.sentLength === 0 && call.arguments.length < 8 && call.arguments.trim() === '{}';
+}
+
+/** True if more arguments may follow. */
+function isOpen(call: OpenCall): boolean {
+  return isHeldBack(call) || !isWhole(call.arguments);
+}
+
+function sendArguments(call: OpenCall, events: GenerationEvent[]): void {
+  const fragment = call.arguments.slice(call.sentLength);
+  if (fragment === '' || call.index === undefined) return;
+  call.sentLength = call.arguments.length;
+  events.push({ type: 'toolArguments', index: call.index, fragment });
+}
+
+/** True if the text is a complete JSON object. */
+function isWhole(text: string): boolean {
+  if (!text.trimEnd().endsWith('}')) return false;
+  try {
+    return isObject(JSON.parse(text));
+  } catch {
+    return false;
+  }
 }
 
 function toArgumentsText(value: unknown): string {
   if (typeof value === 'string') return value;
-  return asObject(value) ? JSON.stringify(value) : '';
+  return isObject(value) ? JSON.stringify(value) : '';
 }

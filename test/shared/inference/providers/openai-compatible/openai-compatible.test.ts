@@ -1,12 +1,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
-import { AnswerReader } from '../../../../../shared/inference/providers/openai-compatible/answer.ts';
-import { readAnswer } from '../../../../../shared/inference/providers/openai-compatible/body.ts';
-import { toUpstreamError } from '../../../../../shared/inference/providers/openai-compatible/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, encodeEvent, type Reply, streamChunks, streamEvents } from '../../../../upstreams/reply.ts';
 import { call, collectOutcome, expectUpstreamError, readRecording, summarize } from './calls.ts';
+import { expectOrder, readEvents, readStream, splitAt } from './streams.ts';
 
 let upstream: Upstream;
 let reply: Reply;
@@ -548,44 +545,3 @@ it('no call begins at another number than 0 if an earlier call has no name', asy
   expectUpstreamError(outcome);
   expectOrder(outcome.events);
 });
-
-/** Checks the order that `GenerationEvent` guarantees: calls are numbered, and start before their arguments. */
-function expectOrder(events: readonly GenerationEvent[]): void {
-  let started = 0;
-  for (const event of events) {
-    if (event.type === 'toolCall') expect(event.index).toBe(started++);
-    if (event.type === 'toolArguments') expect(event.index).toBeLessThan(started);
-  }
-}
-
-/** Reads a stream that arrives in exactly these chunks, decoded as the transport does. */
-async function* readStream(pieces: readonly Uint8Array[]): AsyncGenerator<GenerationEvent> {
-  let ids = 0;
-  const response = {
-    status: 200,
-    headers: EVENT_STREAM,
-    body: decodePieces(pieces),
-    release() {},
-    close() {},
-  };
-  const reader = new AnswerReader('upstream', () => `id-${ids++}`);
-  const wording = { callerParam: (param: string) => param, isQuoted: () => false, redact: (text: string) => text };
-  for await (const events of readAnswer(response, true, reader, (error) => toUpstreamError(error, wording)))
-    yield* events;
-}
-
-async function* decodePieces(pieces: readonly Uint8Array[]): AsyncGenerator<string> {
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  for (const piece of pieces) yield decoder.decode(piece, { stream: true });
-}
-
-async function readEvents(pieces: readonly Uint8Array[]): Promise<GenerationEvent[]> {
-  const { events, error } = await collectOutcome(readStream(pieces));
-  if (error !== undefined) throw error;
-  return [...events];
-}
-
-function splitAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
-  const places = [...new Set(cuts.filter((at) => at < bytes.length))].sort((a, b) => a - b);
-  return [0, ...places].map((from, index) => bytes.subarray(from, places[index])).filter(({ length }) => length > 0);
-}

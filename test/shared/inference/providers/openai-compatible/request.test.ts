@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
-import type { GenerationRequest, Message } from '../../../../../shared/inference/generation.ts';
+import type { AssistantMessage, GenerationRequest, Message } from '../../../../../shared/inference/generation.ts';
 import {
   findDialect,
   getOpenAICompatibleCapabilities,
@@ -328,10 +328,137 @@ describe('reasoning of earlier turns', () => {
     expect(upstream.requests.at(-1)?.body).toMatchObject({ messages: [{ reasoning_content: 'I need the date.' }] });
   });
 
+  const REASONING_BY_HOST = [
+    ['http://gpu.internal/v1', { content: 'So', reasoning_content: 'Hm.', reasoning: 'Hm.' }],
+    ['https://api.deepseek.com/v1', { content: 'So', reasoning_content: 'Hm.' }],
+    ['https://api.moonshot.ai/v1', { content: 'So', reasoning_content: 'Hm.' }],
+    ['https://api.z.ai/api/paas/v4', { content: 'So', reasoning_content: 'Hm.' }],
+    ['https://dashscope-intl.aliyuncs.com/compatible-mode/v1', { content: 'So', reasoning_content: 'Hm.' }],
+    ['https://openrouter.ai/api/v1', { content: 'So', reasoning: 'Hm.' }],
+    ['https://api.groq.com/openai/v1', { content: 'So', reasoning: 'Hm.' }],
+    ['https://api.minimax.io/v1', { content: '<think>Hm.</think>\n\nSo' }],
+    [
+      'https://api.mistral.ai/v1',
+      {
+        content: [
+          { type: 'thinking', thinking: [{ type: 'text', text: 'Hm.' }] },
+          { type: 'text', text: 'So' },
+        ],
+      },
+    ],
+    ['https://api.openai.com/v1', { content: 'So' }],
+    ['https://generativelanguage.googleapis.com/v1beta/openai', { content: 'So' }],
+  ] as const;
+
+  it.each(REASONING_BY_HOST)('reasoning that the caller has as text goes to %s as it expects it', (baseUrl, fields) => {
+    const { role, tool_calls: calls, ...sent } = writeFirstMessage(baseUrl, createTurn());
+    expect(sent).toEqual(fields);
+    expect(calls).toHaveLength(1);
+  });
+
+  it('only MiniMax gets the reasoning of turns without tool calls', () => {
+    for (const [baseUrl] of REASONING_BY_HOST) {
+      const content = baseUrl.includes('minimax') ? '<think>Hm.</think>\n\nSo' : 'So';
+      expect(writeFirstMessage(baseUrl, createTurn(undefined, false))).toEqual({ role: 'assistant', content });
+    }
+  });
+
+  it.each([
+    [
+      'reasoning_details',
+      { reasoning: 'Hm.', reasoning_details: [{ type: 'reasoning.text', text: 'Hm.', signature: 's' }] },
+    ],
+    ['encrypted details', { reasoning_details: [{ type: 'reasoning.encrypted', data: 'secret', format: 'f' }] }],
+    ['think tags', { content: '<think>\nHm.\n</think>\n\nSo' }],
+    [
+      'parts',
+      {
+        content: [
+          { type: 'thinking', thinking: [{ type: 'text', text: 'Hm.' }] },
+          { type: 'text', text: 'So' },
+        ],
+      },
+    ],
+  ])('reasoning in %s comes back to its upstream as it was', async (_, message) => {
+    const calls = [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }];
+    answer = () => ({
+      body: { choices: [{ message: { ...message, tool_calls: calls }, finish_reason: 'tool_calls' }] },
+    });
+    const model = makeModel(upstream.baseUrl);
+    const options = { signal: new AbortController().signal, streamed: false };
+    const { events } = await collectOutcome(model.generate(makeRequest(), options));
+    const content = events.flatMap((event): AssistantMessage['content'] => {
+      if (event.type === 'reasoningEnd') {
+        const text = events.map((each) => (each.type === 'reasoning' ? each.text : '')).join('');
+        return [{ type: 'reasoning', text, ...(event.continuation && { continuation: event.continuation }) }];
+      }
+      if (event.type === 'text') return [{ type: 'text', text: event.text }];
+      return event.type === 'toolCall' ? [{ type: 'toolCall', id: event.id, name: event.name, arguments: '{}' }] : [];
+    });
+    await collectOutcome(model.generate(makeRequest({ messages: [{ role: 'assistant', content }] }), options));
+    const { reasoning: __, ...lossless } = Object(message);
+    expect(upstream.requests.at(-1)?.body).toMatchObject({ messages: [{ ...lossless, tool_calls: calls }] });
+  });
+
+  it.each([
+    "messages.2.assistant.reasoning_content: property 'messages.2.assistant.reasoning_content' is unsupported",
+    "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property 'reasoning' is unsupported)]",
+    'messages[1].reasoning: reasoning is not supported with this model',
+  ])('an upstream that refuses reasoning gets the request without it: %s', async (message) => {
+    answer = ({ messages }) =>
+      JSON.stringify(messages).includes('"reasoning') ? { status: 400, body: { error: { message } } } : OK;
+    const model = makeModel(upstream.baseUrl);
+    const request = makeRequest({ messages: [createTurn()] });
+    const options = { signal: new AbortController().signal, streamed: false };
+    const before = upstream.requests.length;
+    for (let time = 0; time < 2; time += 1)
+      expect((await collectOutcome(model.generate(request, options))).error).toBeUndefined();
+    // The second request knows it.
+    expect(upstream.requests.length - before).toBe(3);
+  });
+
   it('turns with tool calls always contain reasoning for DeepSeek, which requires it', () => {
     expect(writeFirstMessage('https://api.deepseek.com/v1', createTurn())).toMatchObject({ reasoning_content: 'Hm.' });
     const bare: Message = { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' }] };
     expect(writeFirstMessage('https://api.deepseek.com', bare)).toMatchObject({ reasoning_content: '' });
+  });
+});
+
+describe('ids of tool calls', () => {
+  const id = 'tooluse_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMn';
+  const messages: Message[] = [
+    { role: 'assistant', content: [{ type: 'toolCall', id, name: 'f', arguments: '{}' }] },
+    { role: 'tool', toolCallId: id, content: [{ type: 'text', text: 'done' }] },
+  ];
+  const getIds = (body: object) => {
+    const [call, result] = Object(body).messages;
+    return [call.tool_calls[0].id, result.tool_call_id];
+  };
+
+  it('Mistral gets ids of nine letters and digits, the same for a call and its result', () => {
+    const [call, result] = getIds(writeBody('https://api.mistral.ai/v1', { messages }));
+    expect(call).toMatch(/^[a-zA-Z0-9]{9}$/);
+    expect(result).toBe(call);
+  });
+
+  it('OpenAI gets ids of at most 40 characters, and its own ids unchanged', () => {
+    const [call, result] = getIds(writeBody('https://api.openai.com/v1', { messages }));
+    expect(call.length).toBeLessThanOrEqual(40);
+    expect(result).toBe(call);
+    const own = JSON.parse(JSON.stringify(messages).replaceAll(id, 'call_0123456789abcdefghijklmn'));
+    expect(getIds(writeBody('https://api.openai.com/v1', { messages: own }))[0]).toBe('call_0123456789abcdefghijklmn');
+  });
+
+  it('other hosts get ids unchanged, until they refuse them', async () => {
+    const message = `Tool call id was ${id} but must be a-z, A-Z, 0-9, with a length of 9.`;
+    answer = (body) => (getIds(body)[0] === id ? { status: 400, body: { message, code: '3280' } } : OK);
+    const before = upstream.requests.length;
+    const { error } = await call(upstream.baseUrl, { request: { messages }, streamed: false });
+    expect(error).toBeUndefined();
+    const [first, second] = upstream.requests.slice(before).map(({ body }) => getIds(Object(body)));
+    expect(first).toEqual([id, id]);
+    expect(second?.[0]).toMatch(/^[a-zA-Z0-9]{9}$/);
+    expect(second?.[1]).toBe(second?.[0]);
   });
 });
 

@@ -166,8 +166,8 @@ describe('a connection', () => {
   });
 
   it('an answer is complete even if the upstream holds the connection open after the finish_reason', async () => {
-    const finished = { choices: [{ delta: { content: 'a' }, finish_reason: 'stop' }] };
-    await using upstream = await startUpstream(() => streamEvents([finished], 'stall'));
+    const finished = { choices: [{ delta: {}, finish_reason: 'stop' }] };
+    await using upstream = await startUpstream(() => streamEvents([textChunk('a'), finished], 'stall'));
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(summarize(events)).toEqual({ text: 'a', reason: 'stop', usage: undefined });

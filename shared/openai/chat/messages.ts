@@ -1,3 +1,4 @@
+import { isObject } from '../../core/objects.ts';
 import type { AssistantMessage, ImagePart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
 import { parseImageUrl } from '../images.ts';
@@ -55,9 +56,10 @@ function toUserParts(content: UserContent, param: string, registry: ModelRegistr
 type AssistantFields = Extract<ChatMessage, { role: 'assistant' }>;
 
 function toAssistantParts(message: AssistantFields, index: number): AssistantMessage['content'] {
-  const { content, refusal, tool_calls, reasoning_content } = message;
+  const { content, refusal, tool_calls } = message;
   const parts: AssistantMessage['content'][number][] = [];
-  if (reasoning_content) parts.push({ type: 'reasoning', text: reasoning_content });
+  const reasoning = findReasoning(message);
+  if (reasoning !== '') parts.push({ type: 'reasoning', text: reasoning });
   if (typeof content === 'string') {
     if (content !== '') parts.push({ type: 'text', text: content });
   } else {
@@ -76,6 +78,15 @@ function toAssistantParts(message: AssistantFields, index: number): AssistantMes
     param,
     `Invalid value for '${param}': expected a string, but got null instead. An assistant message must have content, a refusal or tool calls.`,
   );
+}
+
+/** Returns the text of the reasoning, by the first of its names that has one; '' without reasoning. */
+function findReasoning({ reasoning_content, reasoning, reasoning_details }: AssistantFields): string {
+  if (reasoning_content) return reasoning_content;
+  if (typeof reasoning === 'string' && reasoning !== '') return reasoning;
+  const details = Array.isArray(reasoning_details) ? reasoning_details.filter(isObject) : [];
+  const texts = details.map(({ text, summary }) => text ?? summary);
+  return texts.filter((text) => typeof text === 'string').join('');
 }
 
 /** Checks that each tool call is answered by one tool message, directly after the assistant message with the call. */

@@ -82,6 +82,9 @@ const message = variant(
       function_call: unsupported("is not supported. Use 'tool_calls' instead."),
       // Lambent returns it, as DeepSeek and vLLM do, and callers send the messages back.
       reasoning_content: optional(string),
+      // Other names of the same text, in histories that began elsewhere. Any other value of them is ignored.
+      reasoning: v.nullish(v.unknown()),
+      reasoning_details: v.nullish(v.unknown()),
       annotations: ignored,
       parsed: ignored,
     }),

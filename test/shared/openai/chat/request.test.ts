@@ -287,6 +287,19 @@ describe('parseChatRequest', () => {
     expect(generation.messages[1]?.content).toHaveLength(3);
   });
 
+  it.each([
+    { reasoning_content: 'Hm.' },
+    { reasoning: 'Hm.' },
+    { reasoning_content: null, reasoning: 'Hm.', reasoning_details: [{ type: 'reasoning.text', text: 'Hm.' }] },
+    { reasoning_details: [{ type: 'reasoning.text', text: 'H' }, { type: 'reasoning.summary', summary: 'm.' }, null] },
+  ])('an assistant message has its reasoning from %j', (fields) => {
+    const { generation } = parse({ messages: [USER, { role: 'assistant', content: 'Hi', ...fields }, USER] });
+    expect(generation.messages[1]?.content).toEqual([
+      { type: 'reasoning', text: 'Hm.' },
+      { type: 'text', text: 'Hi' },
+    ]);
+  });
+
   it('requests share a conversation key if and only if they have the same tenant and conversation', () => {
     const deriveKey = (messages: object[], more: object = {}, tenant = TENANT) =>
       parseChatRequest({ model: 'default', messages, ...more }, { registry: createTestRegistry(), tenant }).generation

@@ -21,9 +21,13 @@ beforeAll(async () => {
   const { dynamodb } = testEnvironment.services;
   await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('acme', ['inference']) }));
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
+  vi.stubEnv('LOG_LEVEL', 'info');
   authorize = await import('../../functions/authorize.ts').then(getHandler);
 });
+/** The log. */
+const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
 afterAll(async () => {
+  write.mockRestore();
   vi.unstubAllEnvs();
   await testEnvironment[Symbol.asyncDispose]();
 });
@@ -151,4 +155,21 @@ describe('the header x-api-key', () => {
   it('the authorizer refuses a request with two different keys', async () => {
     expect(await decideOn('/v1/messages', ['x-api-key', key], ['Authorization', 'Bearer sk-other'])).toBe(UNCACHED);
   });
+});
+
+it.each<[string, readonly (readonly [string, string])[]]>([
+  ['unknown key', [['Authorization', 'Bearer sk-unknown']]],
+  ['no key', [['Authorization', 'Basic c2s6']]],
+  [
+    'more than one key',
+    [
+      ['Authorization', 'Bearer sk-unknown'],
+      ['authorization', 'Bearer sk-other'],
+    ],
+  ],
+])('the authorizer logs a denial once, with its reason: %s', async (reason, fields) => {
+  write.mockClear();
+  await decide(...fields);
+  const lines = write.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('"denied"'));
+  expect(lines.map((line) => JSON.parse(line).reason)).toEqual([reason]);
 });

@@ -196,6 +196,13 @@ describe('settings that managed instances refuse', () => {
     expect(() => makeSettings({ ...on, ...settings })).toThrow(problem);
   });
 
+  it.each([
+    ['as many virtual CPUs as the environments need', { managedVcpusMax: 21 }],
+    ['a network of the operator that has endpoints', { ...toObject(OWN_NETWORK), gpuEgress: 'endpoints' }],
+  ])('the settings accept %s', (_, settings) => {
+    expect(() => makeSettings({ ...on, ...settings })).not.toThrow();
+  });
+
   it('managed workers take no executions from the account’s quota', () => {
     expect(computeConcurrency(makeSettings(), true).queued).toBeGreaterThan(2);
     expect(computeConcurrency(makeSettings(on), true).queued).toBe(makeSettings().intakeConcurrency);

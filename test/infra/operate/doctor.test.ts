@@ -74,8 +74,9 @@ function describeStack(status: string, url: string | undefined): string {
   return `<Stacks><member><StackName>lambent-dev</StackName><StackStatus>${status}</StackStatus>${outputs}</member></Stacks>`;
 }
 
-function describeResources(url: string, status = 'CREATE_COMPLETE'): string {
-  const members = RESOURCES.map(
+function describeResources(url: string, more: typeof RESOURCES = []): string {
+  const status = 'CREATE_COMPLETE';
+  const members = [...RESOURCES, ...more].map(
     ([type, id, name = '']) =>
       `<member><ResourceType>${type}</ResourceType><LogicalResourceId>${id}</LogicalResourceId><PhysicalResourceId>${name.replace('QUEUES', `${url}/123456789012`)}</PhysicalResourceId><ResourceStatus>${status}</ResourceStatus></member>`,
   );
@@ -124,6 +125,27 @@ describe('runDoctor', () => {
     const mapping = { State: 'Disabled', EventSourceArn: 'arn:aws:sqs:eu-west-1:123456789012:lambent-dev-gpu' };
     const { isHealthy } = await run({ 'GET /2015-03-31/event-source-mappings/uuid-1': () => ({ body: mapping }) });
     expect(isHealthy).toBe(true);
+  });
+
+  it('a stage with fleets is wrong if Lambda does not read the queue of GPU workers', async () => {
+    const mapping = { State: 'Disabled', EventSourceArn: 'arn:aws:sqs:eu-west-1:123456789012:lambent-dev-gpu' };
+    const fleetAlarm = ['AWS::CloudWatch::Alarm', 'FleetStoppedAlarm', 'lambent-dev-fleet-stopped'];
+    const { isHealthy, output } = await run({
+      ListStackResources: () => ({ body: describeResources(aws?.clientConfig.endpoint ?? '', [fleetAlarm]) }),
+      'GET /2015-03-31/event-source-mappings/uuid-1': () => ({ body: mapping }),
+    });
+    expect(output).toContain('Lambda does not read the queue lambent-dev-gpu');
+    expect(isHealthy).toBe(false);
+  });
+
+  it.each<[string, Operations]>([
+    [
+      'whose functions have reserved concurrency',
+      { [`GET /2019-09-30${CHAT}/concurrency`]: () => ({ body: { ReservedConcurrentExecutions: 5 } }) },
+    ],
+    ['whose tables are being updated', { DescribeTable: () => table({ TableStatus: 'UPDATING' }) }],
+  ])('a stage %s is healthy', async (_, operations) => {
+    expect(await run(operations)).toMatchObject({ isHealthy: true });
   });
 
   const alarm = {

@@ -9,6 +9,7 @@ import { runKeysCommand } from '../../../infra/operate/keys.ts';
 import { publishEnvironment } from '../../../local/environment-file.ts';
 import { listen } from '../../../local/listen.ts';
 import { startTables, type Tables } from '../../../local/tables.ts';
+import { createKeyAdministration } from '../../../shared/access/key-administration.ts';
 import { createKeyTable } from '../../../shared/access/key-table.ts';
 import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
 import type { Item } from '../../../shared/aws/attributes.ts';
@@ -118,6 +119,13 @@ describe('keys create', () => {
     await expect(runOnStage('create')).rejects.toThrow('The tenant acme was erased');
   });
 
+  it('no key is created without a scope, because DynamoDB has no empty sets', async () => {
+    const tenantKeys = createTenantKeyTable(dynamodb, `lambent-${stage}-keys`);
+    const administration = createKeyAdministration(dynamodb, `lambent-${stage}-access`, tenantKeys);
+    const result = administration.create({ tenant: 'acme', keyId: 'web', scopes: [] });
+    await expect(result).rejects.toMatchObject({ code: 'invalid_value', message: 'A key needs a scope.' });
+  });
+
   it('keys create names a stage that does not exist', async () => {
     await expect(run(['create', '--tenant', 'acme', '--stage', 'none'])).rejects.toThrow(
       'the stage none in eu-west-1 has no table lambent-none-access',
@@ -217,7 +225,9 @@ describe('runKeysCommand', () => {
     [['create', '--tenant', 'acme', '--stage', 'dev', '--scopes', 'model'], "unknown scope 'model'; the scopes are"],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--expires', 'soon'], '--expires has an invalid value'],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--expires', '2026-01-01'], '--expires is in the past'],
+    [['create', '--tenant', 'acme', '--stage', 'dev', '--expires', '2026-11-30'], '--expires is in the past'],
     [['list', '--tenant', 'acme', '--stage', 'dev', '--name', 'x'], 'list does not take --name'],
+    [['revoke', 'web', '--tenant', 'acme', '--stage', 'dev', '--expires', '1d'], 'revoke does not take --expires'],
     [['revoke', '--tenant', 'acme', '--stage', 'dev'], "the key's id is missing"],
     [['create', '--tenat', 'acme'], 'unknown option --tenat; did you mean --tenant?'],
     [['create', '--zzzzzzz'], /^unknown option --zzzzzzz$/],

@@ -218,7 +218,7 @@ describe('the check of concurrency', () => {
 
   it('the check of concurrency warns of queued work that may use every execution', async () => {
     const settings = { dispatchConcurrency: '2', dispatchConcurrencyMax: '50' };
-    expect(await run(quota(50), { template: await packageWithModels(GPU_MODELS), settings })).toMatchObject([
+    expect(await run(quota(55), { template: await packageWithModels(GPU_MODELS), settings })).toMatchObject([
       { level: 'warning', problem: expect.stringContaining('may use 55') },
     ]);
     await aws?.close();

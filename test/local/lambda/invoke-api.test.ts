@@ -54,6 +54,14 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
     expect(parse(answer)).toMatchObject({ errorType: 'LuckError', errorMessage: 'no luck' });
   });
 
+  it('Invoke returns the error of a function that failed after it had begun to stream', async () => {
+    const { lambda } = await startClient({ mode });
+    const fail = { FunctionName: 'lambent-test-stream', Payload: payload({ throwAfter: 'too late' }) };
+    const answer = await lambda.send(new InvokeCommand(fail));
+    expect(answer).toMatchObject({ StatusCode: 200, FunctionError: 'Unhandled' });
+    expect(parse(answer)).toMatchObject({ errorMessage: 'too late' });
+  });
+
   it('Invoke returns at once from an asynchronous invocation, which runs afterwards', async () => {
     const { lambda, runner } = await startClient({ mode });
     const event = {

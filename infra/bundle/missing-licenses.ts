@@ -1,11 +1,4 @@
-/** The licences of packages that are published without their text, by the package's name, as their repositories have them. */
-export const MISSING_LICENSES: Readonly<Record<string, string>> = {
-  // https://github.com/middyjs/middy/blob/main/LICENSE
-  '@middy/core': `MIT License
-
-Copyright (c) 2017-2022 [Luciano Mammino](https://github.com/lmammino), [will Farrell](https://github.com/willfarrell) and the [Middy team](https://github.com/middyjs/middy/graphs/contributors)
-
-Permission is hereby granted, free of charge, to any person obtaining a copy
+const MIT_TERMS = `Permission is hereby granted, free of charge, to any person obtaining a copy
 of this software and associated documentation files (the "Software"), to deal
 in the Software without restriction, including without limitation the rights
 to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
@@ -22,5 +15,20 @@ AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
 LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
 OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 SOFTWARE.
-`,
+`;
+
+/** The licences of packages that are published without their text, by the package's name, as their repositories have them. */
+export const MISSING_LICENSES: Readonly<Record<string, string>> = {
+  // https://github.com/middyjs/middy/blob/main/LICENSE
+  '@middy/core': `MIT License
+
+Copyright (c) 2017-2022 [Luciano Mammino](https://github.com/lmammino), [will Farrell](https://github.com/willfarrell) and the [Middy team](https://github.com/middyjs/middy/graphs/contributors)
+
+${MIT_TERMS}`,
+  // https://github.com/cfworker/cfworker/blob/main/LICENSE.md
+  '@cfworker/json-schema': `MIT License
+
+Copyright (c) 2020 Jeremy Danyow
+
+${MIT_TERMS}`,
 };

@@ -5,7 +5,7 @@ const MAX_LENGTH = 1_000;
 
 /**
  * Returns the response headers that say how a request was handled: `x-lambent-ignored` names the parameters that had no
- * effect.
+ * effect, and `x-lambent-strict` says that a strict schema was checked.
  * @param ignored the paths that the parser ignored
  * @param generation the router's answer; absent if the model is called later
  */
@@ -19,7 +19,10 @@ export function describeHandling(
     if (text.length + path.length > MAX_LENGTH) break;
     text += text === '' ? path : `, ${path}`;
   }
-  return text === '' ? {} : { 'x-lambent-ignored': text };
+  return {
+    ...(text === '' ? {} : { 'x-lambent-ignored': text }),
+    ...(generation?.strict === undefined ? {} : { 'x-lambent-strict': generation.strict }),
+  };
 }
 
 /** Encodes a path, whose names are the caller's, so that it can't end the header or the entry of the list. */

@@ -33,7 +33,8 @@ export function createAnswerJob({ router, fingerprint, now }: AnswerJobOptions):
     // Inputs stored by earlier versions have no tenant in their request.
     const request = { ...input.generation, tenant: job.tenant };
     // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
-    const call = { signal, deadlineAt, streamed: true, retriesThrottled: false, telemetry };
+    const options = { queued: true, heldBack: log === undefined, retriesThrottled: false };
+    const call = { signal, deadlineAt, streamed: true, telemetry, ...options };
     const { events } = await router.generate(request, call);
     return ANSWERS[endpoint](notifyBegin(events, onBegin), { job, input, now, fingerprint, log });
   };

@@ -40,6 +40,7 @@ export const ERROR_CODES = [
   'upstream_misconfigured',
   'upstream_cut',
   'upstream_malformed',
+  'output_mismatch',
   'record_unreadable',
   'configuration',
   'internal',

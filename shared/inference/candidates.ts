@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { LambentError } from '../core/errors.ts';
-import { type Capability, listRequirements } from './capabilities.ts';
+import { type Capability, listPreferences, listRequirements, type Requirement } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
 import { getLimits } from './model-limits.ts';
 import { type Alias, findAlias, type ModelRegistry, type Target } from './registry.ts';
@@ -26,25 +26,45 @@ export function findCandidates(
 ): Candidate[] {
   const all = expandFallbacks(request.model, registry).flatMap((aliasName) => {
     const alias = registry.models[aliasName];
-    return alias === undefined ? [] : rankTargets(aliasName, alias, request.conversationKey);
+    if (alias === undefined) return [];
+    return preferCapable(rankTargets(aliasName, alias, request.conversationKey), request, getCapabilities);
   });
-  const requirements = listRequirements(request);
-  const capable = all.filter(({ target }) => {
-    const capabilities = getCapabilities(target);
-    return requirements.every(({ capability }) => capabilities.has(capability));
-  });
-  if (capable.length === 0) {
-    const missing =
-      requirements.find(({ capability }) => !all.some(({ target }) => getCapabilities(target).has(capability))) ??
-      requirements[0];
-    const param = missing?.param ?? 'model';
-    throw new LambentError(
-      'unsupported_parameter',
-      `Unsupported parameter: '${param}' is not supported with the model \`${request.model}\`${missing === undefined ? '' : ` (missing capability: ${missing.capability})`}.`,
-      { param },
-    );
-  }
+  const isMet = ({ capabilities }: Requirement, { target }: Candidate): boolean =>
+    capabilities.some((capability) => getCapabilities(target).has(capability));
+  const capable = all.filter((each) =>
+    listRequirements(request, each.alias.strictOutput).every((requirement) => isMet(requirement, each)),
+  );
+  if (capable.length === 0) throw unsupportedError(request, all, isMet);
   return capable.filter((each) => each.aliasName === request.model || canSubstitute(request, each));
+}
+
+function unsupportedError(
+  request: GenerationRequest,
+  all: readonly Candidate[],
+  isMet: (requirement: Requirement, candidate: Candidate) => boolean,
+): LambentError {
+  const requirements = all.flatMap(({ alias }) => listRequirements(request, alias.strictOutput));
+  const missing = requirements.find((each) => !all.some((candidate) => isMet(each, candidate))) ?? requirements[0];
+  const param = missing?.param ?? 'model';
+  const reason = missing === undefined ? '' : ` (missing capability: ${missing.capabilities[0]})`;
+  return new LambentError(
+    'unsupported_parameter',
+    `Unsupported parameter: '${param}' is not supported with the model \`${request.model}\`${reason}.`,
+    { param },
+  );
+}
+
+/** Moves the targets of an alias that have everything the caller prefers to the front. A last resort stays last. */
+function preferCapable(
+  candidates: Candidate[],
+  request: GenerationRequest,
+  getCapabilities: (target: Target) => ReadonlySet<Capability>,
+): Candidate[] {
+  const preferences = candidates.length > 1 ? listPreferences(request) : [];
+  if (preferences.length === 0) return candidates;
+  const isPreferred = ({ target }: Candidate): boolean =>
+    target.weight > 0 && preferences.every((capability) => getCapabilities(target).has(capability));
+  return [...candidates.filter(isPreferred), ...candidates.filter((each) => !isPreferred(each))];
 }
 
 /** True if a fallback accepts the caller's output limit and unknown fields. Otherwise its answer would differ. */

@@ -24,6 +24,10 @@ export interface CallOptions {
   /** Epoch milliseconds at which the function must have answered. */
   readonly deadlineAt: number;
   readonly streamed: boolean;
+  /** True for queued work, which the queue orders by its tier. Default: false. */
+  readonly queued?: boolean;
+  /** True if the answer is used only when it is complete, although the call is streamed. Default: false. */
+  readonly heldBack?: boolean;
   /** Whether a target that throttles is asked again. False for callers that pace their calls. Default: true. */
   readonly retriesThrottled?: boolean;
   /** The telemetry of the request. Nothing is logged or counted if undefined. */

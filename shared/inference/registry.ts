@@ -158,6 +158,12 @@ const alias = v.strictObject({
   contextTokens: v.optional(tokens),
   /** What happens to a request above the output limit. */
   outputLimit: v.optional(v.picklist(['clamp', 'refuse']), 'clamp'),
+  /**
+   * How strict schemas are treated on targets that don't enforce them. `check` validates the answer and repeats the call
+   * once; a stream with a violation ends with an error. `hold` also holds streams back until they are checked. `refuse`
+   * sends such requests only to targets that enforce schemas.
+   */
+  strictOutput: v.optional(v.picklist(['check', 'hold', 'refuse']), 'check'),
   /** US dollars. */
   price: v.optional(
     v.strictObject({

@@ -1,5 +1,6 @@
 import { toLambentError } from '../core/errors.ts';
-import { findCandidates } from './candidates.ts';
+import { type AdaptedRequest, adaptRequest } from './adapt-request.ts';
+import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import {
   type Accepted,
@@ -14,6 +15,7 @@ import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt } from './observe.ts';
 import { limitOutput } from './output-limit.ts';
 import type { Target } from './registry.ts';
+import type { Try } from './strict-answer.ts';
 
 /** A started answer. Its first event has arrived, so the request can't be retried any more. */
 export interface Generation {
@@ -25,6 +27,11 @@ export interface Generation {
   readonly events: AsyncIterable<GenerationEvent>;
   /** The caller's parameters that the target doesn't support and that the answer doesn't need; absent if none. */
   readonly ignored?: readonly string[];
+  /**
+   * For strict schemas that the target doesn't enforce: `checked` if the answer was checked, or is checked at the end of its
+   * stream, and `repeated` if only a second answer matched. Absent if nothing was to be checked.
+   */
+  readonly strict?: 'checked' | 'repeated';
 }
 
 export type GenerateOptions = CallOptions;
@@ -48,32 +55,53 @@ export function createRouter(options: RouterOptions): Router {
     getOrCreate(capabilities, target, () => options.getCapabilities(target));
   const failover = new Failover({ ...options, getCapabilities, now, random });
 
+  /** Sends the request, adapted to each target, until one begins to answer. */
+  async function start(request: GenerationRequest, call: GenerateOptions): Promise<StartedTry> {
+    const candidates = findCandidates(request, registry, getCapabilities);
+    const { streamed, telemetry } = call;
+    const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
+      const adapted = adaptRequest(request, getCapabilities(candidate.target));
+      const sent = limitOutput(adapted.request, candidate);
+      const cancel = new AbortController();
+      const firstToken =
+        streamed && !model.answersAtOnce?.(sent)
+          ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
+          : undefined;
+      const either = AbortSignal.any([signal, cancel.signal]);
+      const iterator = model.generate(sent, { signal: either, streamed, telemetry })[Symbol.asyncIterator]();
+      try {
+        const first = await iterator.next();
+        if (first.done) throw missingFinishError();
+        return { first: first.value, iterator, adapted };
+      } catch (thrown) {
+        // A provider may report an abort as a closed connection: throw the abort's reason instead.
+        throw signal.aborted ? signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
+      } finally {
+        clearTimeout(firstToken);
+      }
+    });
+    const { adapted } = accepted.result;
+    const events = completeAdaptation(streamAnswer(accepted, request.tenant, call), adapted, call);
+    return { events, unenforced: adapted.unenforced, ignored: adapted.ignored, candidate: accepted.candidate };
+  }
+
   return {
     async generate(request, call) {
-      const candidates = findCandidates(request, registry, getCapabilities);
-      const { streamed, telemetry } = call;
-      const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
-        const cancel = new AbortController();
-        const firstToken =
-          streamed && !model.answersAtOnce?.(request)
-            ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
-            : undefined;
-        const either = AbortSignal.any([signal, cancel.signal]);
-        const iterator = model
-          .generate(limitOutput(request, candidate), { signal: either, streamed, telemetry })
-          [Symbol.asyncIterator]();
-        try {
-          const first = await iterator.next();
-          if (first.done) throw missingFinishError();
-          return { first: first.value, iterator };
-        } catch (thrown) {
-          // A provider may report an abort as a closed connection: throw the abort's reason instead.
-          throw signal.aborted ? signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
-        } finally {
-          clearTimeout(firstToken);
-        }
-      });
-      return { events: streamAnswer(accepted, request.tenant, call) };
+      const startedAt = now();
+      const first = await start(request, call);
+      const { events, ignored, candidate } = first;
+      if (first.unenforced === undefined) return { events, ignored };
+      // Imported here, because most requests need no validator.
+      const { answerStrictly, checkStream } = await import('./strict-answer.ts');
+      const isHeld = !call.streamed || call.heldBack === true || candidate.alias.strictOutput === 'hold';
+      if (!isHeld) return { events: checkStream(first), ignored, strict: 'checked' };
+      const deadlineAt = Math.min(call.deadlineAt, startedAt + candidate.alias.timeoutMs);
+      const answer = await answerStrictly(first, () => start(request, { ...call, deadlineAt }));
+      return {
+        events: yieldAll(answer.events),
+        ignored: answer.from.ignored,
+        strict: answer.isRepeated ? 'repeated' : 'checked',
+      };
     },
   };
 
@@ -114,8 +142,34 @@ export function createRouter(options: RouterOptions): Router {
   }
 }
 
+/** An answer that has begun, and what its target ignores and doesn't enforce. */
+interface StartedTry extends Try {
+  readonly ignored: readonly string[];
+  readonly candidate: Candidate;
+}
+
+/** Does with the answer what the target could not do: keeps only the first tool call, and names the tier that served it. */
+async function* completeAdaptation(
+  events: AsyncIterable<GenerationEvent>,
+  { keepsFirstCall, servedTier }: AdaptedRequest,
+  { queued }: GenerateOptions,
+): AsyncGenerator<GenerationEvent> {
+  for await (const event of events) {
+    if (keepsFirstCall && (event.type === 'toolCall' || event.type === 'toolArguments') && event.index > 0) continue;
+    // Queued work is ordered by its tier, whatever its target offers.
+    if (event.type === 'finish' && servedTier !== undefined && queued !== true)
+      yield { ...event, serviceTier: servedTier };
+    else yield event;
+  }
+}
+
+async function* yieldAll(events: readonly GenerationEvent[]): AsyncGenerator<GenerationEvent> {
+  yield* events;
+}
+
 interface StartedAnswer {
   readonly first: GenerationEvent;
+  readonly adapted: AdaptedRequest;
   readonly iterator: AsyncIterator<GenerationEvent>;
 }
 

@@ -29,22 +29,27 @@ export const reasoningEffort = optional(oneOf(EFFORTS));
 
 const TIERS = ['auto', 'default', 'flex', 'priority'] as const satisfies ServiceTier[];
 
+/** The API's other tiers, and the ones that serve them: `fast` is OpenAI's new name of `priority`. */
+const OTHER_TIERS = { fast: 'priority', ultrafast: 'priority', scale: 'default' } as const satisfies Record<
+  string,
+  ServiceTier
+>;
+
 /**
  * Returns the schema of `service_tier`.
- * @param unsupported the API's other tiers, which only OpenAI itself sells
+ * @param others the API's names besides those of Lambent
  */
-export function serviceTier(unsupported: readonly string[]) {
+export function serviceTier(others: readonly (keyof typeof OTHER_TIERS)[]) {
   return optional(
     v.pipe(
-      oneOf([...TIERS, ...unsupported]),
-      supportedIf(isTier, `supports only ${TIERS.map((tier) => `'${tier}'`).join(', ')}.`),
-      v.transform((tier) => (isTier(tier) ? tier : undefined)),
+      oneOf([...TIERS, ...others]),
+      v.transform((tier): ServiceTier => (isOtherTier(tier) ? OTHER_TIERS[tier] : tier)),
     ),
   );
 }
 
-function isTier(value: string): value is ServiceTier {
-  return TIERS.some((tier) => tier === value);
+function isOtherTier(tier: string): tier is keyof typeof OTHER_TIERS {
+  return Object.hasOwn(OTHER_TIERS, tier);
 }
 
 /** At most 16 pairs, with keys of up to 64 characters and values of up to 512. */

@@ -77,6 +77,8 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
     status: 502,
     publicMessage: 'The model returned a response that could not be parsed.',
   },
+  // The call was repeated already, or its stream has begun.
+  output_mismatch: { status: 502, shouldRetry: false },
   record_unreadable: {
     status: 500,
     publicMessage:

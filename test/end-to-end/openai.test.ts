@@ -212,7 +212,10 @@ describe('errors of the official client', () => {
   });
 
   it('the error for a parameter that the target does not support names it', async () => {
-    await expect(ask({ model: 'bedrock', seed: 4 })).rejects.toMatchObject({ status: 400, param: 'seed' });
+    await expect(ask({ model: 'bedrock', logit_bias: { 7: 1 } })).rejects.toMatchObject({
+      status: 400,
+      param: 'logit_bias',
+    });
   });
 
   it('the error for an unknown route has OpenAI’s format', async () => {

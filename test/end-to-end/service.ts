@@ -33,7 +33,7 @@ export interface ServiceOptions {
 
 const GUIDE = 'lambent.guide';
 
-/** Starts a service with the models `default` (the guide), `bedrock` and `compatible`. */
+/** Starts a service with the models `default` (the guide), `bedrock`, `compatible` and `lean`. */
 export async function startService({ script, respond, alias, environment }: ServiceOptions = {}): Promise<Service> {
   const stateDir = await mkdtemp(join(tmpdir(), 'lambent-test-'));
   const upstream = await startUpstream(script);
@@ -44,6 +44,17 @@ export async function startService({ script, respond, alias, environment }: Serv
     compatible: {
       targets: [{ provider: 'openai-compatible', model: 'upstream-model', baseUrl: upstream.baseUrl }],
       ...alias,
+    },
+    // The capabilities of DeepSeek and Qwen in this repository's models.json.
+    lean: {
+      targets: [
+        {
+          provider: 'openai-compatible',
+          model: 'lean-model',
+          baseUrl: upstream.baseUrl,
+          capabilities: ['tools', 'json', 'stop'],
+        },
+      ],
     },
   };
   await writeFile(

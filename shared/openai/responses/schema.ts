@@ -70,6 +70,7 @@ export const responsesParameters = {
       ),
     }),
   ),
+  // Values for tools and items that Lambent doesn't have ask for nothing.
   include: optional(arrayOf(oneOf(INCLUDES), 'strings')),
   instructions: optional(string),
   max_output_tokens: maxTokens,

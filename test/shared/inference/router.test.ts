@@ -428,12 +428,12 @@ describe('the router', () => {
 
   it('a request goes only to targets with the required capabilities, or its error names the parameter', async () => {
     const settings = {
-      registry: buildRegistry({ default: { targets: ['plain', 'seeded'] } }),
-      models: { plain: new ScriptedModel(answerWith('plain')), seeded: new ScriptedModel(answerWith('seeded')) },
-      capabilities: { plain: ['stop'], seeded: ['seed'] } satisfies Record<string, Capability[]>,
+      registry: buildRegistry({ default: { targets: ['plain', 'biased'] } }),
+      models: { plain: new ScriptedModel(answerWith('plain')), biased: new ScriptedModel(answerWith('biased')) },
+      capabilities: { plain: ['stop'], biased: ['logitBias'] } satisfies Record<string, Capability[]>,
     };
     const router = buildRouter(settings);
-    expect(await readText(router, makeRequest({ seed: 7 }))).toBe('seeded');
+    expect(await readText(router, makeRequest({ logitBias: { 7: 1 } }))).toBe('biased');
     expect(await readText(router, makeRequest({ stop: ['x'] }))).toBe('plain');
     await expect(
       router.generate(makeRequest({ topLogprobs: 2, parameterNames: { topLogprobs: 'logprobs' } }), makeOptions()),

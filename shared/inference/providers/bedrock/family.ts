@@ -88,7 +88,17 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
   if (family.tools && family.toolChoices.length > 0) can.add('json').add('jsonSchema');
   if (family.name === 'claude' && family.tools) can.add('singleToolCall');
   if (target.reasoning ?? family.reasoning) can.add('reasoning');
+  if (sellsServiceTiers(target.model)) can.add('serviceTiers');
   return can;
+}
+
+/**
+ * Returns whether a model is offered in the tiers `flex` and `priority`. Claude, Llama and OpenAI's models other than
+ * gpt-oss aren't; an application inference profile doesn't show its model.
+ * @see https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html
+ */
+function sellsServiceTiers(model: string): boolean {
+  return !/anthropic\.|meta\.llama|openai\.gpt-(?!oss)|application-inference-profile/.test(model);
 }
 
 /** Returns the version of a Claude model as major × 100 + minor (406 for 4.6); 0 before version 3 and for others. */

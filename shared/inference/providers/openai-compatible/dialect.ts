@@ -135,8 +135,11 @@ export function findDialect(target: OpenAICompatibleTarget): Dialect {
 
 /** Returns a target's capabilities: those it declares, or else all of OpenAI's API that its dialect supports. */
 export function getOpenAICompatibleCapabilities(target: OpenAICompatibleTarget): ReadonlySet<Capability> {
-  if (target.capabilities) return new Set(target.capabilities);
-  const { unsupported, rare = [] } = findDialect(target);
+  const { unsupported, optionalFields, rare = [] } = findDialect(target);
   const usual = CAPABILITIES.filter((each) => !unsupported.includes(each) && !RARE_CAPABILITIES.includes(each));
-  return new Set([...usual, ...rare]);
+  const capabilities = new Set<Capability>(target.capabilities ?? [...usual, ...rare]);
+  // Known of the host, whatever is declared: no other upstream gets the field.
+  if (optionalFields.includes('service_tier')) capabilities.add('serviceTiers');
+  else capabilities.delete('serviceTiers');
+  return capabilities;
 }

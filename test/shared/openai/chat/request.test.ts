@@ -249,6 +249,13 @@ describe('parseChatRequest', () => {
     });
   });
 
+  it('the tiers of OpenAI that Lambent does not have become those that serve them', () => {
+    const tiers = ['fast', 'scale', 'priority', 'auto'].map(
+      (service_tier) => parse({ service_tier }).generation.serviceTier,
+    );
+    expect(tiers).toEqual(['priority', 'default', 'priority', 'auto']);
+  });
+
   it('an unknown field that asks for nothing is never refused', () => {
     const nothing = { best_of: 1, use_beam_search: false, guided_json: null, lora: '', min_tokens: 0, documents: [] };
     expect(parse(nothing).generation).toEqual(parse({}).generation);
@@ -571,11 +578,11 @@ describe('parseChatRequest', () => {
         /not supported/,
       ],
       [
-        'a service tier that only OpenAI has',
-        { service_tier: 'scale' },
-        'unsupported_value',
+        'a tier of another API',
+        { service_tier: 'ultrafast' },
+        'invalid_value',
         'service_tier',
-        /supports only 'auto'/,
+        /^Invalid value: 'ultrafast'/,
       ],
       [
         'top_logprobs without logprobs',

@@ -414,6 +414,13 @@ describe('parseResponsesRequest', () => {
       /at least one message/,
     ],
   ];
+  it('values of include for tools that are not used, and all contexts of reasoning, are accepted', () => {
+    const include = ['web_search_call.action.sources', 'file_search_call.results', 'code_interpreter_call.outputs'];
+    for (const context of ['auto', 'current_turn', 'all_turns'])
+      expect(parse({ include, reasoning: { context } }).generation).toEqual(parse({}).generation);
+    expect(parse({ service_tier: 'ultrafast' }).generation.serviceTier).toBe('priority');
+  });
+
   it.each(faults)('a response request with %s is rejected', (_, changes, code, param, message) => {
     const error = catchError(changes);
     expect({ code: error.code, param: error.param }).toEqual({ code, param });

@@ -544,7 +544,7 @@ describe('a dialect', () => {
       new Set(['tools', 'json']),
     );
     const withoutDocuments = CAPABILITIES.filter(
-      (capability) => !['documents', 'customTools', 'hostedTools'].includes(capability),
+      (capability) => !['documents', 'customTools', 'hostedTools', 'serviceTiers'].includes(capability),
     );
     expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1'))).toEqual(new Set(withoutDocuments));
     expect(getOpenAICompatibleCapabilities(makeTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);

@@ -1,0 +1,59 @@
+import { runInNewContext } from 'node:vm';
+import { Validator } from '@cfworker/json-schema';
+import type { JsonSchema, UnenforcedSchemas } from './adapt-request.ts';
+import type { FinishReason, GenerationEvent } from './generation.ts';
+
+/** Limit of one check. A caller's pattern may take exponential time. */
+const MAX_CHECK_MS = 250;
+
+/** Collects the parts of an answer that have schemas while its events pass. */
+export class StrictCheck {
+  readonly #schemas: UnenforcedSchemas;
+  #text = '';
+  readonly #calls: { readonly name: string; arguments: string }[] = [];
+
+  constructor(schemas: UnenforcedSchemas) {
+    this.#schemas = schemas;
+  }
+
+  add(event: GenerationEvent): void {
+    if (event.type === 'text' && this.#schemas.format !== undefined) this.#text += event.text;
+    if (event.type === 'toolCall') this.#calls[event.index] = { name: event.name, arguments: '' };
+    if (event.type !== 'toolArguments') return;
+    const call = this.#calls[event.index];
+    if (call !== undefined) call.arguments += event.fragment;
+  }
+
+  /**
+   * Describes the first part that doesn't match its schema, without its content. Undefined if all parts match, and for an
+   * answer that was cut or refused, which OpenAI's API doesn't guarantee to match either.
+   */
+  findViolation(reason: FinishReason): string | undefined {
+    if (reason === 'length' || reason === 'contentFilter') return undefined;
+    const { format, tools } = this.#schemas;
+    for (const { name, arguments: text } of this.#calls) {
+      const schema = tools.get(name);
+      if (schema !== undefined && !matches(text === '' ? '{}' : text, schema))
+        return `The arguments of a call of the tool ${name} don't match its schema`;
+    }
+    if (format === undefined || this.#calls.length > 0 || this.#text === '') return undefined;
+    return matches(this.#text, format) ? undefined : "The answer doesn't match the schema of the output format";
+  }
+}
+
+/** Returns whether a text is JSON that matches a schema. True if the schema itself can't be used or takes too long. */
+function matches(text: string, schema: JsonSchema): boolean {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return false;
+  }
+  try {
+    const validate = () => new Validator(schema, '2020-12', true).validate(value).valid;
+    // The timeout of a context also stops functions from outside that it calls.
+    return runInNewContext('validate()', { validate }, { timeout: MAX_CHECK_MS }) === true;
+  } catch {
+    return true;
+  }
+}

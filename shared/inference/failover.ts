@@ -93,6 +93,7 @@ export class Failover<M extends Callable> {
     );
     const call = { ...options, signal: AbortSignal.any([options.signal, total.signal]), deadlineAt: until };
     const end = (): void => clearTimeout(timer);
+    const patience = { leftMs: registry.models[model]?.maxRetryWaitMs ?? 0 };
     try {
       const available = this.#excludeOpenBreakers(candidates, tenant);
       let failure: LambentError | undefined;
@@ -100,15 +101,14 @@ export class Failover<M extends Callable> {
         const isLast = index === available.length - 1;
         try {
           return {
-            ...(await this.#callWithRetries(candidate, tenant, call, isLast, attempt)),
+            ...(await this.#callWithRetries(candidate, tenant, { ...call, isLast, patience }, attempt)),
             signal: call.signal,
             end,
           };
         } catch (thrown) {
           const error = toLambentError(thrown);
           if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'fail')) throw error;
-          // A retryable failure is more useful to the caller than one that only the operator can fix.
-          if (failure === undefined || !failure.retryable) failure = error;
+          failure = failure === undefined ? error : chooseFailure(failure, error);
         }
       }
       throw failure ?? new LambentError('internal', 'No candidate was tried');
@@ -122,8 +122,7 @@ export class Failover<M extends Callable> {
   async #callWithRetries<T>(
     candidate: Candidate,
     tenant: string,
-    call: CallOptions,
-    isLast: boolean,
+    call: CallOptions & TargetOptions,
     attempt: Attempt<M, T>,
   ): Promise<Omit<Accepted<T>, 'signal' | 'end'>> {
     const { now, random, getCapabilities } = this.#options;
@@ -148,7 +147,9 @@ export class Failover<M extends Callable> {
           (call.retriesThrottled !== false || !THROTTLED.has(error.code)) &&
           breaker.getWaitMs(tenant, now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (attempts - 1)) + BACKOFF_MS * random();
-        if (!retries || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > MAX_PAUSE_MS)) throw error;
+        const isTooLong = pauseMs > call.patience.leftMs || (!call.isLast && pauseMs > MAX_PAUSE_MS);
+        if (!retries || isTooLong || now() + pauseMs >= call.deadlineAt) throw error;
+        call.patience.leftMs -= pauseMs;
         await pause(pauseMs, call.signal);
       }
     }
@@ -178,6 +179,23 @@ export class Failover<M extends Callable> {
       retryAfterMs,
     });
   }
+}
+
+interface TargetOptions {
+  /** True if no other target can be called instead. */
+  readonly isLast: boolean;
+  /** Milliseconds that the request may still wait before retries, at all its targets together. */
+  readonly patience: { leftMs: number };
+}
+
+/**
+ * Chooses the failure to report. One that a retry can resolve is more useful to the caller than one that only the operator
+ * can fix; among those, the one with the shortest `retryAfterMs`.
+ */
+function chooseFailure(earlier: LambentError, later: LambentError): LambentError {
+  if (!earlier.retryable) return later;
+  const isSooner = later.retryable && (later.retryAfterMs ?? Infinity) < (earlier.retryAfterMs ?? 0);
+  return isSooner ? later : earlier;
 }
 
 /** A target sent no token for too long. */

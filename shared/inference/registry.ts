@@ -152,6 +152,11 @@ const alias = v.strictObject({
   firstTokenTimeoutMs: v.optional(milliseconds, 30_000),
   /** Milliseconds that a request may take in total, retries and fallbacks included. */
   timeoutMs: v.optional(milliseconds, 300_000),
+  /**
+   * Milliseconds that a request may wait before retries in total. If a provider asks for a longer pause, the caller gets
+   * its time in `retry-after`, instead of a silent connection and a function that waits.
+   */
+  maxRetryWaitMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(900_000)), 5_000),
   /** Maximum length of an answer. If absent, the model's own, as far as it is known (`model-limits.ts`). */
   maxOutputTokens: v.optional(tokens),
   /** Size of the context, the answer included. If absent, the model's own, as far as it is known. */

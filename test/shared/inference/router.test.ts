@@ -148,6 +148,38 @@ describe('the router', () => {
     expect(await readText(router)).toBe('small');
   });
 
+  it('the router fails at once with a Retry-After that is longer than a request may wait', async () => {
+    const model = new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 20_000));
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
+    const failure = readText(router, makeRequest(), makeOptions({ deadlineInMs: 290_000 }));
+    await expect(failure).rejects.toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: 20_000 });
+    expect(model.calls).toBe(1);
+  });
+
+  it('the router limits the sum of the pauses, at all targets of a request', async () => {
+    const models = {
+      a: new ScriptedModel(failWith('upstream_unavailable', 'retry', 40)),
+      b: new ScriptedModel(failWith('upstream_unavailable', 'retry', 40)),
+    };
+    const aliases = {
+      default: { targets: ['a'], fallbacks: ['other'], maxRetryWaitMs: 90 },
+      other: { targets: ['b'] },
+    };
+    const failure = readText(buildRouter({ registry: buildRegistry(aliases), models }));
+    await expect(failure).rejects.toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 40 });
+    expect([models.a.calls, models.b.calls]).toEqual([3, 1]);
+  });
+
+  it('the router reports the shortest Retry-After of its targets', async () => {
+    const models = {
+      a: new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 60_000)),
+      b: new ScriptedModel(failWith('upstream_unavailable', 'retry', 20_000)),
+    };
+    const aliases = { default: { targets: ['a'], fallbacks: ['other'] }, other: { targets: ['b'] } };
+    const failure = readText(buildRouter({ registry: buildRegistry(aliases), models }));
+    await expect(failure).rejects.toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 20_000 });
+  });
+
   it('the router fails with the upstream’s Retry-After if the pause would exceed the deadline', async () => {
     const model = new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 60_000));
     const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });

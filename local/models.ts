@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
+import { CAPABILITIES, type Capability } from '../shared/inference/capabilities.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { type Alias, parseModelRegistry } from '../shared/inference/registry.ts';
 import { GUIDE_MODEL } from './bedrock/guide.ts';
@@ -296,9 +297,18 @@ function useGuide(): Promise<Finding> {
   });
 }
 
+/** What the guide, or Bedrock's API on its way, can't do. */
+const NOT_OF_GUIDE: readonly Capability[] = ['imageUrls', 'logprobs', 'names', 'serviceTiers'];
+
 /** The guide accepts every kind of request, so that a new user's first client works; it says what it can't do. */
 const GUIDE = {
-  targets: [{ provider: 'bedrock', model: GUIDE_MODEL, capabilities: ['images', 'tools', 'stop'] }],
+  targets: [
+    {
+      provider: 'bedrock',
+      model: GUIDE_MODEL,
+      capabilities: CAPABILITIES.filter((capability) => !NOT_OF_GUIDE.includes(capability)),
+    },
+  ],
 };
 
 function addGuide(models: WrittenModels): WrittenModels {

@@ -1,7 +1,8 @@
 import type { ConverseBody } from './converse-request.ts';
 import type { Responder } from './frames.ts';
 import { extractWords, type Hit, type Library, readOwnDocuments, type Section } from './library.ts';
-import { say } from './speech.ts';
+import { createMinimalInstance } from './schema-instance.ts';
+import { callTool, say } from './speech.ts';
 
 /** The model id under which the stand-in serves the guide. */
 export const GUIDE_MODEL = 'lambent.guide-v1:0';
@@ -15,10 +16,52 @@ export interface GuideOptions {
 
 /**
  * Creates the built-in guide. It answers questions about Lambent with passages from the project's documents, and says
- * that it is a search, not a language model.
+ * that it is a search, not a language model. It accepts every request: a tool that it must call, or a schema that its
+ * answer must match, gets the smallest values that are valid, with this statement in every text.
  */
 export function createGuide({ library = readOwnDocuments, wordMs = 8 }: GuideOptions = {}): Responder {
-  return (call) => say(reply(library(), call.body), call, { wordMs });
+  return (call) => {
+    const tool = findForcedTool(call.body);
+    if (tool !== undefined) return callTool(tool.name, describeItself(tool.inputSchema.json), call);
+    return say(replyAsJson(call.body) ?? reply(library(), call.body), call, { wordMs });
+  };
+}
+
+/** Fills strings of answers whose form is given: there, the guide can't look anything up. */
+const STATEMENT = "I am Lambent's built-in guide, not a language model.";
+
+/** Returns the smallest value that a schema allows, with the guide's statement in every text. */
+function describeItself(schema: unknown): unknown {
+  return createMinimalInstance(schema, { text: STATEMENT });
+}
+
+type Tool = NonNullable<NonNullable<ConverseBody['toolConfig']>['tools'][number]['toolSpec']>;
+
+/** Returns the tool that a request forces the model to call. Undefined if it may answer with text. */
+function findForcedTool({ toolConfig, additionalModelRequestFields }: ConverseBody): Tool | undefined {
+  const choice = toolConfig?.toolChoice;
+  if (toolConfig === undefined || choice === undefined || additionalModelRequestFields?.['tool_choice'])
+    return undefined;
+  const tools = toolConfig.tools.flatMap(({ toolSpec }) => toolSpec ?? []);
+  if ('any' in choice) return tools[0];
+  const named: unknown = choice['tool'];
+  return tools.find(
+    ({ name }) => typeof named === 'object' && named !== null && 'name' in named && named.name === name,
+  );
+}
+
+/** Returns the answer to a request for JSON. Undefined if the request is for text. */
+function replyAsJson({ outputConfig }: ConverseBody): string | undefined {
+  const format = outputConfig?.textFormat?.structure.jsonSchema;
+  if (format === undefined) return undefined;
+  const instance = describeItself(JSON.parse(format.schema));
+  const isEmpty = typeof instance === 'object' && instance !== null && Object.keys(instance).length === 0;
+  return JSON.stringify(isEmpty && !forbidsMore(format.schema) ? { answer: STATEMENT } : instance);
+}
+
+function forbidsMore(schema: string): boolean {
+  const parsed: unknown = JSON.parse(schema);
+  return typeof parsed === 'object' && parsed !== null && 'additionalProperties' in parsed;
 }
 
 /** Returns the guide's whole answer to a conversation, as Markdown. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { StopReason } from '@aws-sdk/client-bedrock-runtime';
 import type { ConverseCall, Frame } from './frames.ts';
 
@@ -15,6 +16,20 @@ export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pac
     if (index > 0 && wordMs > 0) yield { type: 'pause', ms: wordMs };
     yield toFrame({ contentBlockDelta: { contentBlockIndex: 0, delta: { text: chunk } } });
   }
+  yield* end(stopReason, said, body);
+}
+
+/** Yields a call of a tool as a model's response. */
+export async function* callTool(name: string, input: unknown, { body }: ConverseCall): AsyncGenerator<Frame> {
+  const json = JSON.stringify(input);
+  yield toFrame({ messageStart: { role: 'assistant' } });
+  const start = { toolUse: { toolUseId: `tooluse_${randomUUID().replaceAll('-', '')}`, name } };
+  yield toFrame({ contentBlockStart: { contentBlockIndex: 0, start } });
+  yield toFrame({ contentBlockDelta: { contentBlockIndex: 0, delta: { toolUse: { input: json } } } });
+  yield* end('tool_use', json, body);
+}
+
+function* end(stopReason: StopReason, said: string, body: ConverseCall['body']): Generator<Frame> {
   yield toFrame({ contentBlockStop: { contentBlockIndex: 0 } });
   yield toFrame({ messageStop: { stopReason } });
   const texts = [...(body.system ?? []), ...body.messages.flatMap(({ content }) => content)];

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { Frame, Responder } from '../../local/bedrock/frames.ts';
-import { createMinimalInstance } from '../upstreams/schema-instance.ts';
+import { createMinimalInstance } from '../../local/bedrock/schema-instance.ts';
 
 const structured = v.object({
   textFormat: v.object({ structure: v.object({ jsonSchema: v.object({ schema: v.string() }) }) }),

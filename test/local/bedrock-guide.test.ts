@@ -226,3 +226,45 @@ it('the Bedrock provider receives an answer from the project’s documents, with
   const { usage } = events.at(-1) as { usage: { outputTokens: number } };
   expect(usage.outputTokens).toBe(Math.ceil(said.length / 4));
 });
+
+describe('the guide, with requests for a certain form of answer', () => {
+  const schema = {
+    type: 'object',
+    properties: { verdict: { type: 'string' }, score: { type: 'integer', minimum: 3 } },
+    required: ['verdict', 'score'],
+    additionalProperties: false,
+  };
+  const STATEMENT = "I am Lambent's built-in guide, not a language model.";
+  const messages = [{ role: 'user' as const, content: [{ text: 'Judge' }] }];
+
+  async function answer(body: Omit<ConverseBody, 'messages'>): Promise<{ text: string; tool: string | undefined }> {
+    const call = { modelId: GUIDE_MODEL, streamed: true, json: '', signal: new AbortController().signal };
+    let [text, tool]: [string, string | undefined] = ['', undefined];
+    for await (const frame of createGuide({ wordMs: 0 })({ ...call, body: { messages, ...body } })) {
+      if (frame.type !== 'event') continue;
+      const { contentBlockStart, contentBlockDelta } = frame.event;
+      tool ??= contentBlockStart?.start?.toolUse?.name;
+      text += contentBlockDelta?.delta?.text ?? contentBlockDelta?.delta?.toolUse?.input ?? '';
+    }
+    return { text, tool };
+  }
+
+  it('the guide answers in the form of a schema, and says there what it is', async () => {
+    const textFormat = { structure: { jsonSchema: { schema: JSON.stringify(schema) } } };
+    const { text, tool } = await answer({ outputConfig: { textFormat } });
+    expect({ value: JSON.parse(text), tool }).toEqual({ value: { verdict: STATEMENT, score: 3 }, tool: undefined });
+  });
+
+  it('the guide calls a tool that it is forced to call', async () => {
+    const tools = ['first', 'judge'].map((name) => ({
+      toolSpec: { name, inputSchema: { json: { ...schema, type: 'object' as const } } },
+    }));
+    const named = await answer({ toolConfig: { tools, toolChoice: { tool: { name: 'judge' } } } });
+    expect({ value: JSON.parse(named.text), tool: named.tool }).toEqual({
+      value: { verdict: STATEMENT, score: 3 },
+      tool: 'judge',
+    });
+    expect((await answer({ toolConfig: { tools, toolChoice: { any: {} } } })).tool).toBe('first');
+    expect((await answer({ toolConfig: { tools } })).tool).toBeUndefined();
+  });
+});

@@ -1,5 +1,5 @@
+import { createMinimalInstance } from '../../local/bedrock/schema-instance.ts';
 import { EVENT_STREAM, encodeEvent, type Reply, type Step } from './reply.ts';
-import { createMinimalInstance } from './schema-instance.ts';
 
 export interface ChatModelOptions {
   /** If present, a stream pauses after its first token until this promise settles. */

@@ -2,8 +2,8 @@ import OpenAI from 'openai';
 import { zodResponseFormat } from 'openai/helpers/zod';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
+import { createMinimalInstance } from '../../local/bedrock/schema-instance.ts';
 import { startUpstream, type Upstream } from './openai-upstream.ts';
-import { createMinimalInstance } from './schema-instance.ts';
 
 // Uses the official client, so that the upstream stays compatible with OpenAI's API.
 

@@ -70,6 +70,20 @@ export function detectFamily(model: string): BedrockFamily {
 }
 
 /**
+ * Describes a target. Of a model whose id doesn't show its family only the declared capabilities are known, so nothing else
+ * is held back from it.
+ */
+export function describeTarget({ model, capabilities }: BedrockTarget): BedrockFamily {
+  const family = detectFamily(model);
+  if (family.name !== 'other' || family.tools || capabilities === undefined) return family;
+  return {
+    ...family,
+    toolChoices: capabilities.includes('tools') ? ['any', 'tool'] : [],
+    structuredOutput: capabilities.includes('strictJsonSchema'),
+  };
+}
+
+/**
  * Returns the capabilities of a Bedrock target: `target.capabilities`, or else the defaults of its model family.
  */
 export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capability> {

@@ -7,7 +7,7 @@ import type { GenerationRequest } from '../../generation.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { addTurnPoint, endWithPoint, limitPoints, planCachePoints } from './cache-points.ts';
-import { type BedrockFamily, detectFamily } from './family.ts';
+import { type BedrockFamily, describeTarget } from './family.ts';
 import { toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
 import { buildInferenceConfig } from './sampling.ts';
@@ -32,7 +32,7 @@ export function buildConverseCall(
   target: BedrockTarget,
   limits: { readonly maxOutputTokens: number | undefined },
 ): ConverseCall {
-  const family = detectFamily(target.model);
+  const family = describeTarget(target);
   const maxTokens = chooseOutputLimit(request.maxOutputTokens, limits.maxOutputTokens);
   const cache = planCachePoints(request, target, family);
   const tools = planTools(request, family, cache);

@@ -53,7 +53,8 @@ const toolCall = object({
   id: text({ min: 1 }),
   type: v.literal('function'),
   function: object({
-    name: functionName,
+    // Models invent names, which callers send back.
+    name: string,
     arguments: string,
     // Added by the official client's parse helpers to messages, which callers then send back.
     parsed_arguments: ignored,

@@ -256,6 +256,23 @@ describe('parseChatRequest', () => {
     expect(tiers).toEqual(['priority', 'default', 'priority', 'auto']);
   });
 
+  it.each(['functions.get_weather', 'wetter in köln?', 'x'.repeat(100), ''])(
+    'the name %j of a tool call, which a model may have invented, goes back with its arguments',
+    (name) => {
+      const call = { id: 'functions.get_weather:0', type: 'function', function: { name, arguments: '{"cut": "of' } };
+      const { generation } = parse({
+        messages: [
+          USER,
+          { role: 'assistant', content: null, tool_calls: [call] },
+          { role: 'tool', tool_call_id: call.id, content: 'There is no such tool.' },
+        ],
+      });
+      expect(generation.messages[1]?.content).toEqual([
+        { type: 'toolCall', id: call.id, name, arguments: '{"cut": "of' },
+      ]);
+    },
+  );
+
   it('an unknown field that asks for nothing is never refused', () => {
     const nothing = { best_of: 1, use_beam_search: false, guided_json: null, lora: '', min_tokens: 0, documents: [] };
     expect(parse(nothing).generation).toEqual(parse({}).generation);

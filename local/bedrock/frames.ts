@@ -48,6 +48,11 @@ const codec = new EventStreamCodec(
  */
 export function encodeEvent(event: ConverseStreamOutput): Uint8Array {
   const [type = '', payload] = Object.entries(event)[0] ?? [];
+  return encodeRawEvent(type, payload);
+}
+
+/** Encodes an event with this type and payload as `vnd.amazon.eventstream` bytes. */
+export function encodeRawEvent(type: string, payload: unknown): Uint8Array {
   return encode({ ':message-type': 'event', ':event-type': type }, payload);
 }
 

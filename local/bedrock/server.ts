@@ -19,6 +19,7 @@ import {
   encodeJson,
   type Responder,
 } from './frames.ts';
+import { respondNatively, translateNativeBody } from './native.ts';
 import { validateRequest } from './request.ts';
 
 export interface BedrockStandIn {
@@ -40,7 +41,7 @@ type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
 /**
- * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream on 127.0.0.1. It has the service's event stream
+ * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream, and InvokeModel for Claude, on 127.0.0.1. It has the service's event stream
  * and errors, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS SDK uses HTTP/2 by default.
  * @throws Error `EADDRINUSE` if the port is in use
  */
@@ -83,7 +84,7 @@ function readPort(address: AddressInfo | string | null): number {
   return address.port;
 }
 
-const PATH = /^\/model\/([^/]+)\/(converse|converse-stream)$/;
+const PATH = /^\/model\/([^/]+)\/(converse|converse-stream|invoke|invoke-with-response-stream)$/;
 
 async function handleRequest(
   request: Request,
@@ -102,25 +103,27 @@ async function handleRequest(
     return;
   }
   const json = body.toString('utf8');
-  const streamed = operation === 'converse-stream';
+  const streamed = operation?.endsWith('-stream') === true;
+  const isNative = operation?.startsWith('invoke') === true;
   const model = decodeURIComponent(modelId);
-  const converse = parseBody(model, streamed, json);
+  const converse = parseBody(model, streamed, json, isNative);
   if (typeof converse === 'string') {
     sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: converse });
     return;
   }
   const call = { modelId: model, streamed, body: converse, json, signal: disconnected.signal };
-  await (streamed ? sendStream : sendBuffered)(response, call, respond);
+  await (streamed ? sendStream : sendBuffered)(response, call, isNative ? respondNatively(respond) : respond);
 }
 
-function parseBody(modelId: string, streamed: boolean, json: string): ConverseBody | string {
+function parseBody(modelId: string, streamed: boolean, json: string, isNative: boolean): ConverseBody | string {
   let body: unknown;
   try {
     body = JSON.parse(json);
   } catch {
     return 'The request body is not valid JSON.';
   }
-  return validateRequest(modelId, streamed, body);
+  const native = isNative ? translateNativeBody(modelId, body) : body;
+  return typeof native === 'string' ? native : validateRequest(modelId, streamed, native);
 }
 
 async function sendStream(response: Response, call: ConverseCall, respond: Responder): Promise<void> {

@@ -100,7 +100,7 @@ describe('requests that the stand-in refuses as Bedrock does', () => {
   });
 
   it('the Bedrock stand-in refuses a request to an unknown path', async () => {
-    const response = await fetch(`${server.url}/model/m/invoke`, { method: 'POST', body: '{}' });
+    const response = await fetch(`${server.url}/model/m/unknown`, { method: 'POST', body: '{}' });
     expect([response.status, response.headers.get('x-amzn-errortype')]).toEqual([
       404,
       expect.stringContaining('UnknownOperation'),

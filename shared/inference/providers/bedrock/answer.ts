@@ -200,7 +200,8 @@ function toDeltas(block: ContentBlock): ContentBlockDelta[] {
   return [{ reasoningContent: { text } }, ...(signature ? [{ reasoningContent: { signature } }] : [])];
 }
 
-function toFinishReason(stopReason: string): FinishReason {
+/** Converts a stop reason of Converse or of Claude's own API. */
+export function toFinishReason(stopReason: string): FinishReason {
   switch (stopReason) {
     case 'tool_use':
       return 'toolCalls';

@@ -1,6 +1,6 @@
 import { BedrockRuntimeClient, ConverseCommand, ConverseStreamCommand } from '@aws-sdk/client-bedrock-runtime';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
-import type { GenerationEvent } from '../../generation.ts';
+import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import type { Model } from '../../model.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { BedrockAnswerReader, toStreamEvents } from './answer.ts';
@@ -9,7 +9,8 @@ import { detectFamily } from './family.ts';
 import { buildConverseCall, type ConverseCall } from './request.ts';
 
 /**
- * Creates a model behind Amazon Bedrock's Converse API.
+ * Creates a model behind Amazon Bedrock: by its Converse API, or by InvokeModel for Claude and a caller that speaks
+ * Claude's own protocol.
  * @param client a client of the target's region that doesn't retry
  * @param limits `maxOutputTokens` is the upper limit of an answer, which is sent if the caller sets none
  */
@@ -19,20 +20,39 @@ export function createBedrockModel(
   limits: { readonly maxOutputTokens: number | undefined },
 ): Model {
   const family = detectFamily(target.model);
+
+  /** Builds the call: in the caller's own format if the model speaks it, or else for Converse. */
+  async function prepareCall(request: GenerationRequest, streamed: boolean) {
+    if (request.original !== undefined) {
+      const [{ buildNativeBody, findNativeRequest }, { invokeBuffered, invokeStreamed }] = await Promise.all([
+        import('./native-request.ts'),
+        import('./native.ts'),
+      ]);
+      const original = findNativeRequest(request, target, family);
+      if (original !== undefined) {
+        const body = buildNativeBody(request, original, target, limits.maxOutputTokens);
+        const call = { modelId: target.model, body, serviceTier: target.serviceTier };
+        return (signal: AbortSignal) => (streamed ? invokeStreamed : invokeBuffered)(client, call, signal);
+      }
+    }
+    const call = buildConverseCall(request, target, limits);
+    const answer = new BedrockAnswerReader({ family: family.name, answerTool: call.answerTool, stop: request.stop });
+    const streams = streamed && (family.streamsTools || call.input.toolConfig === undefined);
+    const converse = streams ? converseStreamed : converseBuffered;
+    return (signal: AbortSignal) => converse(client, call, answer, signal);
+  }
+
   return {
     answersAtOnce: ({ tools, format }) => !family.streamsTools && (tools.length > 0 || format.type !== 'text'),
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
-      const call = buildConverseCall(request, target, limits);
-      const answer = new BedrockAnswerReader({ family: family.name, answerTool: call.answerTool, stop: request.stop });
+      const start = await prepareCall(request, streamed);
       // The SDK leaves the response open if its iteration ends early; only an abort closes the connection.
       const connection = new AbortController();
       const close = (): void => connection.abort();
       signal.addEventListener('abort', close, { once: true });
       try {
-        const streams = streamed && (family.streamsTools || call.input.toolConfig === undefined);
-        const converse = streams ? converseStreamed : converseBuffered;
-        yield* converse(client, call, answer, connection.signal);
+        yield* start(connection.signal);
       } catch (thrown) {
         throw signal.aborted ? signal.reason : thrown;
       } finally {

@@ -1,0 +1,219 @@
+import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import * as v from 'valibot';
+import { buildConverseResponse } from './buffered.ts';
+import { encodeJson, encodeRawEvent, type Frame, type Responder } from './frames.ts';
+
+const mark = v.optional(v.strictObject({ type: v.literal('ephemeral'), ttl: v.optional(v.picklist(['5m', '1h'])) }));
+const text = v.strictObject({
+  type: v.literal('text'),
+  text: v.pipe(v.string(), v.regex(/\S/, 'text content blocks must contain non-whitespace text')),
+  cache_control: mark,
+});
+const media = v.looseObject({ type: v.picklist(['image', 'document', 'search_result']), cache_control: mark });
+const content = v.variant('type', [
+  text,
+  media,
+  v.strictObject({ type: v.literal('thinking'), thinking: v.string(), signature: v.pipe(v.string(), v.minLength(1)) }),
+  v.strictObject({ type: v.literal('redacted_thinking'), data: v.string() }),
+  v.strictObject({
+    type: v.literal('tool_use'),
+    id: v.string(),
+    name: v.string(),
+    input: v.record(v.string(), v.unknown()),
+    cache_control: mark,
+  }),
+  v.strictObject({
+    type: v.literal('tool_result'),
+    tool_use_id: v.string(),
+    content: v.optional(v.union([v.string(), v.array(v.variant('type', [text, media]))])),
+    is_error: v.optional(v.boolean()),
+    cache_control: mark,
+  }),
+]);
+
+/** The flags that Bedrock accepts. @see https://github.com/router-for-me/CLIProxyAPI/issues/4750 */
+const BETA =
+  /^(computer-use|token-efficient-tools|interleaved-thinking|output-128k|dev-full-thinking|context-1m|tool-examples|fine-grained-tool-streaming|context-management)-/;
+
+/** A message for Claude. As in Bedrock, other fields are "Extra inputs". */
+const nativeBody = v.strictObject({
+  anthropic_version: v.literal('bedrock-2023-05-31'),
+  anthropic_beta: v.optional(v.array(v.pipe(v.string(), v.regex(BETA, 'invalid beta flag')))),
+  max_tokens: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  messages: v.array(v.strictObject({ role: v.picklist(['user', 'assistant', 'system']), content: v.array(content) })),
+  system: v.optional(v.array(text)),
+  tools: v.optional(v.array(v.looseObject({ name: v.string(), input_schema: v.optional(v.looseObject({})) }))),
+  tool_choice: v.optional(v.looseObject({ type: v.string(), name: v.optional(v.string()) })),
+  thinking: v.optional(v.looseObject({ type: v.string() })),
+  output_config: v.optional(v.strictObject({ effort: v.optional(v.string()) })),
+  metadata: v.optional(v.strictObject({ user_id: v.nullish(v.string()) })),
+  temperature: v.optional(v.number()),
+  top_p: v.optional(v.number()),
+  top_k: v.optional(v.number()),
+  stop_sequences: v.optional(v.array(v.string())),
+});
+type NativeBody = v.InferOutput<typeof nativeBody>;
+type Content = v.InferOutput<typeof content>;
+
+/**
+ * Translates a body of InvokeModel to one of Converse, so that the same rules and responders serve both.
+ * @returns the body, or the text of the ValidationException
+ */
+export function translateNativeBody(modelId: string, json: unknown): object | string {
+  if (!modelId.includes('anthropic.claude')) return 'The stand-in serves InvokeModel only for Claude.';
+  const result = v.safeParse(nativeBody, json);
+  if (!result.success) {
+    const [issue] = result.issues;
+    const reason = issue.type === 'strict_object' ? 'Extra inputs are not permitted' : issue.message;
+    return `${v.getDotPath(issue) ?? 'body'}: ${reason}`;
+  }
+  const { messages, system, tools, tool_choice, max_tokens, temperature, top_p, stop_sequences } = result.output;
+  return {
+    messages: mergeTurns(messages),
+    ...(system && system.length > 0 && { system: system.map(({ text }) => ({ text })) }),
+    inferenceConfig: { maxTokens: max_tokens, temperature, topP: top_p, stopSequences: stop_sequences },
+    ...(tools && tools.length > 0 && { toolConfig: { tools: tools.map(toToolSpec), ...toChoice(tool_choice) } }),
+  };
+}
+
+/** As Claude does, takes consecutive messages of one role for one turn. */
+function mergeTurns(messages: NativeBody['messages']) {
+  const turns: { role: string; content: object[] }[] = [];
+  for (const { role: given, content } of messages) {
+    const role = given === 'assistant' ? 'assistant' : 'user';
+    const last = turns.at(-1);
+    const blocks = content.flatMap(toBlock);
+    if (last?.role === role) last.content.push(...blocks);
+    else turns.push({ role, content: blocks });
+  }
+  return turns;
+}
+
+function toBlock(block: Content): object[] {
+  switch (block.type) {
+    case 'text':
+      return [{ text: block.text }];
+    case 'tool_use':
+      return [{ toolUse: { toolUseId: block.id, name: block.name, input: block.input } }];
+    case 'tool_result': {
+      const parts =
+        typeof block.content === 'string' ? [{ text: block.content }] : (block.content ?? []).flatMap(toBlock);
+      return [{ toolResult: { toolUseId: block.tool_use_id, content: parts } }];
+    }
+    case 'thinking':
+      return [{ reasoningContent: { reasoningText: { text: block.thinking, signature: block.signature } } }];
+    default:
+      return [];
+  }
+}
+
+function toToolSpec({ name, description, input_schema }: NonNullable<NativeBody['tools']>[number]) {
+  return { toolSpec: { name, description, inputSchema: { json: { type: 'object', ...input_schema } } } };
+}
+
+function toChoice(choice: NativeBody['tool_choice']) {
+  if (choice?.type === 'any') return { toolChoice: { any: {} } };
+  return choice?.type === 'tool' ? { toolChoice: { tool: { name: choice.name } } } : {};
+}
+
+/** Returns a responder whose answers have the format of Claude's own API. */
+export function respondNatively(respond: Responder): Responder {
+  return async function* (call) {
+    const events: ConverseStreamOutput[] = [];
+    const encoder = new NativeEncoder(call.modelId);
+    for await (const frame of respond(call)) {
+      if (frame.type !== 'event') yield frame;
+      else if (call.streamed) yield* encoder.encode(frame.event);
+      else events.push(frame.event);
+    }
+    if (call.streamed) yield* encoder.end();
+    else if (events.length > 0)
+      yield { type: 'bytes', bytes: Buffer.from(encodeJson(toMessage(call.modelId, events))) };
+  };
+}
+
+const STOP_REASONS: Readonly<Record<string, string>> = { guardrail_intervened: 'refusal', content_filtered: 'refusal' };
+
+function toMessage(model: string, events: readonly ConverseStreamOutput[]): object {
+  const { output, stopReason, usage } = buildConverseResponse(events) as {
+    output: {
+      message: { content: { text?: string; toolUse?: { toolUseId: string; name: string; input: unknown } }[] };
+    };
+    stopReason: string;
+    usage: { inputTokens: number; outputTokens: number };
+  };
+  const content = output.message.content.map(({ text = '', toolUse }) =>
+    toolUse
+      ? { type: 'tool_use', id: toolUse.toolUseId, name: toolUse.name, input: toolUse.input }
+      : { type: 'text', text },
+  );
+  return {
+    ...createMessage(model),
+    content,
+    stop_reason: STOP_REASONS[stopReason] ?? stopReason,
+    usage: { input_tokens: usage.inputTokens, output_tokens: usage.outputTokens },
+  };
+}
+
+function createMessage(model: string) {
+  const usage = { input_tokens: 0, output_tokens: 0 };
+  const ends = { stop_reason: null, stop_sequence: null };
+  return { id: 'msg_bdrk_1', type: 'message', role: 'assistant', model, content: [], ...ends, usage };
+}
+
+/** Converts the events of ConverseStream to those of Claude's own API, in InvokeModel's chunks. */
+class NativeEncoder {
+  readonly #model: string;
+  readonly #open = new Set<number>();
+  #stopReason = 'end_turn';
+  #usage = { input_tokens: 0, output_tokens: 0 };
+
+  constructor(model: string) {
+    this.#model = model;
+  }
+
+  *encode(event: ConverseStreamOutput): Generator<Frame> {
+    if (event.messageStart) yield toChunk({ type: 'message_start', message: createMessage(this.#model) });
+    const start = event.contentBlockStart;
+    const tool = start?.start?.toolUse;
+    if (tool)
+      yield this.#begin(start.contentBlockIndex ?? 0, {
+        type: 'tool_use',
+        id: tool.toolUseId,
+        name: tool.name,
+        input: {},
+      });
+    const delta = event.contentBlockDelta;
+    if (delta) {
+      const index = delta.contentBlockIndex ?? 0;
+      if (!this.#open.has(index)) yield this.#begin(index, { type: 'text', text: '' });
+      const partial = delta.delta?.toolUse?.input;
+      const piece =
+        partial === undefined
+          ? { type: 'text_delta', text: delta.delta?.text ?? '' }
+          : { type: 'input_json_delta', partial_json: partial };
+      yield toChunk({ type: 'content_block_delta', index, delta: piece });
+    }
+    if (event.contentBlockStop)
+      yield toChunk({ type: 'content_block_stop', index: event.contentBlockStop.contentBlockIndex ?? 0 });
+    const stop = event.messageStop?.stopReason;
+    if (stop !== undefined) this.#stopReason = STOP_REASONS[stop] ?? stop;
+    const usage = event.metadata?.usage;
+    if (usage) this.#usage = { input_tokens: usage.inputTokens ?? 0, output_tokens: usage.outputTokens ?? 0 };
+  }
+
+  *end(): Generator<Frame> {
+    const delta = { stop_reason: this.#stopReason, stop_sequence: null };
+    yield toChunk({ type: 'message_delta', delta, usage: this.#usage });
+    yield toChunk({ type: 'message_stop', 'amazon-bedrock-invocationMetrics': { inputTokenCount: 0 } });
+  }
+
+  #begin(index: number, content_block: object): Frame {
+    this.#open.add(index);
+    return toChunk({ type: 'content_block_start', index, content_block });
+  }
+}
+
+function toChunk(event: object): Frame {
+  return { type: 'bytes', bytes: encodeRawEvent('chunk', { bytes: Buffer.from(JSON.stringify(event)) }) };
+}

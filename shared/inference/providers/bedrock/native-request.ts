@@ -1,0 +1,198 @@
+import { isObject } from '../../../core/objects.ts';
+import type { GenerationRequest, OriginalRequest } from '../../generation.ts';
+import type { BedrockTarget } from '../../registry.ts';
+import { type BedrockFamily, parseClaudeVersion } from './family.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The fields of a message that Claude on Bedrock accepts; it refuses any other ("Extra inputs are not permitted"). */
+const FIELDS = [
+  ...['messages', 'system', 'tools', 'tool_choice', 'thinking', 'output_config', 'temperature', 'top_p', 'top_k'],
+  ...['stop_sequences', 'metadata', 'anthropic_beta'],
+];
+
+/** The blocks that it accepts. Those of tools that Anthropic's servers run are dropped, as in a translated request. */
+const BLOCKS: ReadonlySet<unknown> = new Set([
+  ...['text', 'image', 'document', 'search_result', 'thinking', 'redacted_thinking', 'tool_use', 'tool_result'],
+]);
+
+/** Anthropic's tools that it knows. */
+const KNOWN_TOOL = /^(bash|text_editor)_\d+$/;
+
+const TOOL_NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+
+/**
+ * Returns the caller's request in the format of Claude's own API, if this target can get it: then nothing is lost in a
+ * translation. Otherwise returns undefined, and the request is translated, which also says differently what the model's
+ * version doesn't accept.
+ */
+export function findNativeRequest(
+  request: GenerationRequest,
+  target: BedrockTarget,
+  family: BedrockFamily,
+): OriginalRequest | undefined {
+  const { original } = request;
+  if (family.name !== 'claude' || original?.protocol !== 'messages' || target.guardrail !== undefined) return undefined;
+  const version = parseClaudeVersion(target.model);
+  const { thinking, output_config: config } = original.body;
+  const type = isObject(thinking) ? thinking['type'] : undefined;
+  const isThinkingAccepted =
+    type === undefined ||
+    (type === 'adaptive' && version >= 406) ||
+    (type === 'enabled' && version >= 307 && version < 407) ||
+    (type === 'disabled' && version >= 307);
+  const hasEffort = isObject(config) && config['effort'] != null;
+  const samples = [request.temperature, request.topP].filter((value) => value !== undefined).length;
+  const isAccepted =
+    isThinkingAccepted &&
+    (!hasEffort || version >= 406) &&
+    request.format.type === 'text' &&
+    (family.sampling === 'free' || samples <= (family.sampling === 'fixed' ? 0 : 1)) &&
+    (samples === 0 || type === undefined || type === 'disabled') &&
+    !request.messages.some(({ content }) =>
+      content.some((part) => part.type === 'toolCall' && !isToolCallAccepted(part)),
+    );
+  return isAccepted ? original : undefined;
+}
+
+function isToolCallAccepted({ id, name }: { readonly id: string; readonly name: string }): boolean {
+  return TOOL_NAME.test(id) && TOOL_NAME.test(name);
+}
+
+/**
+ * Builds the body of InvokeModel from the caller's body: unaltered, but for what Bedrock refuses.
+ * @see https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
+ */
+export function buildNativeBody(
+  request: GenerationRequest,
+  { body }: OriginalRequest,
+  target: BedrockTarget,
+  maxOutputTokens: number | undefined,
+): Fields {
+  const version = parseClaudeVersion(target.model);
+  const keep = createBlockFilter(version);
+  const known = Object.fromEntries(FIELDS.flatMap((name) => (body[name] == null ? [] : [[name, body[name]]])));
+  const maxTokens = request.maxOutputTokens ?? maxOutputTokens ?? 4_096;
+  const messages = placeSystemMessages(asObjects(body['messages']), version)
+    .map((message) => ({ role: message['role'], content: toBlocks(message['content']).flatMap(keep) }))
+    .filter(({ content }) => content.length > 0);
+  const tools = asObjects(body['tools']).flatMap((tool) => toTool(tool, request, version));
+  const thinking = limitThinking(body['thinking'], messages, maxTokens);
+  return {
+    ...known,
+    anthropic_version: 'bedrock-2023-05-31',
+    max_tokens: maxTokens,
+    messages: body['cache_control'] == null ? messages : markLast(messages, cleanMark(body['cache_control'], version)),
+    ...(body['system'] == null ? {} : { system: toBlocks(body['system']).flatMap(keep) }),
+    ...('tools' in known && { tools }),
+    ...('thinking' in known && { thinking }),
+    ...(tools.length === 0 && 'tool_choice' in known && { tool_choice: undefined }),
+  };
+}
+
+function asObjects(value: unknown): Fields[] {
+  return Array.isArray(value) ? value.filter(isObject) : [];
+}
+
+function toBlocks(content: unknown): Fields[] {
+  return typeof content === 'string' ? [{ type: 'text', text: content }] : asObjects(content);
+}
+
+/** The first version that accepts system messages within a conversation. */
+const SYSTEM_MESSAGES_SINCE = 408;
+
+/**
+ * Moves the text of system messages to the end of the user message that follows, for models that refuse the role. In front
+ * of all messages, it would change the prefix that is cached.
+ */
+function placeSystemMessages(messages: readonly Fields[], version: number): Fields[] {
+  if (version >= SYSTEM_MESSAGES_SINCE) return [...messages];
+  const placed: Fields[] = [];
+  let waiting: Fields[] = [];
+  for (const message of messages) {
+    if (message['role'] === 'system') waiting.push(...toBlocks(message['content']));
+    else if (message['role'] === 'user' && waiting.length > 0) {
+      placed.push({ role: 'user', content: [...toBlocks(message['content']), ...waiting] });
+      waiting = [];
+    } else placed.push(message);
+  }
+  return waiting.length === 0 ? placed : [...placed, { role: 'user', content: waiting }];
+}
+
+/** Creates the function that returns what Bedrock accepts of a block: one block, or none. */
+function createBlockFilter(version: number): (block: Fields) => Fields[] {
+  const keep = (block: Fields): Fields[] => {
+    const { type, text, signature } = block;
+    if (!BLOCKS.has(type)) return [];
+    // An empty text is refused, and a client's own metadata changes with every request.
+    if (type === 'text' && (String(text).trim() === '' || /^x-anthropic-billing-header:/.test(String(text)))) return [];
+    // Thinking of another target, which only this service can read.
+    if (type === 'thinking' && (signature === '' || /^lambent\d+\./.test(String(signature)))) return [];
+    if (type === 'redacted_thinking' && /^lambent\d+\./.test(String(block['data']))) return [];
+    const { cache_control: mark, citations, caller: _, toolset_name: __, ...rest } = block;
+    const content = type === 'tool_result' && Array.isArray(rest['content']) ? rest['content'] : undefined;
+    return [
+      {
+        ...rest,
+        ...(citations != null && { citations }),
+        ...(mark != null && { cache_control: cleanMark(mark, version) }),
+        ...(content !== undefined && { content: asObjects(content).flatMap(keep) }),
+      },
+    ];
+  };
+  return keep;
+}
+
+/** Returns a mark with the fields that Bedrock accepts. Longer times are accepted from version 4.5 on. */
+function cleanMark(mark: unknown, version: number): Fields {
+  const ttl = isObject(mark) ? mark['ttl'] : undefined;
+  return { type: 'ephemeral', ...(ttl != null && version >= 405 && { ttl }) };
+}
+
+function markLast(messages: readonly { readonly role: unknown; readonly content: Fields[] }[], mark: Fields) {
+  return messages.map((message, index) => {
+    if (index < messages.length - 1) return message;
+    const last = message.content.length - 1;
+    const content = message.content.map((block, at) => (at === last ? { ...block, cache_control: mark } : block));
+    return { ...message, content };
+  });
+}
+
+/** Returns a tool with the fields that Bedrock accepts; a tool of Anthropic that it doesn't know with its schema. */
+function toTool(tool: Fields, request: GenerationRequest, version: number): Fields[] {
+  const { type, name, cache_control: mark } = tool;
+  const cache = mark == null ? {} : { cache_control: cleanMark(mark, version) };
+  if (typeof type === 'string' && KNOWN_TOOL.test(type)) return [{ type, name, ...cache }];
+  const known = request.tools.find((each) => each.name === name);
+  if (known === undefined) return [];
+  const { description, parameters, strict } = known;
+  return [
+    {
+      name,
+      ...(description?.trim() && { description }),
+      input_schema: { type: 'object', ...parameters },
+      ...(strict && version >= 405 && { strict }),
+      ...cache,
+    },
+  ];
+}
+
+/** Claude's minimum for `budget_tokens`. */
+const MINIMUM_BUDGET = 1_024;
+
+/**
+ * Lowers a thinking budget below the output limit. Thinking is disabled if the limit is too low for it, or if the latest
+ * turn has tool uses without thinking, with which Claude refuses to think.
+ */
+function limitThinking(
+  thinking: unknown,
+  messages: readonly { readonly role: unknown; readonly content: Fields[] }[],
+  maxTokens: number,
+): unknown {
+  if (!isObject(thinking) || thinking['type'] !== 'enabled') return thinking;
+  const latest = messages.findLast(({ role }) => role === 'assistant')?.content ?? [];
+  const isOpen = messages.at(-1)?.content.some(({ type }) => type === 'tool_result') === true;
+  const lacksThinking = isOpen && !latest.some(({ type }) => type === 'thinking' || type === 'redacted_thinking');
+  const budget = Math.min(Number(thinking['budget_tokens']), maxTokens - 1);
+  return lacksThinking || budget < MINIMUM_BUDGET ? { type: 'disabled' } : { ...thinking, budget_tokens: budget };
+}

@@ -12,6 +12,7 @@ export type ManagedSwitch = keyof typeof FUNCTIONS;
 const FUNCTIONS = {
   managedHttp: [
     { id: 'Chat', memory: 'chatMemoryMb' },
+    { id: 'Embeddings', memory: 'embeddingsMemoryMb' },
     { id: 'Sessions', memory: 'sessionsMemoryMb' },
     { id: 'Responses', memory: 'responsesMemoryMb' },
   ],

@@ -1,5 +1,5 @@
 import { LambentError } from '../shared/core/errors.ts';
-import type { BedrockTarget, ModelRegistry, Target } from '../shared/inference/registry.ts';
+import type { Alias, BedrockTarget, ModelRegistry, Target } from '../shared/inference/registry.ts';
 import { readPackagedRegistry } from './models-file.ts';
 
 /** An ARN that contains CloudFormation's pseudo parameters. */
@@ -37,38 +37,91 @@ const REGION = `\${AWS::Region}`;
 const ACCOUNT = `\${AWS::AccountId}`;
 const DATA_KEY = `\${DataKey.Arn}`;
 
-const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
+const STREAM = 'bedrock:InvokeModelWithResponseStream';
+const INVOKE = ['bedrock:InvokeModel', STREAM];
+
+/** What a function does with models, and the prefix of the policies that allow it. */
+const USES = { Models: isGenerative, Embeddings: isEmbedding } as const;
+type Use = keyof typeof USES;
+
+function isGenerative(alias: Alias): boolean {
+  return !isEmbedding(alias);
+}
+
+function isEmbedding({ embeddings }: Alias): boolean {
+  return embeddings !== undefined;
+}
 
 /**
  * Returns managed policies that let functions use the models of the packaged registry. They are managed policies
  * because IAM limits all inline policies of a role together to 10,240 characters.
  */
 export async function createModelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
-  const documents = createPolicyDocuments(await readPackagedRegistry());
-  const policies = documents.map((PolicyDocument, index) => [
-    formatPolicyId(index),
-    {
-      Type: 'AWS::IAM::ManagedPolicy',
-      Properties: { Description: 'Use of exactly the models that the registry names', PolicyDocument },
-    },
-  ]);
+  const registry = await readPackagedRegistry();
+  const policies = (Object.keys(USES) as Use[]).flatMap((use) =>
+    createPolicies(registry, use).map((PolicyDocument, index) => [
+      formatPolicyId(use, index),
+      {
+        Type: 'AWS::IAM::ManagedPolicy',
+        Properties: { Description: 'Use of exactly the models that the registry names', PolicyDocument },
+      },
+    ]),
+  );
   return { Resources: Object.fromEntries(policies) };
 }
 
-/** Returns the `ManagedPolicyArns` of a role that may use the models. */
-export async function listModelsPolicyArns(): Promise<object[]> {
-  return createPolicyDocuments(await readPackagedRegistry()).map((_, index) => ({ Ref: formatPolicyId(index) }));
+/** Returns the `ManagedPolicyArns` of a role that may use the models which generate. */
+export function listModelsPolicyArns(): Promise<object[]> {
+  return listPolicyArns('Models');
 }
 
-const formatPolicyId = (index: number): string => `ModelsPolicy${index + 1}`;
+/** Returns the `ManagedPolicyArns` of a role that may use the models which embed. */
+export function listEmbeddingsPolicyArns(): Promise<object[]> {
+  return listPolicyArns('Embeddings');
+}
 
-/** Returns a policy that lets a function read exactly the keys of the GPU workers' engines. */
-export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const { fleets } = await readPackagedRegistry();
-  const statements = createSecretStatements(Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey));
+async function listPolicyArns(use: Use): Promise<object[]> {
+  const documents = createPolicies(await readPackagedRegistry(), use);
+  return documents.map((_, index) => ({ Ref: formatPolicyId(use, index) }));
+}
+
+/** Embeddings are not streamed. */
+function createPolicies(registry: ModelRegistry, use: Use): PolicyDocument[] {
+  const documents = createPolicyDocuments(selectModels(registry, use));
+  if (use === 'Models') return documents;
+  const withoutStream = ({ Action, ...statement }: Statement): Statement => ({
+    ...statement,
+    Action: Action.filter((action) => action !== STREAM),
+  });
+  return documents.map(({ Version, Statement }) => ({ Version, Statement: Statement.map(withoutStream) }));
+}
+
+const formatPolicyId = (use: Use, index: number): string => `${use}Policy${index + 1}`;
+
+function selectModels({ models }: ModelRegistry, use: Use): Pick<ModelRegistry, 'models'> {
+  return { models: Object.fromEntries(Object.entries(models).filter(([, alias]) => USES[use](alias))) };
+}
+
+/** Returns a policy that lets a function read exactly the keys of the engines on which its models run. */
+async function createKeysPolicy(use: Use): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
+  const registry = await readPackagedRegistry();
+  const targets = Object.values(selectModels(registry, use).models).flatMap((alias) => alias.targets);
+  const used = new Set(targets.flatMap((target) => (target.provider === 'gpu' ? target.fleet : [])));
+  const fleets = Object.entries(registry.fleets).filter(([name]) => used.has(name));
+  const statements = createSecretStatements(fleets.flatMap(([, { apiKey = [] }]) => apiKey));
   return statements.length === 0
     ? { Ref: 'AWS::NoValue' }
     : { PolicyName: 'engine-keys', PolicyDocument: createDocument(statements) };
+}
+
+/** Returns the policy for the engines' keys of a role that uses the models which generate. */
+export function createEngineKeysPolicy() {
+  return createKeysPolicy('Models');
+}
+
+/** Returns the policy for the engines' keys of a role that uses the models which embed. */
+export function createEmbeddingKeysPolicy() {
+  return createKeysPolicy('Embeddings');
 }
 
 /**
@@ -76,7 +129,7 @@ export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonl
  * one policy, because the statement for a model has the target's inference profile as its condition.
  * @throws LambentError `configuration` if there are more policies than a role may have
  */
-export function createPolicyDocuments({ models }: ModelRegistry): PolicyDocument[] {
+export function createPolicyDocuments({ models }: Pick<ModelRegistry, 'models'>): PolicyDocument[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   const distinct = new Map(targets.map((target) => [JSON.stringify(createTargetStatements([target])), target]));
   const parts: Target[][] = [];

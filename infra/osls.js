@@ -19,8 +19,10 @@ import { createTags } from './tags.ts';
 export const { version } = createRequire(import.meta.url)('../package.json');
 
 export {
+  createEmbeddingKeysPolicy as embeddingKeysPolicy,
   createEngineKeysPolicy as engineKeysPolicy,
   createModelsPolicies as modelsPolicies,
+  listEmbeddingsPolicyArns as embeddingsPolicyArns,
   listModelsPolicyArns as modelsPolicyArns,
 } from './models-policy.ts';
 

@@ -130,7 +130,7 @@ const REQUESTS_PER_VCPU = 64;
 /** A rule for functions on managed instances. */
 function isManaged(settings: readonly Setting[], findConflict: Rule['findConflict']): Rule {
   const memory: readonly Setting[] = [
-    ...(['chatMemoryMb', 'sessionsMemoryMb', 'responsesMemoryMb'] as const),
+    ...(['chatMemoryMb', 'embeddingsMemoryMb', 'sessionsMemoryMb', 'responsesMemoryMb'] as const),
     ...(['generateMemoryMb', 'dispatchMemoryMb'] as const),
   ];
   return {

@@ -60,6 +60,8 @@ export const SETTINGS = {
 
   chatMemoryMb: memory,
   chatTimeoutSeconds: timeout,
+  embeddingsMemoryMb: memory,
+  embeddingsTimeoutSeconds: timeout,
   authorizeMemoryMb: memory,
   /** https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html */
   authorizerTtlSeconds: whole(0, 3_600, 's'),

@@ -51,7 +51,13 @@ const VARIANTS: readonly Variant[] = [
   },
   {
     settings: [
-      ...['managedHttp=true', 'chatMemoryMb=2048', 'sessionsMemoryMb=2048', 'responsesMemoryMb=2048'],
+      ...[
+        'managedHttp=true',
+        'chatMemoryMb=2048',
+        'embeddingsMemoryMb=2048',
+        'sessionsMemoryMb=2048',
+        'responsesMemoryMb=2048',
+      ],
       ...['managedWorkers=true', 'generateMemoryMb=2048', 'dispatchMemoryMb=2048', 'gpuZones=3'],
     ],
   },

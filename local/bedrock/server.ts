@@ -11,6 +11,7 @@ import { refuseCaller, refuseSignature } from '../access/guard.ts';
 import { SignatureVerifier } from '../access/signature.ts';
 import { buildConverseResponse } from './buffered.ts';
 import type { ConverseBody } from './converse-request.ts';
+import { invokeEmbeddingModel, isEmbeddingModel } from './embeddings.ts';
 import {
   type ConverseCall,
   type ErrorFrame,
@@ -84,6 +85,11 @@ function readPort(address: AddressInfo | string | null): number {
   return address.port;
 }
 
+  const model = decodeURIComponent(modelId);
+  if (operation === 'invoke' && isEmbeddingModel(model)) {
+    const embeddings = invokeEmbeddingModel(model, json);
+    return send(response, embeddings.status, embeddings.headers, JSON.stringify(embeddings.body));
+  }
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream|invoke|invoke-with-response-stream)$/;
 
 async function handleRequest(

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import * as v from 'valibot';
+import { countTokens, embedText } from '../embed-text.ts';
 import { listen } from '../listen.ts';
 import { readBody } from '../read-body.ts';
 import { BLOCK_TOKENS, handleChat, sendJson } from './chat.ts';
@@ -66,12 +67,26 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     else throw new HttpError(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
   }
 
+  function answerEmbeddings(body: v.InferOutput<typeof embeddingsSchema>, response: ServerResponse): void {
+    if (body.model !== model) throw new HttpError(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
+    const inputs = typeof body.input === 'string' ? [body.input] : body.input;
+    const texts = inputs.map((each) => (typeof each === 'string' ? each : String(each)));
+    const data = texts.map((each, index) => ({ object: 'embedding', index, embedding: embedText(each, DIMENSIONS) }));
+    const tokens = texts.reduce((sum, each) => sum + countTokens(each), 0);
+    sendJson(response, 200, {
+      ...{ object: 'list', model, data },
+      usage: { prompt_tokens: tokens, total_tokens: tokens },
+    });
+  }
+
   async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url?.split('?')[0] ?? '';
     if (path.startsWith('/v1/')) checkKey(request, options.apiKey);
     switch (`${request.method} ${path}`) {
       case 'POST /v1/chat/completions':
         return answerChat(await readJson(request, chatRequestSchema), response);
+      case 'POST /v1/embeddings':
+        return answerEmbeddings(await readJson(request, embeddingsSchema), response);
       case 'GET /v1/models':
         return sendJson(response, 200, listModels(model, contextTokens, adapters));
       case 'POST /v1/load_lora_adapter':
@@ -103,6 +118,13 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     },
   };
 }
+
+/** Length of the vectors, as those of Qwen3-Embedding-0.6B. */
+const DIMENSIONS = 1_024;
+const embeddingsSchema = v.looseObject({
+  model: v.string(),
+  input: v.union([v.string(), v.array(v.string()), v.array(v.number()), v.array(v.array(v.number()))]),
+});
 
 const adapterNameSchema = v.looseObject({ lora_name: v.pipe(v.string(), v.minLength(1)) });
 const adapterSchema = v.looseObject({

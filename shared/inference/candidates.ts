@@ -29,6 +29,10 @@ export function findCandidates(
     if (alias === undefined) return [];
     return preferCapable(rankTargets(aliasName, alias, request.conversationKey), request, getCapabilities);
   });
+  if (registry.models[request.model]?.embeddings !== undefined) {
+    const message = `The model \`${request.model}\` only generates embeddings: use /v1/embeddings.`;
+    throw new LambentError('model_not_found', message, { param: 'model' });
+  }
   const isMet = ({ capabilities }: Requirement, { target }: Candidate): boolean =>
     capabilities.some((capability) => getCapabilities(target).has(capability));
   const capable = all.filter((each) =>
@@ -65,6 +69,17 @@ function preferCapable(
   const isPreferred = ({ target }: Candidate): boolean =>
     target.weight > 0 && preferences.every((capability) => getCapabilities(target).has(capability));
   return [...candidates.filter(isPreferred), ...candidates.filter((each) => !isPreferred(each))];
+}
+
+/**
+ * Lists the targets of an alias that embeds, in the order of the hash of `key`. It has no fallbacks: the vectors of
+ * two models can't be compared.
+ * @throws LambentError `model_not_found`
+ */
+export function findEmbeddingTargets(model: string, key: string, registry: ModelRegistry): Candidate[] {
+  const alias = findAlias(model, registry);
+  if (alias.embeddings !== undefined) return rankTargets(model, alias, key);
+  throw new LambentError('model_not_found', `The model \`${model}\` does not generate embeddings.`, { param: 'model' });
 }
 
 /** True if a fallback accepts the caller's output limit and unknown fields. Otherwise its answer would differ. */

@@ -24,6 +24,9 @@ const httpUrl = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 );
 
+/** Encodings of OpenAI's tokenizers. */
+export const TOKEN_ENCODINGS = ['cl100k_base', 'o200k_base'] as const;
+
 const common = {
   /** The provider's name of the model. */
   model: name,
@@ -169,6 +172,20 @@ const alias = v.strictObject({
    * sends such requests only to targets that enforce schemas.
    */
   strictOutput: v.optional(v.picklist(['check', 'hold', 'refuse']), 'check'),
+  /** Present for a model that generates embeddings, and nothing else. */
+  embeddings: v.optional(
+    v.strictObject({
+      /** The encoding of token arrays, which some clients send. They are decoded to texts; without it, passed on. */
+      tokens: v.optional(v.picklist(TOKEN_ENCODINGS)),
+      /** What Cohere's models embed for: documents, or the queries that search them. */
+      inputType: v.optional(
+        v.picklist(['search_document', 'search_query', 'classification', 'clustering']),
+        'search_document',
+      ),
+      /** The most tokens of an input. Checked for token arrays. */
+      maxInputTokens: v.optional(tokens, 8_192),
+    }),
+  ),
   /** US dollars. */
   price: v.optional(
     v.strictObject({
@@ -230,7 +247,9 @@ const registrySchema = v.pipe(
       if (!Object.hasOwn(dataset.value.models, model))
         addIssue({ message: `patterns.${pattern}: the model ${model} does not exist` });
     }
-    for (const [publicName, { fallbacks, targets }] of Object.entries(dataset.value.models)) {
+    for (const [publicName, { fallbacks, targets, embeddings }] of Object.entries(dataset.value.models)) {
+      if (embeddings !== undefined && fallbacks.length > 0)
+        addIssue({ message: `models.${publicName}.fallbacks: the vectors of another model can't replace embeddings` });
       for (const [index, each] of targets.entries()) {
         if (each.provider === 'gpu' && !Object.hasOwn(fleets, each.fleet))
           addIssue({ message: `models.${publicName}.targets.${index}.fleet: the fleet ${each.fleet} does not exist` });
@@ -240,6 +259,8 @@ const registrySchema = v.pipe(
           addIssue({ message: `models.${publicName}.fallbacks: ${fallback} cannot fall back to itself` });
         else if (!Object.hasOwn(dataset.value.models, fallback))
           addIssue({ message: `models.${publicName}.fallbacks: the model ${fallback} does not exist` });
+        else if (dataset.value.models[fallback]?.embeddings !== undefined)
+          addIssue({ message: `models.${publicName}.fallbacks: the model ${fallback} only generates embeddings` });
       }
     }
   }),

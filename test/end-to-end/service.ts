@@ -28,13 +28,24 @@ export interface ServiceOptions {
   readonly respond?: Responder;
   /** Additional fields of the model `compatible`. */
   readonly alias?: Readonly<Record<string, unknown>>;
+  /** More models, by name. */
+  readonly models?: (upstream: Upstream) => Readonly<Record<string, object>>;
+  /** Fleets of GPU workers, by name. */
+  readonly fleets?: Readonly<Record<string, object>>;
   readonly environment?: Readonly<Record<string, string>>;
 }
 
 const GUIDE = 'lambent.guide';
 
 /** Starts a service with the models `default` (the guide), `bedrock`, `compatible` and `lean`. */
-export async function startService({ script, respond, alias, environment }: ServiceOptions = {}): Promise<Service> {
+export async function startService({
+  script,
+  respond,
+  alias,
+  models: more,
+  fleets = {},
+  environment,
+}: ServiceOptions = {}): Promise<Service> {
   const stateDir = await mkdtemp(join(tmpdir(), 'lambent-test-'));
   const upstream = await startUpstream(script);
   const guide = createGuide();
@@ -56,10 +67,11 @@ export async function startService({ script, respond, alias, environment }: Serv
         },
       ],
     },
+    ...more?.(upstream),
   };
   await writeFile(
     join(stateDir, 'test-models.json'),
-    JSON.stringify({ models, patterns: { 'gpt-*': 'compatible' }, imageHosts: ['images.example.com'] }),
+    JSON.stringify({ models, fleets, patterns: { 'gpt-*': 'compatible' }, imageHosts: ['images.example.com'] }),
   );
   const logs: string[] = [];
   const cloud = await startCloud({

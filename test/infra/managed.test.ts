@@ -5,7 +5,13 @@ import type { Template } from '../../infra/template.ts';
 import { makeSettings } from './make-settings.ts';
 import { findByType, GPU_SETTINGS, listFunctions, packageStage, packageWithGpus, walkObjects } from './packaged.ts';
 
-const HTTP = ['managedHttp=true', 'chatMemoryMb=2048', 'sessionsMemoryMb=2048', 'responsesMemoryMb=2048'];
+const HTTP = [
+  'managedHttp=true',
+  'chatMemoryMb=2048',
+  'embeddingsMemoryMb=2048',
+  'sessionsMemoryMb=2048',
+  'responsesMemoryMb=2048',
+];
 const WORKERS = ['managedWorkers=true', 'generateMemoryMb=4096', 'dispatchMemoryMb=4096'];
 const OWN_NETWORK = ['managedSubnets=subnet-0a,subnet-0b,subnet-0c', 'managedSecurityGroups=sg-0a'];
 const toObject = (settings: readonly string[]) =>

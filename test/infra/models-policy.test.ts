@@ -47,11 +47,27 @@ describe('the packaged registry', () => {
 
   it('the packaged registry determines the permissions even if MODELS_FILE is empty', async () => {
     vi.stubEnv('MODELS_FILE', '');
-    const [PolicyDocument] = createPolicyDocuments(parseModelRegistry(readFileSync(repository, 'utf8'), repository));
+    const { embeddings, ...models } = parseModelRegistry(readFileSync(repository, 'utf8'), repository).models;
+    const [PolicyDocument] = createPolicyDocuments({ models });
     const { Resources } = await createModelsPolicies();
     expect(Resources).toMatchObject({
       ModelsPolicy1: { Type: 'AWS::IAM::ManagedPolicy', Properties: { PolicyDocument } },
     });
+    expect(embeddings?.embeddings).toBeDefined();
+  });
+
+  it('the packaged registry gives embeddings permissions of their own, without streams', async () => {
+    vi.stubEnv('MODELS_FILE', '');
+    const { EmbeddingsPolicy1, ...others } = (await createModelsPolicies()).Resources;
+    expect(Object.keys(others)).toEqual(['ModelsPolicy1']);
+    expect(Object(EmbeddingsPolicy1).Properties.PolicyDocument.Statement).toEqual([
+      {
+        Sid: 'Models',
+        Effect: 'Allow',
+        Action: ['bedrock:InvokeModel'],
+        Resource: [{ 'Fn::Sub': `arn:${PARTITION}:bedrock:${REGION}::foundation-model/amazon.titan-embed-text-v2:0` }],
+      },
+    ]);
   });
 });
 
@@ -229,7 +245,7 @@ describe('the permissions for many models', () => {
     for (const { id, properties } of findByType(template, 'AWS::IAM::Role')) {
       expect(measureDeployed(properties['Policies']), id).toBeLessThan(10_240);
       const uses = ['ChatRole', 'GenerateRole', 'DispatchRole'].includes(id);
-      expect(properties['ManagedPolicyArns'], id).toEqual(uses ? policies : undefined);
+      expect(properties['ManagedPolicyArns'] ?? [], id).toEqual(uses ? policies : []);
     }
   });
 

@@ -8,6 +8,7 @@ import type { Template } from '../../infra/template.ts';
 export const FUNCTIONS = [
   'authorize',
   'chat',
+  'embeddings',
   'sessions',
   'responses',
   'intake',

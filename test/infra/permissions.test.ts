@@ -38,7 +38,7 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
 
 /** Further statements of a stage that runs a GPU fleet. */
 const GPU_WILDCARDS: ReadonlyMap<string, string> = new Map([
-  ...['ChatRole', 'DispatchRole', 'FleetRole'].flatMap((role) => [
+  ...['ChatRole', 'EmbeddingsRole', 'DispatchRole', 'FleetRole'].flatMap((role) => [
     [`${role}/JoinVpc`, 'Lambda accepts no narrower resource for network interfaces'] as const,
     [`${role}/OnlyLambda`, 'a denial'] as const,
   ]),
@@ -129,6 +129,7 @@ describe('the policies of the template', () => {
     const expected: Readonly<Record<string, readonly string[]>> = {
       AuthorizeRole: ['AccessTable dynamodb:GetItem', 'KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
       ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots],
+      EmbeddingsRole: [...slots, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
       IntakeRole: [
@@ -165,9 +166,12 @@ describe('the policies of the template', () => {
     const users = findByType(minimal, 'AWS::IAM::Role').filter(
       ({ properties: { ManagedPolicyArns } }) => ManagedPolicyArns,
     );
-    expect(users.map(({ id }) => id)).toEqual(['ChatRole', 'GenerateRole', 'DispatchRole']);
-    for (const { id, properties } of users)
-      expect(properties['ManagedPolicyArns'], id).toEqual([{ Ref: 'ModelsPolicy1' }]);
+    expect(users.map(({ id, properties }) => [id, properties['ManagedPolicyArns']])).toEqual([
+      ['ChatRole', [{ Ref: 'ModelsPolicy1' }]],
+      ['EmbeddingsRole', [{ Ref: 'EmbeddingsPolicy1' }]],
+      ['GenerateRole', [{ Ref: 'ModelsPolicy1' }]],
+      ['DispatchRole', [{ Ref: 'ModelsPolicy1' }]],
+    ]);
   });
 
   it("the policies let only functions that call engines read the engines' keys", () => {

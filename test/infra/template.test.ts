@@ -80,6 +80,7 @@ describe('the functions', () => {
     expect(listVariables(minimal)).toEqual({
       authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access', KEYS_TABLE: 'lambent-dev-keys' },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
+      embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, REPLY_QUEUES: '{}' },
       intake: {

@@ -16,6 +16,7 @@ export async function driveService(service: ObservedService): Promise<void> {
   await service.invoke('fleet', { source: 'aws.events', 'detail-type': 'Scheduled Event' });
   await service.invoke('warmup', {});
   await chat(service);
+  await embed(service);
   await useStoredResponses(service);
   await useConversations(service);
   await runBackgroundResponses(service);
@@ -45,6 +46,18 @@ async function chat({ client }: ObservedService): Promise<void> {
   await client.chat.completions.delete(id);
   const failing = { model: 'compatible', messages: [{ role: 'user' as const, content: 'fail' }] };
   await client.chat.completions.create(failing, { headers: { 'Idempotency-Key': 'chat-2' } }).catch(ignore);
+}
+
+async function embed({ client }: ObservedService): Promise<void> {
+  for (const model of ['bedrock-embeddings', 'compatible-embeddings', 'gpu-embeddings'])
+    await client.embeddings.create({ model, input: LONG });
+  // Chats hold the worker's slots meanwhile, so that embeddings wait for one.
+  const messages = [{ role: 'user' as const, content: LONG }];
+  const chats = Array.from({ length: 4 }, () => client.chat.completions.create({ model: 'gpu', messages }));
+  const embeddings = Array.from({ length: 4 }, () =>
+    client.embeddings.create({ model: 'gpu-embeddings', input: LONG }),
+  );
+  await Promise.allSettled([...chats, ...embeddings]);
 }
 
 async function useStoredResponses({ client }: ObservedService): Promise<void> {

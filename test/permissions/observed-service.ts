@@ -45,6 +45,7 @@ export interface ObservedService extends AsyncDisposable {
 }
 
 const GPU_KEY = 'engine-key';
+const EMBEDDINGS = { body: { object: 'list', data: [{ object: 'embedding', index: 0, embedding: [0.5] }] } };
 
 /** Starts the service. Every call of its functions to AWS is recorded. */
 export async function startObservedService(): Promise<ObservedService> {
@@ -57,7 +58,7 @@ export async function startObservedService(): Promise<ObservedService> {
       const question = JSON.stringify(body);
       if (question.includes('fail')) return { status: 400, body: { error: { message: 'no', type: 'invalid' } } };
       if (question.includes('wait')) await gate.promise;
-      return replyAsChatModel(body);
+      return question.includes('"input"') ? EMBEDDINGS : replyAsChatModel(body);
     }),
   );
   const workers = open.adopt(await startWorkers({ count: 1, apiKey: GPU_KEY, speed: 0.2 }), (each) => each.close());
@@ -154,6 +155,12 @@ function describeModels(upstreamUrl: string, enginePort: string): object {
       profile: { targets: [{ provider: 'bedrock', model: 'eu.amazon.nova-pro-v1:0', guardrail }] },
       compatible: { targets: [{ ...upstream, apiKey: 'secret:lambent/upstream' }] },
       gpu: { targets: [gpu] },
+      'bedrock-embeddings': {
+        targets: [{ provider: 'bedrock', model: 'amazon.titan-embed-text-v2:0' }],
+        embeddings: {},
+      },
+      'compatible-embeddings': { targets: [{ ...upstream, apiKey: 'secret:lambent/upstream' }], embeddings: {} },
+      'gpu-embeddings': { targets: [gpu], embeddings: {} },
       ...Object.fromEntries(
         ['bedrock', 'profile', 'compatible'].map((hosted) => [
           `gpu-${hosted}`,

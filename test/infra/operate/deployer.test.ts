@@ -220,7 +220,13 @@ describe("the deployer's policies", () => {
 
   it("the deployer's policies with those for GPUs and managed instances allow everything for managed functions", async () => {
     const settings = [
-      ...['managedHttp=true', 'chatMemoryMb=2048', 'sessionsMemoryMb=2048', 'responsesMemoryMb=2048'],
+      ...[
+        'managedHttp=true',
+        'chatMemoryMb=2048',
+        'embeddingsMemoryMb=2048',
+        'sessionsMemoryMb=2048',
+        'responsesMemoryMb=2048',
+      ],
       ...['managedWorkers=true', 'generateMemoryMb=2048', 'dispatchMemoryMb=2048'],
     ];
     const template = await packageStage(...settings.flatMap((setting) => ['--param', setting]));

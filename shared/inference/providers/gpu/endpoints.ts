@@ -24,7 +24,7 @@ const MAX_ENDPOINTS = 256;
  * A handshake within a network takes milliseconds. If it takes longer, the machine is gone and can't refuse the
  * connection.
  */
-const CONNECT_MS = 2_000;
+export const CONNECT_MS = 2_000;
 
 /**
  * Creates a function that returns the model at a worker's address. It returns the same model for the same address,

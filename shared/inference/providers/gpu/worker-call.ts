@@ -31,7 +31,7 @@ export interface WorkerCall {
  * Milliseconds per prompt token that a first token may take in addition to `stallMs`: the prefill of an 8B model on an
  * A10G (`docs/gpu.md`), about the slowest worker that is worth its price.
  */
-const PREFILL_MS_PER_TOKEN = 1 / 3;
+export const PREFILL_MS_PER_TOKEN = 1 / 3;
 /** Factor for the allowed silence of a request with tools: engines send a tool call only once it is parsed. */
 const TOOL_CALL_STALL_FACTOR = 3;
 

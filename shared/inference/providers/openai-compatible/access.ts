@@ -17,7 +17,7 @@ const SHORTEST_SECRET = 8;
  * @throws UpstreamError as `resolveSecret`
  */
 export async function resolveAccess(
-  target: OpenAICompatibleTarget,
+  target: Pick<OpenAICompatibleTarget, 'apiKey' | 'headers'>,
   secret: (reference: string) => Promise<string>,
 ): Promise<Access> {
   const secrets: string[] = [];

@@ -64,7 +64,7 @@ async function readBuffered(
   const text = (await readText(response)).replace(/^\uFEFF/, '');
   // A stream with the wrong content type.
   if (/^\s*(data|event|id)?:/.test(text)) return readWholeStream(text, answer, toError);
-  const completion = parseCompletion(text);
+  const completion = parseBody(text);
   const error = findInBandError(completion);
   if (error) throw toError(error);
   const events: GenerationEvent[] = [];
@@ -86,7 +86,11 @@ function readWholeStream(
   return events.concat(finishAnswer(answer));
 }
 
-async function readText({ body }: UpstreamResponse): Promise<string> {
+/**
+ * Reads an answer to its end.
+ * @throws UpstreamError `upstream_cut`, or `upstream_malformed` if it is too long
+ */
+export async function readText({ body }: UpstreamResponse): Promise<string> {
   const chunks: string[] = [];
   let size = 0;
   try {
@@ -103,7 +107,11 @@ async function readText({ body }: UpstreamResponse): Promise<string> {
   return chunks.join('');
 }
 
-function parseCompletion(text: string): WireObject {
+/**
+ * Parses an answer.
+ * @throws UpstreamError `upstream_malformed` unless it is a JSON object
+ */
+export function parseBody(text: string): WireObject {
   const completion = parseJson(text);
   if (!isObject(completion)) throw malformedAnswerError("The upstream's answer is not a JSON object", 'nextTarget');
   return completion;

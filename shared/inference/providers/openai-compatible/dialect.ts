@@ -24,6 +24,8 @@ export interface Dialect {
   readonly callIds?: CallIdRule;
   /** Requires a thought signature on the first tool call of an assistant message, and answers 400 without it. */
   readonly requiresThoughtSignature?: true;
+  /** Sends embeddings in base64 on request, which are a quarter of the size. Others may refuse `encoding_format`. */
+  readonly encodesEmbeddings?: true;
 }
 
 /** Other ids are replaced by a hash of `length` letters and digits. */
@@ -56,6 +58,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
     maxTokensParameter: 'max_completion_tokens',
     reasoningPlaces: [],
     callIds: OPENAI_CALL_IDS,
+    encodesEmbeddings: true,
   },
   'openai.azure.com': {
     unsupported: [],
@@ -63,6 +66,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
     maxTokensParameter: 'max_completion_tokens',
     reasoningPlaces: [],
     callIds: OPENAI_CALL_IDS,
+    encodesEmbeddings: true,
   },
   // https://openrouter.ai/docs/guides/best-practices/reasoning-tokens: text in `reasoning`, signatures in
   // `reasoning_details`.
@@ -124,7 +128,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
 };
 
 /** Returns the dialect of the host in `target.baseUrl`. An unknown host gets OpenAI's API without optional fields. */
-export function findDialect(target: OpenAICompatibleTarget): Dialect {
+export function findDialect(target: Pick<OpenAICompatibleTarget, 'baseUrl'>): Dialect {
   const labels = new URL(target.baseUrl).hostname.split('.');
   for (let from = 0; from < labels.length; from += 1) {
     const dialect = BY_HOST[labels.slice(from).join('.')];

@@ -1,0 +1,40 @@
+/** Serves embeddings. */
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { embeddingsRoute } from '../shared/api/embeddings-route.ts';
+import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createSecretResolver } from '../shared/core/secrets.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
+import { divideTimings, timingsSettings } from '../shared/core/timings.ts';
+import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
+import { createEmbed } from '../shared/inference/embedding.ts';
+import { createEmbedderFactory } from '../shared/inference/providers/embedders.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
+
+const config = readConfig({
+  /** Path of `models.json`. Default: the file that is packaged with the code. */
+  MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
+  ...httpApiSettings,
+  ...timingsSettings,
+  FLEET_TABLE: v.string(),
+});
+const registry = readModelRegistry(config.MODELS_FILE);
+const embed = createEmbed({
+  registry,
+  createModel: createEmbedderFactory({
+    secret: createSecretResolver({ environment: process.env }),
+    gpu: {
+      fleets: registry.fleets,
+      tableName: config.FLEET_TABLE,
+      tier: 'interactive',
+      timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
+    },
+  }),
+});
+
+export const handler = createHttpApi({
+  telemetry: createTelemetry(config),
+  corsOrigin: config.CORS_ORIGIN,
+  routes: { 'POST /v1/embeddings': embeddingsRoute({ embed, registry }) },
+});

@@ -17,6 +17,7 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
+import { createContinuationSeal } from '../shared/inference/continuation-seal.ts';
 import { createModelFactory, getCapabilities, preloadProviders } from '../shared/inference/providers/providers.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
@@ -40,11 +41,16 @@ const config = readConfig({
 const telemetry = createTelemetry(config);
 const registry = readModelRegistry(config.MODELS_FILE);
 if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
+/** Loads the vault when a request first needs it: it has sealed reasoning, or its answer will have some. */
+const loadVault = once(async () => {
+  const { openRequestVault } = await import('../shared/api/open-request-vault.ts');
+  return openRequestVault(config, telemetry.metrics);
+});
 const router = createRouter({
   registry,
   createModel: createModelFactory({
     secret: createSecretResolver({ environment: process.env }),
-    stackId: config.KMS_KEY_ID,
+    seal: createContinuationSeal(loadVault),
     gpu: {
       fleets: registry.fleets,
       tableName: config.FLEET_TABLE,
@@ -56,8 +62,8 @@ const router = createRouter({
 });
 /** Loads the stores when a request first needs them, so that chats that store nothing start without them. */
 const loadState = once(async () => {
-  const { openApiState } = await import('../shared/api/open-api-state.ts');
-  return openApiState(config, telemetry.metrics);
+  const [{ openApiState }, vault] = await Promise.all([import('../shared/api/open-api-state.ts'), loadVault()]);
+  return openApiState(config, telemetry.metrics, vault);
 });
 const api = {
   router,

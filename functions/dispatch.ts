@@ -11,6 +11,7 @@ import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
+import type { ContinuationSeal } from '../shared/inference/continuation-seal.ts';
 import { createModelFactory } from '../shared/inference/providers/providers.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { getMaxBytes, workerSettings } from '../shared/jobs/settings.ts';
@@ -25,18 +26,19 @@ const config = readConfig({
 const telemetry = createTelemetry(config);
 const registry = readModelRegistry(config.MODELS_FILE);
 const clients = createJobClients();
-const createModel = createModelFactory({
-  secret: createSecretResolver({ environment: process.env }),
-  stackId: config.KMS_KEY_ID,
-  gpu: {
-    fleets: registry.fleets,
-    tableName: config.FLEET_TABLE,
-    tier: 'batch',
-    timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
-  },
-});
+const createModels = (seal: ContinuationSeal) =>
+  createModelFactory({
+    secret: createSecretResolver({ environment: process.env }),
+    seal,
+    gpu: {
+      fleets: registry.fleets,
+      tableName: config.FLEET_TABLE,
+      tier: 'batch',
+      timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
+    },
+  });
 const dependencies = {
-  ...createWorkerDependencies(clients, config, telemetry, { registry, createModel, mayCreateKeys: false }),
+  ...createWorkerDependencies(clients, config, telemetry, { registry, createModels, mayCreateKeys: false }),
   lane: 'gpu',
   // After a worker failed during an answer, the next attempt follows at once on another worker.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),

@@ -24,10 +24,7 @@ const clients = createJobClients();
 const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry, {
     registry,
-    createModel: createModelFactory({
-      secret: createSecretResolver({ environment: process.env }),
-      stackId: config.KMS_KEY_ID,
-    }),
+    createModels: (seal) => createModelFactory({ secret: createSecretResolver({ environment: process.env }), seal }),
     mayCreateKeys: false,
   }),
   // Only dispatch reaches GPU workers.

@@ -14,16 +14,15 @@ import { createSendText, createTicketQueue } from '../jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../jobs/timings.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
-import { createVault } from '../vault/create-vault.ts';
-import { createTenantKeyTable } from '../vault/key-table.ts';
-import { createKeyGenerator, createKeyUnwrapper } from '../vault/kms-keys.ts';
+import type { Vault } from '../vault/vault.ts';
 import { createConversationStep } from './conversation-step.ts';
+import { openVault, type VaultAccess } from './open-vault.ts';
 import { createReplyStep } from './reply-queue.ts';
 import { createStepFailureReport } from './step-failure.ts';
 
 type Clients = {
   readonly dynamodb: Parameters<typeof createDynamoDBStore>[0];
-  readonly kms: Parameters<typeof createKeyGenerator>[0];
+  readonly kms: Parameters<typeof openVault>[0]['kms'];
   readonly s3: Parameters<typeof createBucket>[0];
   readonly sqs: Parameters<typeof createTicketQueue>[0];
 };
@@ -32,9 +31,9 @@ type Clients = {
 const MAX_INBOX_BYTES = 6_000_000;
 
 /** Options of `createJobStores`. */
-export interface StoreOptions {
-  /** Whether the function's role may create tenant keys. Only functions that accept requests may. */
-  readonly mayCreateKeys: boolean;
+export interface StoreOptions extends VaultAccess {
+  /** The environment's vault, if it has one already. */
+  readonly vault?: Vault;
 }
 
 /** Creates the stores of jobs in AWS, once per function environment. */
@@ -42,20 +41,10 @@ export function createJobStores(
   clients: Omit<Clients, 'sqs'>,
   settings: StoreSettings,
   metrics: Metrics,
-  { mayCreateKeys }: StoreOptions,
+  options: StoreOptions,
 ) {
-  const { dynamodb, kms, s3 } = clients;
-  const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) => {
-    if (outcome !== 'ok') metrics.publish({ KmsErrors: [1, 'Count'] }, 'stage');
-  };
-  const vault = createVault({
-    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () => {
-      metrics.publish({ KeysTableErrors: [1, 'Count'] });
-      metrics.publish({ StoreErrors: [1, 'Count'] }, 'stage');
-    }),
-    unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
-    ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
-  });
+  const { dynamodb, s3 } = clients;
+  const { vault = openVault(clients, settings, metrics, options) } = options;
   const bucket = createBucket(s3, settings.BUCKET);
   const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
   const { JOBS_TABLE: tableName, JOB_SHARDS: shards } = settings;

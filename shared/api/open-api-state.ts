@@ -13,6 +13,7 @@ import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
 import { createTicketQueue, type QueueSettings } from '../jobs/ticket-queue.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { ApiState } from './api-state.ts';
 import { createJobStores } from './job-dependencies.ts';
 
@@ -28,11 +29,13 @@ export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSet
 export function openApiState(
   settings: StateSettings,
   metrics: Metrics,
+  vault: Vault,
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {
   const dynamodb = createDynamoDBClient();
   const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
-  const { vault, bucket, jobs, bodies, events, timings } = createJobStores(clients, settings, metrics, {
+  const { bucket, jobs, bodies, events, timings } = createJobStores(clients, settings, metrics, {
     mayCreateKeys: true,
+    vault,
   });
   return {
     state: {

@@ -2,6 +2,7 @@ import { setTimeout as sleepFor } from 'node:timers/promises';
 import { newId } from '../core/ids.ts';
 import { createFailureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
+import { type ContinuationSeal, createContinuationSeal } from '../inference/continuation-seal.ts';
 import { getCapabilities } from '../inference/providers/providers.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { createRouter, type RouterOptions } from '../inference/router.ts';
@@ -13,11 +14,14 @@ import { createSystemFingerprint } from '../openai/fingerprint.ts';
 import { createInputPreparation } from './input-preparation.ts';
 import { createAnswerJob } from './job-answer.ts';
 import type { createJobClients } from './job-clients.ts';
-import { createJobDependencies, type StoreOptions } from './job-dependencies.ts';
+import { createJobDependencies } from './job-dependencies.ts';
+import type { VaultAccess } from './open-vault.ts';
 
 /** Options of `createWorkerDependencies`. */
-export interface WorkerOptions extends StoreOptions, Pick<RouterOptions, 'createModel'> {
+export interface WorkerOptions extends VaultAccess {
   readonly registry: ModelRegistry;
+  /** Returns the function that creates models with a seal for their continuations. */
+  readonly createModels: (seal: ContinuationSeal) => RouterOptions['createModel'];
 }
 
 /** Creates the dependencies of a function that runs jobs. Call it once per environment. */
@@ -25,10 +29,11 @@ export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: JobSettings,
   telemetry: ProcessTelemetry,
-  { registry, createModel, mayCreateKeys }: WorkerOptions,
+  { registry, createModels, mayCreateKeys }: WorkerOptions,
 ) {
   const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
-  const { jobs, bodies } = dependencies;
+  const { jobs, bodies, vault } = dependencies;
+  const createModel = createModels(createContinuationSeal(async () => vault));
   return {
     ...dependencies,
     prepareInput: createInputPreparation({ registry, conversations, jobs, bodies }),

@@ -1,86 +1,122 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { isObject, omitUndefined } from '../core/objects.ts';
-import { deriveStackKey } from '../core/stack-key.ts';
-import type { Continuation, GenerationEvent, Message, ReasoningPart } from './generation.ts';
+import { LambentError } from '../core/errors.ts';
+import { isObject } from '../core/objects.ts';
+import type { RecordName, Vault } from '../vault/vault.ts';
+import type { Continuation, Message, ReasoningPart } from './generation.ts';
 import type { Model } from './model.ts';
 
-/** Hides from callers which provider, model family and upstream a continuation belongs to. */
-export interface ContinuationSeal {
-  /** Encrypts a continuation for the tenant that gets it. The result's provider is `sealed`. */
-  seal(continuation: Continuation, tenant: string): Continuation;
-  /**
-   * Decrypts a result of `seal`. Returns undefined for another tenant's, another stack's or a changed one. Returns any
-   * other continuation as it is: earlier versions did not seal.
-   */
-  open(continuation: Continuation, tenant: string): Continuation | undefined;
+/** The `provider` of every sealed continuation. */
+export const SEALED = 'vault';
+
+/** Reasoning whose provider needs it back. */
+export interface ContinuedReasoning {
+  readonly text: string;
+  readonly continuation: Continuation;
 }
 
-/** The `provider` of every sealed continuation. */
-const SEALED = 'sealed';
-const ALGORITHM = 'aes-256-gcm';
-const PURPOSE = 'lambent continuation 1';
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
 /**
- * Creates a seal. It protects no content: a caller may read what its own continuations contain.
- * @param stackId as for `deriveStackKey`
+ * Seals the reasoning that callers keep and send back. Callers learn neither provider nor model from it, and nothing opens
+ * it after its tenant was erased.
  */
-export function createContinuationSeal(stackId: string): ContinuationSeal {
-  const key = deriveStackKey(stackId, PURPOSE);
+export interface ContinuationSeal {
+  /**
+   * Seals reasoning for the tenant that gets it. The result's provider is `SEALED`.
+   * @throws LambentError as `Vault.seal` does
+   */
+  seal(reasoning: ContinuedReasoning, tenant: string): Promise<Continuation>;
+  /**
+   * Opens a result of `seal`. Returns undefined for another tenant's or a changed one.
+   * @throws LambentError `vault_unavailable`, `tenant_deleted`
+   */
+  open(continuation: Continuation, tenant: string): Promise<ContinuedReasoning | undefined>;
+}
+
+/** Creates a seal under the tenants' keys. */
+export function createContinuationSeal(openVault: () => Promise<Pick<Vault, 'seal' | 'open'>>): ContinuationSeal {
   return {
-    seal(continuation, tenant) {
-      const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv(ALGORITHM, key, nonce).setAAD(Buffer.from(tenant));
-      const sealed = [nonce, cipher.update(JSON.stringify(continuation)), cipher.final(), cipher.getAuthTag()];
-      return { provider: SEALED, data: Buffer.concat(sealed).toString('base64url') };
+    async seal({ text, continuation }, tenant) {
+      const vault = await openVault();
+      const sealed = await vault.seal(recordName(tenant), Buffer.from(JSON.stringify({ text, continuation })));
+      return { provider: SEALED, data: Buffer.from(sealed).toString('base64url') };
     },
-    open(continuation, tenant) {
-      if (continuation.provider !== SEALED) return continuation;
-      if (typeof continuation.data !== 'string') return undefined;
-      const sealed = Buffer.from(continuation.data, 'base64url');
-      if (sealed.length < NONCE_BYTES + TAG_BYTES) return undefined;
-      const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(0, NONCE_BYTES))
-        .setAAD(Buffer.from(tenant))
-        .setAuthTag(sealed.subarray(-TAG_BYTES));
+    async open({ data }, tenant) {
+      if (typeof data !== 'string') return undefined;
+      const vault = await openVault();
       try {
-        const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
-        return toContinuation(JSON.parse(text.toString('utf8')));
-      } catch {
-        return undefined;
+        const opened = await vault.open(recordName(tenant), Buffer.from(data, 'base64url'));
+        return toReasoning(JSON.parse(Buffer.from(opened).toString('utf8')));
+      } catch (thrown) {
+        if (thrown instanceof LambentError && thrown.code === 'record_unreadable') return undefined;
+        throw thrown;
       }
     },
   };
 }
 
-function toContinuation(value: unknown): Continuation | undefined {
-  if (!isObject(value) || typeof value['provider'] !== 'string') return undefined;
-  return { provider: value['provider'], data: value['data'] };
+function recordName(tenant: string): RecordName {
+  return { tenant, kind: 'continuation', id: '', epoch: 0, field: '' };
 }
 
-/** Returns the same model, which takes and gives sealed continuations. Drops those that it can't open. */
+function toReasoning(value: unknown): ContinuedReasoning | undefined {
+  if (!isObject(value) || typeof value['text'] !== 'string' || !isObject(value['continuation'])) return undefined;
+  const { provider, data } = value['continuation'];
+  return typeof provider === 'string' ? { text: value['text'], continuation: { provider, data } } : undefined;
+}
+
+/**
+ * Returns the same model, which takes and gives sealed continuations. Drops those that it can't open, and those of answers
+ * whose caller doesn't get them.
+ */
 export function sealContinuations(model: Model, seal: ContinuationSeal): Model {
   return {
     ...model,
     async *generate(request, call) {
-      const { tenant } = request;
-      const messages = request.messages.map((message) => openMessage(message, seal, tenant));
-      for await (const event of model.generate({ ...request, messages }, call)) yield sealEvent(event, seal, tenant);
+      const { tenant, omitsContinuations = false } = request;
+      const messages = await openMessages(request.messages, seal, tenant);
+      let text = '';
+      for await (const event of model.generate({ ...request, messages }, call)) {
+        if (event.type !== 'reasoningEnd') {
+          text = event.type === 'reasoning' ? text + event.text : '';
+          yield event;
+          continue;
+        }
+        const { continuation } = event;
+        yield continuation === undefined || omitsContinuations
+          ? { type: 'reasoningEnd' }
+          : { type: 'reasoningEnd', continuation: await seal.seal({ text, continuation }, tenant) };
+        text = '';
+      }
     },
   };
 }
 
-function sealEvent(event: GenerationEvent, seal: ContinuationSeal, tenant: string): GenerationEvent {
-  if (event.type !== 'reasoningEnd' || event.continuation === undefined) return event;
-  return { ...event, continuation: seal.seal(event.continuation, tenant) };
+async function openMessages(
+  messages: readonly Message[],
+  seal: ContinuationSeal,
+  tenant: string,
+): Promise<readonly Message[]> {
+  if (!messages.some((message) => message.role === 'assistant' && message.content.some(isSealed))) return messages;
+  const opened: Message[] = [];
+  // One after the other, so that the first that the vault refuses is the last that a caller makes it look up.
+  for (const message of messages) {
+    if (message.role !== 'assistant') {
+      opened.push(message);
+      continue;
+    }
+    const content = [];
+    for (const part of message.content) content.push(isSealed(part) ? await openPart(part, seal, tenant) : part);
+    opened.push({ ...message, content });
+  }
+  return opened;
 }
 
-function openMessage(message: Message, seal: ContinuationSeal, tenant: string): Message {
-  if (message.role !== 'assistant') return message;
-  const content = message.content.map((part) => (part.type === 'reasoning' ? openPart(part, seal, tenant) : part));
-  return { ...message, content };
+function isSealed(part: { readonly type: string }): part is ReasoningPart & { continuation: Continuation } {
+  return part.type === 'reasoning' && 'continuation' in part && Object(part.continuation).provider === SEALED;
 }
 
-function openPart({ continuation, ...part }: ReasoningPart, seal: ContinuationSeal, tenant: string): ReasoningPart {
-  return { ...part, ...omitUndefined({ continuation: continuation && seal.open(continuation, tenant) }) };
+async function openPart(
+  { continuation, ...part }: ReasoningPart & { continuation: Continuation },
+  seal: ContinuationSeal,
+  tenant: string,
+): Promise<ReasoningPart> {
+  return { ...part, ...(await seal.open(continuation, tenant)) };
 }

@@ -45,6 +45,8 @@ export interface GenerationRequest {
   readonly reasoningSummary: boolean;
   readonly verbosity?: 'low' | 'medium' | 'high';
   readonly serviceTier?: ServiceTier;
+  /** True if the caller doesn't get the answer's continuations. They are then dropped instead of sealed. */
+  readonly omitsContinuations?: boolean;
   /** Shared by all requests of a conversation, so that they go to the same target. Hash it before you show it. */
   readonly conversationKey: string;
   /** Hints that don't change the answer. A provider passes on those that its upstream supports. */

@@ -1,14 +1,19 @@
 import { isObject } from '../core/objects.ts';
+import { SEALED } from '../inference/continuation-seal.ts';
 import type { Continuation, ReasoningPart } from '../inference/generation.ts';
 
 /**
  * Encodes a reasoning item's text and the provider's continuation as the item's `encrypted_content`. The caller sends
- * it back with the next request. The result is opaque and versioned but not secret: it holds nothing that the caller
- * may not read, and the router's models seal the continuation. It isn't trusted either.
+ * it back with the next request. A continuation that the router's models have sealed has the text in it. The result isn't
+ * trusted.
  * @returns undefined if the encoded text would be longer than 1 MiB
  */
 export function encodeReasoning(text: string, continuation: Continuation): string | undefined {
-  const json = JSON.stringify({ text, provider: continuation.provider, data: continuation.data });
+  const json = JSON.stringify({
+    text: continuation.provider === SEALED ? '' : text,
+    provider: continuation.provider,
+    data: continuation.data,
+  });
   const encoded = PREFIX + Buffer.from(json, 'utf8').toString('base64url');
   return encoded.length <= MAX_LENGTH ? encoded : undefined;
 }

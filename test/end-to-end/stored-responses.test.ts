@@ -1,6 +1,7 @@
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Responder } from '../../local/bedrock/frames.ts';
+import { SEALED } from '../../shared/inference/continuation-seal.ts';
 import { decodeReasoning } from '../../shared/wire/continuation.ts';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
@@ -122,7 +123,8 @@ describe('a stored response', () => {
     const [reasoning, ...rest] = (await client.responses.retrieve(id, { include: [encrypted] })).output;
     expect(reasoning).toEqual({ ...output[0], encrypted_content: expect.any(String) });
     expect(decodeReasoning(Object(reasoning).encrypted_content)).toMatchObject({
-      continuation: { provider: 'sealed', data: expect.any(String) },
+      text: '',
+      continuation: { provider: SEALED, data: expect.any(String) },
     });
     expect(rest).toEqual(output.slice(1));
   });

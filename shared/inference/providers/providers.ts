@@ -3,7 +3,7 @@ import type { SlotTimings } from '../../gpu/fleet-timings.ts';
 import type { Tier } from '../../gpu/registry/worker.ts';
 import type { Candidate } from '../candidates.ts';
 import { CAPABILITIES, type Capability, RARE_CAPABILITIES } from '../capabilities.ts';
-import { createContinuationSeal, sealContinuations } from '../continuation-seal.ts';
+import { type ContinuationSeal, sealContinuations } from '../continuation-seal.ts';
 import { type Model, UpstreamError } from '../model.ts';
 import { getLimits } from '../model-limits.ts';
 import type { GpuTarget, ModelRegistry, Target } from '../registry.ts';
@@ -14,8 +14,8 @@ import { getOpenAICompatibleCapabilities } from './openai-compatible/dialect.ts'
 export interface ProviderOptions {
   /** Resolves a reference in `models.json` to a key. */
   readonly secret: (reference: string) => Promise<string>;
-  /** As for `deriveStackKey`. */
-  readonly stackId: string;
+  /** Seals the continuations that callers get. */
+  readonly seal: ContinuationSeal;
   /** Options of targets on GPU workers; absent in a function that can't reach workers and uses other targets. */
   readonly gpu?: GpuProviderOptions;
 }
@@ -33,13 +33,12 @@ export interface GpuProviderOptions {
  * Returns the function that creates models. It imports a provider's code and SDK when the provider is first used, so a
  * cold start loads only the provider that it needs. Callers see the models' continuations sealed.
  */
-export function createModelFactory({ stackId, ...options }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
+export function createModelFactory({ seal, ...options }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
   const createModel = createProviderModelFactory(options);
-  const seal = createContinuationSeal(stackId);
   return async (candidate) => sealContinuations(await createModel(candidate), seal);
 }
 
-function createProviderModelFactory({ secret, gpu }: Omit<ProviderOptions, 'stackId'>) {
+function createProviderModelFactory({ secret, gpu }: Omit<ProviderOptions, 'seal'>) {
   const loadGpuModels = gpu === undefined ? undefined : createGpuModelsOnce(gpu);
   return async ({ target, alias }: Candidate): Promise<Model> => {
     const maxOutputTokens = getOutputLimit(alias, target);

@@ -74,6 +74,7 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
       // This API has no parameter for reasoning summaries. The model's reasoning text is always returned, as
       // `reasoning_content`.
       reasoningSummary: true,
+      omitsContinuations: true,
       conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
       hints: toHints(chat),
       unknown,

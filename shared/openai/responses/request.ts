@@ -93,6 +93,7 @@ export function toGenerationRequest(
       serviceTier: body.service_tier,
     }),
     reasoningSummary: (body.reasoning?.summary ?? body.reasoning?.generate_summary) != null,
+    omitsContinuations: !needsContinuations(body),
     conversationKey: deriveConversationKey(tenant, body.prompt_cache_key ?? undefined, messages),
     hints: toHints(body),
     unknown,
@@ -113,6 +114,11 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
     includeContinuations: includesEncryptedReasoning(parsed.body),
     generation: toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input)),
   };
+}
+
+/** Returns whether the response or its turn has to keep what the model's provider needs back. */
+function needsContinuations(body: ResponsesBody): boolean {
+  return (body.store ?? true) || body.conversation != null || includesEncryptedReasoning(body);
 }
 
 /** Returns whether a request refers to stored objects. */

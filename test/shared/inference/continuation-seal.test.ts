@@ -1,13 +1,28 @@
-import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { createContinuationSeal, sealContinuations } from '../../../shared/inference/continuation-seal.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LambentError } from '../../../shared/core/errors.ts';
+import {
+  type ContinuationSeal,
+  createContinuationSeal,
+  SEALED,
+  sealContinuations,
+} from '../../../shared/inference/continuation-seal.ts';
 import type { Continuation, GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import type { Model } from '../../../shared/inference/model.ts';
+import type { Vault } from '../../../shared/vault/vault.ts';
+import { decodeReasoning, encodeReasoning } from '../../../shared/wire/continuation.ts';
+import { type Stores, startStores } from '../sessions/services.ts';
 import { collect, makeAnswer, makeRequest } from './requests.ts';
 
-const STACK = 'arn:aws:kms:eu-west-1:111122223333:key/9a1f6c1e-0f7e-4f0e-9f0c-3f5b9f1d2c3b';
-const seal = createContinuationSeal(STACK);
+let stores: Stores;
+let seal: ContinuationSeal;
+beforeAll(async () => {
+  stores = await startStores();
+  seal = createContinuationSeal(async () => stores.vault);
+});
+afterAll(() => stores[Symbol.asyncDispose]());
+
 const CONTINUATION = { provider: 'openai-compatible', data: { field: 'reasoning', upstream: 'secret-fleet/qwen' } };
+const CALL = { signal: new AbortController().signal, streamed: true };
 
 /** A model that reasons, and records the requests that it gets. */
 function createReasoningModel(requests: GenerationRequest[]): Model {
@@ -15,7 +30,8 @@ function createReasoningModel(requests: GenerationRequest[]): Model {
     managesOwnHealth: true,
     async *generate(request) {
       requests.push(request);
-      yield { type: 'reasoning', text: 'Hm' };
+      yield { type: 'reasoning', text: 'Hm, ' };
+      yield { type: 'reasoning', text: 'well' };
       yield { type: 'reasoningEnd', continuation: CONTINUATION };
       yield* makeAnswer('Yes');
     },
@@ -23,65 +39,82 @@ function createReasoningModel(requests: GenerationRequest[]): Model {
 }
 
 function makeRequestWith(continuation: Continuation, tenant = 'acme'): GenerationRequest {
-  const content = [{ type: 'reasoning' as const, text: 'Hm', continuation }];
+  const content = [{ type: 'reasoning' as const, text: '', continuation }];
   return makeRequest({ tenant, messages: [{ role: 'assistant', content }] });
 }
 
-const CALL = { signal: new AbortController().signal, streamed: true };
-
-/** Returns the continuations that the model behind the seal gets with a request. */
-async function open(request: GenerationRequest): Promise<(Continuation | undefined)[]> {
+/** Returns the reasoning that the model behind the seal gets with a request. */
+async function open(request: GenerationRequest): Promise<unknown[]> {
   const requests: GenerationRequest[] = [];
   await collect(sealContinuations(createReasoningModel(requests), seal).generate(request, CALL));
-  const messages = requests.flatMap((received) => received.messages);
-  const parts = messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
-  return parts.map((part) => (part.type === 'reasoning' ? part.continuation : undefined));
+  return requests.flatMap(({ messages }) => messages.flatMap(({ content }): readonly unknown[] => content));
+}
+
+async function findEnd(request: GenerationRequest, by = seal) {
+  const model = sealContinuations(createReasoningModel([]), by);
+  const events: GenerationEvent[] = await collect(model.generate(request, CALL));
+  return events.find((event) => event.type === 'reasoningEnd');
 }
 
 async function generateContinuation(): Promise<Continuation> {
-  const model = sealContinuations(createReasoningModel([]), seal);
-  const events: GenerationEvent[] = await collect(model.generate(makeRequest(), CALL));
-  const end = events.find((event) => event.type === 'reasoningEnd');
+  const end = await findEnd(makeRequest({ tenant: 'acme' }));
   if (end?.continuation === undefined) throw new Error('no continuation');
   return end.continuation;
 }
 
 describe('a sealed continuation', () => {
-  it('any continuation opens for its tenant', () => {
-    fc.assert(
-      fc.property(fc.string(), fc.jsonValue(), fc.string(), (provider, value, tenant) => {
-        const data: unknown = JSON.parse(JSON.stringify(value));
-        expect(seal.open(seal.seal({ provider, data }, tenant), tenant)).toEqual({ provider, data });
-      }),
-    );
-  });
-
-  it('a caller sees neither provider nor upstream, nor the same value twice', async () => {
+  it('a caller sees neither text nor provider nor upstream, nor the same value twice', async () => {
     const [first, second] = [await generateContinuation(), await generateContinuation()];
-    expect(first.provider).toBe('sealed');
-    const shown = JSON.stringify(first) + Buffer.from(String(first.data), 'base64url').toString('latin1');
-    for (const name of ['openai', 'secret-fleet', 'qwen', 'upstream']) expect(shown).not.toContain(name);
+    expect(first.provider).toBe(SEALED);
+    const encoded = encodeReasoning('Hm, well', first) ?? '';
+    const decoded = Buffer.from(encoded.slice('lambent1.'.length), 'base64url').toString('latin1');
+    const shown = decoded + Buffer.from(String(first.data), 'base64url').toString('latin1');
+    for (const name of ['well', 'openai', 'secret-fleet', 'qwen', 'upstream']) expect(shown).not.toContain(name);
     expect(first.data).not.toBe(second.data);
   });
 
-  it('the model gets back the continuation that it made, and one that was issued unsealed', async () => {
-    expect(await open(makeRequestWith(await generateContinuation()))).toEqual([CONTINUATION]);
-    expect(await open(makeRequestWith(CONTINUATION))).toEqual([CONTINUATION]);
+  it('the model gets back the text and the continuation that it made, and one that was issued unsealed', async () => {
+    const encoded = encodeReasoning('Hm, well', await generateContinuation()) ?? '';
+    const continuation = decodeReasoning(encoded)?.continuation;
+    if (continuation === undefined) throw new Error('no continuation');
+    expect(await open(makeRequestWith(continuation))).toEqual([
+      { type: 'reasoning', text: 'Hm, well', continuation: CONTINUATION },
+    ]);
+    expect(await open(makeRequestWith(CONTINUATION))).toEqual([
+      { type: 'reasoning', text: '', continuation: CONTINUATION },
+    ]);
   });
 
-  it('the model gets no continuation of another tenant or stack, and no changed one', async () => {
+  it('the model gets no continuation of another tenant, and no changed one', async () => {
     const sealed = await generateContinuation();
-    const changed = `${String(sealed.data).slice(0, 30)}x${String(sealed.data).slice(31)}`;
-    expect(await open(makeRequestWith(sealed, 'other'))).toEqual([undefined]);
-    expect(await open(makeRequestWith(createContinuationSeal('other').seal(CONTINUATION, 'acme')))).toEqual([
-      undefined,
-    ]);
-    for (const data of [changed, '', 'x', `${String(sealed.data)}AA`, 7, null, { provider: 'bedrock' }]) {
-      expect(await open(makeRequestWith({ provider: 'sealed', data }))).toEqual([undefined]);
+    // The other tenant has a key of the same version.
+    await findEnd(makeRequest({ tenant: 'other' }));
+    const text = String(sealed.data);
+    const nothing = [{ type: 'reasoning', text: '' }];
+    expect(await open(makeRequestWith(sealed, 'other'))).toEqual(nothing);
+    for (const data of [`${text.slice(0, 60)}x${text.slice(61)}`, '', 'x', `${text}AA`, 7, null]) {
+      expect(await open(makeRequestWith({ provider: SEALED, data }))).toEqual(nothing);
     }
   });
 
-  it('the sealed model still manages its own health', () => {
+  it('a continuation can no longer be opened once its tenant was erased', async () => {
+    const sealed = await generateContinuation();
+    const erased: Pick<Vault, 'seal' | 'open'> = {
+      seal: () => Promise.reject(new Error('unused')),
+      open: () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
+    };
+    await expect(createContinuationSeal(async () => erased).open(sealed, 'acme')).rejects.toMatchObject({
+      code: 'tenant_deleted',
+    });
+  });
+
+  it('a request whose caller gets no continuations does not open the vault', async () => {
+    const unopened = createContinuationSeal(() => Promise.reject(new Error('The vault was opened')));
+    const end = await findEnd(makeRequest({ omitsContinuations: true }), unopened);
+    expect(end).toEqual({ type: 'reasoningEnd' });
+  });
+
+  it('the sealed model keeps the other properties of the model', () => {
     expect(sealContinuations(createReasoningModel([]), seal).managesOwnHealth).toBe(true);
   });
 });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import {
   chatCompletionsRoute,
+  compactRoute,
   inputTokensRoute,
   listModelsRoute,
   responsesRoute,
@@ -86,6 +87,7 @@ export const handler = createHttpApi({
     }),
     'POST /v1/messages': idempotent(messagesRoute(api), { ...idempotency, name: 'messages' }),
     'POST /v1/messages/count_tokens': countTokensRoute(api),
+    'POST /v1/responses/compact': idempotent(compactRoute(api), { ...idempotency, name: 'responses.compact' }),
     'POST /v1/responses/input_tokens': inputTokensRoute(api),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),

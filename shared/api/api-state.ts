@@ -3,9 +3,11 @@ import type { Lifetime } from '../jobs/lifetime.ts';
 import type { Bodies, EventLog, JobStore, TicketQueue } from '../jobs/ports.ts';
 import type { JobTimings } from '../jobs/timings.ts';
 import type { Conversations } from '../sessions/conversations.ts';
+import type { Vault } from '../vault/vault.ts';
 
 /** The stores and settings that stateful endpoints use. */
 export interface ApiState {
+  readonly vault: Pick<Vault, 'seal' | 'open'>;
   readonly jobs: JobStore;
   readonly bodies: Bodies;
   readonly events: EventLog;

@@ -1,4 +1,5 @@
 import type { HttpRequest, Route } from '../access/route.ts';
+import { LambentError } from '../core/errors.ts';
 import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
@@ -106,6 +107,18 @@ export function responsesRoute({
 /** Returns whether a response is stored or refers to stored objects. */
 function needsState(body: ResponsesBody): boolean {
   return (body.store ?? true) || refersToStoredObjects(body);
+}
+
+/** Creates the route `POST /v1/responses/compact`. */
+export function compactRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      if (state === undefined) throw new LambentError('configuration', 'Compaction needs a vault');
+      const [{ compactResponse }, stores] = await Promise.all([import('./compact-response.ts'), state()]);
+      return compactResponse(request, { router, registry, ids, now }, stores);
+    },
+  };
 }
 
 /** Creates the route `POST /v1/responses/input_tokens`. */

@@ -47,13 +47,13 @@ export async function addContext(
 async function readEarlierItems(
   { tenant, conversation, previousResponse }: Job,
   { end }: InputContext,
-  { conversations, jobs, bodies }: JobContextPorts,
+  { conversations, jobs, bodies, vault }: JobContextPorts,
   limit: ReturnType<typeof getContextLimit>,
 ): Promise<EarlierTurnItems> {
   if (conversation !== undefined) {
     return collectItems(await conversations.readEarlier({ tenant, id: conversation }, end), limit);
   }
   return listEarlierItems(
-    previousResponse === undefined ? [] : await readChain({ jobs, bodies }, tenant, previousResponse),
+    previousResponse === undefined ? [] : await readChain({ jobs, bodies, vault }, tenant, previousResponse),
   );
 }

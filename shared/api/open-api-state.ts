@@ -39,6 +39,7 @@ export function openApiState(
   });
   return {
     state: {
+      vault,
       jobs,
       bodies,
       events,

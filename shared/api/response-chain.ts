@@ -7,7 +7,7 @@ import type { ApiState } from './api-state.ts';
 import { createTurnItems, type TurnItem } from './turn-items.ts';
 
 /** The stores that hold responses. */
-export type ResponseStores = Pick<ApiState, 'jobs' | 'bodies'>;
+export type ResponseStores = Pick<ApiState, 'jobs' | 'bodies' | 'vault'>;
 
 /** Maximum number of responses in a chain. Callers with longer ones should use a conversation. */
 const MAX_CHAIN = 500;

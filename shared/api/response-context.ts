@@ -6,6 +6,7 @@ import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit-to-context.ts';
+import { expandCompactions, openCompaction } from './compaction.ts';
 import type { CollectOptions, EarlierTurnItems } from './earlier-items.ts';
 import { type ResponseStores, readTurn } from './response-chain.ts';
 import { addContinuation, type TurnItem } from './turn-items.ts';
@@ -35,8 +36,10 @@ export async function buildResponseContext(
   const input = await resolveReferences(parsed.body.input, earlier.ids, context.tenant, stores);
   const body = { ...parsed.body, input };
   if (typeof input !== 'string') rejectDuplicateIds(input, 'input', earlier.ids);
-  const storedItems = removeUnpairedCalls(earlier.items, input).map((item) => parseStoredItem(addContinuation(item)));
-  const request = toGenerationRequest({ ...parsed, body }, context, storedItems, input);
+  const earlierItems = await expandCompactions(earlier.items, context.tenant, stores.vault);
+  const ownItems = typeof input === 'string' ? input : await expandInput(input, context.tenant, stores);
+  const storedItems = removeUnpairedCalls(earlierItems, ownItems).map((item) => parseStoredItem(addContinuation(item)));
+  const request = toGenerationRequest({ ...parsed, body }, context, storedItems, ownItems);
   const { request: generation, droppedItems } = fitRequest(parsed, request, earlier.items.length > 0);
   return { body, generation, droppedItems: earlier.droppedItems + droppedItems };
 }
@@ -84,7 +87,26 @@ export function fitRequest(parsed: ParsedResponsesBody, request: GenerationReque
   return fitToContext(request, { contextTokens, answerTokens: getAnswerTokens(parsed), truncation });
 }
 
-async function resolveReferences(
+/** Returns the caller's items with the content of compaction items in their place. */
+async function expandInput(
+  input: readonly ResolvedItem[],
+  tenant: string,
+  { vault }: ResponseStores,
+): Promise<ResolvedItem[]> {
+  const expanded = await Promise.all(
+    input.map(async (item) =>
+      item.type === 'compaction' ? (await openCompaction(item, tenant, vault)).map(parseStoredItem) : [item],
+    ),
+  );
+  return expanded.flat();
+}
+
+/**
+ * Returns the input of a request with items in place of its references.
+ * @param earlierIds the ids of the items that precede the input
+ * @throws LambentError `not_found` for a reference to a missing item
+ */
+export async function resolveReferences(
   input: ResponsesBody['input'],
   earlierIds: ReadonlySet<string>,
   tenant: string,

@@ -36,7 +36,7 @@ export function createWorkerDependencies(
   const createModel = createModels(createContinuationSeal(async () => vault));
   return {
     ...dependencies,
-    prepareInput: createInputPreparation({ registry, conversations, jobs, bodies }),
+    prepareInput: createInputPreparation({ registry, conversations, jobs, bodies, vault }),
     answerJob: createAnswerJob({
       router: createRouter({ registry, createModel, getCapabilities }),
       fingerprint: createSystemFingerprint(settings.KMS_KEY_ID, registry),

@@ -81,6 +81,7 @@ describe('the API', () => {
       'ApiGatewayMethodV1ResponsesPost',
       'ApiGatewayMethodV1MessagesPost',
       'ApiGatewayMethodV1MessagesCounttokensPost',
+      'ApiGatewayMethodV1ResponsesCompactPost',
       'ApiGatewayMethodV1ResponsesInputtokensPost',
       'ApiGatewayMethodV1ModelsGet',
       'ApiGatewayMethodV1ModelsIdVarGet',

@@ -187,6 +187,9 @@ export function isHostedItem(item: { readonly type?: string | null | undefined }
   return typeof item.type === 'string' && Object.hasOwn(hostedItems, item.type);
 }
 
+/** Stands for a compacted conversation. Its content is opened before the input is translated. */
+const compaction = object({ type: v.literal('compaction'), id, encrypted_content: string, created_by: ignored });
+
 const itemReference = object({ type: optional(v.literal('item_reference')), id: storedId });
 
 const typedItem = variant(
@@ -201,10 +204,11 @@ const typedItem = variant(
     tool_search_output: toolSearchOutput,
     additional_tools: additionalTools,
     reasoning,
+    compaction,
     item_reference: itemReference,
     ...hostedItems,
   },
-  ['compaction', 'compaction_trigger', 'configuration_update'],
+  ['compaction_trigger', 'configuration_update'],
 );
 
 /** One item of a request's input. Messages and references may omit their type. */

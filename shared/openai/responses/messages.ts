@@ -56,6 +56,9 @@ export function translateInputItems(
       endAssistantMessage();
     } else if (item.type === 'reasoning') {
       assistantParts.push(...toReasoningParts(item));
+    } else if (item.type === 'compaction') {
+      const path = formatPath(index);
+      throw invalidValueError(path, `Invalid '${path}': compaction items are not supported here.`);
     } else if (item.type !== 'additional_tools' && !isHostedItem(item)) {
       if (item.role === 'assistant') {
         assistantParts.push(...toAssistantParts(item.content));

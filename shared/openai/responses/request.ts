@@ -121,10 +121,10 @@ function needsContinuations(body: ResponsesBody): boolean {
   return (body.store ?? true) || body.conversation != null || includesEncryptedReasoning(body);
 }
 
-/** Returns whether a request refers to stored objects. */
+/** Returns whether a request refers to stored objects, or has items that the vault has to open. */
 export function refersToStoredObjects({ conversation, previous_response_id, input }: ResponsesBody): boolean {
   if (conversation != null || previous_response_id != null) return true;
-  return typeof input !== 'string' && input.some(isItemReference);
+  return typeof input !== 'string' && input.some((item) => isItemReference(item) || item.type === 'compaction');
 }
 
 /** Returns whether a request asks for `encrypted_content`, which stateless callers send back. */

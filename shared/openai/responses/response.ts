@@ -164,7 +164,8 @@ const INCOMPLETE_REASONS = {
   contentFilter: 'content_filter',
 } as const satisfies Record<FinishReason, string | undefined>;
 
-function encodeUsage({
+/** Encodes token counts. */
+export function encodeUsage({
   inputTokens,
   cachedInputTokens,
   cacheWriteTokens = 0,

@@ -119,6 +119,8 @@ export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator):
         ...(encrypted_content == null ? {} : { encrypted_content }),
       };
     }
+    case 'compaction':
+      return { id: keepOrCreateId('cmp'), type: item.type, encrypted_content: item.encrypted_content };
     default:
       return {
         id: keepOrCreateId('msg'),

@@ -61,6 +61,7 @@ async function createWorld() {
   });
   const blobs = createDynamoDBBlobs(client, { tableName, bucket });
   const state: ApiState = {
+    vault,
     jobs: createDynamoDBStore(client, { tableName, shards: 1 }),
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
@@ -92,7 +93,7 @@ async function createWorld() {
         })(),
       };
     }, now),
-    prepareInput: createInputPreparation({ registry, conversations, jobs: state.jobs, bodies: state.bodies }),
+    prepareInput: createInputPreparation({ registry, conversations, jobs: state.jobs, bodies: state.bodies, vault }),
     steps: { conversation: createConversationStep(conversations) },
     onStepFailed: async () => {},
     onError: () => {},

@@ -95,6 +95,7 @@ async function createWorld() {
     const faulty = { ...jobs, create: inject('create', jobs.create) };
     const queue = recordTickets();
     const state: ApiState = {
+      vault: stores.vault,
       jobs: faulty,
       bodies,
       events: createEventLog(stores.vault, blobs),

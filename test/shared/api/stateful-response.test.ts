@@ -38,6 +38,7 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
   const queue = recordTickets();
   const bodies = createBodies(stores.vault, blobs);
   const state: ApiState = {
+    vault: stores.vault,
     jobs: { ...jobs, ...faults(jobs) },
     bodies,
     events: createEventLog(stores.vault, blobs),

@@ -85,11 +85,6 @@ function readPort(address: AddressInfo | string | null): number {
   return address.port;
 }
 
-  const model = decodeURIComponent(modelId);
-  if (operation === 'invoke' && isEmbeddingModel(model)) {
-    const embeddings = invokeEmbeddingModel(model, json);
-    return send(response, embeddings.status, embeddings.headers, JSON.stringify(embeddings.body));
-  }
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream|invoke|invoke-with-response-stream)$/;
 
 async function handleRequest(
@@ -112,6 +107,10 @@ async function handleRequest(
   const streamed = operation?.endsWith('-stream') === true;
   const isNative = operation?.startsWith('invoke') === true;
   const model = decodeURIComponent(modelId);
+  if (operation === 'invoke' && isEmbeddingModel(model)) {
+    const embeddings = invokeEmbeddingModel(model, json);
+    return send(response, embeddings.status, embeddings.headers, JSON.stringify(embeddings.body));
+  }
   const converse = parseBody(model, streamed, json, isNative);
   if (typeof converse === 'string') {
     sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: converse });

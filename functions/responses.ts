@@ -14,6 +14,7 @@ import {
   inputItemsRoute,
   retrieveResponseRoute,
 } from '../shared/api/stored-response-routes.ts';
+import { websocketRoute } from '../shared/api/websocket-route.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
@@ -43,6 +44,7 @@ export const handler = createHttpApi({
   telemetry,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
+    'GET /v1/responses': websocketRoute(),
     'GET /v1/responses/{id}': retrieveResponseRoute(api),
     'DELETE /v1/responses/{id}': deleteResponseRoute(api),
     'POST /v1/responses/{id}/cancel': cancelResponseRoute(api),

@@ -1,6 +1,7 @@
 import { isObject } from '../core/objects.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
+import { findCustomTools } from '../openai/custom-tools.ts';
 import type { EncodeAnswer } from './endpoints.ts';
 
 /** Encodes a model's events as the output of a job of `/v1/chat/completions`. */
@@ -19,6 +20,7 @@ export const answerChat: EncodeAnswer = async (events, { job, input, fingerprint
       model: readModelName(input.body) ?? job.model,
       system_fingerprint: fingerprint(job.model),
     },
+    customTools: findCustomTools(input.generation.tools),
     includeLogprobs: input.generation.topLogprobs !== undefined,
   });
   // This API has no incomplete status. The `finish_reason` shows whether the output was cut off.

@@ -7,6 +7,7 @@ import type { ModelRegistry } from '../inference/registry.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
 import { parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
+import { findCustomTools } from '../openai/custom-tools.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import {
@@ -52,6 +53,7 @@ export function chatCompletionsRoute({
           model,
           system_fingerprint: fingerprint(generation.model),
         },
+        customTools: findCustomTools(generation.tools),
         includeLogprobs: generation.topLogprobs !== undefined,
         includeUsage,
       };

@@ -10,6 +10,7 @@ import { type ChatCompletionObject, commitCompletion, encodeChatCompletion } fro
 import type { ChatRequest } from '../openai/chat/request.ts';
 import { isChatCompletion, replayCompletion } from '../openai/chat/stored.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
+import { findCustomTools } from '../openai/custom-tools.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
 import type { ApiState } from './api-state.ts';
 import type { GenerationApi } from './generation-api.ts';
@@ -41,6 +42,7 @@ export async function createStoredChat(
       model,
       system_fingerprint: api.fingerprint(generation.model),
     },
+    customTools: findCustomTools(generation.tools),
     includeLogprobs: generation.topLogprobs !== undefined,
     includeUsage,
   };

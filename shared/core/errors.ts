@@ -25,6 +25,7 @@ export const ERROR_CODES = [
   'idempotency_key_in_use',
   'idempotent_answer_not_kept',
   'unknown_url',
+  'websocket_not_supported',
   'request_too_large',
   'unsupported_media_type',
   'tenant_deleted',

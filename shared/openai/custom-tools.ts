@@ -23,6 +23,12 @@ export function toCustomTool({ name, description, grammar }: CustomDefinition): 
   };
 }
 
+/** Returns the names of the custom tools among these; undefined if there are none. */
+export function findCustomTools(tools: readonly Tool[]): ReadonlySet<string> | undefined {
+  const names = tools.flatMap(({ name, custom }) => (custom ? [name] : []));
+  return names.length === 0 ? undefined : new Set(names);
+}
+
 const INPUT_SCHEMA = {
   type: 'object',
   properties: { input: { type: 'string', description: 'The whole input of the tool, as plain text.' } },

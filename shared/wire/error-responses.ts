@@ -35,6 +35,8 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   // The first response was deleted or never stored, so no retry can return it.
   idempotent_answer_not_kept: { status: 409, shouldRetry: false },
   unknown_url: { status: 404 },
+  // Codex falls back to POST at once after 426. After any other status it first tries again.
+  websocket_not_supported: { status: 426 },
   request_too_large: { status: 413 },
   unsupported_media_type: { status: 415 },
   tenant_deleted: { status: 403 },

@@ -89,6 +89,13 @@ describe('the HTTP API', () => {
     );
   });
 
+  it('a WebSocket connection is refused with the status after which clients send requests instead', async () => {
+    const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
+    const answer = await send('/responses', '', { ...upgrade, 'sec-websocket-key': 'MDEyMzQ1Njc4OWFiY2RlZg==' }, 'GET');
+    expect(answer.status).toBe(426);
+    expectClientError(answer);
+  });
+
   it('a body of any JSON gets an error in OpenAI’s format', async () => {
     await fc.assert(
       fc.asyncProperty(paths, fc.json(), async (path, body) => {

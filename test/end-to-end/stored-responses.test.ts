@@ -199,6 +199,33 @@ describe('a chain of responses', () => {
     expect(answer.output_text).toBe('The tool said: sunny');
   });
 
+  it('a chain connects a call of a custom tool with its output, and its items are kept', async () => {
+    const crm: OpenAI.Responses.Tool = {
+      type: 'namespace',
+      name: 'crm',
+      description: 'Customers.',
+      tools: [{ type: 'custom', name: 'note' }],
+    };
+    const first = await client.responses.create({ model, input: 'Note it', tools: [crm, { type: 'web_search' }] });
+    expect(first.output).toMatchObject([{ type: 'custom_tool_call', namespace: 'crm', name: 'note' }]);
+    expect((await client.responses.retrieve(first.id)).output).toEqual(first.output);
+    const { call_id } = first.output.find((item) => item.type === 'custom_tool_call') ?? { call_id: '' };
+    const second = await client.responses.create({
+      model,
+      previous_response_id: first.id,
+      input: [
+        { type: 'custom_tool_call_output', call_id, output: 'noted' },
+        { type: 'additional_tools', role: 'developer', tools: [crm] },
+      ],
+    });
+    expect(second.output_text).toBe('The tool said: noted');
+    const { data } = await client.responses.inputItems.list(second.id, { order: 'asc' });
+    expect(data).toMatchObject([
+      { type: 'custom_tool_call_output', call_id, output: 'noted', status: 'completed' },
+      { type: 'additional_tools', role: 'developer', tools: [crm] },
+    ]);
+  });
+
   it('the input of a response can refer to stored items', async () => {
     const call = await client.responses.create({ model, input: 'How is the weather?', tools });
     const item = call.output.find((each) => each.type === 'function_call');

@@ -88,6 +88,7 @@ describe('the API', () => {
       ...['Post', 'IdVarGet', 'IdVarPost', 'IdVarDelete'].map((name) => `ApiGatewayMethodV1Conversations${name}`),
       ...['Get', 'Post'].map((name) => `ApiGatewayMethodV1ConversationsIdVarItems${name}`),
       ...['Get', 'Delete'].map((name) => `ApiGatewayMethodV1ConversationsIdVarItemsItemVar${name}`),
+      'ApiGatewayMethodV1ResponsesGet',
       ...['Get', 'Delete', 'CancelPost', 'InputitemsGet'].map((name) => `ApiGatewayMethodV1ResponsesIdVar${name}`),
       ...['Get', 'IdVarGet', 'IdVarPost', 'IdVarDelete', 'IdVarMessagesGet'].map(
         (name) => `ApiGatewayMethodV1ChatCompletions${name}`,

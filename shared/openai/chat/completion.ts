@@ -1,10 +1,11 @@
 import type {
   ChatCompletion,
   ChatCompletionTokenLogprob,
-  ChatCompletionMessageFunctionToolCall as ChatToolCall,
+  ChatCompletionMessageToolCall as ChatToolCall,
 } from 'openai/resources/chat/completions';
 import type { CompletionUsage } from 'openai/resources/completions';
 import { omitUndefined } from '../../core/objects.ts';
+import { decodeCustomInput } from '../../inference/custom-input.ts';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 
@@ -20,6 +21,8 @@ interface ChatHead {
 
 export interface ChatCompletionOptions {
   readonly head: ChatHead;
+  /** The names of the custom tools of the request; absent if it has none. */
+  readonly customTools?: ReadonlySet<string> | undefined;
   /** Whether the request asks for log probabilities. */
   readonly includeLogprobs: boolean;
 }
@@ -68,7 +71,7 @@ export async function* commitCompletion(
 function finishCompletion(
   message: MessageAccumulator,
   { reason, usage, serviceTier }: Extract<GenerationEvent, { type: 'finish' }>,
-  { head, includeLogprobs }: ChatCompletionOptions,
+  { head, includeLogprobs, customTools }: ChatCompletionOptions,
 ): ChatCompletionObject {
   return {
     ...head,
@@ -76,7 +79,7 @@ function finishCompletion(
     choices: [
       {
         index: 0,
-        message: message.toMessage(),
+        message: message.toMessage(customTools),
         logprobs: includeLogprobs ? message.toLogprobs() : null,
         finish_reason: FINISH_REASONS[reason],
       },
@@ -121,7 +124,7 @@ class MessageAccumulator {
     }
   }
 
-  toMessage(): ChatCompletionObject['choices'][number]['message'] {
+  toMessage(customTools: ReadonlySet<string> | undefined): ChatCompletionObject['choices'][number]['message'] {
     const hasOtherContent = this.#refusal !== '' || this.#calls.length > 0;
     return {
       role: 'assistant',
@@ -129,7 +132,7 @@ class MessageAccumulator {
       content: this.#content === '' && hasOtherContent ? null : this.#content.toWellFormed(),
       refusal: this.#refusal === '' ? null : this.#refusal.toWellFormed(),
       ...(this.#reasoning === '' ? {} : { reasoning_content: this.#reasoning.toWellFormed() }),
-      ...(this.#calls.length === 0 ? {} : { tool_calls: this.#calls.map(encodeToolCall) }),
+      ...(this.#calls.length === 0 ? {} : { tool_calls: this.#calls.map((call) => encodeToolCall(call, customTools)) }),
     };
   }
 
@@ -141,7 +144,13 @@ class MessageAccumulator {
   }
 }
 
-function encodeToolCall({ id, name, arguments: text }: { id: string; name: string; arguments: string }): ChatToolCall {
+function encodeToolCall(
+  { id, name, arguments: text }: { id: string; name: string; arguments: string },
+  customTools: ReadonlySet<string> | undefined,
+): ChatToolCall {
+  if (customTools?.has(name)) {
+    return { id, type: 'custom', custom: { name, input: decodeCustomInput(text).toWellFormed() } };
+  }
   return { id, type: 'function', function: { name, arguments: text.toWellFormed() } };
 }
 

@@ -1,6 +1,8 @@
 import { isObject } from '../../core/objects.ts';
-import type { AssistantMessage, ImagePart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
+import { encodeCustomInput } from '../../inference/custom-input.ts';
+import type { AssistantMessage, ContentPart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
+import { parseFileData } from '../documents.ts';
 import { parseImageUrl } from '../images.ts';
 import { invalidValueError } from '../validation.ts';
 import type { ChatMessage } from './schema.ts';
@@ -45,10 +47,13 @@ function toTextParts(content: string | readonly { text: string }[]): TextPart[] 
 
 type UserContent = Extract<ChatMessage, { role: 'user' }>['content'];
 
-function toUserParts(content: UserContent, param: string, registry: ModelRegistry): (TextPart | ImagePart)[] {
+function toUserParts(content: UserContent, param: string, registry: ModelRegistry): ContentPart[] {
   if (typeof content === 'string') return toTextParts(content);
   return content.map((part, index) => {
     if (part.type === 'text') return { type: 'text', text: part.text };
+    if (part.type === 'file') {
+      return parseFileData(part.file.file_data, part.file.filename, `${param}[${index}].file.file_data`);
+    }
     return parseImageUrl(part.image_url.url, part.image_url.detail, `${param}[${index}].image_url.url`, registry);
   });
 }
@@ -68,9 +73,7 @@ function toAssistantParts(message: AssistantFields, index: number): AssistantMes
     }
   }
   if (refusal) parts.push({ type: 'refusal', text: refusal });
-  for (const call of tool_calls ?? []) {
-    parts.push({ type: 'toolCall', id: call.id, name: call.function.name, arguments: call.function.arguments });
-  }
+  for (const call of tool_calls ?? []) parts.push(toCallPart(call));
   if (parts.length > 0) return parts;
   if (content !== null && content !== undefined) return [{ type: 'text', text: '' }];
   const param = `messages[${index}].content`;
@@ -87,6 +90,16 @@ function findReasoning({ reasoning_content, reasoning, reasoning_details }: Assi
   const details = Array.isArray(reasoning_details) ? reasoning_details.filter(isObject) : [];
   const texts = details.map(({ text, summary }) => text ?? summary);
   return texts.filter((text) => typeof text === 'string').join('');
+}
+
+type ToolCall = NonNullable<AssistantFields['tool_calls']>[number];
+
+function toCallPart(call: ToolCall): ToolCallPart {
+  if (call.type === 'function') {
+    return { type: 'toolCall', id: call.id, name: call.function.name, arguments: call.function.arguments };
+  }
+  const { name, input } = call.custom;
+  return { type: 'toolCall', id: call.id, name, arguments: encodeCustomInput(input), isCustom: true };
 }
 
 /** Checks that each tool call is answered by one tool message, directly after the assistant message with the call. */

@@ -1,6 +1,7 @@
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
+import { toCustomTool } from '../custom-tools.ts';
 import {
   checkMaxTokens,
   checkStreamOptions,
@@ -128,15 +129,13 @@ function parseTopLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefi
 }
 
 function listSchemas({ tools, response_format: format }: ChatBody): RequestSchema[] {
-  const schemas = (tools ?? []).map(
-    ({ function: each }, index): RequestSchema => ({
-      schema: each.parameters ?? {},
-      strict: each.strict ?? false,
-      subject: `function '${each.name}'`,
-      param: `tools[${index}].function.parameters`,
-      code: 'invalid_function_parameters',
-    }),
-  );
+  const schemas = (tools ?? []).flatMap((tool, index): RequestSchema[] => {
+    if (tool.type === 'custom') return [];
+    const { name, parameters, strict } = tool.function;
+    const param = `tools[${index}].function.parameters`;
+    const subject = `function '${name}'`;
+    return [{ schema: parameters ?? {}, strict: strict ?? false, subject, param, code: 'invalid_function_parameters' }];
+  });
   if (format?.type !== 'json_schema') return schemas;
   const { name, schema, strict } = format.json_schema;
   const subject = `response_format '${name}'`;
@@ -146,7 +145,12 @@ function listSchemas({ tools, response_format: format }: ChatBody): RequestSchem
   ];
 }
 
-function toTool({ function: { name, description, parameters, strict } }: NonNullable<ChatBody['tools']>[number]): Tool {
+function toTool(tool: NonNullable<ChatBody['tools']>[number]): Tool {
+  if (tool.type === 'custom') {
+    const { name, description, format } = tool.custom;
+    return toCustomTool({ name, description, grammar: format?.type === 'grammar' ? format.grammar : undefined });
+  }
+  const { name, description, parameters, strict } = tool.function;
   return {
     name,
     ...omitNullish({ description }),
@@ -159,8 +163,9 @@ function toRequestedChoice(choice: ChatBody['tool_choice']): RequestedChoice {
   if (choice === undefined || choice === null) return 'auto';
   if (typeof choice === 'string') return choice;
   if (choice.type === 'function') return { name: choice.function.name };
+  if (choice.type === 'custom') return { name: choice.custom.name };
   const { mode, tools } = choice.allowed_tools;
-  return { mode, allowed: tools.map((tool) => tool.function.name) };
+  return { mode, allowed: tools.map((tool) => (tool.type === 'custom' ? tool.custom : tool.function).name) };
 }
 
 function toOutputFormat(format: ChatBody['response_format']): OutputFormat {

@@ -37,11 +37,20 @@ const imagePart = object({
   image_url: object({ url: string, detail: optional(oneOf(['auto', 'low', 'high', 'original'])) }),
   prompt_cache_breakpoint: ignored,
 });
+const filePart = object({
+  type: v.literal('file'),
+  file: object({
+    file_data: optional(string),
+    filename: optional(string),
+    file_id: unsupported("is not supported. Use 'file_data' instead."),
+  }),
+  prompt_cache_breakpoint: ignored,
+});
 const refusalPart = object({ type: v.literal('refusal'), refusal: string });
 
 const textParts = arrayOf(variant('type', { text: textPart }), 'objects', { min: 1 });
 const userParts = arrayOf(
-  variant('type', { text: textPart, image_url: imagePart }, ['input_audio', 'file']),
+  variant('type', { text: textPart, image_url: imagePart, file: filePart }, ['input_audio']),
   'objects',
   {
     min: 1,
@@ -61,6 +70,12 @@ const toolCall = object({
   }),
 });
 
+const customToolCall = object({
+  id: text({ min: 1 }),
+  type: v.literal('custom'),
+  custom: object({ name: string, input: string }),
+});
+
 const instructions = object({
   role: v.picklist(['system', 'developer']),
   content: textOrParts(textParts),
@@ -78,7 +93,9 @@ const message = variant(
       content: optional(textOrParts(assistantParts)),
       refusal: optional(string),
       name: optional(string),
-      tool_calls: optional(arrayOf(variant('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
+      tool_calls: optional(
+        arrayOf(variant('type', { function: toolCall, custom: customToolCall }), 'objects', { max: 128 }),
+      ),
       audio: unsupported('is not supported. Responses have no audio.'),
       function_call: unsupported("is not supported. Use 'tool_calls' instead."),
       // Lambent returns it, as DeepSeek and vLLM do, and callers send the messages back.
@@ -95,37 +112,48 @@ const message = variant(
   ['function'],
 );
 
-const tool = variant(
-  'type',
-  {
+const tool = variant('type', {
+  function: object({
+    type: v.literal('function'),
     function: object({
-      type: v.literal('function'),
-      function: object({
-        name: functionName,
-        description: optional(string),
-        parameters: optional(jsonObject),
-        strict: optional(boolean),
-      }),
+      name: functionName,
+      description: optional(string),
+      parameters: optional(jsonObject),
+      strict: optional(boolean),
     }),
-  },
-  ['custom'],
-);
+  }),
+  custom: object({
+    type: v.literal('custom'),
+    custom: object({
+      name: functionName,
+      description: optional(string),
+      format: optional(
+        variant('type', {
+          text: object({ type: v.literal('text') }),
+          grammar: object({
+            type: v.literal('grammar'),
+            grammar: object({ definition: string, syntax: oneOf(['lark', 'regex']) }),
+          }),
+        }),
+      ),
+    }),
+  }),
+});
+
+const namedCustom = object({ type: v.literal('custom'), custom: object({ name: string }) });
 
 const namedFunction = object({ type: v.literal('function'), function: object({ name: string }) });
-const toolChoiceObject = variant(
-  'type',
-  {
-    function: namedFunction,
+const toolChoiceObject = variant('type', {
+  function: namedFunction,
+  custom: namedCustom,
+  allowed_tools: object({
+    type: v.literal('allowed_tools'),
     allowed_tools: object({
-      type: v.literal('allowed_tools'),
-      allowed_tools: object({
-        mode: oneOf(['auto', 'required']),
-        tools: arrayOf(variant('type', { function: namedFunction }, ['custom']), 'objects', { min: 1 }),
-      }),
+      mode: oneOf(['auto', 'required']),
+      tools: arrayOf(variant('type', { function: namedFunction, custom: namedCustom }), 'objects', { min: 1 }),
     }),
-  },
-  ['custom'],
-);
+  }),
+});
 const toolChoiceMode = oneOf(['none', 'auto', 'required']);
 
 const responseFormat = variant('type', {
@@ -211,4 +239,4 @@ export type ChatBody = v.InferOutput<typeof chatRequestSchema>;
 export type ChatMessage = v.InferOutput<typeof message>;
 
 /** Nested schemas, for the test that compares them with the official client's types. */
-export const chatParts = { textPart, imagePart, refusalPart, toolCall, message, tool };
+export const chatParts = { textPart, imagePart, filePart, refusalPart, toolCall, customToolCall, message, tool };

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { isObject, omitUndefined } from '../../core/objects.ts';
+import { encodeCustomInput } from '../../inference/custom-input.ts';
 import type { FinishReason, GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
 import { metadata } from '../parameters.ts';
 import { object } from '../schema.ts';
@@ -91,9 +92,12 @@ export async function* replayCompletion({
   if (message.content) yield { type: 'text', text: message.content, ...decodeLogprobs(logprobs?.content) };
   if (message.refusal) yield { type: 'refusal', text: message.refusal, ...decodeLogprobs(logprobs?.refusal) };
   for (const [index, call] of (message.tool_calls ?? []).entries()) {
-    if (call.type !== 'function') continue;
-    yield { type: 'toolCall', index, id: call.id, name: call.function.name };
-    yield { type: 'toolArguments', index, fragment: call.function.arguments };
+    const [name, fragment] =
+      call.type === 'function'
+        ? [call.function.name, call.function.arguments]
+        : [call.custom.name, encodeCustomInput(call.custom.input)];
+    yield { type: 'toolCall', index, id: call.id, name };
+    yield { type: 'toolArguments', index, fragment };
   }
   yield {
     type: 'finish',

@@ -1,4 +1,5 @@
 import type { LambentError } from '../../core/errors.ts';
+import { CustomInputReader } from '../../inference/custom-input.ts';
 import type { GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
 import { encodeDataFrame, encodeStream, escapeLineSeparators, type StreamEncoder } from '../../wire/sse.ts';
 import { SurrogatePairBuffer } from '../../wire/surrogate-pair-buffer.ts';
@@ -30,6 +31,8 @@ class ChatEncoder implements StreamEncoder {
   readonly #refusal = new SurrogatePairBuffer();
   readonly #reasoning = new SurrogatePairBuffer();
   readonly #arguments: SurrogatePairBuffer[] = [];
+  /** The calls of custom tools, by index. */
+  readonly #customInputs: CustomInputReader[] = [];
   #hasRole = false;
   /** Whether the response has content, a refusal or tool calls. */
   #hasOutput = false;
@@ -59,7 +62,7 @@ class ChatEncoder implements StreamEncoder {
       case 'toolCall':
         return this.#encodeToolCall(event.index, event.id, event.name);
       case 'toolArguments':
-        return this.#encodeArguments(event.index, this.#arguments[event.index]?.push(event.fragment) ?? '');
+        return this.#encodeArguments(event.index, this.#readArguments(event.index, event.fragment));
       case 'finish':
         return this.#encodeFinish(event);
     }
@@ -88,22 +91,35 @@ class ChatEncoder implements StreamEncoder {
   #encodeToolCall(index: number, id: string, name: string): string {
     this.#hasOutput = true;
     this.#arguments[index] = new SurrogatePairBuffer();
-    const call = { index, id, type: 'function', function: { name, arguments: '' } };
+    const isCustom = this.#options.customTools?.has(name) ?? false;
+    if (isCustom) this.#customInputs[index] = new CustomInputReader();
+    const call = isCustom
+      ? { index, id, type: 'custom', custom: { name, input: '' } }
+      : { index, id, type: 'function', function: { name, arguments: '' } };
     return this.#encodeRole('null') + this.#encodeChunk(`{"tool_calls":[${JSON.stringify(call)}]}`);
   }
 
   #encodeArguments(index: number, fragment: string): string {
     if (fragment === '') return '';
-    return this.#encodeChunk(
-      `{"tool_calls":[{"index":${index},"function":{"arguments":${JSON.stringify(fragment)}}}]}`,
-    );
+    const text = JSON.stringify(fragment);
+    const delta = this.#customInputs[index] ? `"custom":{"input":${text}}` : `"function":{"arguments":${text}}`;
+    return this.#encodeChunk(`{"tool_calls":[{"index":${index},${delta}}]}`);
+  }
+
+  /** Returns the text that a fragment of a call's arguments completes. */
+  #readArguments(index: number, fragment: string): string {
+    const custom = this.#customInputs[index];
+    return this.#arguments[index]?.push(custom ? custom.push(fragment) : fragment) ?? '';
   }
 
   #encodeFinish(event: Extract<GenerationEvent, { type: 'finish' }>): string {
     let frames = this.#encodeText('content', this.#text.flush(), undefined);
     frames += this.#encodeText('refusal', this.#refusal.flush(), undefined);
     frames += this.#encodeReasoning(this.#reasoning.flush());
-    for (const [index, buffer] of this.#arguments.entries()) frames += this.#encodeArguments(index, buffer.flush());
+    for (const [index, buffer] of this.#arguments.entries()) {
+      frames += this.#encodeArguments(index, buffer.push(this.#customInputs[index]?.end() ?? ''));
+      frames += this.#encodeArguments(index, buffer.flush());
+    }
     frames += this.#encodeRole('""');
     const tier = event.serviceTier === undefined ? '' : `,"service_tier":"${event.serviceTier}"`;
     const delta = this.#hasOutput ? '{}' : '{"content":""}';

@@ -8,6 +8,15 @@ import { type Script, startService } from './service.ts';
 const QUESTION = { model: 'default', messages: [{ role: 'user' as const, content: 'Say it' }] };
 const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'fail' });
 
+const EDIT = {
+  type: 'custom' as const,
+  custom: {
+    name: 'edit',
+    description: 'Edits.',
+    format: { type: 'grammar' as const, grammar: { syntax: 'regex' as const, definition: 'a+' } },
+  },
+};
+
 /** Requests the same completion buffered and streamed, and returns both as the official client parses them. */
 async function requestBothWays(script: Script, more: object = {}) {
   await using service = await startService([script, script]);
@@ -52,6 +61,14 @@ describe('chat completions with the official client', () => {
         finishEvent('toolCalls'),
       ],
     },
+    'calls of a custom tool and of a function': {
+      script: [
+        ...toolCallEvents(0, 'edit', '{"input":"a\\n', '\\ud83d', '\\ude00"}'),
+        ...toolCallEvents(1, 'time', '{}'),
+        finishEvent('toolCalls'),
+      ],
+      more: { tools: [EDIT] },
+    },
     'log probabilities': {
       script: [
         { type: 'text', text: 'Hi', logprobs: [tokenLogprob('H'), tokenLogprob('i')] },
@@ -70,6 +87,34 @@ describe('chat completions with the official client', () => {
       expect(normalize(streamed)).toEqual(normalize(buffered));
     });
   }
+
+  it('a call of a custom tool has its text, and is accepted back', async () => {
+    const script = [...toolCallEvents(0, 'edit', '{"input":"a\\nb"}'), finishEvent('toolCalls')];
+    await using service = await startService([script, [...textEvents('Done'), finishEvent()]]);
+    const request = { ...QUESTION, tools: [EDIT], tool_choice: { type: 'custom' as const, custom: { name: 'edit' } } };
+    const message = (await service.client.chat.completions.create(request)).choices[0]?.message;
+    expect(message?.tool_calls).toEqual([{ id: 'call_0', type: 'custom', custom: { name: 'edit', input: 'a\nb' } }]);
+    if (message === undefined) return;
+    const file = { filename: 'a.md', file_data: 'data:text/markdown;base64,IyBB' };
+    await service.client.chat.completions.create({
+      ...request,
+      messages: [
+        { role: 'user', content: [{ type: 'file', file }] },
+        message,
+        { role: 'tool', tool_call_id: 'call_0', content: 'edited' },
+      ],
+    });
+    const [first, second] = service.generationRequests;
+    expect(first).toMatchObject({
+      tools: [{ name: 'edit', custom: { description: 'Edits.', grammar: { syntax: 'regex', definition: 'a+' } } }],
+      toolChoice: { name: 'edit' },
+    });
+    expect(second?.messages).toMatchObject([
+      { content: [{ type: 'document', mediaType: 'text/plain', text: '# A', title: 'a.md' }] },
+      { content: [{ type: 'toolCall', name: 'edit', arguments: '{"input":"a\\nb"}', isCustom: true }] },
+      { role: 'tool', toolCallId: 'call_0' },
+    ]);
+  });
 
   it('a chat completion has its id, usage, finish reason and fingerprint', async () => {
     const { buffered, streamed } = await requestBothWays([...textEvents('Hello'), finishEvent()]);

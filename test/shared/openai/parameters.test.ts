@@ -54,6 +54,8 @@ describe('request schemas', () => {
       ['chat', 'ChatCompletionContentPartImage', chatParts.imagePart, {}],
       ['chat', 'ChatCompletionContentPartRefusal', chatParts.refusalPart, {}],
       ['chat', 'ChatCompletionMessageFunctionToolCall', chatParts.toolCall, {}],
+      ['chat', 'ChatCompletionMessageCustomToolCall', chatParts.customToolCall, {}],
+      ['chat', 'ChatCompletionCustomTool', chatParts.tool, { type: 'custom' }],
       ['chat', 'ChatCompletionFunctionTool', chatParts.tool, { type: 'function' }],
       ['chat', 'ChatCompletionStreamOptions', chatParameters.stream_options, {}],
       ['chat', 'PromptCacheOptions', chatParameters.prompt_cache_options, {}],

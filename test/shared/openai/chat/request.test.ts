@@ -476,7 +476,7 @@ describe('parseChatRequest', () => {
         user([{ type: 'input_audio', input_audio: { data: '', format: 'wav' } }]),
         'unsupported_value',
         'messages[0].content[0].type',
-        "Unsupported value: 'messages[0].content[0].type' does not support 'input_audio' here. Supported values are: 'text' and 'image_url'.",
+        "Unsupported value: 'messages[0].content[0].type' does not support 'input_audio' here. Supported values are: 'text', 'image_url', and 'file'.",
       ],
       [
         'an unknown content part',
@@ -631,11 +631,11 @@ describe('parseChatRequest', () => {
       ],
       ['a logit bias above 100', { logit_bias: { '1': 101 } }, 'invalid_value', 'logit_bias.1', /-100 to 100/],
       [
-        'a custom tool',
-        { tools: [{ type: 'custom', custom: { name: 'x' } }] },
-        'unsupported_value',
-        'tools[0].type',
-        /does not support 'custom' here/,
+        'the id of a file',
+        { messages: [{ role: 'user', content: [{ type: 'file', file: { file_id: 'file_1' } }] }] },
+        'unsupported_parameter',
+        'messages[0].content[0].file.file_id',
+        /Use 'file_data'/,
       ],
       [
         'a space in a function name',

@@ -7,6 +7,7 @@ import {
   toStoredInput,
 } from '../../../../shared/openai/responses/stored-items.ts';
 
+const TOOL = { type: 'custom' as const, name: 'note' };
 const RESPONSE = 'resp_0123456789abcdef0123456789abcdef';
 
 describe('item ids', () => {
@@ -37,13 +38,21 @@ describe('stored items', () => {
     { role: 'assistant' as const, content: 'Hi' },
     { type: 'function_call' as const, call_id: 'c1', name: 'look', arguments: '{}' },
     { type: 'function_call_output' as const, call_id: 'c1', output: 'seen' },
+    { type: 'custom_tool_call' as const, call_id: 'c2', namespace: 'crm', name: 'note', input: 'paid' },
+    { type: 'custom_tool_call_output' as const, call_id: 'c2', output: 'noted' },
+    { type: 'tool_search_call' as const, call_id: 'c3', execution: 'client' as const, arguments: { query: 'x' } },
+    { type: 'tool_search_output' as const, call_id: 'c3', execution: 'client' as const, tools: [TOOL] },
+    { type: 'additional_tools' as const, role: 'developer', tools: [TOOL] },
+    { type: 'web_search_call' as const, id: 'ws_1', status: 'completed', action: { type: 'search', query: 'x' } },
     { type: 'reasoning' as const, summary: [], encrypted_content: 'opaque' },
   ];
 
   it('converting an input twice gives equal stored items, which parse to themselves', () => {
     const items = toStoredInput(input, createItemIdGenerator(RESPONSE, 0));
     expect(toStoredInput(input, createItemIdGenerator(RESPONSE, 0))).toEqual(items);
-    expect(items.map(({ id }) => id.replace(/_.*/, ''))).toEqual(['msg', 'msg', 'fc', 'fco', 'rs']);
+    expect(items.map(({ id }) => id.replace(/_.*/, ''))).toEqual([
+      ...['msg', 'msg', 'fc', 'fco', 'ctc', 'ctco', 'tsc', 'tso', 'at', 'hti', 'rs'],
+    ]);
     expect(items.map(parseStoredItem)).toEqual(items);
   });
 

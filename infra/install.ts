@@ -22,9 +22,10 @@ interface LockedPackage {
  * `node_modules` there already matches the lockfile. Install scripts don't run. Safe to call from several processes at
  * once: each installs into a temporary folder and moves the finished tree into place.
  * @param folder absolute path
+ * @param command `install` if the lockfile may lack optional packages, of other systems than the one where it was made
  * @throws Error if npm fails, for example without a network
  */
-export async function installDependencies(folder: string): Promise<void> {
+export async function installDependencies(folder: string, command: 'ci' | 'install' = 'ci'): Promise<void> {
   if (await isInstalled(folder)) return;
   console.error(`Installing the dependencies of ${relative(ROOT, folder)}`);
   await mkdir(join(folder, '.build'), { recursive: true });
@@ -32,9 +33,9 @@ export async function installDependencies(folder: string): Promise<void> {
   try {
     for (const file of ['package.json', 'package-lock.json', '.npmrc'])
       await cp(join(folder, file), join(staging, file));
-    const install = spawn('npm', ['ci', '--ignore-scripts'], { cwd: staging, stdio: ['ignore', 2, 2] });
+    const install = spawn('npm', [command, '--ignore-scripts'], { cwd: staging, stdio: ['ignore', 2, 2] });
     const [code] = await once(install, 'exit');
-    if (code !== 0) throw new Error(`npm ci failed for the dependencies of ${relative(ROOT, folder)}`);
+    if (code !== 0) throw new Error(`npm ${command} failed for the dependencies of ${relative(ROOT, folder)}`);
     await moveIntoPlace(staging, folder);
   } finally {
     await rm(staging, { recursive: true, force: true });
@@ -49,7 +50,10 @@ async function moveIntoPlace(staging: string, folder: string): Promise<void> {
   await rename(join(staging, 'node_modules'), installed);
 }
 
-/** Returns true if `node_modules` holds exactly the packages and versions that the lockfile names. */
+/**
+ * Returns true if `node_modules` holds the packages and versions that the lockfile names, and besides them only optional
+ * ones, which a lockfile lacks if the registry didn't have them where it was made.
+ */
 async function isInstalled(folder: string): Promise<boolean> {
   const [locked, installed] = await Promise.all([
     readLockfile(join(folder, 'package-lock.json')),
@@ -59,7 +63,9 @@ async function isInstalled(folder: string): Promise<boolean> {
   const missing = Object.entries(locked.packages).some(
     ([path, entry]) => path !== '' && !isSame(entry, installed.packages[path]),
   );
-  return !missing && Object.keys(installed.packages).every((path) => path in locked.packages);
+  const isExtra = ([path, { optional }]: [string, LockedPackage]): boolean =>
+    !(path in locked.packages) && optional !== true;
+  return !missing && !Object.entries(installed.packages).some(isExtra);
 }
 
 function isSame(locked: LockedPackage, installed: LockedPackage | undefined): boolean {

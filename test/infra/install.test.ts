@@ -39,6 +39,16 @@ describe('installDependencies', () => {
     expect(existsSync(join(folder, 'node_modules/old'))).toBe(false);
   });
 
+  it('installDependencies keeps optional packages that a lockfile made on another system lacks', async () => {
+    await installDependencies(folder, 'install');
+    const current = { version: '1.0.0', resolved: `file:${join(folder, 'current-1.0.0.tgz')}` };
+    const packages = { 'node_modules/current': current, 'node_modules/native': { version: '1.0.0', optional: true } };
+    await writeJson('node_modules/.package-lock.json', { packages });
+    await writeJson('node_modules/native/package.json', { name: 'native' });
+    await installDependencies(folder, 'install');
+    expect(existsSync(join(folder, 'node_modules/native'))).toBe(true);
+  });
+
   it('installDependencies fails if npm cannot install a package of the lockfile', async () => {
     await rm(join(folder, 'current-1.0.0.tgz'));
     await expect(installDependencies(folder)).rejects.toThrow('npm ci failed');

@@ -29,7 +29,8 @@ export const converse: Responder = async function* ({ body }) {
   else yield* speak(`You said: ${said}`, body.inferenceConfig?.maxTokens);
 };
 
-function* speak(text: string, maxTokens = Number.POSITIVE_INFINITY): Generator<Frame> {
+/** Yields the frames of an answer that says a text, word by word. */
+export function* speak(text: string, maxTokens = Number.POSITIVE_INFINITY): Generator<Frame> {
   const words = text.split(/(?<= )/);
   yield { type: 'event', event: { messageStart: { role: 'assistant' } } };
   for (const word of words.slice(0, maxTokens)) {
@@ -39,7 +40,8 @@ function* speak(text: string, maxTokens = Number.POSITIVE_INFINITY): Generator<F
   yield* end(words.length > maxTokens ? 'max_tokens' : 'end_turn');
 }
 
-function* call(name: string, argument: unknown): Generator<Frame> {
+/** Yields the frames of an answer that calls a tool. */
+export function* call(name: string, argument: unknown): Generator<Frame> {
   const start = { toolUse: { toolUseId: 'tooluse_1', name } };
   yield { type: 'event', event: { messageStart: { role: 'assistant' } } };
   yield { type: 'event', event: { contentBlockStart: { contentBlockIndex: 0, start } } };

@@ -4,7 +4,14 @@ import { EVENT_STREAM, encodeEvent, type Reply, type Step } from './reply.ts';
 export interface ChatModelOptions {
   /** If present, a stream pauses after its first token until this promise settles. */
   readonly gate?: Promise<unknown> | undefined;
+  /** Returns the answer to a request's body; an answer by the rules below when absent. */
+  readonly answer?: (body: unknown) => ModelAnswer;
 }
+
+/** What a model says, or the tool that it calls. */
+export type ModelAnswer =
+  | { readonly text: string }
+  | { readonly call: { readonly name: string; readonly arguments: Readonly<Record<string, unknown>> } };
 
 /**
  * Replies to a chat completion request as a small deterministic model behind OpenAI's API. The reply depends on the
@@ -21,7 +28,7 @@ export interface ChatModelOptions {
 export function replyAsChatModel(body: unknown, options: ChatModelOptions = {}): Reply {
   const request = parseRequest(body);
   if (request === undefined) return { status: 400, body: createErrorBody('messages is required', 'messages') };
-  const answer = createAnswer(request);
+  const answer = options.answer ? limitAnswer(request, options.answer(body)) : createAnswer(request);
   return request.stream ? streamAnswer(request, answer, options) : sendAnswer(request, answer);
 }
 
@@ -64,11 +71,17 @@ function parseRequest(body: unknown): ChatRequest | undefined {
 function createAnswer(request: ChatRequest): Answer {
   const last = request.messages.at(-1) ?? {};
   const tool = last['role'] === 'user' ? chooseTool(request) : undefined;
-  if (tool !== undefined) {
-    const call = { name: String(tool['name']), arguments: JSON.stringify(createMinimalInstance(tool['parameters'])) };
+  if (tool === undefined) return limitAnswer(request, { text: createText(request, last) });
+  const minimal = toFields(createMinimalInstance(tool['parameters'])) ?? {};
+  return limitAnswer(request, { call: { name: String(tool['name']), arguments: minimal } });
+}
+
+function limitAnswer(request: ChatRequest, answer: ModelAnswer): Answer {
+  if ('call' in answer) {
+    const call = { name: answer.call.name, arguments: JSON.stringify(answer.call.arguments) };
     return { words: [], call, finishReason: 'tool_calls' };
   }
-  const all = createText(request, last).match(/\S+\s*/g) ?? [];
+  const all = answer.text.match(/\S+\s*/g) ?? [];
   const words = all.slice(0, request.limit);
   return { words, call: undefined, finishReason: words.length < all.length ? 'length' : 'stop' };
 }

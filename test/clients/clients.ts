@@ -1,0 +1,49 @@
+import type { Kind } from './targets.ts';
+
+/** A client that the matrix runs. */
+export interface Client {
+  /** As in the table and in docs/clients.md. */
+  readonly name: string;
+  /** The package that is installed, under the name of its registry. */
+  readonly package: string;
+  /** How its driver is run: by a runtime, or as a module that starts the program itself. */
+  readonly runtime: 'node' | 'python' | 'go' | 'program';
+  /** The driver's path in the runtime's folder. */
+  readonly driver: string;
+}
+
+/** The clients, in the order of the table. */
+export const CLIENTS: readonly Client[] = [
+  { name: 'openai (Node)', package: 'openai', runtime: 'node', driver: 'openai.ts' },
+  { name: 'openai (Python)', package: 'openai', runtime: 'python', driver: 'openai_client.py' },
+  { name: 'openai (Go)', package: 'github.com/openai/openai-go/v3', runtime: 'go', driver: '.' },
+  { name: '@anthropic-ai/sdk', package: '@anthropic-ai/sdk', runtime: 'node', driver: 'anthropic.ts' },
+  { name: 'anthropic (Python)', package: 'anthropic', runtime: 'python', driver: 'anthropic_client.py' },
+  { name: 'OpenAI Agents SDK (Node)', package: '@openai/agents', runtime: 'node', driver: 'agents.ts' },
+  { name: 'OpenAI Agents SDK (Python)', package: 'openai-agents', runtime: 'python', driver: 'agents_client.py' },
+  { name: 'Vercel AI SDK', package: 'ai', runtime: 'node', driver: 'vercel-ai.ts' },
+  { name: 'LangChain (Node)', package: '@langchain/openai', runtime: 'node', driver: 'langchain.ts' },
+  { name: 'LangChain (Python)', package: 'langchain-openai', runtime: 'python', driver: 'langchain_client.py' },
+  { name: 'pydantic-ai', package: 'pydantic-ai-slim', runtime: 'python', driver: 'pydantic_ai_client.py' },
+  { name: 'Codex CLI', package: '@openai/codex', runtime: 'program', driver: 'codex.ts' },
+  { name: 'Claude Code', package: '@anthropic-ai/claude-code', runtime: 'program', driver: 'claude-code.ts' },
+  { name: 'OpenCode', package: 'opencode-ai', runtime: 'program', driver: 'opencode.ts' },
+  { name: 'Qwen Code', package: '@qwen-code/qwen-code', runtime: 'program', driver: 'qwen-code.ts' },
+  { name: 'Cline', package: 'cline', runtime: 'program', driver: 'cline.ts' },
+];
+
+/** A check that is known to fail. The run says when it passes, so that the entry is removed. */
+export interface KnownFailure {
+  readonly client: string;
+  readonly kinds: readonly Kind[];
+  /** The beginnings of the checks' names. */
+  readonly checks: readonly string[];
+  readonly reason: string;
+}
+
+export const KNOWN_FAILURES: readonly KnownFailure[] = ['LangChain (Node)', 'LangChain (Python)'].map((client) => ({
+  client,
+  kinds: ['upstream', 'bedrock'],
+  checks: ['embeddings'],
+  reason: 'the service has no endpoint for embeddings',
+}));

@@ -4,15 +4,23 @@ import { httpStatusFor, publicMessageFor } from '../wire/error-responses.ts';
 /** Anthropic's error object: the body of an error response, and the content of an error event in a stream. */
 export interface MessagesErrorBody {
   readonly type: 'error';
-  readonly error: { readonly type: string; readonly message: string };
+  readonly error: {
+    readonly type: string;
+    readonly message: string;
+    readonly details?: { readonly error_code: string; readonly unsupported: readonly string[] };
+  };
   readonly request_id: string;
 }
 
 /** Encodes `error` as Anthropic's error object. */
 export function encodeMessagesError(error: LambentError, requestId: string): MessagesErrorBody {
   const type = typeFor(messagesStatusFor(error));
-  return { type: 'error', error: { type, message: publicMessageFor(error) }, request_id: requestId };
+  const details = error.param === 'thread' ? { details: UNSUPPORTED_THREAD } : undefined;
+  return { type: 'error', error: { type, message: publicMessageFor(error), ...details }, request_id: requestId };
 }
+
+/** By these details, Anthropic's SDKs continue without a thread. */
+const UNSUPPORTED_THREAD = { error_code: 'thread_unsupported_request', unsupported: ['thread'] };
 
 /** Returns the HTTP status for `error`: the one of the other endpoints, except for an overload. */
 export function messagesStatusFor(error: LambentError): number {

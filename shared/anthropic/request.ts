@@ -48,11 +48,22 @@ export function parseCountTokensRequest(body: unknown, context: ParseContext): M
   return toRequest(validate(countTokensSchema, body), body, context);
 }
 
+/**
+ * Refuses threads, in which a client sends only the messages that are new: ignoring `thread` would answer without the
+ * earlier ones. By this error, Anthropic's SDKs send the whole conversation instead.
+ */
+function checkThread(body: unknown): void {
+  if (isObject(body) && body['thread'] != null) {
+    throw invalidRequestError('thread', 'Message threads are not supported', 'unsupported_parameter');
+  }
+}
+
 function toRequest(
   body: MessagesBody,
   original: unknown,
   { registry, tenant, headers }: ParseContext,
 ): MessagesRequest {
+  checkThread(original);
   const { name, alias } = resolveModel(body.model, registry);
   checkLimit(body.max_tokens, alias);
   const tools = translateTools(body);

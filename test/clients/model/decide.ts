@@ -1,5 +1,5 @@
+import { createMinimalInstance } from '../../../local/bedrock/schema-instance.ts';
 import type { ModelAnswer } from '../../upstreams/chat-model.ts';
-import { createMinimalInstance } from '../../upstreams/schema-instance.ts';
 
 /** A conversation, whichever API it came through. */
 export interface Conversation {

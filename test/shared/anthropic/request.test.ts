@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { encodeMessagesError } from '../../../shared/anthropic/errors.ts';
 import { parseMessagesRequest } from '../../../shared/anthropic/request.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createTestRegistry, TENANT } from '../api/service.ts';
@@ -27,6 +28,25 @@ const result = (id: string, content: unknown = 'ok', more: object = {}) => ({
   tool_use_id: id,
   content,
   ...more,
+});
+
+describe('threads', () => {
+  it('a thread is refused with the details by which Anthropic’s SDKs continue without one', () => {
+    for (const thread of [{ type: 'create' }, { type: 'continue', previous_message_id: 'msg_1' }]) {
+      let error: unknown;
+      try {
+        parse({ thread });
+      } catch (thrown) {
+        error = thrown;
+      }
+      expect(error).toMatchObject({ code: 'unsupported_parameter' });
+      expect(encodeMessagesError(error as LambentError, 'req_1').error).toMatchObject({
+        type: 'invalid_request_error',
+        details: { error_code: 'thread_unsupported_request', unsupported: ['thread'] },
+      });
+    }
+    expect(parse({ thread: null }).ignored).toEqual([]);
+  });
 });
 
 describe('messages', () => {

@@ -20,7 +20,12 @@ const toolChoice = v.object({
   tool: v.optional(v.object({ name: v.string() })),
 });
 
-function toConversation({ messages, toolConfig, outputConfig }: ConverseBody): Conversation {
+/** A Claude model's own fields. With at most one call at a time, the tool choice is there. */
+const modelFields = v.object({ tool_choice: v.object({ type: v.string(), name: v.optional(v.string()) }) });
+
+function toConversation(body: ConverseBody): Conversation {
+  const { messages, toolConfig, outputConfig, additionalModelRequestFields: fields } = body;
+  const own = v.is(modelFields, fields) ? fields.tool_choice : undefined;
   const choice = v.parse(v.optional(toolChoice, {}), toolConfig?.['toolChoice']);
   return {
     messages: messages.flatMap(({ role, content }) => {
@@ -34,7 +39,7 @@ function toConversation({ messages, toolConfig, outputConfig }: ConverseBody): C
     tools: (toolConfig?.tools ?? []).flatMap(({ toolSpec }) =>
       toolSpec ? [{ name: toolSpec.name, schema: toolSpec.inputSchema.json }] : [],
     ),
-    toolChoice: choice.tool?.name ?? (choice.any === undefined ? undefined : 'any'),
+    toolChoice: own?.name ?? choice.tool?.name ?? (own?.type === 'any' || choice.any !== undefined ? 'any' : undefined),
     schema: v.is(structured, outputConfig)
       ? JSON.parse(outputConfig.textFormat.structure.jsonSchema.schema)
       : undefined,

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
+import { isObject } from '../shared/core/objects.ts';
 import { CAPABILITIES, type Capability } from '../shared/inference/capabilities.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { type Alias, parseModelRegistry } from '../shared/inference/registry.ts';
@@ -113,11 +114,18 @@ async function writeRegistry(
 ): Promise<string> {
   const file = join(stateDir, 'models.json');
   const { models, fleets } = describeLocalFleet(gpuWorkers);
-  const text = `${JSON.stringify({ models: { ...models, ...found }, fleets }, null, 2)}\n`;
+  const registry = { models: { ...models, ...found }, patterns: describePatterns(found), fleets };
+  const text = `${JSON.stringify(registry, null, 2)}\n`;
   parseModelRegistry(text, file);
   await mkdir(stateDir, { recursive: true });
   await writeFile(file, text);
   return file;
+}
+
+/** Other names for embeddings mean the first model that embeds, and all others the default model. */
+function describePatterns(models: WrittenModels): Readonly<Record<string, string>> {
+  const embedding = Object.entries(models).find(([, alias]) => isObject(alias) && alias['embeddings'] !== undefined);
+  return { ...(embedding && { '*embed*': embedding[0] }), '*': 'default' };
 }
 
 const OPENAI_URL = 'https://api.openai.com/v1';
@@ -137,12 +145,8 @@ async function findOpenAI(env: Environment, timeoutMs: number): Promise<Finding>
   const isUsable =
     listed.ok || (chosen !== undefined && listed.status !== undefined && ![401, 403].includes(listed.status));
   if (!isUsable) return { note: `OpenAI at ${baseUrl} was skipped: ${listed.problem}.` };
-  const ids = listed.ok
-    ? listed.value.data
-        .map(({ id }) => id)
-        .filter(isChatModel)
-        .sort()
-    : [];
+  const listedIds = listed.ok ? listed.value.data.map(({ id }) => id).sort() : [];
+  const ids = listedIds.filter(isChatModel);
   const model = chosen ?? PREFERRED.find((id) => ids.includes(id)) ?? ids[0];
   if (model === undefined) return { note: `OpenAI at ${baseUrl} was skipped: it lists no chat model.` };
   const aliases = { default: model, [model]: model, ...Object.fromEntries(ids.map((id) => [id, id])) };
@@ -155,7 +159,10 @@ async function findOpenAI(env: Environment, timeoutMs: number): Promise<Finding>
   };
   return {
     bedrock: 'local',
-    models: addGuide(createAliases(aliases, target)),
+    models: addGuide({
+      ...createAliases(aliases, target),
+      ...createEmbeddingAliases(listedIds, target, baseUrl === OPENAI_URL ? {} : DECODED),
+    }),
     text: [
       `Models: ${baseUrl}, default is ${model}${describeOthers(ids, model)}.`,
       'OPENAI_MODEL chooses another default, MODELS_FILE replaces all of this.',
@@ -174,6 +181,19 @@ function isChatModel(id: string): boolean {
       id,
     )
   );
+}
+
+/** Returns true if a model's id shows that it generates embeddings. */
+function isEmbeddingModel(id: string): boolean {
+  return id.length <= 200 && /embed|bge-|minilm|gte-|\be5-/i.test(id) && !/rerank/i.test(id);
+}
+
+/** Clients send token ids of OpenAI's encoding to any model. Only OpenAI's own models can read them. */
+const DECODED = { tokens: 'cl100k_base' };
+
+function createEmbeddingAliases(ids: readonly string[], target: object, embeddings: object): WrittenModels {
+  const names = ids.filter(isEmbeddingModel);
+  return createAliases(Object.fromEntries(names.map((name) => [name, name])), target, { embeddings });
 }
 
 const modelList = v.object({ data: v.array(v.object({ id: v.pipe(v.string(), v.minLength(1)) })) });
@@ -266,18 +286,22 @@ async function findOllama(env: Environment, timeoutMs: number): Promise<Finding>
     return env['OLLAMA_HOST'] ? { note: `Ollama at ${url} was skipped: ${listed.problem}.` } : undefined;
   }
   // The model that was pulled last is most likely the one in use.
-  const names = listed.value.models
+  const pulled = listed.value.models
     .sort((a, b) => b.modified_at.localeCompare(a.modified_at) || a.name.localeCompare(b.name))
-    .map(({ name }) => name)
-    .filter(isChatModel);
+    .map(({ name }) => name);
+  const names = pulled.filter(isChatModel);
   const [model] = names;
   if (model === undefined) return { note: `Ollama at ${url} was skipped: it has no model yet (ollama pull …).` };
   const aliases = { default: model, ...Object.fromEntries(names.map((name) => [name, name])) };
+  const target = { provider: 'openai-compatible', baseUrl: `${url}/v1` };
   // Ollama loads a model into memory at its first request.
   const timeouts = { firstTokenTimeoutMs: 180_000 };
   return {
     bedrock: 'local',
-    models: addGuide(createAliases(aliases, { provider: 'openai-compatible', baseUrl: `${url}/v1` }, timeouts)),
+    models: addGuide({
+      ...createAliases(aliases, target, timeouts),
+      ...createEmbeddingAliases(pulled, target, DECODED),
+    }),
     text: [
       `Models: Ollama at ${url}, default is ${model}${describeOthers(names, model)}.`,
       'OPENAI_BASE_URL chooses another endpoint, MODELS_FILE replaces all of this.',
@@ -288,10 +312,11 @@ async function findOllama(env: Environment, timeoutMs: number): Promise<Finding>
 function useGuide(): Promise<Finding> {
   return Promise.resolve({
     bedrock: 'local',
-    models: addGuide({ default: GUIDE }),
+    models: addGuide({ default: GUIDE, embeddings: STAND_IN_EMBEDDINGS }),
     text: [
       'Models: default is the built-in guide.',
       'It answers questions about Lambent from its documentation and is not a language model.',
+      'Embeddings are made of the words of a text, not of its meaning.',
       'For a language model, set OPENAI_API_KEY or OPENAI_BASE_URL, sign in to AWS, start Ollama, or set MODELS_FILE.',
     ].join(' '),
   });
@@ -309,6 +334,12 @@ const GUIDE = {
       capabilities: CAPABILITIES.filter((capability) => !NOT_OF_GUIDE.includes(capability)),
     },
   ],
+};
+
+/** The stand-in for Bedrock computes the vectors. */
+const STAND_IN_EMBEDDINGS = {
+  targets: [{ provider: 'bedrock', model: 'amazon.titan-embed-text-v2:0' }],
+  embeddings: DECODED,
 };
 
 function addGuide(models: WrittenModels): WrittenModels {

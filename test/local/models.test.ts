@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { GUIDE_MODEL } from '../../local/bedrock/guide.ts';
 import { type Discovery, discoverModels } from '../../local/models.ts';
-import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry, resolveModel } from '../../shared/inference/registry.ts';
 
 let folder: string;
 let servers: { close(): void }[];
@@ -73,6 +73,7 @@ describe('discoverModels without any settings', () => {
   it('discoverModels without settings serves the guide, and describes how to get a language model', async () => {
     const { registry, description, bedrock } = await discover();
     expect(getTarget(registry, 'default')).toMatchObject({ provider: 'bedrock', model: GUIDE_MODEL });
+    expect(registry.models['embeddings']?.embeddings).toBeDefined();
     expect(bedrock).toBe('local');
     for (const way of ['OPENAI_API_KEY', 'AWS', 'Ollama', 'MODELS_FILE']) expect(description).toContain(way);
     expect(description).not.toContain('\n');
@@ -157,7 +158,7 @@ describe('MODELS_FILE', () => {
 describe('an OpenAI-compatible endpoint', () => {
   const listing = (...ids: string[]) => ({ object: 'list', data: ids.map((id) => ({ id, object: 'model' })) });
 
-  it('an endpoint is served with its chat models, and the registry names the key without containing it', async () => {
+  it('an endpoint is served with its models for chats and embeddings, and the registry names the key without containing it', async () => {
     const keys: unknown[] = [];
     const url = await startServer((request) => {
       keys.push([request.url, request.headers.authorization]);
@@ -168,7 +169,11 @@ describe('an OpenAI-compatible endpoint', () => {
       OPENAI_API_KEY: 'sk-secret',
     });
     expect(keys).toEqual([['/v1/models', 'Bearer sk-secret']]);
-    expect(Object.keys(registry.models).sort()).toEqual(['alpha', 'default', 'gpt-4o-mini', 'guide', 'zephyr']);
+    const chats = ['alpha', 'default', 'gpt-4o-mini', 'guide'];
+    expect(Object.keys(registry.models).sort()).toEqual([...chats, 'text-embedding-3-small', 'zephyr']);
+    expect(registry.models['text-embedding-3-small']?.embeddings).toMatchObject({ tokens: 'cl100k_base' });
+    expect(resolveModel('text-embedding-ada-002', registry).name).toBe('text-embedding-3-small');
+    expect(resolveModel('gpt-9', registry).name).toBe('default');
     expect(getTarget(registry, 'default')).toMatchObject({
       provider: 'openai-compatible',
       model: 'gpt-4o-mini',
@@ -301,7 +306,10 @@ describe('a running Ollama', () => {
   it('Ollama is served with its chat models, the newest as default', async () => {
     const url = await startServer((request) => (request.url === '/api/tags' ? tags : 404));
     const { registry, description } = await discover({ OLLAMA_HOST: url.replace('http://', '') });
-    expect(Object.keys(registry.models).sort()).toEqual(['default', 'guide', 'new:8b', 'old:latest']);
+    expect(Object.keys(registry.models).sort()).toEqual([
+      ...['default', 'guide', 'new:8b', 'nomic-embed-text', 'old:latest'],
+    ]);
+    expect(registry.models['nomic-embed-text']?.embeddings).toMatchObject({ tokens: 'cl100k_base' });
     expect(getTarget(registry, 'default')).toMatchObject({ model: 'new:8b', baseUrl: `${url}/v1` });
     expect(description).toContain('Ollama');
   });

@@ -5,7 +5,8 @@ import { type Conversation, decide } from './decide.ts';
 
 /** The script of an upstream that serves the scripted model through OpenAI's chat completions. */
 export const scriptedUpstream: Script = ({ method, path, body }) => {
-  if (method === 'GET' && path === '/v1/models') return { body: { object: 'list', data: [{ id: 'scripted' }] } };
+  if (method === 'GET' && path === '/v1/models')
+    return { body: { object: 'list', data: [{ id: 'scripted' }, { id: 'scripted-embedding' }] } };
   if (path === '/v1/embeddings') return { body: createEmbeddings(body) };
   return replyAsChatModel(body, { answer: (request) => answer(request) });
 };

@@ -113,10 +113,10 @@ describe('a stack without a GPU fleet, the default', () => {
 });
 
 describe('a stack with a GPU fleet', () => {
-  it('only chat, dispatch and fleet are in the VPC and have the permissions for it', () => {
+  it('only chat, embeddings, dispatch and fleet are in the VPC and have the permissions for it', () => {
     for (const template of [on, endpoints]) {
       const joined = listFunctions(template).filter(({ properties }) => properties['VpcConfig'] !== undefined);
-      expect(joined.map(({ name }) => name)).toEqual(['chat', 'dispatch', 'fleet']);
+      expect(joined.map(({ name }) => name)).toEqual(['chat', 'embeddings', 'dispatch', 'fleet']);
       for (const { properties } of joined)
         expect(properties['VpcConfig']).toEqual({
           SecurityGroupIds: [{ 'Fn::GetAtt': ['GpuFunctionsSecurityGroup', 'GroupId'] }],
@@ -125,13 +125,13 @@ describe('a stack with a GPU fleet', () => {
       const roles = findByType(template, 'AWS::IAM::Role').filter(({ properties }) =>
         JSON.stringify(properties).includes('ec2:CreateNetworkInterface'),
       );
-      expect(roles.map(({ id }) => id)).toEqual(['ChatRole', 'DispatchRole', 'FleetRole']);
+      expect(roles.map(({ id }) => id)).toEqual(['ChatRole', 'EmbeddingsRole', 'DispatchRole', 'FleetRole']);
     }
   });
 
   it('a GPU fleet does not change unrelated resources', () => {
     const same = Object.keys(off.Resources).filter(
-      (id) => !/^(Chat|Dispatch|Fleet|Generate|ModelsPolicy|ApiGateway|DataKey)/.test(id),
+      (id) => !/^(Chat|Dispatch|Embeddings|Fleet|Generate|ModelsPolicy|ApiGateway|DataKey)/.test(id),
     );
     for (const id of same) {
       const code = /"S3Key":"[^"]+"/g;

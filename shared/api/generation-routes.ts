@@ -5,7 +5,7 @@ import { newId } from '../core/ids.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
-import { parseChatRequest } from '../openai/chat/request.ts';
+import { parseAnyChatRequest } from '../openai/chat/responses-body.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
 import { findCustomTools } from '../openai/custom-tools.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
@@ -38,7 +38,7 @@ export function chatCompletionsRoute({
   return {
     scope: 'inference',
     async run(request) {
-      const parsed = parseChatRequest(request.body, createParseContext(request, registry));
+      const parsed = parseAnyChatRequest(request.body, createParseContext(request, registry));
       if (state !== undefined && parsed.stored) {
         const [{ createStoredChat }, stores] = await Promise.all([import('./stored-chat.ts'), state()]);
         return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);

@@ -10,6 +10,7 @@ import {
   splitBody,
   toHints,
 } from '../parameters.ts';
+import type { ResponsesBody } from '../responses/schema.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
 import { translateChatMessages } from './messages.ts';
@@ -20,8 +21,8 @@ export interface ChatRequest {
   /** The caller's name of the model, which the answer repeats. */
   readonly model: string;
   readonly generation: GenerationRequest;
-  /** The valid request, as it is stored. */
-  readonly body: ChatBody;
+  /** The valid request, as it is stored. That of a response is never stored. */
+  readonly body: ChatBody | ResponsesBody;
   /** Whether the completion is to be stored. */
   readonly stored: boolean;
   readonly streamed: boolean;

@@ -129,6 +129,17 @@ function writeName(message: Message): Message {
   return { ...unnamed, content };
 }
 
+/** Returns the strict schemas of a request; undefined if it has none. */
+export function collectStrictSchemas({ format, tools }: GenerationRequest): UnenforcedSchemas | undefined {
+  const isStrict = format.type === 'jsonSchema' && format.strict;
+  const strictTools = tools.filter(({ strict }) => strict);
+  if (!isStrict && strictTools.length === 0) return undefined;
+  return {
+    ...(isStrict ? { format: format.schema } : {}),
+    tools: new Map(strictTools.map(({ name, parameters }) => [name, parameters])),
+  };
+}
+
 function collectUnenforced(
   { format, tools }: GenerationRequest,
   sentFormat: OutputFormat,

@@ -19,6 +19,11 @@ export interface Model extends Callable {
    */
   answersAtOnce?(request: GenerationRequest): boolean;
   /**
+   * False if the upstream enforces strict schemas, but those of this request only in part. The router then checks the
+   * answer.
+   */
+  enforcesSchemas?(request: GenerationRequest): boolean;
+  /**
    * Sends the request and yields the answer's events. Nothing is sent before the first `next()`. The last event is
    * `finish`. Returning early (a `break`) closes the upstream connection.
    * @throws UpstreamError for every failure, before or after the first event; the abort reason if `call.signal` aborts

@@ -1,5 +1,5 @@
 import { toLambentError } from '../core/errors.ts';
-import { type AdaptedRequest, adaptRequest } from './adapt-request.ts';
+import { type AdaptedRequest, adaptRequest, collectStrictSchemas } from './adapt-request.ts';
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import {
@@ -62,6 +62,9 @@ export function createRouter(options: RouterOptions): Router {
     const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
       const adapted = adaptRequest(request, getCapabilities(candidate.target));
       const sent = limitOutput(adapted.request, candidate);
+      const isEnforced = model.enforcesSchemas?.(sent) !== false;
+      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent);
+      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request);
       const cancel = new AbortController();
       const firstToken =
         streamed && !model.answersAtOnce?.(sent)
@@ -72,7 +75,7 @@ export function createRouter(options: RouterOptions): Router {
       try {
         const first = await iterator.next();
         if (first.done) throw missingFinishError();
-        return { first: first.value, iterator, adapted };
+        return { first: first.value, iterator, adapted: { ...adapted, unenforced } };
       } catch (thrown) {
         // A provider may report an abort as a closed connection: throw the abort's reason instead.
         throw signal.aborted ? signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
@@ -171,6 +174,14 @@ interface StartedAnswer {
   readonly first: GenerationEvent;
   readonly adapted: AdaptedRequest;
   readonly iterator: AsyncIterator<GenerationEvent>;
+}
+
+/** The error for strict schemas that the target would enforce only in part, if the alias accepts no check instead. */
+function unenforcedError({ format, parameterNames }: GenerationRequest): UpstreamError {
+  const name = format.type === 'jsonSchema' && format.strict ? 'format' : 'tools';
+  const param = parameterNames[name] ?? name;
+  const message = `Unsupported value: '${param}': this model enforces the strict schema only in part.`;
+  return new UpstreamError('unsupported_value', message, { param, recovery: 'nextTarget' });
 }
 
 function missingFinishError(): UpstreamError {

@@ -7,6 +7,7 @@ import { BedrockAnswerReader, toStreamEvents } from './answer.ts';
 import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
 import { detectFamily } from './family.ts';
 import { buildConverseCall, type ConverseCall } from './request.ts';
+import { enforcesSchemas } from './tools.ts';
 
 /**
  * Creates a model behind Amazon Bedrock: by its Converse API, or by InvokeModel for Claude and a caller that speaks
@@ -44,6 +45,7 @@ export function createBedrockModel(
 
   return {
     answersAtOnce: ({ tools, format }) => !family.streamsTools && (tools.length > 0 || format.type !== 'text'),
+    enforcesSchemas: (request) => enforcesSchemas(request, family),
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
       const start = await prepareCall(request, streamed);

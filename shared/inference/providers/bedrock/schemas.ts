@@ -103,6 +103,11 @@ function isStructure(key: string, value: unknown, schema: Schema): boolean {
   return STRUCTURES.has(key);
 }
 
+/** True if the grammar enforces everything that the schema says, and nothing is left to descriptions. */
+export function isEnforceable(schema: Schema): boolean {
+  return listSchemas(schema).every((each) => !Object.entries(each).some(([key, value]) => isUnenforced(key, value)));
+}
+
 /** True if every object of the schema has `additionalProperties: false`, as Claude's grammar requires. */
 export function isClosed(schema: Schema): boolean {
   return listSchemas(schema).every((each) => !describesObject(each) || each['additionalProperties'] === false);
@@ -170,7 +175,8 @@ export function fitsGrammar(schemas: readonly Schema[]): boolean {
     const required = listRequired(schema);
     return sum + names.filter((name) => !required.includes(name)).length;
   }, 0);
-  const unions = all.filter((schema) => 'anyOf' in schema || Array.isArray(schema['type'])).length;
+  const isUnion = (schema: Schema): boolean => 'anyOf' in schema || 'oneOf' in schema || Array.isArray(schema['type']);
+  const unions = all.filter(isUnion).length;
   return optional <= MAX_OPTIONAL_PROPERTIES && unions <= MAX_UNIONS;
 }
 

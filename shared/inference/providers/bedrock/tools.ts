@@ -7,6 +7,7 @@ import {
   fitsGrammar,
   flattenParameters,
   isClosed,
+  isEnforceable,
   type Schema,
   toGrammarSchema,
   UnsupportedSchemaError,
@@ -117,26 +118,32 @@ function toSingleToolChoice(choice: GenerationRequest['toolChoice']): Fields {
 
 function declareTools(request: GenerationRequest, family: BedrockFamily, cache: CachePlan): Tool[] {
   const path = toCallerName(request, 'tools');
-  const tools = request.tools.flatMap((tool, index) =>
+  const isHeld = holdsStrictTools(request, family);
+  return request.tools.flatMap((tool, index) =>
     appendPoint<Tool>(
-      [toToolSpec(tool, `${path}[${index}]`, family)],
+      [toToolSpec({ ...tool, strict: tool.strict && isHeld }, `${path}[${index}]`, family)],
       cache.rules.tools ? cache.toMarkedPoint(tool.cache) : undefined,
     ),
   );
-  checkStrictTools(request, tools, family);
-  return tools;
 }
 
 /** The most tools of a request that Claude holds to their schemas. */
 const MAX_STRICT_TOOLS = 20;
 
-function checkStrictTools(request: GenerationRequest, tools: readonly Tool[], family: BedrockFamily): void {
-  if (family.name !== 'claude') return;
-  const strict = tools.filter(({ toolSpec }) => toolSpec?.strict).map(({ toolSpec }) => toolSpec?.inputSchema?.json);
-  const formats = request.format.type === 'jsonSchema' && request.format.strict ? [request.format.schema] : [];
-  if (strict.length > MAX_STRICT_TOOLS || !fitsGrammar([...(strict as Schema[]), ...formats])) {
-    throw unsupportedValueError(request, 'tools', 'the strict schemas are larger than this model accepts');
-  }
+/** True if the grammars of all strict tools together are not larger than the model accepts. */
+function holdsStrictTools({ tools, format }: GenerationRequest, family: BedrockFamily): boolean {
+  const strict = tools.filter((tool) => tool.strict);
+  if (family.name !== 'claude' || strict.length === 0) return true;
+  const formats = format.type === 'jsonSchema' && format.strict ? [format.schema] : [];
+  return strict.length <= MAX_STRICT_TOOLS && fitsGrammar([...strict.map(({ parameters }) => parameters), ...formats]);
+}
+
+/** True if the model enforces every strict schema of the request completely. */
+export function enforcesSchemas(request: GenerationRequest, family: BedrockFamily): boolean {
+  const { format, tools } = request;
+  const schemas = tools.flatMap(({ strict, parameters }) => (strict ? [parameters] : []));
+  if (format.type === 'jsonSchema' && format.strict) schemas.push(format.schema);
+  return schemas.every(isEnforceable) && holdsStrictTools(request, family);
 }
 
 function toToolSpec(tool: RequestTool, param: string, family: BedrockFamily): Tool {

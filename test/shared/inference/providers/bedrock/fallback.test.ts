@@ -21,8 +21,8 @@ beforeEach(() => {
 });
 
 /** Sends a chat request to an alias of one model with a fallback to another, and returns the models that were called. */
-async function ask(model: string, fallback: string | undefined, body: object): Promise<string[]> {
-  const toAlias = (name: string) => ({ targets: [{ provider: 'bedrock', model: name }] });
+async function ask(model: string, fallback: string | undefined, body: object, settings = {}): Promise<string[]> {
+  const toAlias = (name: string) => ({ ...settings, targets: [{ provider: 'bedrock', model: name }] });
   const models =
     fallback === undefined
       ? { m: toAlias(model) }
@@ -60,4 +60,23 @@ it.each([
   upstream.calls.length = 0;
   await expect(ask(model, undefined, body)).rejects.toMatchObject({ code: 'unsupported_value', param });
   expect(upstream.calls).toEqual([]);
+});
+
+it('a strict schema whose limits the grammar lacks is checked after the answer, or refused by setting', async () => {
+  const makeBody = (rating: object) => {
+    const schema = { type: 'object', properties: { rating }, required: ['rating'], additionalProperties: false };
+    return { response_format: { type: 'json_schema', json_schema: { name: 'a', strict: true, schema } } };
+  };
+  const limited = makeBody({ type: 'integer', maximum: 5 });
+  // The stand-in's answer is no JSON.
+  await expect(ask(CLAUDE, undefined, limited)).rejects.toMatchObject({ code: 'output_mismatch' });
+  expect(upstream.calls).toHaveLength(2);
+  upstream.calls.length = 0;
+  await expect(ask(CLAUDE, undefined, limited, { strictOutput: 'refuse' })).rejects.toMatchObject({
+    code: 'unsupported_value',
+    param: 'response_format',
+  });
+  expect(upstream.calls).toEqual([]);
+  // What the grammar enforces needs no check.
+  expect(await ask(CLAUDE, undefined, makeBody({ type: 'integer' }), { strictOutput: 'refuse' })).toEqual([CLAUDE]);
 });

@@ -55,9 +55,14 @@ describe('functions', () => {
   });
 
   it('each switch puts only its functions on managed instances, which share them and must trust each other', () => {
-    expect(listManagedNames(http)).toEqual(['chat-managed', 'responses-managed', 'sessions-managed']);
+    expect(listManagedNames(http)).toEqual([
+      'chat-managed',
+      'embeddings-managed',
+      'responses-managed',
+      'sessions-managed',
+    ]);
     expect(listManagedNames(all)).toEqual(
-      ['chat', 'dispatch', 'generate', 'responses', 'sessions'].map((name) => `${name}-managed`),
+      ['chat', 'dispatch', 'embeddings', 'generate', 'responses', 'sessions'].map((name) => `${name}-managed`),
     );
     const others = listFunctions(all).map(({ name }) => name);
     expect(others).toEqual(expect.arrayContaining(['authorize', 'intake', 'sweep', 'warmup', 'fleet']));
@@ -96,7 +101,7 @@ describe('functions', () => {
   it('packaging refuses a stage whose managed functions would have too long a name', async () => {
     const stage = 's'.repeat(40);
     const settings = HTTP.flatMap((setting) => ['--param', setting]);
-    await expect(packageStage('--stage', stage, ...settings)).rejects.toThrow('Use at most 38 characters');
+    await expect(packageStage('--stage', stage, ...settings)).rejects.toThrow('Use at most 37 characters');
   });
 
   it('API Gateway and the queues call managed functions without a version, which is the published one', () => {
@@ -191,7 +196,7 @@ describe('settings that managed instances refuse', () => {
       { managedEnvironments: 21, managedVcpusMax: 999 },
       'managedEnvironmentsMax (20) is below managedEnvironments (21)',
     ],
-    [{ managedVcpusMax: 20 }, 'managedVcpusMax (20) is below the 21 of 3 environments of each function'],
+    [{ managedVcpusMax: 23 }, 'managedVcpusMax (23) is below the 24 of 3 environments of each function'],
     [{ managedSubnets: 'subnet-0a' }, 'managedSubnets and managedSecurityGroups must be set together'],
     [
       toObject([...OWN_NETWORK, ...GPU_SETTINGS]),
@@ -203,7 +208,7 @@ describe('settings that managed instances refuse', () => {
   });
 
   it.each([
-    ['as many virtual CPUs as the environments need', { managedVcpusMax: 21 }],
+    ['as many virtual CPUs as the environments need', { managedVcpusMax: 24 }],
     ['a network of the operator that has endpoints', { ...toObject(OWN_NETWORK), gpuEgress: 'endpoints' }],
   ])('the settings accept %s', (_, settings) => {
     expect(() => makeSettings({ ...on, ...settings })).not.toThrow();

@@ -66,7 +66,7 @@ function toRequest(
   checkThread(original);
   const { name, alias } = resolveModel(body.model, registry);
   checkLimit(body.max_tokens, alias);
-  const tools = translateTools(body);
+  const tools = translateTools(body, alias, original);
   const format = toOutputFormat(body);
   const whole = translateMessages(body, registry);
   const plan = planEdits(body, () => estimatePromptTokens({ messages: whole.messages, tools: tools.tools, format }));
@@ -84,6 +84,7 @@ function toRequest(
       messages,
       tools: tools.tools,
       toolChoice: tools.toolChoice,
+      ...omitNullish({ hostedTools: tools.hostedTools }),
       parallelToolCalls: tools.parallelToolCalls,
       format,
       maxOutputTokens: body.max_tokens,
@@ -95,7 +96,7 @@ function toRequest(
       hints: omitNullish({ user: body.metadata?.user_id }),
       unknown: {},
       original: { protocol: 'messages', body: prepareOriginal(original, betas.passed, plan) },
-      parameterNames: NAMES,
+      parameterNames: body.thinking == null ? NAMES_WITH_EFFORT : NAMES,
     },
   };
 }
@@ -115,6 +116,9 @@ const NAMES = {
   reasoningEffort: 'thinking',
   serviceTier: 'service_tier',
 } as const;
+
+/** The names of a request in which only the effort asks for reasoning. */
+const NAMES_WITH_EFFORT = { ...NAMES, reasoningEffort: 'output_config.effort' } as const;
 
 /** Rejects a limit above that of the alias, if the alias refuses them. Otherwise the router lowers it. */
 function checkLimit(maxTokens: number, alias: Alias): void {

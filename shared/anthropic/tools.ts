@@ -1,4 +1,7 @@
-import type { Tool, ToolChoice } from '../inference/generation.ts';
+import type { LambentError } from '../core/errors.ts';
+import { isObject } from '../core/objects.ts';
+import type { HostedTools, Tool, ToolChoice } from '../inference/generation.ts';
+import type { Alias } from '../inference/registry.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
 import { toMark } from './content.ts';
 import { DEFINED_TOOLS } from './defined-tools.ts';
@@ -8,24 +11,43 @@ import { abbreviate, invalidRequestError } from './validation.ts';
 export interface TranslatedTools {
   readonly tools: readonly Tool[];
   readonly toolChoice: ToolChoice;
+  readonly hostedTools?: HostedTools;
   readonly parallelToolCalls: boolean;
-  /** The paths of the tools that Anthropic's servers would run, which no model gets. */
+  /** The paths of the tools that no model gets. */
   readonly ignored: readonly string[];
 }
 
 /**
- * Translates the tools and the tool choice. A tool of Anthropic that the caller runs gets its schema, one that its servers
- * run is dropped. Deferred tools are sent at once, because no tool searches for them.
- * @throws LambentError `invalid_value` for a tool without a name or schema, two tools of the same name, or a choice of a
- * tool that doesn't exist or was dropped
+ * A search by Anthropic's servers. Deferred tools are sent at once, so there is nothing to search, whatever the alias
+ * says of hosted tools.
  */
-export function translateTools({ tools, tool_choice }: Pick<MessagesBody, 'tools' | 'tool_choice'>): TranslatedTools {
+const SERVER_SEARCH = /^tool_search_tool_/;
+
+/**
+ * Translates the tools and the tool choice. A tool of Anthropic that the caller runs gets its schema. What happens to one
+ * that its servers run is up to the alias.
+ * @param original the caller's body, in whose own form tools are passed on
+ * @throws LambentError `invalid_value` for a tool without a name or schema, two tools of the same name, or a choice of a
+ * tool that doesn't exist or was dropped; `unsupported_value` for a tool that the alias refuses
+ */
+export function translateTools(
+  { tools, tool_choice }: Pick<MessagesBody, 'tools' | 'tool_choice'>,
+  { hostedTools: policy }: Pick<Alias, 'hostedTools'>,
+  original: unknown,
+): TranslatedTools {
   const translated: Tool[] = [];
+  const passed: Readonly<Record<string, unknown>>[] = [];
   const ignored: string[] = [];
+  const originals = isObject(original) && Array.isArray(original['tools']) ? original['tools'] : [];
   for (const [index, tool] of (tools ?? []).entries()) {
     const each = toTool(tool, `tools.${index}`);
-    if (each === undefined) ignored.push(`tools.${index}`);
-    else if (translated.some(({ name }) => name === each.name))
+    if (each === undefined) {
+      const type = tool.type ?? '';
+      const isHosted = !SERVER_SEARCH.test(type);
+      if (isHosted && policy === 'refuse') throw hostedToolError(type, `tools.${index}.type`);
+      if (isHosted && policy === 'pass') passed.push(originals[index]);
+      else ignored.push(`tools.${index}`);
+    } else if (translated.some(({ name }) => name === each.name))
       throw invalidRequestError(`tools.${index}.name`, 'Tool names must be unique');
     else translated.push(each);
   }
@@ -38,9 +60,12 @@ export function translateTools({ tools, tool_choice }: Pick<MessagesBody, 'tools
       code: 'invalid_function_parameters',
     })),
   );
+  const chosen = passed.find(({ name }) => tool_choice?.type === 'tool' && name === tool_choice.name);
+  const isPassed = passed.length > 0 && tool_choice?.type !== 'none';
   return {
     tools: translated,
-    toolChoice: toToolChoice(tool_choice, translated),
+    toolChoice: chosen === undefined ? toToolChoice(tool_choice, translated, isPassed) : 'auto',
+    ...(isPassed && { hostedTools: { tools: passed, ...(chosen && { choice: { ...tool_choice } }) } }),
     parallelToolCalls: tool_choice?.disable_parallel_tool_use !== true,
     ignored,
   };
@@ -64,12 +89,20 @@ function toTool(tool: ToolParam, param: string): Tool | undefined {
   };
 }
 
-function toToolChoice(choice: MessagesBody['tool_choice'], tools: readonly Tool[]): ToolChoice {
+function hostedToolError(type: string, param: string): LambentError {
+  return invalidRequestError(param, `'${abbreviate(type)}' is not supported with this model`, 'unsupported_value');
+}
+
+function toToolChoice(
+  choice: MessagesBody['tool_choice'],
+  tools: readonly Tool[],
+  hasHostedTools: boolean,
+): ToolChoice {
   switch (choice?.type) {
     case 'none':
       return 'none';
     case 'any':
-      return tools.length === 0 ? 'auto' : 'required';
+      return tools.length === 0 && !hasHostedTools ? 'auto' : 'required';
     case 'tool': {
       const name = choice.name ?? '';
       if (tools.some((tool) => tool.name === name)) return { name };

@@ -196,7 +196,7 @@ const alias = v.strictObject({
   /** Passes request fields that Lambent doesn't know to the upstream unchanged, instead of refusing them with 400. */
   passUnknown: v.optional(v.boolean(), false),
   /**
-   * What happens to tools that OpenAI runs itself, such as `web_search`: they are refused, dropped from the request, or
+   * What happens to tools that OpenAI or Anthropic runs itself, such as `web_search`: they are refused, dropped from the request, or
    * passed to targets with the capability `hostedTools`.
    */
   hostedTools: v.optional(v.picklist(['refuse', 'drop', 'pass']), 'drop'),

@@ -116,3 +116,31 @@ it('x-lambent-ignored names what had no effect', async () => {
     .withResponse();
   expect(response.headers.get('x-lambent-ignored')).toBe('tools.0, anthropic-beta.oauth-2025-04-20');
 });
+
+it('the default request of Claude Code passes on a model with few capabilities, buffered and streamed', async () => {
+  const ask = (thinking: Anthropic.Beta.BetaThinkingConfigParam): Anthropic.Beta.MessageCreateParamsNonStreaming => ({
+    model: 'lean',
+    max_tokens: 32_000,
+    system: [{ type: 'text', text: 'You are Claude Code.', cache_control: { type: 'ephemeral' } }],
+    messages: [
+      { role: 'user', content: [{ type: 'text', text: 'Hello', cache_control: { type: 'ephemeral' } }] },
+      { role: 'system', content: 'Be brief.' },
+    ],
+    tools: [{ ...weather, defer_loading: true }],
+    tool_choice: { type: 'none' },
+    thinking,
+    output_config: { effort: 'high' },
+    context_management: { edits: [{ type: 'clear_thinking_20251015', keep: 'all' }] },
+    metadata: { user_id: '{"session_id":"s"}' },
+    betas: ['claude-code-20250219', 'interleaved-thinking-2025-05-14', 'effort-2025-11-24'],
+  });
+  for (const thinking of [{ type: 'adaptive' as const }, { type: 'enabled' as const, budget_tokens: 10_000 }]) {
+    const { data, response } = await client.beta.messages.create(ask(thinking), { timeout: 60_000 }).withResponse();
+    expect(data).toMatchObject({ stop_reason: 'end_turn', content: [{ type: 'text' }] });
+    expect(response.headers.get('x-lambent-ignored')).toBe('thinking');
+    const streamed = client.beta.messages.stream(ask(thinking));
+    expect((await streamed.finalMessage()).content).toEqual(data.content);
+    const sent = service.upstream.requests.at(-1)?.body as Record<string, unknown>;
+    for (const name of ['reasoning_effort', 'thinking', 'output_config']) expect(sent).not.toHaveProperty(name);
+  }
+});

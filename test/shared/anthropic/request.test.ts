@@ -195,7 +195,58 @@ describe('tools', () => {
   });
 });
 
+describe('tools that Anthropic’s servers run', () => {
+  const search = { type: 'web_search_20250305', name: 'web_search', max_uses: 3 };
+  const tool = { name: 'f', input_schema: { type: 'object' } };
+  const toolSearch = { type: 'tool_search_tool_regex_20251119', name: 'tool_search_tool_regex' };
+  const parseFor = (hostedTools: string, changes: object) =>
+    parseMessagesRequest(
+      { ...BODY, tools: [tool, search, toolSearch], ...changes },
+      { registry: createTestRegistry({ hostedTools }), tenant: TENANT, headers: {} },
+    );
+
+  it('they are dropped and named by default', () => {
+    const { generation, ignored } = parseFor('drop', {});
+    expect(generation.tools.map(({ name }) => name)).toEqual(['f']);
+    expect(generation).not.toHaveProperty('hostedTools');
+    expect(ignored).toEqual(['tools.1', 'tools.2']);
+    expect(() => parseFor('drop', { tool_choice: { type: 'tool', name: 'web_search' } })).toThrow(/not found/);
+  });
+
+  it('an alias can refuse them, but not a search of tools, which are all sent', () => {
+    expect(() => parseFor('refuse', {})).toThrow(
+      expect.objectContaining({
+        code: 'unsupported_value',
+        param: 'tools.1.type',
+        message: "tools.1.type: 'web_search_20250305' is not supported with this model",
+      }),
+    );
+    expect(parseFor('refuse', { tools: [tool, toolSearch] }).ignored).toEqual(['tools.1']);
+  });
+
+  it('an alias can pass them as they are, with the choice of one', () => {
+    const { generation, ignored } = parseFor('pass', {});
+    expect(generation).toMatchObject({ tools: [{ name: 'f' }], hostedTools: { tools: [search] }, toolChoice: 'auto' });
+    expect(ignored).toEqual(['tools.2']);
+    const choose = (tool_choice: object, tools: object[] = [tool, search]) =>
+      parseFor('pass', { tools, tool_choice }).generation;
+    const choice = { type: 'tool', name: 'web_search' };
+    expect(choose(choice)).toMatchObject({ toolChoice: 'auto', hostedTools: { choice } });
+    expect(choose({ type: 'any' }, [search])).toMatchObject({ tools: [], toolChoice: 'required' });
+    expect(choose({ type: 'none' })).not.toHaveProperty('hostedTools');
+    expect(choose({ type: 'tool', name: 'f' })).toMatchObject({ toolChoice: { name: 'f' } });
+  });
+});
+
 describe('thinking and output', () => {
+  it.each([
+    [{ thinking: { type: 'adaptive' }, output_config: { effort: 'low' } }, 'thinking'],
+    [{ thinking: { type: 'enabled', budget_tokens: 2_048 } }, 'thinking'],
+    [{ output_config: { effort: 'low' } }, 'output_config.effort'],
+  ])('%j has its own name for targets that ignore it', (changes, name) => {
+    expect(generationFor(changes).parameterNames['reasoningEffort']).toBe(name);
+  });
+
   it.each([
     [{}, { reasoningSummary: true }],
     [{ thinking: { type: 'disabled' } }, { reasoningEffort: 'none' }],

@@ -1,5 +1,6 @@
 import { type Capability, wantsReasoning } from './capabilities.ts';
-import type { GenerationRequest, Message, OutputFormat, ServiceTier, TextPart } from './generation.ts';
+import type { GenerationRequest, Message, OutputFormat, ServiceTier } from './generation.ts';
+import { appendInstruction, writeJsonInstruction } from './json-instruction.ts';
 
 /** A request as a target gets it, and what the router does for it in the target's place. */
 export interface AdaptedRequest {
@@ -98,22 +99,7 @@ function adaptFormat(
   if (capabilities.has('jsonSchema')) return { format: format.strict ? { ...format, strict: false } : format };
   // A grammar for strict schemas refuses many schemas that aren't strict, so it is not the next best.
   const json: OutputFormat = capabilities.has('json') ? { type: 'json' } : format;
-  return json === format ? { format } : { format: json, prompt: writeInstruction(format) };
-}
-
-function writeInstruction({ description, schema }: Extract<OutputFormat, { type: 'jsonSchema' }>): string {
-  return [
-    'Answer with one JSON value that matches this JSON schema, and with nothing else.',
-    ...(description === undefined ? [] : [description]),
-    JSON.stringify(schema),
-  ].join('\n');
-}
-
-function appendInstruction(messages: readonly Message[], text: string): Message[] {
-  const part: TextPart = { type: 'text', text };
-  const [first, ...others] = messages;
-  if (first?.role !== 'system') return [{ role: 'system', content: [part] }, ...messages];
-  return [{ ...first, content: [...first.content, part] }, ...others];
+  return json === format ? { format } : { format: json, prompt: writeJsonInstruction(format) };
 }
 
 /** Writes the name of a user in front of its text, and drops other names. */
@@ -129,13 +115,20 @@ function writeName(message: Message): Message {
   return { ...unnamed, content };
 }
 
-/** Returns the strict schemas of a request; undefined if it has none. */
-export function collectStrictSchemas({ format, tools }: GenerationRequest): UnenforcedSchemas | undefined {
+/**
+ * Returns the strict schemas of a request; undefined if it has none.
+ * @param checksFormat true to return the schema of the format also if it is not strict
+ */
+export function collectStrictSchemas(
+  { format, tools }: GenerationRequest,
+  checksFormat = false,
+): UnenforcedSchemas | undefined {
   const isStrict = format.type === 'jsonSchema' && format.strict;
   const strictTools = tools.filter(({ strict }) => strict);
-  if (!isStrict && strictTools.length === 0) return undefined;
+  if (!isStrict && !checksFormat && strictTools.length === 0) return undefined;
+  const schema = format.type === 'jsonSchema' ? format.schema : { type: 'object' };
   return {
-    ...(isStrict ? { format: format.schema } : {}),
+    ...(isStrict || checksFormat ? { format: schema } : {}),
     tools: new Map(strictTools.map(({ name, parameters }) => [name, parameters])),
   };
 }

@@ -62,9 +62,10 @@ export function createRouter(options: RouterOptions): Router {
     const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
       const adapted = adaptRequest(request, getCapabilities(candidate.target));
       const sent = limitOutput(adapted.request, candidate);
-      const isEnforced = model.enforcesSchemas?.(sent) !== false;
-      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent);
-      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request);
+      const isAsked = model.asksForFormat?.(sent) === true;
+      const isEnforced = !isAsked && model.enforcesSchemas?.(sent) !== false;
+      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent, isAsked);
+      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, isAsked);
       const cancel = new AbortController();
       const firstToken =
         streamed && !model.answersAtOnce?.(sent)
@@ -176,11 +177,11 @@ interface StartedAnswer {
   readonly iterator: AsyncIterator<GenerationEvent>;
 }
 
-/** The error for strict schemas that the target would enforce only in part, if the alias accepts no check instead. */
-function unenforcedError({ format, parameterNames }: GenerationRequest): UpstreamError {
-  const name = format.type === 'jsonSchema' && format.strict ? 'format' : 'tools';
+/** The error for schemas that the target would enforce only in part or not at all, if the alias accepts no check instead. */
+function unenforcedError({ format, parameterNames }: GenerationRequest, isAsked: boolean): UpstreamError {
+  const name = isAsked || (format.type === 'jsonSchema' && format.strict) ? 'format' : 'tools';
   const param = parameterNames[name] ?? name;
-  const message = `Unsupported value: '${param}': this model enforces the strict schema only in part.`;
+  const message = `Unsupported value: '${param}': this model doesn't fully enforce the schema.`;
   return new UpstreamError('unsupported_value', message, { param, recovery: 'nextTarget' });
 }
 

@@ -5,9 +5,9 @@ import type { Model } from '../../model.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { BedrockAnswerReader, toStreamEvents } from './answer.ts';
 import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
-import { detectFamily } from './family.ts';
+import { describeTarget, detectFamily } from './family.ts';
 import { buildConverseCall, type ConverseCall } from './request.ts';
-import { enforcesSchemas } from './tools.ts';
+import { asksForFormat, enforcesSchemas } from './tools.ts';
 
 /**
  * Creates a model behind Amazon Bedrock: by its Converse API, or by InvokeModel for Claude and a caller that speaks
@@ -46,6 +46,7 @@ export function createBedrockModel(
   return {
     answersAtOnce: ({ tools, format }) => !family.streamsTools && (tools.length > 0 || format.type !== 'text'),
     enforcesSchemas: (request) => enforcesSchemas(request, family),
+    asksForFormat: (request) => asksForFormat(request, describeTarget(target)),
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
       const start = await prepareCall(request, streamed);

@@ -4,6 +4,7 @@ import type {
   ConverseStreamCommandInput,
 } from '@aws-sdk/client-bedrock-runtime';
 import type { GenerationRequest } from '../../generation.ts';
+import { appendInstruction, writeJsonInstruction } from '../../json-instruction.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { addTurnPoint, endWithPoint, limitPoints, planCachePoints } from './cache-points.ts';
@@ -12,7 +13,7 @@ import { toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
 import { buildInferenceConfig } from './sampling.ts';
 import { fitsGrammar, type Schema, toGrammarSchema, UnsupportedSchemaError } from './schemas.ts';
-import { type Fields, planTools, toJson } from './tools.ts';
+import { asksForFormat, type Fields, planTools, toJson } from './tools.ts';
 import { unsupportedValueError } from './value-errors.ts';
 
 export interface ConverseCall {
@@ -28,11 +29,12 @@ export interface ConverseCall {
  * @throws UpstreamError `unsupported_value` or `invalid_value`, naming the caller's parameter
  */
 export function buildConverseCall(
-  request: GenerationRequest,
+  given: GenerationRequest,
   target: BedrockTarget,
   limits: { readonly maxOutputTokens: number | undefined },
 ): ConverseCall {
   const family = describeTarget(target);
+  const request = writeFormat(given, family);
   const maxTokens = chooseOutputLimit(request.maxOutputTokens, limits.maxOutputTokens);
   const cache = planCachePoints(request, target, family);
   const tools = planTools(request, family, cache);
@@ -73,6 +75,14 @@ export function buildConverseCall(
       ...(tier && { serviceTier: { type: tier } }),
     },
   };
+}
+
+/** Writes a format that the model can't enforce into the prompt. */
+function writeFormat(request: GenerationRequest, family: BedrockFamily): GenerationRequest {
+  const { format, messages } = request;
+  if (format.type === 'text' || !asksForFormat(request, family)) return request;
+  const instruction = `Unless you call a tool: ${writeJsonInstruction(format)}`;
+  return { ...request, format: { type: 'text' }, messages: appendInstruction(messages, instruction) };
 }
 
 /** Writes the system prompt in front of the first user message, for a model that has no field for it. */

@@ -50,15 +50,20 @@ export function planTools(request: GenerationRequest, family: BedrockFamily, cac
  * because its grammar is stricter than the request (Claude requires `additionalProperties: false`).
  */
 function needsAnswerTool(request: GenerationRequest, family: BedrockFamily): boolean {
-  const { format, tools } = request;
-  if (format.type === 'text') return false;
+  return request.format.type !== 'text' && request.tools.length === 0 && !canEnforceFormat(request, family);
+}
+
+/** True if JSON output can only be asked for in the prompt: a forced tool would keep the model from calling others. */
+export function asksForFormat(request: GenerationRequest, family: BedrockFamily): boolean {
+  return request.format.type !== 'text' && request.tools.length > 0 && !canEnforceFormat(request, family);
+}
+
+function canEnforceFormat({ format, tools }: GenerationRequest, family: BedrockFamily): boolean {
   const isStrict = format.type === 'jsonSchema' && format.strict;
-  const enforced =
+  const accepted =
     family.structuredOutput &&
     (family.name !== 'claude' || isStrict || (format.type === 'jsonSchema' && isClosed(format.schema)));
-  if (enforced && (isStrict || tools.length > 0 || family.toolChoices.length === 0)) return false;
-  if (tools.length === 0) return true;
-  throw unsupportedValueError(request, 'format', "JSON output can't be combined with tools on this model");
+  return accepted && (isStrict || tools.length > 0 || family.toolChoices.length === 0);
 }
 
 function planAnswerTool(request: GenerationRequest, family: BedrockFamily): ToolPlan {

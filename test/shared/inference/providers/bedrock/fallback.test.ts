@@ -42,6 +42,7 @@ async function ask(model: string, fallback: string | undefined, body: object, se
 }
 
 const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: {} } } }];
+const closed = { type: 'object', properties: {}, additionalProperties: false };
 const loose = { type: 'object', properties: { a: { type: 'integer' } } };
 
 it.each([
@@ -49,12 +50,6 @@ it.each([
   ['stop', CLAUDE, NOVA, { stop: ['\n'] }],
   ['top_p', CLAUDE, NOVA, { temperature: 0.5, top_p: 0.5 }],
   ['temperature', 'eu.anthropic.claude-opus-4-7', NOVA, { temperature: 0.5 }],
-  [
-    'response_format',
-    CLAUDE,
-    GPT_OSS,
-    { tools, response_format: { type: 'json_schema', json_schema: { name: 'a', schema: loose } } },
-  ],
 ])('a request whose %s is refused by %s is answered by its fallback', async (param, model, fallback, body) => {
   expect(await ask(model, fallback, body)).toEqual([fallback]);
   upstream.calls.length = 0;
@@ -79,4 +74,24 @@ it('a strict schema whose limits the grammar lacks is checked after the answer, 
   expect(upstream.calls).toEqual([]);
   // What the grammar enforces needs no check.
   expect(await ask(CLAUDE, undefined, makeBody({ type: 'integer' }), { strictOutput: 'refuse' })).toEqual([CLAUDE]);
+});
+
+it('JSON output that is only asked for in the prompt is checked, strict or not, or refused by setting', async () => {
+  for (const response_format of [
+    { type: 'json_object' },
+    { type: 'json_schema', json_schema: { name: 'a', schema: loose } },
+    { type: 'json_schema', json_schema: { name: 'a', strict: true, schema: closed } },
+  ]) {
+    upstream.calls.length = 0;
+    // The stand-in's answer is no JSON.
+    await expect(ask(NOVA, undefined, { tools, response_format })).rejects.toMatchObject({ code: 'output_mismatch' });
+    expect(upstream.calls).toHaveLength(2);
+  }
+  upstream.calls.length = 0;
+  const refused = { tools, response_format: { type: 'json_schema', json_schema: { name: 'a', schema: loose } } };
+  await expect(ask(NOVA, undefined, refused, { strictOutput: 'refuse' })).rejects.toMatchObject({
+    code: 'unsupported_value',
+    param: 'response_format',
+  });
+  expect(await ask(NOVA, GPT_OSS, refused, { strictOutput: 'refuse' })).toEqual([GPT_OSS]);
 });

@@ -437,13 +437,20 @@ describe('JSON output', () => {
     });
   });
 
-  it('JSON output can be combined with tools if Bedrock enforces it, and is refused otherwise', async () => {
-    expect((await sendRequest({ format: strict, tools: [weather] })).toolConfig?.tools).toHaveLength(1);
-    const error = await catchRefusal(
-      { format: strict, tools: [weather], parameterNames: { format: 'response_format' } },
-      { model: NOVA_2 },
+  it('JSON output beside tools is enforced if Bedrock can, and else asked for in the prompt', async () => {
+    const enforced = await sendRequest({ format: strict, tools: [weather] });
+    expect(enforced.toolConfig?.tools).toHaveLength(1);
+    expect(enforced['outputConfig']).toBeDefined();
+    const asked = await sendRequest({ format: strict, tools: [weather] }, { model: NOVA_2 });
+    expect(asked['outputConfig']).toBeUndefined();
+    expect(asked.toolConfig?.tools).toHaveLength(1);
+    expect(asked.toolConfig?.['toolChoice']).toBeUndefined();
+    expect(asked.system?.at(-1)?.text).toContain(`matches this JSON schema`);
+    expect(asked.system?.at(-1)?.text).toContain(JSON.stringify(strict.schema));
+    const any = await sendRequest({ format: { type: 'json' }, tools: [weather] }, { model: NOVA_2 });
+    expect(any.system?.at(-1)?.text).toBe(
+      'Unless you call a tool: Answer with one JSON object, and with nothing else.',
     );
-    expect(error).toMatchObject({ code: 'unsupported_value', param: 'response_format', recovery: 'nextTarget' });
   });
 });
 

@@ -134,7 +134,10 @@ describe('the parameters of tools', () => {
 
 describe('schemas of formats', () => {
   const property = { type: 'integer', description: 'Stars', minimum: 1, maximum: 5 };
-  const makeFormat = (schema: Record<string, unknown>, strict: boolean): GenerationRequest['format'] => ({
+  const makeFormat = (
+    schema: Record<string, unknown>,
+    strict: boolean,
+  ): Extract<GenerationRequest['format'], { type: 'jsonSchema' }> => ({
     type: 'jsonSchema',
     name: 'rating',
     schema: { type: 'object', required: Object.keys(schema['properties'] ?? {}), ...schema },
@@ -198,14 +201,14 @@ describe('schemas of formats', () => {
     expect(error).toMatchObject({ code: 'unsupported_value', param: 'response_format', recovery: 'nextTarget' });
   });
 
-  it('a schema that is not strict can be combined with tools for Claude if every object is closed', async () => {
+  it('a schema that is not strict is enforced beside tools for Claude if every object is closed, and else asked for', async () => {
     const schema = closed({ a: { type: 'integer' } });
     expect(await sendFormat(makeFormat(schema, false), { tools }, SONNET_4_6)).toMatchObject(schema);
-    const parameterNames = { format: 'response_format' };
     for (const open of [{ properties: {} }, closed({ a: { type: 'object' } })]) {
-      const request = { format: makeFormat(open, false), tools, parameterNames };
-      const error = await upstream.catchRefusal(request, { model: SONNET_4_6 });
-      expect(error).toMatchObject({ code: 'unsupported_value', param: 'response_format' });
+      const format = makeFormat(open, false);
+      const body = await upstream.send({ format, tools }, { model: SONNET_4_6 });
+      expect(body.outputConfig).toBeUndefined();
+      expect(body.system?.at(-1)?.text).toContain(JSON.stringify(format.schema));
     }
   });
 

@@ -6,6 +6,7 @@ import {
   compactRoute,
   inputTokensRoute,
   listModelsRoute,
+  preloadRoutes,
   responsesRoute,
   retrieveModelRoute,
 } from '../shared/api/generation-routes.ts';
@@ -41,7 +42,9 @@ const config = readConfig({
 });
 const telemetry = createTelemetry(config);
 const registry = readModelRegistry(config.MODELS_FILE);
-if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
+if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') {
+  await Promise.all([preloadProviders(registry), preloadRoutes()]);
+}
 /** Loads the vault when a request first needs it: it has sealed reasoning, or its answer will have some. */
 const loadVault = once(async () => {
   const { openRequestVault } = await import('../shared/api/open-request-vault.ts');

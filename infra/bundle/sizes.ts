@@ -32,9 +32,14 @@ export async function readMetafile({ metafile }: Bundle): Promise<Metafile> {
   return JSON.parse(await readFile(metafile, 'utf8')) as Metafile;
 }
 
-/** Returns the outputs that importing the entry point loads: itself and its static imports, transitively. */
-export function listEagerOutputs({ outputs }: Metafile): string[] {
-  const entry = Object.keys(outputs).find((path) => basename(path) === ENTRY_POINT);
+/**
+ * Returns the outputs that importing the entry point loads: itself and its static imports, transitively.
+ * @param source a source file that is imported dynamically, whose import counts instead of the entry point's
+ */
+export function listEagerOutputs({ outputs }: Metafile, source?: string): string[] {
+  const isEntry = (path: string) =>
+    source === undefined ? basename(path) === ENTRY_POINT : outputs[path]?.entryPoint === source;
+  const entry = Object.keys(outputs).find(isEntry);
   const eager = new Set(entry === undefined ? [] : [entry]);
   for (const path of eager) {
     for (const imported of outputs[path]?.imports ?? []) {

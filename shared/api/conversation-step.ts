@@ -1,7 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { type CompletionStep, StepFailedError } from '../jobs/completion.ts';
 import type { Conversations } from '../sessions/conversations.ts';
-import { createTurnItems } from './turn-items.ts';
 
 /**
  * Creates the completion step that appends a finished job's turn to its conversation. The step throws
@@ -11,6 +10,8 @@ export function createConversationStep(conversations: Pick<Conversations, 'appen
   return async ({ job, input, output }) => {
     const { tenant, id, conversation } = job;
     if (conversation === undefined || input === undefined || output === undefined) return;
+    // Imported here, because most jobs belong to no conversation.
+    const { createTurnItems } = await import('./turn-items.ts');
     const items = createTurnItems(id, input, output).map((turnItem) => ({ id: turnItem.item.id, content: turnItem }));
     try {
       await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items, input.context?.end);

@@ -1,26 +1,14 @@
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
-import type { GenerationRequest } from '../inference/generation.ts';
-import type { ModelRegistry } from '../inference/registry.ts';
+import { isObject } from '../core/objects.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
-import { parseAnyChatRequest } from '../openai/chat/responses-body.ts';
+import { type ChatRequest, parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
 import { findCustomTools } from '../openai/custom-tools.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
-import {
-  includesEncryptedReasoning,
-  type ParsedResponsesBody,
-  parseResponsesBody,
-  refersToStoredObjects,
-  requireResolvedInput,
-  toGenerationRequest,
-} from '../openai/responses/request.ts';
-import { encodeResponse } from '../openai/responses/response.ts';
-import type { ResponsesBody } from '../openai/responses/schema.ts';
-import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isAnthropicRequest } from './messages-routes.ts';
@@ -38,13 +26,14 @@ export function chatCompletionsRoute({
   return {
     scope: 'inference',
     async run(request) {
-      const parsed = parseAnyChatRequest(request.body, createParseContext(request, registry));
+      const parsed = await parseBody(request.body, { registry, tenant: request.principal.tenant });
       if (state !== undefined && parsed.stored) {
         const [{ createStoredChat }, stores] = await Promise.all([import('./stored-chat.ts'), state()]);
         return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);
       }
       const { generation, model, streamed, includeUsage, ignored } = parsed;
-      const answer = await router.generate(generation, createRouterCall(request, streamed));
+      const { signal, deadlineAt, telemetry } = request;
+      const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
       const headers = describeHandling(ignored, answer);
       const options = {
         head: {
@@ -64,51 +53,20 @@ export function chatCompletionsRoute({
   };
 }
 
-/** Creates the route `POST /v1/responses`. A request that stores nothing and uses no stored objects loads no stores. */
-export function responsesRoute({
-  router,
-  registry,
-  ids = newId,
-  now = Date.now,
-  sleep = sleepInBackground,
-  state,
-}: GenerationApi): Route {
-  const nowSeconds = () => Math.floor(now() / 1000);
-  return {
-    scope: 'inference',
-    async run(request) {
-      const parsed = parseResponsesBody(request.body, { registry });
-      if (state !== undefined && needsState(parsed.body)) {
-        const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
-        return createStatefulResponse(parsed, request, { router, registry, ids, now, sleep }, stores);
-      }
-      const { streamed, body } = parsed;
-      const { generation, droppedItems } = await buildStatelessRequest(parsed, createParseContext(request, registry));
-      const answer = await router.generate(generation, createRouterCall(request, streamed));
-      const headers = {
-        ...describeHandling(parsed.ignored, answer),
-        ...(droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) }),
-      };
-      const options = {
-        body,
-        id: `resp_${ids()}`,
-        createdAt: nowSeconds(),
-        now: nowSeconds,
-        createItemId: ids,
-        tools: generation.tools,
-        includeLogprobs: generation.topLogprobs !== undefined,
-        reasoningSummary: generation.reasoningSummary,
-        includeContinuations: includesEncryptedReasoning(body),
-      };
-      if (streamed) return { headers, frames: encodeResponseStream(answer.events, options) };
-      return { headers, json: await encodeResponse(answer.events, options) };
-    },
-  };
+/** Parses the body of a chat completion. The code for the body of a response is loaded with the first such body. */
+async function parseBody(body: unknown, context: ParseContext): Promise<ChatRequest> {
+  if (!isObject(body) || body['input'] == null) return parseChatRequest(body, context);
+  return (await import('../openai/chat/responses-body.ts')).parseChatRequestWithInput(body, context);
 }
 
-/** Returns whether a response is stored or refers to stored objects. */
-function needsState(body: ResponsesBody): boolean {
-  return (body.store ?? true) || refersToStoredObjects(body);
+/**
+ * Creates the route `POST /v1/responses`. Its code is loaded with its first request, so that chats start without it.
+ */
+export function responsesRoute(api: GenerationApi): Route {
+  return {
+    scope: 'inference',
+    run: async (request) => (await import('./create-response.ts')).createResponse(request, api),
+  };
 }
 
 /** Creates the route `POST /v1/responses/compact`. */
@@ -130,18 +88,6 @@ export function inputTokensRoute(api: Pick<GenerationApi, 'registry' | 'state'>)
     bodyOptional: true,
     run: async (request) => (await import('./count-input-tokens.ts')).countInputTokens(request, api),
   };
-}
-
-/** Builds the generation request of a response that refers to no stored objects. */
-async function buildStatelessRequest(
-  parsed: ParsedResponsesBody,
-  context: ParseContext,
-): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
-  const generation = toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input));
-  if (parsed.body.truncation !== 'auto') return { generation, droppedItems: 0 };
-  const { fitRequest } = await import('./response-context.ts');
-  const { request, droppedItems } = fitRequest(parsed, generation, false);
-  return { generation: request, droppedItems };
 }
 
 /** Creates the route `GET /v1/models`. Clients of Anthropic's API get its format. */
@@ -167,10 +113,7 @@ export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>
   };
 }
 
-function createParseContext({ principal }: HttpRequest, registry: ModelRegistry) {
-  return { registry, tenant: principal.tenant };
-}
-
-function createRouterCall({ signal, deadlineAt, telemetry }: HttpRequest, streamed: boolean) {
-  return { signal, deadlineAt, telemetry, streamed };
+/** Imports the code of responses and messages. Use it only where no caller waits for it, as `preloadProviders`. */
+export async function preloadRoutes(): Promise<void> {
+  await Promise.all([import('./create-response.ts'), import('./create-message.ts')]);
 }

@@ -2,13 +2,12 @@ import { LambentError } from '../core/errors.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
 import type { Router } from '../inference/router.ts';
 import type { AnswerJob } from '../jobs/answer-job.ts';
-import { answerChat } from './chat-job-answer.ts';
 import { type EncodeAnswer, type Endpoint, isEndpoint } from './endpoints.ts';
-import { answerResponse } from './response-job-answer.ts';
 
-const ANSWERS: Readonly<Record<Endpoint, EncodeAnswer>> = {
-  '/v1/responses': answerResponse,
-  '/v1/chat/completions': answerChat,
+/** Loads the code that encodes an endpoint's answers, with the first job of that endpoint. */
+const ANSWERS: Readonly<Record<Endpoint, () => Promise<EncodeAnswer>>> = {
+  '/v1/responses': async () => (await import('./response-job-answer.ts')).answerResponse,
+  '/v1/chat/completions': async () => (await import('./chat-job-answer.ts')).answerChat,
 };
 
 /** Options of `createAnswerJob`. */
@@ -30,13 +29,14 @@ export function createAnswerJob({ router, fingerprint, now }: AnswerJobOptions):
     if (!isEndpoint(endpoint)) {
       throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
     }
+    const encodeAnswer = await ANSWERS[endpoint]();
     // Inputs stored by earlier versions have no tenant in their request.
     const request = { ...input.generation, tenant: job.tenant };
     // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
     const options = { queued: true, heldBack: log === undefined, retriesThrottled: false };
     const call = { signal, deadlineAt, streamed: true, telemetry, ...options };
     const { events } = await router.generate(request, call);
-    return ANSWERS[endpoint](notifyBegin(events, onBegin), { job, input, now, fingerprint, log });
+    return encodeAnswer(notifyBegin(events, onBegin), { job, input, now, fingerprint, log });
   };
 }
 

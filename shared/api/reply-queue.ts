@@ -2,7 +2,6 @@ import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { type CompletionStep, type EndedJob, StepFailedError } from '../jobs/completion.ts';
 import type { JobStatus } from '../jobs/job.ts';
-import { viewEndedJob } from './job-view.ts';
 
 /** A message on a reply queue. It is delivered at least once; consumers deduplicate by `id`. */
 export interface AnswerMessage {
@@ -31,7 +30,7 @@ export function createReplyStep(
     const queueUrl = queues[replyTo];
     if (queueUrl === undefined) return;
     try {
-      await send(queueUrl, encodeAnswer(ended), tenant);
+      await send(queueUrl, await encodeAnswer(ended), tenant);
     } catch (thrown) {
       // A queue that doesn't exist may be created again, but SQS would refuse the same message each time.
       const isRefused = thrown instanceof Error && thrown.name === 'InvalidMessageContents';
@@ -40,7 +39,9 @@ export function createReplyStep(
   };
 }
 
-function encodeAnswer(ended: EndedJob): string {
+async function encodeAnswer(ended: EndedJob): Promise<string> {
+  // Imported here, because most jobs have no reply queue.
+  const { viewEndedJob } = await import('./job-view.ts');
   const { job, input } = ended;
   const head: AnswerMessage = {
     version: 1,

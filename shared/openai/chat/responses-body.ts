@@ -1,5 +1,4 @@
 import { LambentError } from '../../core/errors.ts';
-import { isObject } from '../../core/objects.ts';
 import type { ParseContext } from '../parameters.ts';
 import {
   includesEncryptedReasoning,
@@ -15,18 +14,15 @@ import { type ChatRequest, parseChatRequest } from './request.ts';
 import { chatParameters } from './schema.ts';
 
 /**
- * Parses the body of `POST /v1/chat/completions`. Cursor sends the body of `POST /v1/responses` there, with `input` in
- * place of `messages`, and expects a chat completion.
- * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request of either endpoint, and for
- * a mixture of both
+ * Parses a body of `POST /v1/chat/completions` that has `input`. Cursor sends the body of `POST /v1/responses` there, with
+ * `input` in place of `messages`, and expects a chat completion.
+ * @throws LambentError with status 400 or 404 for any object that is not a valid request of either endpoint, and for a
+ * mixture of both
  */
-export function parseAnyChatRequest(body: unknown, context: ParseContext): ChatRequest {
-  if (!isObject(body) || body['input'] == null) return parseChatRequest(body, context);
-  if (body['messages'] != null) {
-    if (!changesAnswer('input', body['input'])) return parseChatRequest(body, context);
-    throw invalidValueError('input', "Mutually exclusive parameters: 'messages' and 'input' can not be used together.");
-  }
-  return parseAsResponse(body, context);
+export function parseChatRequestWithInput(body: Readonly<Record<string, unknown>>, context: ParseContext): ChatRequest {
+  if (body['messages'] == null) return parseAsResponse(body, context);
+  if (!changesAnswer('input', body['input'])) return parseChatRequest(body, context);
+  throw invalidValueError('input', "Mutually exclusive parameters: 'messages' and 'input' can not be used together.");
 }
 
 function parseAsResponse(chatBody: Readonly<Record<string, unknown>>, context: ParseContext): ChatRequest {

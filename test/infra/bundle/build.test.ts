@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { bundleFunctions } from '../../../infra/bundle/build.ts';
@@ -32,15 +32,23 @@ const bundleFixtures = (...names: string[]) =>
     models,
   });
 
-/** Returns the source files that contribute bytes to a bundle, or to the part that a start reads. */
-async function listSources(bundle: Bundle, part: 'all' | 'eager' = 'all'): Promise<string[]> {
+/**
+ * Returns the source files that contribute bytes to a bundle, or to a part: that which a start reads, or that which the
+ * dynamic import of a module reads.
+ */
+async function listSources(bundle: Bundle, part: string = 'all'): Promise<string[]> {
   const metafile = await readMetafile(bundle);
-  const outputs = part === 'eager' ? listEagerOutputs(metafile) : Object.keys(metafile.outputs);
+  const outputs = listOutputs();
   return outputs.flatMap((output) =>
     Object.entries(metafile.outputs[output]?.inputs ?? {})
       .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
       .map(([source]) => source),
   );
+
+  function listOutputs(): string[] {
+    if (part === 'all') return Object.keys(metafile.outputs);
+    return listEagerOutputs(metafile, part === 'eager' ? undefined : part);
+  }
 }
 
 const digest = async (file: string) =>
@@ -139,6 +147,67 @@ describe("the functions' bundles", () => {
     const chat = findBundle('chat');
     expect(filterSources(await listSources(chat), /client-bedrock-runtime/)).not.toEqual([]);
     expect(filterSources(await listSources(chat, 'eager'), /@aws-sdk|@smithy/)).toEqual([]);
+  });
+
+  it('the bundle of chat starts with the code of plain chat completions only', async () => {
+    const sources = filterSources(await listSources(findBundle('chat'), 'eager'), /^(shared|functions)\//);
+    const routes = ['generation-routes', 'handling-headers', 'http-api', 'messages-routes'];
+    expect(filterSources(sources, /^shared\/api\//).sort()).toEqual(routes.map((name) => `shared/api/${name}.ts`));
+    expect(
+      filterSources(
+        sources,
+        /shared\/(anthropic|openai\/(responses|conversations|embeddings|lists|chat\/stored)|inference\/(embedding|strict-))/,
+      ),
+    ).toEqual([]);
+    expect(filterSources(sources, /inference\/providers\/.*\//).sort()).toEqual([
+      'shared/inference/providers/bedrock/family.ts',
+      'shared/inference/providers/openai-compatible/dialect.ts',
+    ]);
+  });
+
+  it.each([
+    [undefined, false],
+    ['on-demand', false],
+    ['provisioned-concurrency', true],
+  ])(
+    'when the initialization type is %j, the start of chat loads the code of responses: %j',
+    async (type, isLoaded) => {
+      const chat = findBundle('chat');
+      const { outputs } = await readMetafile(chat);
+      const route = Object.keys(outputs).find((path) => outputs[path]?.entryPoint === 'shared/api/create-response.ts');
+      const script = `
+      const { registerHooks } = await import('node:module');
+      const recordLoad = (url, context, next) => { console.log(url); return next(url, context); };
+      registerHooks({ load: recordLoad });
+      await load();`;
+      const env = type === undefined ? ENV : { ...ENV, AWS_LAMBDA_INITIALIZATION_TYPE: type };
+      const loaded = (await runInFreshProcess(chat, script, env)).split('\n').map((url) => basename(url));
+      expect(loaded).toContain('index.mjs');
+      expect(loaded.includes(basename(route ?? ''))).toBe(isLoaded);
+    },
+  );
+
+  it('the bundles of workers load the format of a job with the first job that needs it', async () => {
+    for (const name of ['generate', 'dispatch']) {
+      const sources = await listSources(findBundle(name), 'eager');
+      expect(filterSources(sources, /shared\/(anthropic|openai\/(chat|responses))\//), name).toEqual([]);
+    }
+  });
+
+  it('the bundle of chat reads at most 125 KB at start', async () => {
+    expect((await measureBundle(findBundle('chat'))).eagerBytes).toBeLessThanOrEqual(125_000);
+  });
+
+  it('the bundle of chat loads only the format of responses for a response that uses nothing stored', async () => {
+    const chat = findBundle('chat');
+    const sources = await listSources(chat, 'shared/api/create-response.ts');
+    expect(filterSources(sources, /openai\/responses\/request/)).not.toEqual([]);
+    expect(
+      filterSources(
+        sources,
+        /@aws-sdk|@smithy|gpt-tokenizer|json-schema\/dist|shared\/(anthropic|vault|sessions|jobs\/(?!settings)|openai\/(responses\/stored|lists)|api\/(?!create-response|handling-headers))/,
+      ),
+    ).toEqual([]);
   });
 
   it('the bundles of authorize and warmup contain no model provider, and one AWS client each', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseAnyChatRequest } from '../../../../shared/openai/chat/responses-body.ts';
+import { parseChatRequestWithInput } from '../../../../shared/openai/chat/responses-body.ts';
 import { createTestRegistry, startService, TENANT } from '../../api/service.ts';
 import { finishEvent, textEvents, toolCallEvents } from '../events.ts';
 
@@ -33,7 +33,7 @@ const CURSOR = {
 };
 
 function parse(body: object) {
-  return parseAnyChatRequest({ ...CURSOR, ...body }, { registry: createTestRegistry(), tenant: TENANT });
+  return parseChatRequestWithInput({ ...CURSOR, ...body }, { registry: createTestRegistry(), tenant: TENANT });
 }
 
 const SCRIPT = [
@@ -140,7 +140,7 @@ describe('a body of responses sent to chat completions', () => {
   it('an empty input beside messages asks for nothing, and so do the defaults of chat', () => {
     const messages = [{ role: 'user', content: 'Hi' }];
     const body = { model: 'default', messages, input: '' };
-    const { generation } = parseAnyChatRequest(body, { registry: createTestRegistry(), tenant: TENANT });
+    const { generation } = parseChatRequestWithInput(body, { registry: createTestRegistry(), tenant: TENANT });
     expect(generation.messages).toMatchObject([{ content: [{ text: 'Hi' }] }]);
     expect(parse({ n: 1, stop: null, background: false }).streamed).toBe(false);
   });

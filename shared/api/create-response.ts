@@ -1,0 +1,75 @@
+import type { HttpRequest } from '../access/route.ts';
+import { sleepInBackground } from '../core/heartbeat.ts';
+import { newId } from '../core/ids.ts';
+import type { GenerationRequest } from '../inference/generation.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
+import type { ParseContext } from '../openai/parameters.ts';
+import {
+  includesEncryptedReasoning,
+  type ParsedResponsesBody,
+  parseResponsesBody,
+  refersToStoredObjects,
+  requireResolvedInput,
+  toGenerationRequest,
+} from '../openai/responses/request.ts';
+import { encodeResponse } from '../openai/responses/response.ts';
+import type { ResponsesBody } from '../openai/responses/schema.ts';
+import { encodeResponseStream } from '../openai/responses/stream.ts';
+import type { GenerationApi } from './generation-api.ts';
+import { describeHandling } from './handling-headers.ts';
+
+/**
+ * Answers `POST /v1/responses`. A request that stores nothing and uses no stored objects loads no stores.
+ * @throws LambentError for an invalid request, every failure before the first event of the answer, and the errors of the
+ * stores
+ */
+export async function createResponse(
+  request: HttpRequest,
+  { router, registry, ids = newId, now = Date.now, sleep = sleepInBackground, state }: GenerationApi,
+): Promise<HttpResponse> {
+  const parsed = parseResponsesBody(request.body, { registry });
+  if (state !== undefined && needsState(parsed.body)) {
+    const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
+    return createStatefulResponse(parsed, request, { router, registry, ids, now, sleep }, stores);
+  }
+  const { streamed, body } = parsed;
+  const { signal, deadlineAt, telemetry, principal } = request;
+  const { generation, droppedItems } = await buildStatelessRequest(parsed, { registry, tenant: principal.tenant });
+  const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
+  const headers = {
+    ...describeHandling(parsed.ignored, answer),
+    ...(droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) }),
+  };
+  const nowSeconds = () => Math.floor(now() / 1000);
+  const options = {
+    body,
+    id: `resp_${ids()}`,
+    createdAt: nowSeconds(),
+    now: nowSeconds,
+    createItemId: ids,
+    tools: generation.tools,
+    includeLogprobs: generation.topLogprobs !== undefined,
+    reasoningSummary: generation.reasoningSummary,
+    includeContinuations: includesEncryptedReasoning(body),
+  };
+  return streamed
+    ? { headers, frames: encodeResponseStream(answer.events, options) }
+    : { headers, json: await encodeResponse(answer.events, options) };
+}
+
+/** Returns whether a response is stored or refers to stored objects. */
+function needsState(body: ResponsesBody): boolean {
+  return (body.store ?? true) || refersToStoredObjects(body);
+}
+
+/** Builds the generation request of a response that refers to no stored objects. */
+async function buildStatelessRequest(
+  parsed: ParsedResponsesBody,
+  context: ParseContext,
+): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
+  const generation = toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input));
+  if (parsed.body.truncation !== 'auto') return { generation, droppedItems: 0 };
+  const { fitRequest } = await import('./response-context.ts');
+  const { request, droppedItems } = fitRequest(parsed, generation, false);
+  return { generation: request, droppedItems };
+}

@@ -92,7 +92,8 @@ describe('a sealed continuation', () => {
     const text = String(sealed.data);
     const nothing = [{ type: 'reasoning', text: '' }];
     expect(await open(makeRequestWith(sealed, 'other'))).toEqual(nothing);
-    for (const data of [`${text.slice(0, 60)}x${text.slice(61)}`, '', 'x', `${text}AA`, 7, null]) {
+    const changed = `${text.slice(0, 60)}${text[60] === 'x' ? 'y' : 'x'}${text.slice(61)}`;
+    for (const data of [changed, '', 'x', `${text}AA`, 7, null]) {
       expect(await open(makeRequestWith({ provider: SEALED, data }))).toEqual(nothing);
     }
   });

@@ -5,8 +5,8 @@ import { checkArgument, UsageError } from './command-line.ts';
 import { readStages, STAGES_FILE } from './stages-file.ts';
 
 /** Packaging checks the rest: with some settings, functions have longer names. */
-const STAGE = /^(?!.*-vault$)[A-Za-z][A-Za-z0-9-]{0,45}$/;
-const STAGE_RULE = 'a letter, then up to 45 letters, digits or hyphens, not ending in -vault';
+const STAGE = /^(?!.*-vault$)[A-Za-z][A-Za-z0-9-]{0,44}$/;
+const STAGE_RULE = 'a letter, then up to 44 letters, digits or hyphens, not ending in -vault';
 const REGION = /^[a-z]{2}(-[a-z]+)+-\d$/;
 
 /** A deployed stage. */

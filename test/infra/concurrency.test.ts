@@ -108,7 +108,7 @@ describe('with provisioned concurrency', () => {
   it('API Gateway invokes the aliases and has permission to', () => {
     const methods = findByType(provisioned, 'AWS::ApiGateway::Method');
     const chatMethods = methods.filter(({ properties }) => JSON.stringify(properties).includes('"ChatLambdaFunction"'));
-    expect(chatMethods).toHaveLength(4);
+    expect(chatMethods).toHaveLength(8);
     for (const { id, properties } of chatMethods) {
       expect(JSON.stringify(properties['Integration']), id).toContain(
         '"provisioned","/response-streaming-invocations"',

@@ -5,7 +5,7 @@ import type { Template } from '../../infra/template.ts';
 import { findByType, GPU_CANARY, GPU_MODELS, GPU_SETTINGS, packageOnce, packageStage } from './packaged.ts';
 
 /** The longest name of a stage that is accepted. */
-const LONGEST = 's'.repeat(46);
+const LONGEST = 's'.repeat(45);
 
 /**
  * AWS's limits on the lengths of names that the templates form, from its CloudFormation and API references. The
@@ -70,7 +70,7 @@ describe('the longest name of a stage', () => {
 describe('a name of a stage that AWS would refuse', () => {
   it('a stage name whose functions would have too long names is rejected when packaging', async () => {
     await expect(packageStage('--stage', `${LONGEST}s`)).rejects.toThrow(
-      `The stage's name ${LONGEST}s can't be used: the function's name lambent-${LONGEST}s-authorize would have 65 characters, and Lambda accepts 64. Use at most 46 characters`,
+      `The stage's name ${LONGEST}s can't be used: the function's name lambent-${LONGEST}s-embeddings would have 65 characters, and Lambda accepts 64. Use at most 45 characters`,
     );
   });
 

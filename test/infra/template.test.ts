@@ -78,7 +78,12 @@ describe('the functions', () => {
     const fleet = { FLEET_TABLE: 'lambent-dev-fleet' };
     const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(listVariables(minimal)).toEqual({
-      authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access', KEYS_TABLE: 'lambent-dev-keys' },
+      authorize: {
+        LOG_LEVEL: 'info',
+        ACCESS_TABLE: 'lambent-dev-access',
+        KEYS_TABLE: 'lambent-dev-keys',
+        KEY_TTL_SECONDS: '30',
+      },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
       embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },

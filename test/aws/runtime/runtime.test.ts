@@ -65,7 +65,8 @@ describe("the packaged zips on AWS's runtime", () => {
     expect(text).toBe(choices[0]?.message.content);
     const stranger = new OpenAI({ baseURL: cloud.url, apiKey: 'sk-unknown', maxRetries: 0 });
     await expect(stranger.models.list()).rejects.toMatchObject({ status: 401 });
-    await expect(client.chat.completions.create({ model: 'unknown', messages })).rejects.toMatchObject({ status: 404 });
+    const invalid = client.chat.completions.create({ model, messages, temperature: 9 });
+    await expect(invalid).rejects.toMatchObject({ status: 400 });
   });
 
   it('sessions answers over HTTP', async () => {

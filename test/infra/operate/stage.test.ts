@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-it.each(['dev', 'Prod-2', 'a'.repeat(46)])('a stage can have the name %s', (name) => {
+it.each(['dev', 'Prod-2', 'a'.repeat(45)])('a stage can have the name %s', (name) => {
   expect(checkStageOption(name)).toBe(name);
 });
 

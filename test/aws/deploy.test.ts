@@ -110,7 +110,7 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     lines = [];
     await deploy(await packageFolder('dev'));
     expect(lines).toContain('Nothing has changed since the last deployment.');
-    expect(lines).toContain('Uploaded 0 of 11 files; the others were there already');
+    expect(lines).toContain('Uploaded 0 of 12 files; the others were there already');
   });
 
   it('--diff shows a change, and deploys it only after a yes', async () => {
@@ -163,7 +163,7 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     const tableId = await readTableId();
 
     await deploy(dev);
-    expect(lines).toContain('Changing 10 resources');
+    expect(lines).toContain('Changing 11 resources');
     expect(await readTableId()).toBe(tableId);
   });
 

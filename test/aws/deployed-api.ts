@@ -39,18 +39,21 @@ export async function readApi(
   if (others.length > 0) throw new Error('There is more than one API');
   const found = await get(`/restapis/${id}/resources?embed=methods`, resources);
   const routes = found.item.flatMap(({ path, resourceMethods }) =>
-    Object.values(resourceMethods ?? {}).map(
-      ({ httpMethod, authorizationType, methodIntegration }): FunctionRoute => ({
-        kind: 'function',
-        method: httpMethod,
-        resource: path,
-        function: readFunctionName(methodIntegration.uri),
-        // The path of the URI is another for streaming.
-        streamed: methodIntegration.uri?.endsWith('/response-streaming-invocations') === true,
-        timeoutMs: TIMEOUT_MS,
-        authorizer: authorizationType === 'CUSTOM' ? authorizer : undefined,
-      }),
-    ),
+    Object.values(resourceMethods ?? {})
+      // API Gateway itself answers methods without a backend.
+      .filter(({ methodIntegration }) => (methodIntegration.uri ?? '') !== '')
+      .map(
+        ({ httpMethod, authorizationType, methodIntegration }): FunctionRoute => ({
+          kind: 'function',
+          method: httpMethod,
+          resource: path,
+          function: readFunctionName(methodIntegration.uri),
+          // The path of the URI is another for streaming.
+          streamed: methodIntegration.uri?.endsWith('/response-streaming-invocations') === true,
+          timeoutMs: TIMEOUT_MS,
+          authorizer: authorizationType === 'CUSTOM' ? authorizer : undefined,
+        }),
+      ),
   );
   return { id, routes };
 }

@@ -24,6 +24,11 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: 'ApiGatewayMethodV1…Options',
     reason: 'By the CORS standard a preflight request has no key. API Gateway answers it without a function.',
   },
+  ...['AwsSolutions-COG4', 'AwsSolutions-APIG4', 'CKV_AWS_59'].map((rule) => ({
+    rule,
+    resource: 'HeadMethod',
+    reason: 'Clients probe the address with HEAD before they have a key. API Gateway answers 200 without a function.',
+  })),
   ...['AwsSolutions-APIG1', 'CKV_AWS_76'].map((rule) => ({
     rule,
     resource: 'ApiGatewayStage',
@@ -150,7 +155,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     reason: 'Serverless (osls) repeats references in DependsOn, which CloudFormation accepts.',
   },
   ...['AwsSolutions-IAM5[Resource::*]', 'CKV_AWS_111'].flatMap((rule) =>
-    ['ChatRole', 'DispatchRole', 'FleetRole'].map((resource) => ({
+    ['ChatRole', 'EmbeddingsRole', 'DispatchRole', 'FleetRole'].map((resource) => ({
       rule,
       resource,
       reason:

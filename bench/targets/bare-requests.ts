@@ -6,10 +6,10 @@
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SendMessageBatchCommand } from '@aws-sdk/client-sqs';
 import type { Cloud } from '../../local/cloud.ts';
 import { marshall } from '../../shared/aws/attributes.ts';
+import { createDynamoDBClient } from '../../shared/aws/dynamodb.ts';
 import { getItem, putItem, updateAndGetItem } from '../../shared/aws/table.ts';
 import { REGION } from './functions.ts';
 import { BATCH_SIZE, createGenerateMessage, createSqsClient, mapConcurrently, PRODUCERS } from './producers.ts';
@@ -23,10 +23,14 @@ export interface BareRun {
 const [cloudJson = '', tableName = '', QueueUrl = ''] = process.argv.slice(2);
 const cloud: Pick<Cloud, 'endpoints' | 'credentials'> = JSON.parse(cloudJson);
 const { endpoints, credentials } = cloud;
-const table = {
-  client: new DynamoDBClient({ endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '', region: REGION, credentials }),
-  name: tableName,
-};
+const { accessKeyId, secretAccessKey } = credentials;
+Object.assign(process.env, endpoints, {
+  AWS_REGION: REGION,
+  AWS_ACCESS_KEY_ID: accessKeyId,
+  AWS_SECRET_ACCESS_KEY: secretAccessKey,
+});
+// The functions' own client, so that their further work is all that the targets add.
+const table = { client: createDynamoDBClient(), name: tableName };
 const sqs = createSqsClient(cloud);
 
 /** About as large as a sealed short question and its sealed answer. */

@@ -33,6 +33,7 @@ export const RULES: readonly Rule[] = [
   isReachable('alarmAuthorizeLatencyMs', () => AUTHORIZE_TIMEOUT_SECONDS),
   isGiven('gpuImage'),
   isGiven('gpuWeights'),
+  isGiven('gpuWeightsImage'),
   {
     settings: ['domainName', 'domainCertificate'],
     findConflict: ({ domainName, domainCertificate }) =>
@@ -164,7 +165,7 @@ function isReachable(
   };
 }
 
-function isGiven(name: 'gpuImage' | 'gpuWeights'): Rule {
+function isGiven(name: 'gpuImage' | 'gpuWeights' | 'gpuWeightsImage'): Rule {
   return {
     settings: [name, 'gpuFleet'],
     findConflict: (settings) =>

@@ -209,9 +209,9 @@ export const SETTINGS = {
     'a folder of a bucket, such as s3://models/qwen3-8b, or empty',
   ),
   gpuWeightsImage: text(
-    new RegExp(`^(${PUBLIC_IMAGE}|${PRIVATE_IMAGE})${PINNED}$`),
-    'image, pinned',
-    'an image of ECR, public or private, by a version or digest other than latest',
+    new RegExp(`^((${PUBLIC_IMAGE}|${PRIVATE_IMAGE})${PINNED})?$`),
+    'image, pinned, or empty',
+    'an image of ECR, public or private, by a version or digest other than latest, or empty',
   ),
   gpuInstanceTypes: list(
     /^[a-z0-9-]+\.[a-z0-9-]+(,[a-z0-9-]+\.[a-z0-9-]+)*$/,

@@ -22,6 +22,7 @@ const GPU = {
     'gpuFleet=qwen',
     'gpuImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
     'gpuWeights=s3://models/qwen3-8b',
+    'gpuWeightsImage=public.ecr.aws/aws-cli/aws-cli@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef',
   ],
 };
 

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { createConditions, evaluateConditions } from '../../infra/conditions.ts';
 import { makeSettings } from './make-settings.ts';
 
+const WEIGHTS_IMAGE =
+  'public.ecr.aws/aws-cli/aws-cli@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef';
 const GPU_IMAGE = '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0';
 const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals': ['false', 'true'] } };
 const resource = (more: object) => ({ Type: 'AWS::SNS::Topic', ...more });
@@ -73,7 +75,12 @@ it.each([
   ['gpuWorkingMin', '1', 'GpuWorkingHours', true],
 ] as const)('the setting %s=%s makes the condition %s evaluate to %s', (setting, value, condition, holds) => {
   const { Conditions } = createConditions(
-    makeSettings({ gpuImage: GPU_IMAGE, gpuWeights: 's3://models/qwen3-8b', [setting]: value }),
+    makeSettings({
+      gpuImage: GPU_IMAGE,
+      gpuWeights: 's3://models/qwen3-8b',
+      gpuWeightsImage: WEIGHTS_IMAGE,
+      [setting]: value,
+    }),
     false,
   );
   expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });

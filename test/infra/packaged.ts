@@ -44,6 +44,7 @@ export const GPU_SETTINGS = [
   'gpuFleet=qwen',
   'gpuImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
   'gpuWeights=s3://models/qwen3-8b',
+  'gpuWeightsImage=public.ecr.aws/aws-cli/aws-cli@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef',
 ];
 export const GPU_CANARY = 'gpuCanaryImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.20.0';
 /** Settings of a stage without NAT gateways. */

@@ -10,6 +10,8 @@ const GPU = {
   gpuFleet: 'qwen',
   gpuImage: '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
   gpuWeights: 's3://models/qwen3-8b',
+  gpuWeightsImage:
+    'public.ecr.aws/aws-cli/aws-cli@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef',
 };
 
 describe('the settings in serverless.yml', () => {
@@ -120,6 +122,7 @@ describe('parseSettings', () => {
     [{ alarmAuthorizeLatencyMs: 5_000 }, "alarmAuthorizeLatencyMs (5000) is not below the function's timeout of 5 s"],
     [{ ...GPU, gpuImage: '' }, 'gpuImage must be set together with gpuFleet'],
     [{ ...GPU, gpuWeights: '' }, 'gpuWeights must be set together with gpuFleet'],
+    [{ ...GPU, gpuWeightsImage: '' }, 'gpuWeightsImage must be set together with gpuFleet'],
     [{ ...GPU, gpuEgress: 'endpoints' }, 'gpuWeightsImage must be in a private ECR repository'],
   ])('parseSettings rejects the combination %j', (settings, message) => {
     expect(() => makeSettings(settings)).toThrow(`Invalid settings:\n- ${message}`);

@@ -1,7 +1,6 @@
 import { isObject } from '../core/objects.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
-import { encodeChatCompletion } from '../openai/chat/completion.ts';
-import { findCustomTools } from '../openai/custom-tools.ts';
+import { encodeChatCompletion, toCompletionOptions } from '../openai/chat/completion.ts';
 import type { EncodeAnswer } from './endpoints.ts';
 
 /** Encodes a model's events as the output of a job of `/v1/chat/completions`. */
@@ -13,16 +12,14 @@ export const answerChat: EncodeAnswer = async (events, { job, input, fingerprint
       yield event;
     }
   }
-  const answer = await encodeChatCompletion(captureFinish(), {
-    head: {
-      id: `chatcmpl-${job.id.replace(/^resp_/, '')}`,
-      created: Math.floor(job.createdAt / 1000),
-      model: readModelName(input.body) ?? job.model,
-      system_fingerprint: fingerprint(job.model),
-    },
-    customTools: findCustomTools(input.generation.tools),
-    includeLogprobs: input.generation.topLogprobs !== undefined,
+  const options = toCompletionOptions({
+    id: job.id.replace(/^resp_/, ''),
+    createdAt: job.createdAt,
+    model: readModelName(input.body) ?? job.model,
+    generation: { ...input.generation, model: job.model },
+    fingerprint,
   });
+  const answer = await encodeChatCompletion(captureFinish(), options);
   // This API has no incomplete status. The `finish_reason` shows whether the output was cut off.
   return { status: 'completed', output: { answer }, usage: finish?.usage };
 };

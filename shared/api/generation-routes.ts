@@ -3,10 +3,9 @@ import { LambentError } from '../core/errors.ts';
 import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
 import { isObject } from '../core/objects.ts';
-import { encodeChatCompletion } from '../openai/chat/completion.ts';
+import { encodeChatCompletion, toCompletionOptions } from '../openai/chat/completion.ts';
 import { type ChatRequest, parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
-import { findCustomTools } from '../openai/custom-tools.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import type { GenerationApi } from './generation-api.ts';
@@ -35,17 +34,8 @@ export function chatCompletionsRoute({
       const { signal, deadlineAt, telemetry } = request;
       const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
       const headers = describeHandling(ignored, answer);
-      const options = {
-        head: {
-          id: `chatcmpl-${ids()}`,
-          created: Math.floor(now() / 1000),
-          model,
-          system_fingerprint: fingerprint(generation.model),
-        },
-        customTools: findCustomTools(generation.tools),
-        includeLogprobs: generation.topLogprobs !== undefined,
-        includeUsage,
-      };
+      const source = { id: ids(), createdAt: now(), model, generation, fingerprint };
+      const options = { ...toCompletionOptions(source), includeUsage };
       return streamed
         ? { headers, frames: encodeChatStream(answer.events, options) }
         : { headers, json: await encodeChatCompletion(answer.events, options) };

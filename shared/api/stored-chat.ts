@@ -6,11 +6,15 @@ import type { Usage } from '../inference/generation.ts';
 import { readOutput } from '../jobs/completion.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
-import { type ChatCompletionObject, commitCompletion, encodeChatCompletion } from '../openai/chat/completion.ts';
+import {
+  type ChatCompletionObject,
+  commitCompletion,
+  encodeChatCompletion,
+  toCompletionOptions,
+} from '../openai/chat/completion.ts';
 import type { ChatRequest } from '../openai/chat/request.ts';
 import { isChatCompletion, replayCompletion } from '../openai/chat/stored.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
-import { findCustomTools } from '../openai/custom-tools.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
 import type { ApiState } from './api-state.ts';
 import type { GenerationApi } from './generation-api.ts';
@@ -33,19 +37,10 @@ export async function createStoredChat(
 ): Promise<HttpResponse> {
   const { generation, model, streamed, includeUsage } = parsed;
   const { operation, principal, signal, deadlineAt, telemetry } = request;
-  const id = `chatcmpl-${operation?.id ?? api.ids()}`;
   const createdAt = api.now();
-  const options = {
-    head: {
-      id,
-      created: Math.floor(createdAt / 1000),
-      model,
-      system_fingerprint: api.fingerprint(generation.model),
-    },
-    customTools: findCustomTools(generation.tools),
-    includeLogprobs: generation.topLogprobs !== undefined,
-    includeUsage,
-  };
+  const source = { id: operation?.id ?? api.ids(), createdAt, model, generation, fingerprint: api.fingerprint };
+  const options = { ...toCompletionOptions(source), includeUsage };
+  const { id } = options.head;
   const earlier = operation?.isRepeated ? await findEarlier(principal.tenant, id, state) : undefined;
   if (earlier !== undefined) {
     if (!streamed) return { stored: id, json: earlier };

@@ -6,8 +6,15 @@ import type {
 import type { CompletionUsage } from 'openai/resources/completions';
 import { omitUndefined } from '../../core/objects.ts';
 import { decodeCustomInput } from '../../inference/custom-input.ts';
-import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
+import type {
+  FinishReason,
+  GenerationEvent,
+  GenerationRequest,
+  TokenLogprob,
+  Usage,
+} from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
+import { findCustomTools } from '../custom-tools.ts';
 
 /** The fields that a completion and each chunk of a stream have in common. */
 interface ChatHead {
@@ -25,6 +32,34 @@ export interface ChatCompletionOptions {
   readonly customTools?: ReadonlySet<string> | undefined;
   /** Whether the request asks for log probabilities. */
   readonly includeLogprobs: boolean;
+}
+
+/** What a completion's options follow from. */
+interface CompletionSource {
+  /** The completion's id, without `chatcmpl-`. */
+  readonly id: string;
+  /** Epoch milliseconds. */
+  readonly createdAt: number;
+  /** The caller's name of the model. */
+  readonly model: string;
+  readonly generation: Pick<GenerationRequest, 'model' | 'tools' | 'topLogprobs'>;
+  /** Returns the `system_fingerprint` for the name of an alias. */
+  readonly fingerprint: (alias: string) => string;
+}
+
+/** Returns the options of the completion that answers a request. */
+export function toCompletionOptions(source: CompletionSource): ChatCompletionOptions {
+  const { id, createdAt, model, generation, fingerprint } = source;
+  return {
+    head: {
+      id: `chatcmpl-${id}`,
+      created: Math.floor(createdAt / 1000),
+      model,
+      system_fingerprint: fingerprint(generation.model),
+    },
+    customTools: findCustomTools(generation.tools),
+    includeLogprobs: generation.topLogprobs !== undefined,
+  };
 }
 
 /** OpenAI's completion object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { type LambentError, toLambentError } from '../../../../../shared/core/errors.ts';
 import type { GenerationRequest, Message } from '../../../../../shared/inference/generation.ts';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
@@ -9,7 +9,7 @@ import { createRouter } from '../../../../../shared/inference/router.ts';
 import { parseChatRequest } from '../../../../../shared/openai/chat/request.ts';
 import { collect } from '../../requests.ts';
 import { chatBody } from './chat-bodies.ts';
-import { makeTarget, script, Upstream, wholeAnswer } from './upstream.ts';
+import { makeTarget, startUpstreamForTests } from './upstream.ts';
 
 const MODELS = [
   'anthropic.claude-3-haiku-20240307-v1:0',
@@ -43,11 +43,7 @@ const OWN_CODES = new Set(['unsupported_parameter', 'unsupported_value', 'invali
 /** An answer that the router checked against a schema: the stand-in always answers with the same words. */
 const ANSWERED: ReadonlySet<string> = new Set(['output_mismatch']);
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
+const upstream = await startUpstreamForTests();
 
 /** Adds the reasoning that Claude signed to the assistant messages, as the Responses API gives it back. */
 function addReasoning(messages: readonly Message[]): Message[] {

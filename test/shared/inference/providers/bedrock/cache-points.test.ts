@@ -1,16 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { AssistantMessage, Message } from '../../../../../shared/inference/generation.ts';
-import { script, Upstream, wholeAnswer } from './upstream.ts';
+import { startUpstreamForTests } from './upstream.ts';
 
 const SONNET_4_6 = 'global.anthropic.claude-sonnet-4-6';
 const NOVA = 'amazon.nova-pro-v1:0';
 const LLAMA = 'us.meta.llama4-scout-17b-instruct-v1:0';
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
+const upstream = await startUpstreamForTests();
 
 const say = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
   role,

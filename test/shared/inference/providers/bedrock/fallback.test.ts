@@ -1,24 +1,17 @@
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
 import { getBedrockCapabilities } from '../../../../../shared/inference/providers/bedrock/family.ts';
 import { parseModelRegistry, type Target } from '../../../../../shared/inference/registry.ts';
 import { createRouter } from '../../../../../shared/inference/router.ts';
 import { parseChatRequest } from '../../../../../shared/openai/chat/request.ts';
 import { collect } from '../../requests.ts';
-import { makeTarget, script, Upstream, wholeAnswer } from './upstream.ts';
+import { makeTarget, startUpstreamForTests } from './upstream.ts';
 
 const CLAUDE = 'global.anthropic.claude-sonnet-4-6';
 const GPT_OSS = 'openai.gpt-oss-120b-1:0';
 const NOVA = 'amazon.nova-pro-v1:0';
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
-beforeEach(() => {
-  upstream.calls.length = 0;
-});
+const upstream = await startUpstreamForTests();
 
 /** Sends a chat request to an alias of one model with a fallback to another, and returns the models that were called. */
 async function ask(model: string, fallback: string | undefined, body: object, settings = {}): Promise<string[]> {

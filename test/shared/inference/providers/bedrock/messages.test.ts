@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ConverseBody } from '../../../../../local/bedrock/converse-request.ts';
 import type {
   AssistantMessage,
@@ -7,7 +7,7 @@ import type {
   Tool,
   ToolCallPart,
 } from '../../../../../shared/inference/generation.ts';
-import { CLAUDE, script, Upstream, wholeAnswer } from './upstream.ts';
+import { CLAUDE, startUpstreamForTests } from './upstream.ts';
 
 const SONNET_4_6 = 'global.anthropic.claude-sonnet-4-6';
 const NOVA = 'amazon.nova-pro-v1:0';
@@ -15,14 +15,7 @@ const LLAMA = 'us.meta.llama4-scout-17b-instruct-v1:0';
 const MISTRAL = 'mistral.mistral-large-2407-v1:0';
 const KIMI = 'moonshotai.kimi-k2.5';
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
-beforeEach(() => {
-  upstream.calls.length = 0;
-});
+const upstream = await startUpstreamForTests();
 
 const say = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
   role,

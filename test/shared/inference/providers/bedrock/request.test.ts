@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { GenerationRequest, Message, Tool, ToolCallPart } from '../../../../../shared/inference/generation.ts';
-import { CLAUDE, script, Upstream, wholeAnswer } from './upstream.ts';
+import { CLAUDE, startUpstreamForTests, type Upstream } from './upstream.ts';
 
 const OPUS_4_7 = 'eu.anthropic.claude-opus-4-7';
 const OPUS_5 = 'global.anthropic.claude-opus-5';
@@ -10,14 +10,7 @@ const QWEN = 'qwen.qwen3-32b-v1:0';
 const LLAMA = 'us.meta.llama4-scout-17b-instruct-v1:0';
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
-beforeEach(() => {
-  upstream.calls.length = 0;
-});
+const upstream = await startUpstreamForTests();
 
 const sendRequest = (...request: Parameters<Upstream['send']>) => upstream.send(...request);
 const catchRefusal = (...request: Parameters<Upstream['catchRefusal']>) => upstream.catchRefusal(...request);

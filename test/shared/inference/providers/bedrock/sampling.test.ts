@@ -1,17 +1,13 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { GenerationRequest } from '../../../../../shared/inference/generation.ts';
-import { CLAUDE, script, Upstream, wholeAnswer } from './upstream.ts';
+import { CLAUDE, startUpstreamForTests } from './upstream.ts';
 
 const SONNET_4_6 = 'global.anthropic.claude-sonnet-4-6';
 const CLAUDE_3 = 'anthropic.claude-3-haiku-20240307-v1:0';
 const NOVA = 'amazon.nova-pro-v1:0';
 const COHERE = 'cohere.command-r-plus-v1:0';
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
+const upstream = await startUpstreamForTests();
 
 const sendSampling = async (model: string, changes: Partial<GenerationRequest>) => {
   const { maxTokens: _, ...sampling } = (await upstream.send(changes, { model })).inferenceConfig ?? {};

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { GenerationRequest, Tool } from '../../../../../shared/inference/generation.ts';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
 import { makeRequest } from '../../requests.ts';
-import { makeTarget, script, Upstream, wholeAnswer } from './upstream.ts';
+import { makeTarget, startUpstreamForTests } from './upstream.ts';
 
 const SONNET_4_6 = 'global.anthropic.claude-sonnet-4-6';
 const OPUS_5 = 'global.anthropic.claude-opus-5';
@@ -12,14 +12,7 @@ const MISTRAL = 'mistral.mistral-large-2407-v1:0';
 const GPT_OSS = 'openai.gpt-oss-120b-1:0';
 const QWEN = 'qwen.qwen3-32b-v1:0';
 
-let upstream: Upstream;
-beforeAll(async () => {
-  upstream = await Upstream.start(script(...wholeAnswer));
-});
-afterAll(async () => upstream[Symbol.asyncDispose]());
-beforeEach(() => {
-  upstream.calls.length = 0;
-});
+const upstream = await startUpstreamForTests();
 
 const makeTool = (name: string, changes: Partial<Tool> = {}): Tool => ({
   name,

@@ -1,4 +1,5 @@
 import type { BedrockRuntimeClient, ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import { afterAll, beforeEach } from 'vitest';
 import type { ConverseBody } from '../../../../../local/bedrock/converse-request.ts';
 import type { ConverseCall, Frame, Responder } from '../../../../../local/bedrock/frames.ts';
 import { startBedrock } from '../../../../../local/bedrock/server.ts';
@@ -36,6 +37,16 @@ export function script(...frames: readonly Frame[]): Responder {
   return async function* () {
     yield* frames;
   };
+}
+
+/** Starts an upstream that answers each call of a test file, whole. Its `calls` are those of the current test. */
+export async function startUpstreamForTests(): Promise<Upstream> {
+  const upstream = await Upstream.start(script(...wholeAnswer));
+  beforeEach(() => {
+    upstream.calls.length = 0;
+  });
+  afterAll(() => upstream[Symbol.asyncDispose]());
+  return upstream;
 }
 
 /** The Bedrock stand-in and a real SDK client for it. Disposing stops both. */

@@ -10,6 +10,15 @@ export interface DefinedTool {
 const string = { type: 'string' };
 const integer = { type: 'integer' };
 const range = { type: 'array', items: integer };
+/** The parameters of a change to a file. */
+const edit = {
+  path: string,
+  file_text: string,
+  old_str: string,
+  new_str: string,
+  insert_line: integer,
+  insert_text: string,
+};
 
 /** @see https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview */
 export const DEFINED_TOOLS: readonly DefinedTool[] = [
@@ -33,12 +42,7 @@ export const DEFINED_TOOLS: readonly DefinedTool[] = [
         type: 'object',
         properties: {
           command: { type: 'string', enum: ['view', 'create', 'str_replace', 'insert'] },
-          path: string,
-          file_text: string,
-          old_str: string,
-          new_str: string,
-          insert_line: integer,
-          insert_text: string,
+          ...edit,
           view_range: range,
         },
         required: ['command', 'path'],
@@ -54,12 +58,7 @@ export const DEFINED_TOOLS: readonly DefinedTool[] = [
         type: 'object',
         properties: {
           command: { type: 'string', enum: ['view', 'create', 'str_replace', 'insert', 'delete', 'rename'] },
-          path: string,
-          file_text: string,
-          old_str: string,
-          new_str: string,
-          insert_line: integer,
-          insert_text: string,
+          ...edit,
           old_path: string,
           new_path: string,
           view_range: range,

@@ -78,8 +78,8 @@ function createSummaryRequest(
   context: Parameters<typeof toGenerationRequest>[1],
 ): GenerationRequest {
   const { model, instructions, prompt_cache_key, safety_identifier, service_tier, user } = parsed.body;
-  const told = instructions == null ? [] : [renderItem({ role: 'developer', content: instructions })];
-  const transcript = [...told, ...items.map(renderItem)].filter((text) => text !== '').join('\n');
+  const instruction = instructions == null ? [] : [renderItem({ role: 'developer', content: instructions })];
+  const transcript = [...instruction, ...items.map(renderItem)].filter((text) => text !== '').join('\n');
   const body = { model, input: '', store: false, instructions: INSTRUCTIONS };
   const hints = { prompt_cache_key, safety_identifier, service_tier, user };
   return toGenerationRequest(

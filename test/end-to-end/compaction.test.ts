@@ -83,7 +83,7 @@ describe('a compacted conversation', () => {
     },
   );
 
-  it('a fact that only a tool has told reaches the model through the notes', async () => {
+  it('a fact that only the output of a tool has reaches the model through the notes', async () => {
     const { output } = await client.responses.compact({ model, input: conversation.slice(0, 5) });
     const input = [...output, { role: 'user', content: 'Which?' }] as OpenAI.Responses.ResponseInputItem[];
     await client.responses.create({ model, input, store: false });

@@ -20,7 +20,7 @@ export const CALLER: Operations = {
   }),
 };
 
-/** Answers about a stack. `status` is undefined if there is none. */
+/** Answers about a stack. `status` is undefined if the stack doesn't exist. */
 export function describeStack(status: string | undefined, more = ''): Answer {
   if (status === undefined) return { error: 'ValidationError', message: 'Stack with id lambent-dev does not exist' };
   const id = `<StackId>${STACK_ID}</StackId><StackName>lambent-dev</StackName>`;

@@ -358,11 +358,14 @@ describe('the rules of the Bedrock stand-in', () => {
     for (const { source } of RULES) expect(source).toMatch(/^https:\/\//);
   });
 
-  it.each(Object.entries(EXAMPLES))('the rule %s refuses its example and accepts the mended one', (name, example) => {
-    const [model, refused, accepted, streamed] = example;
-    expect(findRuleName(model, refused, streamed)).toBe(name);
-    expect(findRuleName(model, accepted, streamed)).toBeUndefined();
-  });
+  it.each(Object.entries(EXAMPLES))(
+    'the rule %s refuses its example and accepts the corrected one',
+    (name, example) => {
+      const [model, refused, accepted, streamed] = example;
+      expect(findRuleName(model, refused, streamed)).toBe(name);
+      expect(findRuleName(model, accepted, streamed)).toBeUndefined();
+    },
+  );
 });
 
 it.each([

@@ -182,7 +182,7 @@ export function fitsGrammar(schemas: readonly Schema[]): boolean {
 
 const COMBINATORS = ['anyOf', 'oneOf', 'allOf'] as const;
 
-/** The parameters of a tool, and what a model must be told of them that they don't express. */
+/** The parameters of a tool, and the text that describes what their schema can't express. */
 export interface FlatParameters {
   readonly schema: Schema;
   readonly note: string | undefined;

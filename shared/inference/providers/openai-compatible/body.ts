@@ -156,7 +156,7 @@ class Grace {
     this.#response = response;
   }
 
-  /** Sets the timer that an ending needs. It begins anew with each chunk, unless only the usage is missing. */
+  /** Sets the timer that an ending needs. Each chunk restarts it, unless only the usage is missing. */
   follow(ending: AnswerEnding): void {
     const isForUsage = ending.type === 'finished' && ending.isCertain;
     if (isForUsage && this.#isForUsage) return;

@@ -37,7 +37,7 @@ interface OpenCall {
 
 /**
  * Assembles the tool calls of one answer. OpenAI numbers the fragments of a call. Other upstreams send complete calls
- * without a number, number every call 0 or every fragment anew, send no id or the same one for several calls, split
+ * without a number, give every call the number 0 or every fragment another one, send no id or the same one for several calls, split
  * or repeat names, send arguments as an object, or repeat complete calls at the end.
  */
 export class ToolCallAssembler {

@@ -393,7 +393,7 @@ describe('usage', () => {
   });
 
   it.each([[{ total_tokens: 249 }], [{ completion_tokens: 9 }], [{}], ['none']])(
-    'usage without input is none: %j',
+    'usage without input tokens is not reported: %j',
     async (usage) => {
       const body = { choices: [{ message: { content: 'Hi' }, finish_reason: 'stop' }], usage };
       expect(summarize((await callWith({ body }, buffered)).events).usage).toBeUndefined();

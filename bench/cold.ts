@@ -8,10 +8,11 @@ import { startRunner } from '../local/lambda/runner.ts';
 import { computeMedian, computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { startAccessTable } from './targets/access-table.ts';
+import { startAuthorizerTables } from './targets/access-table.ts';
 import {
   ACCESS_TABLE,
   bundleFunction,
+  KEYS_TABLE,
   MODEL,
   provideCredentials,
   REGION,
@@ -44,8 +45,8 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
   try {
     await using upstream = await startServer(join(TARGETS, 'upstream.ts'));
     await using bedrock = await startServer(join(TARGETS, 'bedrock.ts'));
-    await using table = await startAccessTable(ACCESS_TABLE);
-    const targets = await prepareTargets(folder, upstream.url, bedrock.url, table.url);
+    await using tables = await startAuthorizerTables(ACCESS_TABLE, KEYS_TABLE);
+    const targets = await prepareTargets(folder, upstream.url, bedrock.url, tables.url);
     const cached = await Promise.all(targets.map((target) => addCodeCache(target, folder)));
     const all = [...targets, ...cached];
     // The first start of each target reads its files from disk and is not counted.
@@ -57,13 +58,14 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
   }
 }
 
-async function prepareTargets(folder: string, upstream: string, bedrock: string, table: string): Promise<Target[]> {
+async function prepareTargets(folder: string, upstream: string, bedrock: string, tables: string): Promise<Target[]> {
   const [hostedModels, bedrockModels] = [await writeHostedModels(folder, upstream), await writeBedrockModels(folder)];
   const bare = await bundleFunction('bench/targets/bare-handler.ts', folder);
   const chat = await bundleFunction('functions/chat.ts', folder, { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock });
   const authorize = await bundleFunction('functions/authorize.ts', folder, {
-    AWS_ENDPOINT_URL_DYNAMODB: table,
+    AWS_ENDPOINT_URL_DYNAMODB: tables,
     ACCESS_TABLE,
+    KEYS_TABLE,
   });
   const payload = createChatEvent(createChatBody(MODEL, true));
   const createChat = (models: string) => ({ ...chat, environment: { ...chat.environment, MODELS_FILE: models } });
@@ -78,7 +80,7 @@ async function prepareTargets(folder: string, upstream: string, bedrock: string,
 const BARE = 'bare handler';
 const CHAT = 'chat, OpenAI-compatible upstream';
 const CHAT_BEDROCK = 'chat, Bedrock stand-in';
-const AUTHORIZE = 'authorize, one read of DynamoDB';
+const AUTHORIZE = 'authorize, two reads of DynamoDB';
 const CACHED = ' + V8 code cache';
 
 /** Returns the target with a V8 code cache, which one served call writes. */

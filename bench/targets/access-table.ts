@@ -10,24 +10,30 @@ export const KEY = 'sk-bench';
 /** The principal of `KEY`. */
 export const PRINCIPAL = { tenant: 'bench', keyId: 'bench', scopes: ['inference', 'models'] } as const;
 
-/** Starts dynalite in its own process, with an access table that contains `KEY`. */
-export async function startAccessTable(tableName: string): Promise<ServerProcess> {
+/**
+ * Starts dynalite in its own process, with an access table that contains `KEY`, and a keys table without a key of its
+ * tenant.
+ */
+export async function startAuthorizerTables(accessTable: string, keysTable: string): Promise<ServerProcess> {
   const server = await startServerOnPort(DYNALITE, (port) => ['--port', `${port}`, '--createTableMs', '0']);
   const client = new DynamoDBClient({
     endpoint: server.url,
     region: 'eu-west-1',
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
-  await client.send(
-    new CreateTableCommand({
-      TableName: tableName,
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-    }),
-  );
-  const item = new PutItemCommand({ TableName: tableName, Item: createKeyItem(KEY, PRINCIPAL) });
-  await client.send(item);
+  await client.send(createTable(accessTable, ['pk']));
+  await client.send(createTable(keysTable, ['pk', 'sk']));
+  await client.send(new PutItemCommand({ TableName: accessTable, Item: createKeyItem(KEY, PRINCIPAL) }));
   client.destroy();
   return server;
+}
+
+/** @param keys names of the partition key and the sort key */
+function createTable(name: string, keys: readonly string[]): CreateTableCommand {
+  return new CreateTableCommand({
+    TableName: name,
+    BillingMode: 'PAY_PER_REQUEST',
+    AttributeDefinitions: keys.map((key) => ({ AttributeName: key, AttributeType: 'S' })),
+    KeySchema: keys.map((key, index) => ({ AttributeName: key, KeyType: index === 0 ? 'HASH' : 'RANGE' })),
+  });
 }

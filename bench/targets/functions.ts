@@ -7,6 +7,7 @@ import type { FunctionDefinition } from '../../local/lambda/function.ts';
 
 export const REGION = 'eu-west-1';
 export const ACCESS_TABLE = 'access';
+export const KEYS_TABLE = 'keys';
 
 /** Provides credentials for functions whose stand-ins accept any. */
 export async function provideCredentials(): Promise<Credentials> {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -14,8 +14,8 @@ const OUTPUT_DIR = join(import.meta.dirname, '..', '..', '.build', 'local');
 export async function bundleRuntime(): Promise<string> {
   const output = join(OUTPUT_DIR, `runtime.${await hashSources()}.cjs`);
   if (await exists(output)) return output;
-  // Renamed into place, because another local cloud may be reading it.
-  const draft = `${output}.${process.pid}`;
+  // Renamed into place, because another local cloud may be reading it, or several runners may start at once.
+  const draft = `${output}.${randomUUID()}`;
   const options = { bundle: true, platform: 'node', format: 'cjs', target: 'node24', write: false } as const;
   const { outputFiles } = await build({ entryPoints: [join(SOURCE_DIR, 'main.ts')], ...options });
   await mkdir(OUTPUT_DIR, { recursive: true });

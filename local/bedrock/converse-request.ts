@@ -6,6 +6,9 @@ const name = v.pipe(v.string(), v.regex(TOOL_NAME, `must satisfy regular express
 /** One blank at a time, hyphens, parentheses and square brackets. */
 const DOCUMENT_NAME = /^(?!.*\s\s)[a-zA-Z0-9\s\-()[\]]{1,200}$/;
 
+/** An object that is kept as it is. valibot's `record` drops members such as `constructor`. */
+export const jsonObject = v.custom<Readonly<Record<string, unknown>>>(isRecord, 'must be an object');
+
 const cachePoint = v.looseObject({ type: v.literal('default'), ttl: v.optional(v.picklist(['5m', '1h'])) });
 
 const contentEntries = {
@@ -29,7 +32,7 @@ const resultBlock = v.looseObject(contentEntries);
 
 const block = v.looseObject({
   ...contentEntries,
-  toolUse: v.optional(v.looseObject({ toolUseId: name, name, input: v.record(v.string(), v.unknown()) })),
+  toolUse: v.optional(v.looseObject({ toolUseId: name, name, input: jsonObject })),
   toolResult: v.optional(
     v.looseObject({ toolUseId: name, content: v.array(resultBlock), status: v.optional(v.string()) }),
   ),

@@ -1,6 +1,7 @@
 import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
 import * as v from 'valibot';
 import { buildConverseResponse } from './buffered.ts';
+import { jsonObject } from './converse-request.ts';
 import { encodeJson, encodeRawEvent, type Frame, type Responder } from './frames.ts';
 
 const mark = v.optional(v.strictObject({ type: v.literal('ephemeral'), ttl: v.optional(v.picklist(['5m', '1h'])) }));
@@ -19,7 +20,7 @@ const content = v.variant('type', [
     type: v.literal('tool_use'),
     id: v.string(),
     name: v.string(),
-    input: v.record(v.string(), v.unknown()),
+    input: jsonObject,
     cache_control: mark,
   }),
   v.strictObject({

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
+import { isObject } from '../core/objects.ts';
 import { type TicketMessage, ticketSchema } from '../jobs/ticket-message.ts';
 import { ENDPOINTS } from './endpoints.ts';
 
@@ -10,6 +11,13 @@ const bodyPointer = v.strictObject({
   bucket: v.pipe(v.string(), v.minLength(1)),
   key: v.pipe(v.string(), v.minLength(1), v.maxLength(1024)),
 });
+
+/** An object that is kept as it is. valibot's `record` drops members such as `constructor`. */
+const jsonObject = v.custom<Readonly<Record<string, unknown>>>(isObject, 'Object');
+const strings = v.custom<Readonly<Record<string, string>>>(
+  (input) => isObject(input) && Object.values(input).every((each) => typeof each === 'string'),
+  'an object of strings',
+);
 
 /**
  * A request sent by a program. Unknown fields are rejected, because a response whose `replyTo` is misspelt would never
@@ -22,10 +30,10 @@ const generateMessage = v.strictObject({
   /** Messages with the same key belong to the same job, so a message may be sent or delivered repeatedly. */
   idempotencyKey: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
   endpoint: v.picklist(ENDPOINTS),
-  body: v.optional(v.record(v.string(), v.unknown())),
+  body: v.optional(jsonObject),
   bodyPointer: v.optional(bodyPointer),
   /** Added to a body without `metadata`. */
-  metadata: v.optional(v.record(v.string(), v.string())),
+  metadata: v.optional(strings),
   /** Alias of the reply queue that the response is sent to. */
   replyTo: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
 });
@@ -100,5 +108,9 @@ function toError(issue: v.BaseIssue<unknown>): LambentError {
   if (issue.received === 'undefined') {
     return new LambentError('missing_required_parameter', `Missing field: '${param}'.`, details);
   }
-  return new LambentError('invalid_value', `Invalid '${param ?? 'message'}': expected ${issue.expected}.`, details);
+  return new LambentError(
+    'invalid_value',
+    `Invalid '${param ?? 'message'}': expected ${issue.type === 'custom' ? issue.message : issue.expected}.`,
+    details,
+  );
 }

@@ -35,7 +35,20 @@ it('a ticket parses to itself, and so does the pointer of an earlier version', (
   expect(parseMessage(JSON.stringify(earlier))).toMatchObject(pointer);
 });
 
+it('members of body and metadata are kept whatever their names', () => {
+  const text = JSON.stringify({ ...MESSAGE, metadata: { constructor: 'x' } });
+  const message = text.replace('"input":', '"__proto__":1,"constructor":2,"input":');
+  expect(parseMessage(message)).toMatchObject({
+    body: JSON.parse('{"model":"default","__proto__":1,"constructor":2,"input":"Hello"}'),
+    metadata: { constructor: 'x' },
+  });
+  expect(JSON.stringify(parseMessage(message))).toContain('"__proto__":1,"constructor":2');
+});
+
 it.each([
+  [{ ...MESSAGE, metadata: { a: 1 } }, 'invalid_value', 'metadata'],
+  [{ ...MESSAGE, metadata: [] }, 'invalid_value', 'metadata'],
+  [{ ...MESSAGE, body: [] }, 'invalid_value', 'body'],
   [{ ...MESSAGE, version: 2 }, 'unsupported_value', 'version'],
   [{ ...MESSAGE, type: 'dream' }, 'unsupported_value', 'type'],
   [{ ...MESSAGE, extra: 1 }, 'unknown_parameter', 'extra'],

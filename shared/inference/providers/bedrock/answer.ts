@@ -155,33 +155,28 @@ export class BedrockAnswerReader {
   }
 }
 
-/** Converts a buffered answer to the equivalent stream events, so that one translation serves both. */
-export function* toStreamEvents(answer: ConverseCommandOutput): Generator<ConverseStreamOutput> {
+/**
+ * Converts a buffered answer to the equivalent stream events, so that one translation serves both.
+ * @param inputs the inputs of its tool calls, as JSON text
+ */
+export function* toStreamEvents(
+  answer: ConverseCommandOutput,
+  inputs: readonly string[],
+): Generator<ConverseStreamOutput> {
   const content = answer.output?.message?.content ?? [];
+  const remaining = [...inputs];
   for (const [contentBlockIndex, block] of content.entries()) {
     if (block.toolUse) {
-      const { toolUseId, name, type, input } = block.toolUse;
+      const { toolUseId, name, type } = block.toolUse;
+      const input = remaining.shift() ?? '{}';
       yield { contentBlockStart: { contentBlockIndex, start: { toolUse: { toolUseId, name, type } } } };
-      yield { contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input: stringifyDocument(input ?? {}) } } } };
+      yield { contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input } } } };
     }
     for (const delta of toDeltas(block)) yield { contentBlockDelta: { contentBlockIndex, delta } };
     yield { contentBlockStop: { contentBlockIndex } };
   }
   yield { messageStop: { stopReason: answer.stopReason } };
   yield { metadata: { usage: answer.usage, metrics: undefined, serviceTier: answer.serviceTier } };
-}
-
-/**
- * Converts a document of the SDK back to JSON. The SDK represents numbers that JavaScript would round as bigints, or as
- * instances of a class whose string form is the number. A document holds no other class instances.
- */
-function stringifyDocument(value: unknown): string {
-  if (typeof value === 'bigint') return String(value);
-  if (Array.isArray(value)) return `[${value.map(stringifyDocument).join(',')}]`;
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value ?? null);
-  if (Object.getPrototypeOf(value) !== Object.prototype) return String(value);
-  const members = Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${stringifyDocument(member)}`);
-  return `{${members.join(',')}}`;
 }
 
 type ContentBlock = NonNullable<

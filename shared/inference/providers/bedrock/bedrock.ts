@@ -7,6 +7,7 @@ import { BedrockAnswerReader, toStreamEvents } from './answer.ts';
 import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
 import { describeTarget, detectFamily } from './family.ts';
 import { buildConverseCall, type ConverseCall } from './request.ts';
+import { readToolInputs } from './tool-inputs.ts';
 import { asksForFormat, enforcesSchemas } from './tools.ts';
 
 /**
@@ -74,11 +75,31 @@ async function* converseBuffered(
 ): AsyncGenerator<GenerationEvent> {
   const { streamProcessingMode: _, ...guardrail } = guardrailConfig ?? {};
   const command = new ConverseCommand({ ...input, ...(guardrailConfig && { guardrailConfig: guardrail }) });
+  const readBody = keepBody(command);
   const output = await client.send(command, { abortSignal }).catch((thrown: unknown) => {
     throw bedrockError(thrown, false);
   });
-  for (const event of toStreamEvents(output)) yield* answer.read(event);
+  const callsTools = output.output?.message?.content?.some(({ toolUse }) => toolUse !== undefined);
+  const inputs = callsTools ? readToolInputs(readBody()) : [];
+  for (const event of toStreamEvents(output, inputs)) yield* answer.read(event);
   yield answer.finish();
+}
+
+/** Lets a command keep the body of its response. Returns a function that returns the body once it was received. */
+function keepBody(command: ConverseCommand): () => string {
+  const chunks: Uint8Array[] = [];
+  command.middlewareStack.add(
+    (next) => async (args) => {
+      const result = await next(args);
+      const response = result.response as { body: AsyncIterable<Uint8Array> | Uint8Array };
+      for await (const chunk of response.body as AsyncIterable<Uint8Array>) chunks.push(chunk);
+      response.body = Buffer.concat(chunks);
+      return result;
+    },
+    // After the SDK's own step of this name, which parses the body.
+    { step: 'deserialize', priority: 'low' },
+  );
+  return () => Buffer.concat(chunks).toString();
 }
 
 async function* converseStreamed(

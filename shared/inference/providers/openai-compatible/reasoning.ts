@@ -87,12 +87,12 @@ export function appendDetails(all: WireObject[], added: readonly WireObject[]): 
 }
 
 function joinDetails(first: WireObject, next: WireObject): WireObject {
-  const joined: Record<string, unknown> = { ...first };
+  const joined = new Map<string, unknown>(Object.entries(first));
   for (const [name, value] of Object.entries(next)) {
-    const before = joined[name];
+    const before = joined.get(name);
     const isPiece = (name === 'text' || name === 'summary') && typeof before === 'string' && typeof value === 'string';
-    if (isPiece) joined[name] = before + value;
-    else if (value !== null && value !== undefined) joined[name] = value;
+    if (isPiece) joined.set(name, before + value);
+    else if (value !== null && value !== undefined) joined.set(name, value);
   }
-  return joined;
+  return Object.fromEntries(joined);
 }

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ACCESS_ERRORS, refuseAccess } from '../../../../../local/bedrock/access-errors.ts';
 import type { Frame } from '../../../../../local/bedrock/frames.ts';
-import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
+import type { GenerationEvent, Message, Tool } from '../../../../../shared/inference/generation.ts';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
 import { waitUntil } from '../../../../wait.ts';
 import { collect, makeRequest } from '../../requests.ts';
@@ -22,6 +22,13 @@ import {
 } from './upstream.ts';
 
 const USAGE = { inputTokens: 7, cachedInputTokens: 0, outputTokens: 5, reasoningTokens: 0 };
+
+/** A tool whose schema has a property of a name that JavaScript treats in a special way. */
+const SAVE: Tool = {
+  name: 'save',
+  strict: false,
+  parameters: JSON.parse('{"type":"object","properties":{"__proto__":{"type":"number"}}}'),
+};
 
 const toolStart = (contentBlockIndex: number, toolUseId: string, name: string): Frame =>
   event({ contentBlockStart: { contentBlockIndex, start: { toolUse: { toolUseId, name } } } });
@@ -192,6 +199,26 @@ it('a buffered answer keeps numbers that JavaScript would round', async () => {
   const events = await upstream.generate({}, { streamed: false });
   expect(events[1]).toEqual({ type: 'toolArguments', index: 0, fragment: input });
 });
+
+it.each(['{"__proto__":1}', '{"__proto__":null,"a":2}', '{"a":{"__proto__":{"b":[3]}},"constructor":{"prototype":4}}'])(
+  'the arguments %s come back the same, streamed or buffered, and are accepted in history',
+  async (json) => {
+    const frames = [start, toolStart(0, 'a', 'save'), toolInput(0, json), blockStop(0), stop('tool_use'), usage];
+    await using upstream = await Upstream.start(script(...frames));
+    const history: Message[] = [
+      { role: 'user', content: [{ type: 'text', text: 'Save it' }] },
+      { role: 'assistant', content: [{ type: 'toolCall', id: 'a', name: 'save', arguments: json }] },
+      { role: 'tool', toolCallId: 'a', content: [{ type: 'text', text: 'Saved' }] },
+    ];
+    for (const streamed of [true, false]) {
+      const events = await upstream.generate({ messages: history, tools: [SAVE] }, { streamed });
+      expect(events[1]).toEqual({ type: 'toolArguments', index: 0, fragment: json });
+      expect(JSON.stringify(upstream.calls.at(-1)?.body.messages[1]?.content)).toContain(`"input":${json}`);
+      const { toolConfig } = upstream.calls.at(-1)?.body ?? {};
+      expect(JSON.stringify(toolConfig)).toContain('"properties":{"__proto__":{"type":"number"}}');
+    }
+  },
+);
 
 const EXCEPTIONS = [
   ['ThrottlingException', 429, 'Too many requests', 'rate_limit_exceeded', 'retry'],
@@ -489,6 +516,9 @@ it('any fragmentation of an answer gives the same text and tool arguments, strea
         expect(events.at(-1)).toMatchObject({ reason: tools.length > 0 ? 'toolCalls' : 'stop' });
       }
     }),
-    { numRuns: 60 },
+    {
+      numRuns: 60,
+      examples: [[[{ tool: 'a', args: JSON.parse('{"__proto__":{"__proto__":1},"constructor":2}') }], [3]]],
+    },
   );
 });

@@ -245,6 +245,8 @@ export interface HostedTools {
   readonly tools: readonly Readonly<Record<string, unknown>>[];
   /** The caller's tool choice, if it names one of them. It takes precedence over `toolChoice`. */
   readonly choice?: Readonly<Record<string, unknown>>;
+  /** The options of a web search, which chat completions have beside their tools. */
+  readonly webSearch?: Readonly<Record<string, unknown>>;
 }
 
 export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string };

@@ -4,7 +4,19 @@ import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
 import { type Alias, type ModelRegistry, type ResolvedModel, resolveModel } from '../inference/registry.ts';
-import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
+import {
+  boolean,
+  decimal,
+  ignored,
+  integer,
+  object,
+  oneOf,
+  recordOf,
+  string,
+  supportedIf,
+  text,
+  withoutEffect,
+} from './schema.ts';
 import { classifyUnknownField } from './unknown-fields.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
@@ -84,6 +96,20 @@ export const hintParameters = {
   safety_identifier: optional(text({ max: 64 })),
   user: optional(string),
 };
+
+const moderationPolicy = optional(
+  object({
+    mode: v.pipe(
+      oneOf(['score', 'block']),
+      supportedIf((mode) => mode === 'score', "supports only 'score'. Nothing is moderated."),
+    ),
+  }),
+);
+
+/** Moderation that reports scores leaves the answer as it is. Moderation that blocks answers is refused. */
+export const moderation = withoutEffect(
+  object({ model: string, policy: optional(object({ input: moderationPolicy, output: moderationPolicy })) }),
+);
 
 type HintFields = v.InferOutput<v.ObjectSchema<typeof hintParameters, undefined>>;
 

@@ -192,6 +192,19 @@ export function unsupported(reason: string) {
 /** A field that is accepted with any value and ignored. */
 export const ignored = v.nullish(v.unknown());
 
+/**
+ * A field that has no effect here. It is checked with its schema and dropped, so that `listUnknownFields` names it as it
+ * names fields that no schema has.
+ */
+export function withoutEffect<T extends Schema>(schema: T) {
+  return v.nullish(
+    v.pipe(
+      schema,
+      v.transform(() => undefined),
+    ),
+  );
+}
+
 /** Formats a list as OpenAI does: 'a', 'b', and 'c'. */
 function formatList(values: readonly string[]): string {
   const quoted = values.map((value) => `'${value}'`);

@@ -65,7 +65,8 @@ function collectUnknownFields(input: unknown, output: unknown, path: string, pat
   if (!isObject(input) || !isObject(output)) return;
   for (const [key, value] of Object.entries(input)) {
     const keyPath = path === '' ? key : `${path}.${key}`;
-    if (Object.hasOwn(output, key)) collectUnknownFields(value, output[key], keyPath, paths);
+    const kept = Object.hasOwn(output, key) ? output[key] : undefined;
+    if (kept !== undefined) collectUnknownFields(value, kept, keyPath, paths);
     else if (value !== null && paths.size < MAX_UNKNOWN_FIELDS) paths.add(keyPath);
   }
 }

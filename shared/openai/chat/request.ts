@@ -1,4 +1,6 @@
+import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
+import type { Alias } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
 import { toCustomTool } from '../custom-tools.ts';
@@ -12,7 +14,7 @@ import {
 } from '../parameters.ts';
 import type { ResponsesBody } from '../responses/schema.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
-import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
+import { invalidValueError, listUnknownFields, unsupportedValueError, validate } from '../validation.ts';
 import { translateChatMessages } from './messages.ts';
 import { type ChatBody, chatParameters, chatRequestSchema } from './schema.ts';
 
@@ -39,6 +41,8 @@ export interface ChatRequest {
 export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
   const { name, alias, known, unknown } = splitBody(body, chatParameters, registry);
   const chat = validate(chatRequestSchema, known);
+  checkFunctions(known);
+  checkWebSearch(chat, alias);
   checkSchemas(listSchemas(chat));
   const messages = translateChatMessages(chat.messages, registry);
   const streamed = chat.stream ?? false;
@@ -51,12 +55,13 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
     stored: chat.store ?? false,
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
-    ignored: listUnknownFields(known, chat),
+    ignored: [...listUnknownFields(known, chat), ...listDroppedSearch(chat, alias)],
     generation: {
       tenant,
       model: name,
       messages,
       ...resolveTools((chat.tools ?? []).map(toTool), toRequestedChoice(chat.tool_choice)),
+      ...toHostedTools(chat, alias),
       parallelToolCalls: chat.parallel_tool_calls ?? true,
       format: toOutputFormat(chat.response_format),
       stop: typeof chat.stop === 'string' ? [chat.stop] : (chat.stop ?? []),
@@ -121,6 +126,30 @@ function parseOutputLimit(chat: ChatBody): { tokens: number | undefined; param: 
   return newer === undefined && older !== undefined
     ? { tokens: older, param: 'max_tokens' }
     : { tokens: newer, param: 'max_completion_tokens' };
+}
+
+/** Rejects the functions of the API of 2023, unless the model may call none of them. */
+function checkFunctions({ functions, function_call: choice }: Readonly<Record<string, unknown>>): void {
+  if (functions == null || choice === 'none') return;
+  const message = "Unsupported parameter: 'functions' is not supported. Use 'tools' instead.";
+  throw new LambentError('unsupported_parameter', message, { param: 'functions' });
+}
+
+/** Rejects a web search, which is a hosted tool in this API's own form, if the alias refuses such tools. */
+function checkWebSearch({ web_search_options: search }: ChatBody, { hostedTools }: Alias): void {
+  if (search == null || hostedTools !== 'refuse') return;
+  throw unsupportedValueError('web_search_options', 'is not supported with this model.');
+}
+
+function listDroppedSearch({ web_search_options: search }: ChatBody, { hostedTools }: Alias): string[] {
+  return search != null && hostedTools === 'drop' ? ['web_search_options'] : [];
+}
+
+function toHostedTools(
+  { web_search_options: search }: ChatBody,
+  { hostedTools }: Alias,
+): Pick<GenerationRequest, 'hostedTools'> {
+  return search != null && hostedTools === 'pass' ? { hostedTools: { tools: [], webSearch: search } } : {};
 }
 
 function parseTopLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefined {

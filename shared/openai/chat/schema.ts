@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import {
   hintParameters,
   maxTokens,
+  moderation,
   optional,
   reasoningEffort,
   serviceTier,
@@ -28,6 +29,7 @@ import {
   textOrParts,
   unsupported,
   variant,
+  withoutEffect,
 } from '../schema.ts';
 import { describeJsonType } from '../validation.ts';
 
@@ -180,10 +182,17 @@ const stopSequences = arrayOf(stopSequence, 'strings', { max: 4 });
 export const chatParameters = {
   model: string,
   messages: arrayOf(message, 'objects', { min: 1 }),
-  audio: unsupported('is not supported. Responses have no audio.'),
+  // Of effect only with the modality, which is refused.
+  audio: withoutEffect(v.unknown()),
   frequency_penalty: optional(decimal(-2, 2)),
-  function_call: unsupported("is not supported. Use 'tool_choice' instead."),
-  functions: unsupported("is not supported. Use 'tools' instead."),
+  function_call: optional(
+    v.pipe(
+      v.unknown(),
+      supportedIf((choice) => choice === 'none', "is not supported. Use 'tool_choice' instead."),
+    ),
+  ),
+  // Refused by `parseChatRequest`, except beside a `function_call` of `none`.
+  functions: withoutEffect(v.unknown()),
   logit_bias: optional(
     recordOf<number>(1_024, (key, value) => {
       if (!/^\d+$/.test(key)) return 'invalid token id. Expected a non-negative integer.';
@@ -200,7 +209,7 @@ export const chatParameters = {
       supportedIf((modalities) => !modalities.includes('audio'), "supports only ['text']."),
     ),
   ),
-  moderation: unsupported('is not supported.'),
+  moderation,
   n: optional(
     v.pipe(
       integer(1, 128),
@@ -228,7 +237,7 @@ export const chatParameters = {
   top_logprobs: topLogprobs,
   top_p: topP,
   verbosity,
-  web_search_options: unsupported('is not supported.'),
+  web_search_options: optional(jsonObject),
   ...hintParameters,
 };
 

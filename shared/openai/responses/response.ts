@@ -87,7 +87,7 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
     object: 'response',
     created_at: createdAt,
     status: 'in_progress',
-    access_programs: null,
+    access_programs: encodeAccessPrograms(body.access_programs),
     background: body.background ?? false,
     completed_at: null,
     error: null,
@@ -179,6 +179,10 @@ export function encodeUsage({
     output_tokens_details: { reasoning_tokens: reasoningTokens },
     total_tokens: inputTokens + outputTokens,
   };
+}
+
+function encodeAccessPrograms(programs: ResponsesBody['access_programs']): Response['access_programs'] {
+  return programs?.cyber == null ? null : { cyber: programs.cyber };
 }
 
 function encodeText(text: ResponsesBody['text']): NonNullable<Response['text']> {

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import {
   hintParameters,
   maxTokens,
+  moderation,
   optional,
   reasoningEffort,
   serviceTier,
@@ -26,6 +27,7 @@ import {
   textOrParts,
   unsupported,
   variant,
+  withoutEffect,
 } from '../schema.ts';
 import { INCLUDES } from './includes.ts';
 import { inputItem } from './items.ts';
@@ -56,9 +58,25 @@ const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
 export const responsesParameters = {
   model: string,
   input: textOrParts(inputItems),
-  access_programs: unsupported('is not supported.'),
+  // `standard` asks for no program.
+  access_programs: optional(
+    object({
+      cyber: optional(
+        v.pipe(
+          oneOf(['standard', 'daybreak_blue', 'daybreak_red']),
+          supportedIf((program) => program === 'standard', "supports only 'standard'."),
+        ),
+      ),
+    }),
+  ),
   background: optional(boolean),
-  context_management: unsupported('is not supported.'),
+  // Compaction within a response. Without it the model gets the whole conversation.
+  context_management: withoutEffect(
+    arrayOf(
+      object({ type: v.literal('compaction'), compact_threshold: optional(integer(1_000, Number.MAX_SAFE_INTEGER)) }),
+      'objects',
+    ),
+  ),
   conversation: optional(v.lazy((input) => (typeof input === 'string' ? storedId : conversationObject))),
   image: optional(
     object({
@@ -75,8 +93,8 @@ export const responsesParameters = {
   instructions: optional(string),
   max_output_tokens: maxTokens,
   // Limits calls of built-in tools, which Lambent doesn't have.
-  max_tool_calls: optional(integer(1, Number.MAX_SAFE_INTEGER)),
-  moderation: unsupported('is not supported.'),
+  max_tool_calls: optional(integer(0, Number.MAX_SAFE_INTEGER)),
+  moderation,
   parallel_tool_calls: optional(boolean),
   previous_response_id: optional(storedId),
   prompt: unsupported('is not supported. Lambent stores no prompts.'),

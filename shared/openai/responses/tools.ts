@@ -13,6 +13,7 @@ import {
   supportedIf,
   text,
   variant,
+  withoutEffect,
 } from '../schema.ts';
 
 /** The tools that OpenAI runs, or that a client runs by items of their own. Another service has no such models. */
@@ -54,12 +55,8 @@ const callerFields = {
       supportedIf((callers) => callers.includes('direct'), "supports only ['direct']."),
     ),
   ),
-  async: optional(
-    v.pipe(
-      boolean,
-      supportedIf((asynchronous) => !asynchronous, 'supports only false.'),
-    ),
-  ),
+  // Calls end the response, and the model goes on when it gets their outputs.
+  async: withoutEffect(boolean),
   /** Whether the model gets the tool only after a search has found it. */
   defer_loading: optional(boolean),
 };

@@ -79,6 +79,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...(request.logitBias && Object.keys(request.logitBias).length > 0 ? { logit_bias: request.logitBias } : {}),
     ...toLogprobFields(request.topLogprobs),
     ...toToolFields(request, hasCustomTools),
+    ...omitUndefined({ web_search_options: request.hostedTools?.webSearch }),
     ...toFormatFields(request.format),
     ...(supportsReasoning ? toReasoningFields(request, dialect) : {}),
     ...toOptionalFields(request, dialect.optionalFields),

@@ -278,6 +278,30 @@ describe('parseChatRequest', () => {
     expect(parse(nothing).generation).toEqual(parse({}).generation);
   });
 
+  it('parameters that change no answer are accepted and named', () => {
+    const { generation, ignored } = parse({
+      audio: { voice: 'alloy', format: 'mp3' },
+      functions: [{ name: 'f', parameters: {} }],
+      function_call: 'none',
+      moderation: { model: 'm', policy: { input: { mode: 'score' }, output: null } },
+    });
+    expect(ignored).toEqual(['audio', 'functions', 'moderation']);
+    expect(generation).toEqual(parse({}).generation);
+  });
+
+  it('a web search is dropped, refused or passed, as the alias treats hosted tools', () => {
+    const search = { web_search_options: { search_context_size: 'low' } };
+    const dropped = parse(search);
+    expect(dropped.ignored).toEqual(['web_search_options']);
+    expect(dropped.generation).not.toHaveProperty('hostedTools');
+    const passed = parse(search, createTestRegistry({ hostedTools: 'pass' }));
+    expect(passed.ignored).toEqual([]);
+    expect(passed.generation.hostedTools).toEqual({ tools: [], webSearch: search.web_search_options });
+    const body = { model: 'default', messages: [USER], ...search };
+    const refusal = catchError(body, createTestRegistry({ hostedTools: 'refuse' }));
+    expect(refusal).toMatchObject({ code: 'unsupported_value', param: 'web_search_options' });
+  });
+
   it('unknown fields are ignored and named once, and those that are null count as absent', () => {
     const call = { id: 'c1', type: 'function', index: 0, function: { name: 'weather', arguments: '{}' } };
     const { generation, ignored } = parse({
@@ -567,11 +591,11 @@ describe('parseChatRequest', () => {
         /supports only \['text'\]/,
       ],
       [
-        'audio output parameters',
-        { audio: { voice: 'alloy', format: 'mp3' } },
-        'unsupported_parameter',
-        'audio',
-        /Responses have no audio/,
+        'moderation that blocks answers',
+        { moderation: { model: 'm', policy: { output: { mode: 'block' } } } },
+        'unsupported_value',
+        'moderation.policy.output.mode',
+        /supports only 'score'/,
       ],
       [
         'the deprecated parameter functions',
@@ -583,16 +607,9 @@ describe('parseChatRequest', () => {
       [
         'the deprecated parameter function_call',
         { function_call: 'auto' },
-        'unsupported_parameter',
+        'unsupported_value',
         'function_call',
         /Use 'tool_choice' instead/,
-      ],
-      [
-        'web search options',
-        { web_search_options: {} },
-        'unsupported_parameter',
-        'web_search_options',
-        /not supported/,
       ],
       [
         'a tier of another API',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { parseResponsesRequest } from '../../../../shared/openai/responses/request.ts';
+import { parseResponsesBody, parseResponsesRequest } from '../../../../shared/openai/responses/request.ts';
 import { encodeReasoning } from '../../../../shared/wire/continuation.ts';
 import { createTestRegistry, TENANT } from '../../api/service.ts';
 
@@ -47,6 +47,28 @@ describe('parseResponsesRequest', () => {
     const context = { registry: createTestRegistry({ passUnknown: true }), tenant: TENANT };
     const body = { model: 'default', input: 'Hello', [field]: ['audio'] };
     expect(parseResponsesRequest(body, context).generation.unknown).toEqual({});
+  });
+
+  it('parameters that change no answer are accepted and named', () => {
+    const body = {
+      model: 'default',
+      input: 'Hello',
+      access_programs: { cyber: 'standard' },
+      context_management: [{ type: 'compaction', compact_threshold: 1_000 }],
+      moderation: { model: 'm', policy: { input: { mode: 'score' } } },
+      max_tool_calls: 0,
+      tools: [{ ...TOOL, async: true }],
+    };
+    const { ignored } = parseResponsesBody(body, { registry: createTestRegistry() });
+    expect([...ignored].sort()).toEqual(['context_management', 'moderation', 'tools[].async']);
+  });
+
+  it.each([
+    [{ access_programs: { cyber: 'daybreak_red' } }, 'access_programs.cyber'],
+    [{ moderation: { model: 'm', policy: { input: { mode: 'block' } } } }, 'moderation.policy.input.mode'],
+    [{ context_management: [{ type: 'compaction', compact_threshold: 1 }] }, 'context_management[0].compact_threshold'],
+  ])('%j, without which the answer would be another one, is refused', (changes, param) => {
+    expect(catchError(changes).param).toBe(param);
   });
 
   it('a response request with only a model and a text is accepted', () => {

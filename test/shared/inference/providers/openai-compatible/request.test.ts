@@ -539,6 +539,13 @@ describe('a dialect', () => {
     });
   });
 
+  it('the options of a web search are sent beside the tools', () => {
+    const request = { hostedTools: { tools: [], webSearch: { search_context_size: 'low' } } };
+    const body = writeBody('https://other.example.com/v1', request);
+    expect(body).toMatchObject({ web_search_options: { search_context_size: 'low' } });
+    expect(body).not.toHaveProperty('tools');
+  });
+
   it('a target has the capabilities that it declares, or else those of its dialect', () => {
     expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
       new Set(['tools', 'json']),

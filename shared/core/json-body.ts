@@ -1,4 +1,5 @@
 import { LambentError } from './errors.ts';
+import { isObject } from './objects.ts';
 
 /**
  * The deepest nesting that a body may have. Far above any real request or schema, and far below the depth at which a
@@ -23,68 +24,35 @@ export function parseJsonBody(
   }
   const text = event.isBase64Encoded ? Buffer.from(event.body ?? '', 'base64').toString('utf8') : (event.body ?? '');
   if (text.trim() === '') throw new LambentError('invalid_json', 'The request has no body; it must be a JSON object.');
-  if (measureDepth(text) > MAX_DEPTH) {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch (cause) {
+    throw new LambentError('invalid_json', 'We could not parse the JSON body of your request.', { cause });
+  }
+  checkJson(body);
+  return body;
+}
+
+/** Checks the depth and the strings of a parsed value. `depth` is the number of arrays and objects around it. */
+function checkJson(value: unknown, depth = 0): void {
+  if (typeof value === 'string') checkText(value);
+  if (typeof value !== 'object' || value === null) return;
+  if (depth === MAX_DEPTH) {
     throw new LambentError(
       'invalid_value',
       `The request is nested too deeply: at most ${MAX_DEPTH} levels are accepted.`,
     );
   }
-  let body: unknown;
-  try {
-    body = JSON.parse(text, hasSurrogateEscape(text) ? rejectLoneSurrogates : undefined);
-  } catch (cause) {
-    if (cause instanceof LambentError) throw cause;
-    throw new LambentError('invalid_json', 'We could not parse the JSON body of your request.', { cause });
+  if (Array.isArray(value)) for (const item of value) checkJson(item, depth + 1);
+  if (!isObject(value)) return;
+  for (const key in value) {
+    checkText(key);
+    checkJson(value[key], depth + 1);
   }
-  return body;
 }
 
-/** Returns the deepest nesting of brackets outside strings. Works for any text, JSON or not. */
-function measureDepth(text: string): number {
-  let depth = 0;
-  let deepest = 0;
-  for (let index = 0; index < text.length; index += 1) {
-    const code = text.charCodeAt(index);
-    if (code === QUOTE) index = findStringEnd(text, index);
-    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
-      depth += 1;
-      if (depth > deepest) deepest = depth;
-    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth -= 1;
-  }
-  return deepest;
-}
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-
-/** Returns the index of the quote that ends the string which begins at `start`. Skips from quote to quote. */
-function findStringEnd(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
-    let backslashes = 0;
-    while (text.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes += 1;
-    if (backslashes % 2 === 0) return end;
-  }
-  return text.length;
-}
-
-/**
- * True if the text contains the escape of a surrogate. A lone surrogate can't come from anything else, because API
- * Gateway passes on decoded, well-formed text.
- */
-function hasSurrogateEscape(text: string): boolean {
-  return /\\u[dD][89a-fA-F]/.test(text);
-}
-
-function rejectLoneSurrogates(key: string, value: unknown): unknown {
-  if (!key.isWellFormed() || (typeof value === 'string' && !value.isWellFormed())) {
-    throw new LambentError(
-      'invalid_json',
-      'The request contains half of a surrogate pair, which is not valid Unicode.',
-    );
-  }
-  return value;
+function checkText(text: string): void {
+  if (text.isWellFormed()) return;
+  throw new LambentError('invalid_json', 'The request contains half of a surrogate pair, which is not valid Unicode.');
 }

@@ -1,4 +1,5 @@
 import { type ErrorCode, LambentError, toLambentError } from '../core/errors.ts';
+import { getOrCreate } from '../core/get-or-create.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
@@ -240,13 +241,4 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
     };
     signal.addEventListener('abort', aborted, { once: true });
   });
-}
-
-/** Returns the map's value for `key`, which `make` creates if there is none. */
-export function getOrCreate<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  const made = make();
-  map.set(key, made);
-  return made;
 }

@@ -1,15 +1,9 @@
 import { toLambentError } from '../core/errors.ts';
+import { getOrCreate } from '../core/get-or-create.ts';
 import { type AdaptedRequest, adaptRequest, collectStrictSchemas } from './adapt-request.ts';
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
-import {
-  type Accepted,
-  type CallOptions,
-  Failover,
-  type FailoverOptions,
-  FirstTokenTimeoutError,
-  getOrCreate,
-} from './failover.ts';
+import { type Accepted, type CallOptions, Failover, type FailoverOptions, FirstTokenTimeoutError } from './failover.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
 import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt } from './observe.ts';

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
+import { getOrCreate } from '../core/get-or-create.ts';
 import { deriveStackKey } from '../core/stack-key.ts';
-import type { ModelRegistry } from '../inference/registry.ts';
+import type { Alias, ModelRegistry } from '../inference/registry.ts';
 
 const PURPOSE = 'lambent system fingerprint 1';
 /** As many as in OpenAI's fingerprints. */
@@ -16,8 +17,12 @@ export function createSystemFingerprint(
   { models }: Pick<ModelRegistry, 'models'>,
 ): (model: string) => string {
   const key = deriveStackKey(stackId, PURPOSE);
+  const fingerprints = new Map<Alias | undefined, string>();
   return (model) => {
-    const hmac = createHmac('sha256', key).update(JSON.stringify(models[model] ?? null));
-    return `fp_${hmac.digest('hex').slice(0, HEX_DIGITS)}`;
+    const alias = models[model];
+    return getOrCreate(fingerprints, alias, () => {
+      const hmac = createHmac('sha256', key).update(JSON.stringify(alias ?? null));
+      return `fp_${hmac.digest('hex').slice(0, HEX_DIGITS)}`;
+    });
   };
 }

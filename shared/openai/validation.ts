@@ -59,11 +59,15 @@ export function listUnknownFields(input: unknown, output: unknown): string[] {
 function collectUnknownFields(input: unknown, output: unknown, path: string, paths: Set<string>): void {
   if (input === output || paths.size >= MAX_UNKNOWN_FIELDS) return;
   if (Array.isArray(input) && Array.isArray(output)) {
-    for (const [index, item] of input.entries()) collectUnknownFields(item, output[index], `${path}[]`, paths);
+    const itemPath = `${path}[]`;
+    for (const [index, item] of input.entries()) collectUnknownFields(item, output[index], itemPath, paths);
     return;
   }
   if (!isObject(input) || !isObject(output)) return;
-  for (const [key, value] of Object.entries(input)) {
+  for (const key in input) {
+    const value = input[key];
+    // Most fields are the same strings: their paths aren't needed.
+    if (value === output[key]) continue;
     const keyPath = path === '' ? key : `${path}.${key}`;
     const kept = Object.hasOwn(output, key) ? output[key] : undefined;
     if (kept !== undefined) collectUnknownFields(value, kept, keyPath, paths);

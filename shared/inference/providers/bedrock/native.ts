@@ -3,6 +3,7 @@ import {
   InvokeModelCommand,
   InvokeModelWithResponseStreamCommand,
 } from '@aws-sdk/client-bedrock-runtime';
+import { encodeJson } from '../../../core/encode-json.ts';
 import { isObject, omitUndefined } from '../../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Usage } from '../../generation.ts';
 import { toFinishReason } from './answer.ts';
@@ -76,7 +77,7 @@ function toInput({ modelId, body, serviceTier }: NativeCall) {
     modelId,
     contentType: 'application/json',
     accept: 'application/json',
-    body: Buffer.from(JSON.stringify(body)),
+    body: encodeJson(body),
     ...omitUndefined({ serviceTier }),
   };
 }

@@ -1,3 +1,4 @@
+import { encodeJson } from '../../../core/encode-json.ts';
 import { omitUndefined } from '../../../core/objects.ts';
 import { estimateTokens } from '../../../core/token-estimate.ts';
 import type { Embedder, EmbeddingRequest, Embeddings, Vector } from '../../embedding.ts';
@@ -38,7 +39,7 @@ export function createOpenAICompatibleEmbedder(
   ): Promise<WireObject> {
     const response = await transport.post(
       { ...headers, accept: 'application/json' },
-      JSON.stringify(toBody(request)),
+      encodeJson(toBody(request)),
       signal,
     );
     const context = {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { encodeJson } from '../../../core/encode-json.ts';
 import { newId } from '../../../core/ids.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
@@ -72,7 +73,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
    * Remembers the fields that an accepted request omitted, so that later requests omit them, too. Skips a field whose
    * name occurs in the request: the error may only have quoted the caller's text.
    */
-  function rememberRefused(without: readonly string[], sent: string, call: ModelCall): void {
+  function rememberRefused(without: readonly string[], sent: Buffer, call: ModelCall): void {
     const added = without.filter((field) => !refused.includes(field) && !sent.includes(field));
     refused = [...refused, ...added];
     for (const field of added) reportRefused(field, call);
@@ -94,7 +95,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     for (let without = refused; ; ) {
       const all = { ...write(request, call.streamed, without), ...extras };
       const body = Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
-      const sent = JSON.stringify(body);
+      const sent = encodeJson(body);
       const response = await transport.post(headers, sent, call.signal);
       if (response.status >= 200 && response.status < 300) {
         rememberRefused(without, sent, call);

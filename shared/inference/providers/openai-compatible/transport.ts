@@ -13,7 +13,7 @@ export interface Transport {
    * @param signal closes the connection immediately
    * @throws UpstreamError `upstream_unavailable` without a connection; `upstream_malformed` if the response isn't HTTP
    */
-  post(headers: Readonly<Record<string, string>>, body: string, signal: AbortSignal): Promise<UpstreamResponse>;
+  post(headers: Readonly<Record<string, string>>, body: Buffer, signal: AbortSignal): Promise<UpstreamResponse>;
 }
 
 export interface UpstreamResponse {

@@ -10,6 +10,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readMachine } from '../test/measure/machine.ts';
+import { benchAgents } from './agents.ts';
 import { benchBacklog } from './backlog/backlog.ts';
 import { benchBurst } from './burst.ts';
 import { benchCold } from './cold.ts';
@@ -56,6 +57,7 @@ const BENCHMARKS: Readonly<Record<string, (options: Options) => Promise<Report>>
       connections: [1, 10, 50],
       mode,
     }),
+  agents: ({ quick, runs }) => benchAgents({ rounds: runs ?? (quick ? 3 : 60) }),
   seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
   jobs: ({ quick, runs, mode }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000, mode }),
   burst: ({ quick, mode }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30, mode }),

@@ -2,7 +2,7 @@ import { computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { MODEL } from './targets/functions.ts';
-import { createChatBody } from './targets/lambda-events.ts';
+import { createChatBody, getAnswerEnd } from './targets/lambda-events.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
 import { DIRECT, runWithTargets, type Target } from './targets/targets.ts';
@@ -53,6 +53,7 @@ async function measure({ url, headers }: Target, connections: number, durationMs
     headers,
     body: createChatBody(MODEL, true),
     streamed: true,
+    expected: getAnswerEnd('chat/completions', true),
     connections,
     warmUpAnswers: 15,
     durationMs,

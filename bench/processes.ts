@@ -9,6 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 export interface ServerProcess extends AsyncDisposable {
   /** Base URL, such as `http://127.0.0.1:40123`. */
   readonly url: string;
+  readonly pid: number | undefined;
 }
 
 /** Maximum milliseconds until a server listens. Long, because a machine that measures is busy. */
@@ -57,6 +58,7 @@ async function waitUntilReady(file: string, child: ChildProcess, ready: () => Pr
   });
   return {
     url,
+    pid: child.pid,
     async [Symbol.asyncDispose]() {
       expectRunning = false;
       child.kill('SIGTERM');

@@ -2,7 +2,7 @@ import { computeMedian, computeQuantile, interleave } from '../test/measure/stat
 import { runLoad } from './load/load.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { MODEL } from './targets/functions.ts';
-import { createChatBody } from './targets/lambda-events.ts';
+import { createChatBody, getAnswerEnd } from './targets/lambda-events.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
 import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, runWithTargets, type Target } from './targets/targets.ts';
@@ -72,6 +72,7 @@ async function measure(target: Target, { streamed, connections }: Setting, durat
     headers: target.headers,
     body: createChatBody(MODEL, streamed),
     streamed,
+    expected: getAnswerEnd('chat/completions', streamed),
     connections,
     warmUpAnswers: 50,
     durationMs,

@@ -1,13 +1,10 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { RepeatedRequest } from './send-request.ts';
 
 /** The requests of one load client: each connection sends one request after another. */
-export interface Load {
-  readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-  readonly streamed: boolean;
+export interface Load extends RepeatedRequest {
   readonly connections: number;
   /** Answers per connection before measuring starts, which warm up connections, compilers and pools. */
   readonly warmUpAnswers: number;

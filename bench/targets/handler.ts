@@ -1,15 +1,18 @@
 /**
  * Server process: the chat function's code without Lambda. An HTTP server passes each request to the bundle's handler
- * as an event and sends the handler's stream as the response. Requests run concurrently.
+ * as an event and sends the handler's stream as the response. The event is an object, as Lambda's runtime passes it on:
+ * its JSON, which API Gateway makes and the runtime parses, isn't the function's. Requests run concurrently.
  *
  * `node handler.ts <the function's definition as JSON>`
  */
+import { openSync, writeSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
-import { createChatEvent } from './lambda-events.ts';
+import { createProxyEvent } from './lambda-events.ts';
 
 type Handler = (event: unknown, stream: ServerResponse, context: object) => Promise<unknown>;
 
@@ -29,8 +32,12 @@ const { handler } = (await import(join(definition.taskRoot, 'index.mjs'))) as { 
 const context = { awsRequestId: 'bench', getRemainingTimeInMillis: () => definition.timeoutMs };
 
 const server = createServer(async (request, response) => {
-  await handler(JSON.parse(createChatEvent(await text(request))), response, context);
+  await handler(createProxyEvent(request.url ?? '', await text(request)), response, context);
 });
 server.keepAliveTimeout = 60_000;
-// The function logs to standard output, after this line.
-server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+server.listen(0, '127.0.0.1', () => {
+  console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  // The function's log lines are discarded, like the other targets': a process that reads them would take their time.
+  const discarded = openSync(devNull, 'w');
+  process.stdout.write = (line) => writeSync(discarded, String(line)) >= 0;
+});

@@ -10,13 +10,31 @@ export function createChatBody(model: string, streamed: boolean): string {
   return JSON.stringify({ model, messages, stream: streamed });
 }
 
-/** Returns the event of a REST API for `POST /v1/chat/completions`, with the fields that the function reads. */
-export function createChatEvent(body: string): string {
-  const path = '/v1/chat/completions';
+/** An endpoint that generates text: its path after `/v1/`. */
+export type Endpoint = 'chat/completions' | 'responses' | 'messages';
+
+/** Returns a text that a complete answer of the endpoint contains and a part of one doesn't. */
+export function getAnswerEnd(endpoint: Endpoint, streamed: boolean): string {
+  return streamed ? STREAM_ENDS[endpoint] : 'token token';
+}
+
+const STREAM_ENDS: Readonly<Record<Endpoint, string>> = {
+  'chat/completions': 'data: [DONE]',
+  responses: '"type":"response.completed"',
+  messages: '"type":"message_stop"',
+};
+
+/** Returns the event of a REST API for a POST request, with the fields that the function reads. */
+export function createProxyEvent(path: string, body: string): object {
   const requestContext = { requestId: 'bench', stage: 'bench', authorizer: toAuthorizerContext(PRINCIPAL) };
   const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${KEY}` };
   const event = { httpMethod: 'POST', resource: path, path, headers, requestContext, body, isBase64Encoded: false };
-  return JSON.stringify({ ...event, pathParameters: null, queryStringParameters: null });
+  return { ...event, pathParameters: null, queryStringParameters: null };
+}
+
+/** Returns the event of `POST /v1/chat/completions` as JSON. */
+export function createChatEvent(body: string): string {
+  return JSON.stringify(createProxyEvent('/v1/chat/completions', body));
 }
 
 /** Returns the event of a REST API for its authorizer. */

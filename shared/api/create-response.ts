@@ -5,6 +5,7 @@ import type { GenerationRequest } from '../inference/generation.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import {
+  asksForCompaction,
   includesEncryptedReasoning,
   type ParsedResponsesBody,
   parseResponsesBody,
@@ -57,9 +58,9 @@ export async function createResponse(
     : { headers, json: await encodeResponse(answer.events, options) };
 }
 
-/** Returns whether a response is stored or refers to stored objects. */
+/** Returns whether a response is stored, refers to stored objects, or may have a sealed item. */
 function needsState(body: ResponsesBody): boolean {
-  return (body.store ?? true) || refersToStoredObjects(body);
+  return (body.store ?? true) || refersToStoredObjects(body) || asksForCompaction(body);
 }
 
 /** Builds the generation request of a response that refers to no stored objects. */

@@ -2,6 +2,7 @@ import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import { estimateTokens } from '../core/token-estimate.ts';
 import type { EarlierItems } from '../sessions/conversations.ts';
+import { isWholeCompaction } from './compaction.ts';
 import { parseTurnItem, type TurnItem } from './turn-items.ts';
 
 /** The stored items that precede a request, or those of them that may fit into its model's context. */
@@ -76,9 +77,9 @@ class SizedItems {
 
 class ConversationEnds {
   readonly #ids = new Set<string>();
-  readonly #oldest = new SizedItems();
-  readonly #instructions = new SizedItems();
-  readonly #newest = new SizedItems();
+  #oldest = new SizedItems();
+  #instructions = new SizedItems();
+  #newest = new SizedItems();
   readonly #options: CollectOptions;
   readonly #limits: Size;
   #droppedItems = 0;
@@ -91,6 +92,8 @@ class ConversationEnds {
   add({ content, sizeBytes }: { readonly content: unknown; readonly sizeBytes: number }): void {
     const turnItem = parseTurnItem(content);
     this.#ids.add(turnItem.item.id);
+    if (isWholeCompaction(turnItem.item)) this.#clear();
+
     const size = { tokens: countTokens(turnItem.item), bytes: sizeBytes };
     if (!this.#oldest.exceeds(this.#limits)) {
       this.#oldest.push(turnItem, size);
@@ -105,6 +108,14 @@ class ConversationEnds {
     }
     // Instructions are never dropped.
     if (this.#instructions.exceeds(this.#limits)) throw conversationTooLongError(this.#options);
+  }
+
+  /** Forgets the items so far, for which another one stands. */
+  #clear(): void {
+    this.#oldest = new SizedItems();
+    this.#instructions = new SizedItems();
+    this.#newest = new SizedItems();
+    this.#droppedItems = 0;
   }
 
   toItems(): EarlierTurnItems {

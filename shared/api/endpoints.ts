@@ -1,9 +1,11 @@
-import type { GenerationEvent, GenerationRequest } from '../inference/generation.ts';
+import type { GenerationEvent, GenerationRequest, Usage } from '../inference/generation.ts';
 import type { JobAnswer } from '../jobs/answer-job.ts';
 import type { EventWriter } from '../jobs/event-writer.ts';
 import type { Job } from '../jobs/job.ts';
-import type { JobInput } from '../jobs/ports.ts';
+import type { InputContext, JobInput } from '../jobs/ports.ts';
 import type { ParseContext } from '../openai/parameters.ts';
+import type { CompactionItem } from '../openai/responses/item-builders.ts';
+import type { ItemIdGenerator } from '../openai/responses/stored-items.ts';
 
 /**
  * The endpoints whose requests can become jobs. Each needs an entry in three tables, which the compiler enforces:
@@ -26,6 +28,8 @@ export interface QueuedRequest {
   /** The request's body, as stored with the job. */
   readonly body: unknown;
   readonly generation: GenerationRequest;
+  /** Present if the job's messages are built when it runs, because only a worker can open the items of its input. */
+  readonly context?: InputContext;
   /** Whether the job's events are logged, so that its stream can be resumed. */
   readonly streamed: boolean;
   /** Whether the output can be retrieved later. */
@@ -40,9 +44,21 @@ export interface QueuedRequest {
  */
 export type EncodeAnswer = (events: AsyncIterable<GenerationEvent>, options: AnswerOptions) => Promise<JobAnswer>;
 
+/** The result of compacting a job's context. */
+export interface AnswerCompaction {
+  /** The output item that stands for the context. */
+  readonly item: CompactionItem;
+  /** The tokens of the summary. */
+  readonly usage: Usage;
+  /** Returns the ids of the attempt's further items. */
+  readonly createItemId: ItemIdGenerator;
+}
+
 export interface AnswerOptions {
   readonly job: Job;
   readonly input: JobInput;
+  /** Present if the job's context was compacted. */
+  readonly compaction?: AnswerCompaction | undefined;
   /** Returns epoch milliseconds. */
   readonly now: () => number;
   /** Returns the `system_fingerprint` for the name of a model. */

@@ -3,6 +3,7 @@ import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
 import type { Usage } from '../inference/generation.ts';
+import type { GenerateOptions } from '../inference/router.ts';
 import { completeJob, readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
@@ -16,11 +17,13 @@ import {
   getConversationId,
   type StoredAnswer,
 } from '../openai/responses/response.ts';
-import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { createItemIdGenerator, type ItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
+import { addSummaryUsage } from './add-summary-usage.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
+import { type CompactedContext, compactContext } from './context-compaction.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
@@ -85,7 +88,8 @@ async function* yieldFrames(frames: readonly string[]): AsyncGenerator<string, b
 
 class ForegroundResponse {
   readonly #call: StatefulCall;
-  readonly #context: ResponseContext;
+  readonly #createItemId: ItemIdGenerator;
+  #context: ResponseContext;
   readonly #turn: Turn | undefined;
   readonly #isStored: boolean;
   /** The job's epoch. Attempts of the same operation differ in it, so none overwrites another's output. */
@@ -97,32 +101,43 @@ class ForegroundResponse {
     this.#turn = turn;
     this.#isStored = context.body.store ?? true;
     this.#epoch = call.request.operation?.attempt ?? 1;
+    this.#createItemId = createItemIdGenerator(call.id, this.#epoch);
   }
 
   async generate(): Promise<HttpResponse> {
     const { id, parsed, request, api } = this.#call;
     const { signal, deadlineAt, telemetry } = request;
-    const { events, ...handling } = await api.router.generate(this.#context.generation, {
-      signal,
-      deadlineAt,
-      telemetry,
-      streamed: parsed.streamed,
-    });
+    const options = { signal, deadlineAt, telemetry, streamed: parsed.streamed };
+    const compacted = await this.#compact({ ...options, streamed: false });
+    const { events: answer, ...handling } = await api.router.generate(this.#context.generation, options);
+    const events = compacted === undefined ? answer : addSummaryUsage(answer, compacted.usage);
     const headers = {
       ...describeHandling(parsed.ignored, handling),
       ...reportDroppedItems(this.#context, request),
     };
     const stored = this.#isStored ? { stored: id } : {};
     if (parsed.streamed) {
-      const frames = this.#releaseAfter(encodeResponseStream(events, this.#encodeOptions()));
+      const frames = this.#releaseAfter(encodeResponseStream(events, this.#encodeOptions(compacted)));
       return { headers, ...stored, frames };
     }
-    const json = await encodeResponse(events, this.#encodeOptions());
+    const json = await encodeResponse(events, this.#encodeOptions(compacted));
     await this.#releaseTurn();
     return { headers, ...stored, json };
   }
 
-  #encodeOptions(): EncodeResponseOptions {
+  /** Compacts the context if it has to be. The request to the model is then another one. */
+  async #compact(options: GenerateOptions): Promise<CompactedContext | undefined> {
+    const { compaction, ...context } = this.#context;
+    if (compaction === undefined) return undefined;
+    const { parsed, request, api, state } = this.#call;
+    const ports = { ...api, tenant: request.principal.tenant, vault: state.vault };
+    const compacted = await compactContext(compaction, parsed, ports, options, this.#createItemId);
+    const droppedItems = context.droppedItems + compacted.droppedItems;
+    this.#context = { ...context, generation: compacted.generation, droppedItems };
+    return compacted;
+  }
+
+  #encodeOptions(compacted: CompactedContext | undefined): EncodeResponseOptions {
     const { id, createdAt, api } = this.#call;
     const { generation, body } = this.#context;
     return {
@@ -131,11 +146,12 @@ class ForegroundResponse {
       createdAt: Math.floor(createdAt / 1000),
       stored: this.#isStored,
       now: () => Math.floor(api.now() / 1000),
-      createItemId: createItemIdGenerator(id, this.#epoch),
+      createItemId: this.#createItemId,
       tools: generation.tools,
       includeLogprobs: generation.topLogprobs !== undefined,
       reasoningSummary: generation.reasoningSummary,
       includeContinuations: includesEncryptedReasoning(body),
+      ...(compacted && { compaction: compacted.item }),
       commit: (answer, usage) => this.#commit(answer, usage),
       ...(this.#isStored ? { commitFailure: (answer, error) => this.#commitFailure(answer, error) } : {}),
     };

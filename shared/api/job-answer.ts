@@ -1,8 +1,11 @@
 import { LambentError } from '../core/errors.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
 import type { Router } from '../inference/router.ts';
-import type { AnswerJob } from '../jobs/answer-job.ts';
-import { type EncodeAnswer, type Endpoint, isEndpoint } from './endpoints.ts';
+import type { AnswerCall, AnswerJob } from '../jobs/answer-job.ts';
+import type { Job } from '../jobs/job.ts';
+import type { JobInput } from '../jobs/ports.ts';
+import { type AnswerCompaction, type EncodeAnswer, type Endpoint, isEndpoint } from './endpoints.ts';
+import { needsCompaction } from './job-content.ts';
 
 /** Loads the code that encodes an endpoint's answers, with the first job of that endpoint. */
 const ANSWERS: Readonly<Record<Endpoint, () => Promise<EncodeAnswer>>> = {
@@ -13,6 +16,12 @@ const ANSWERS: Readonly<Record<Endpoint, () => Promise<EncodeAnswer>>> = {
 /** Options of `createAnswerJob`. */
 export interface AnswerJobOptions {
   readonly router: Router;
+  /** Completes the input of a job that asks for compaction, as `compactJobContext` does. */
+  readonly compactContext: (
+    job: Job,
+    input: JobInput,
+    call: Pick<AnswerCall, 'signal' | 'deadlineAt' | 'telemetry'>,
+  ) => Promise<{ readonly input: JobInput; readonly compaction?: AnswerCompaction }>;
   /** Returns the `system_fingerprint` for the name of a model. */
   readonly fingerprint: (model: string) => string;
   /** Returns epoch milliseconds. */
@@ -23,20 +32,23 @@ export interface AnswerJobOptions {
  * Creates the function that answers jobs: it sends a job's request to the router and encodes the events for the job's
  * endpoint. It throws LambentError `overloaded` for an unknown endpoint, so that the job waits for a newer version.
  */
-export function createAnswerJob({ router, fingerprint, now }: AnswerJobOptions): AnswerJob {
+export function createAnswerJob({ router, compactContext, fingerprint, now }: AnswerJobOptions): AnswerJob {
   return async (job, input, { signal, deadlineAt, telemetry, log, onBegin }) => {
     const { endpoint } = job;
     if (!isEndpoint(endpoint)) {
       throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
     }
     const encodeAnswer = await ANSWERS[endpoint]();
+    const { input: prepared, compaction } = needsCompaction(input.body)
+      ? await compactContext(job, input, { signal, deadlineAt, telemetry })
+      : { input };
     // Inputs stored by earlier versions have no tenant in their request.
-    const request = { ...input.generation, tenant: job.tenant };
+    const request = { ...prepared.generation, tenant: job.tenant };
     // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
     const options = { queued: true, heldBack: log === undefined, retriesThrottled: false };
     const call = { signal, deadlineAt, streamed: true, telemetry, ...options };
     const { events } = await router.generate(request, call);
-    return encodeAnswer(notifyBegin(events, onBegin), { job, input, now, fingerprint, log });
+    return encodeAnswer(notifyBegin(events, onBegin), { job, input: prepared, compaction, now, fingerprint, log });
   };
 }
 

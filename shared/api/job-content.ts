@@ -9,6 +9,11 @@ export function isResponsesBody(body: unknown): body is ResponsesBody {
   return isObject(body) && typeof body['model'] === 'string' && 'input' in body;
 }
 
+/** True if a job's request asks for the compaction of a long context. */
+export function needsCompaction(body: unknown): boolean {
+  return isResponsesBody(body) && body.context_management?.some(({ type }) => type === 'compaction') === true;
+}
+
 /** True if a job's answer is a response. */
 export function isResponse(answer: unknown): answer is ResponseObject {
   return isObject(answer) && answer['object'] === 'response';

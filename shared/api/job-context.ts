@@ -2,11 +2,12 @@ import { LambentError } from '../core/errors.ts';
 import { findAlias, type ModelRegistry } from '../inference/registry.ts';
 import type { Job } from '../jobs/job.ts';
 import type { InputContext, JobInput } from '../jobs/ports.ts';
+import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 import { collectItems, type EarlierTurnItems } from './earlier-items.ts';
 import { isResponsesBody } from './job-content.ts';
 import { type ResponseStores, readChain } from './response-chain.ts';
-import { buildResponseContext, getContextLimit, listEarlierItems } from './response-context.ts';
+import { buildResponseContext, getContextLimit, listEarlierItems, type ResponseContext } from './response-context.ts';
 
 /** What building the context of a job depends on. */
 export interface JobContextPorts extends ResponseStores {
@@ -25,6 +26,19 @@ export async function addContext(
   input: JobInput & { readonly context: InputContext },
   ports: JobContextPorts,
 ): Promise<JobInput> {
+  const { context } = await buildJobContext(job, input, ports);
+  return { ...input, generation: context.generation };
+}
+
+/**
+ * Builds the context of a job: its stored items as they are now, and its own input.
+ * @throws LambentError as `addContext` does
+ */
+export async function buildJobContext(
+  job: Job,
+  input: JobInput,
+  ports: JobContextPorts,
+): Promise<{ readonly parsed: ParsedResponsesBody; readonly context: ResponseContext }> {
   const { tenant, model, streamed } = job;
   const { body, generation } = input;
   if (!isResponsesBody(body)) {
@@ -38,10 +52,9 @@ export async function addContext(
     streamed,
     ignored: [],
   };
-  const earlier = await readEarlierItems(job, input.context, ports, getContextLimit(parsed));
+  const earlier = await readEarlierItems(job, input.context ?? {}, ports, getContextLimit(parsed));
   const context = await buildResponseContext(parsed, earlier, { registry: ports.registry, tenant }, ports);
-  const { messages, conversationKey } = context.generation;
-  return { ...input, generation: { ...generation, messages, conversationKey } };
+  return { parsed, context };
 }
 
 async function readEarlierItems(

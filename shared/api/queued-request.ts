@@ -19,12 +19,14 @@ const PARSERS: Readonly<Record<Endpoint, ParseQueuedRequest>> = {
 };
 
 function parseQueuedResponse(requestBody: unknown, context: ParseContext): QueuedRequest {
-  const { generation, streamed, includeContinuations, body } = parseResponsesRequest(requestBody, context);
+  const request = parseResponsesRequest(requestBody, context);
+  const { generation, streamed, includeContinuations: continuations, isSealed, body } = request;
   for (const param of ['conversation', 'previous_response_id'] as const) {
     if (body[param] == null) continue;
     throw new LambentError('unsupported_parameter', `'${param}' is not supported in queue messages.`, { param });
   }
-  return { body, generation, streamed, stored: body.store ?? true, continuations: includeContinuations };
+  const stored = body.store ?? true;
+  return { body, generation, streamed, stored, continuations, ...(isSealed && { context: {} }) };
 }
 
 function parseQueuedChat(body: unknown, context: ParseContext): QueuedRequest {

@@ -4,9 +4,10 @@ import type { ParseContext } from '../openai/parameters.ts';
 import { isItemReference, type ResolvedItem, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
-import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
+import { parseStoredItem, responseIdFor, type StoredItem } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit-to-context.ts';
-import { expandCompactions, openCompaction } from './compaction.ts';
+import { expandCompactions, isWholeCompaction, openCompaction, startFromCompaction } from './compaction.ts';
+import { type ContextCompaction, planCompaction } from './context-compaction.ts';
 import type { CollectOptions, EarlierTurnItems } from './earlier-items.ts';
 import { type ResponseStores, readTurn } from './response-chain.ts';
 import { addContinuation, type TurnItem } from './turn-items.ts';
@@ -20,6 +21,8 @@ export interface ResponseContext {
   readonly generation: GenerationRequest;
   /** Number of items that were dropped to fit the context. */
   readonly droppedItems: number;
+  /** Present if the request has to be compacted before it is sent. It isn't fitted into the context before. */
+  readonly compaction?: ContextCompaction;
 }
 
 /**
@@ -36,12 +39,26 @@ export async function buildResponseContext(
   const input = await resolveReferences(parsed.body.input, earlier.ids, context.tenant, stores);
   const body = { ...parsed.body, input };
   if (typeof input !== 'string') rejectDuplicateIds(input, 'input', earlier.ids);
-  const earlierItems = await expandCompactions(earlier.items, context.tenant, stores.vault);
-  const ownItems = typeof input === 'string' ? input : await expandInput(input, context.tenant, stores);
-  const storedItems = removeUnpairedCalls(earlierItems, ownItems).map((item) => parseStoredItem(addContinuation(item)));
-  const request = toGenerationRequest({ ...parsed, body }, context, storedItems, ownItems);
-  const { request: generation, droppedItems } = fitRequest(parsed, request, earlier.items.length > 0);
+  // A compaction item of the request's own input may stand for all that precedes it.
+  const start = typeof input === 'string' ? -1 : input.findLastIndex(isWholeCompaction);
+  const earlierItems = start === -1 ? startFromCompaction(earlier.items) : [];
+  const ownItems =
+    typeof input === 'string' ? input : await expandInput(input.slice(Math.max(0, start)), context.tenant, stores);
+  const expanded = removeUnpairedCalls(await expandCompactions(earlierItems, context.tenant, stores.vault), ownItems);
+  const build = (storedItems: readonly ResolvedItem[], own: string | readonly ResolvedItem[]) =>
+    toGenerationRequest({ ...parsed, body }, context, storedItems, own);
+  const request = build(expanded.map(toResolvedItem), ownItems);
+  const compaction = planCompaction(parsed, request, expanded, ownItems);
+  if (compaction !== undefined) {
+    const rebuild = (items: readonly StoredItem[]) => fitRequest(parsed, build([], items.map(parseStoredItem)), true);
+    return { body, generation: request, droppedItems: earlier.droppedItems, compaction: { ...compaction, rebuild } };
+  }
+  const { request: generation, droppedItems } = fitRequest(parsed, request, earlierItems.length > 0);
   return { body, generation, droppedItems: earlier.droppedItems + droppedItems };
+}
+
+function toResolvedItem(turnItem: TurnItem): ResolvedItem {
+  return parseStoredItem(addContinuation(turnItem));
 }
 
 /** Returns items that are all in memory as the items that precede a request. */

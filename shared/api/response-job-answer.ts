@@ -8,11 +8,12 @@ import {
 } from '../openai/responses/response.ts';
 import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { missingFinishError } from '../wire/sse.ts';
+import { addSummaryUsage } from './add-summary-usage.ts';
 import type { EncodeAnswer } from './endpoints.ts';
 import { isResponsesBody } from './job-content.ts';
 
 /** Encodes a model's events as the output of a job of `/v1/responses`, and logs the events of its stream. */
-export const answerResponse: EncodeAnswer = async (events, { job, input, now, log }) => {
+export const answerResponse: EncodeAnswer = async (events, { job, input, compaction, now, log }) => {
   if (!isResponsesBody(input.body)) {
     throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);
   }
@@ -24,7 +25,8 @@ export const answerResponse: EncodeAnswer = async (events, { job, input, now, lo
     createdAt: Math.floor(job.createdAt / 1000),
     stored: job.stored,
     now: seconds,
-    createItemId: createItemIdGenerator(job.id, job.epoch),
+    createItemId: compaction?.createItemId ?? createItemIdGenerator(job.id, job.epoch),
+    ...(compaction && { compaction: compaction.item }),
     tools: input.generation.tools,
     includeLogprobs: input.generation.topLogprobs !== undefined,
     reasoningSummary: input.generation.reasoningSummary,
@@ -39,7 +41,8 @@ export const answerResponse: EncodeAnswer = async (events, { job, input, now, lo
     },
   });
   log?.write({ type: 'response.in_progress', response: inProgress });
-  for await (const event of events) {
+  output.start();
+  for await (const event of compaction === undefined ? events : addSummaryUsage(events, compaction.usage)) {
     if (event.type !== 'finish') {
       output.add(event);
       continue;

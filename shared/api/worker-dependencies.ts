@@ -34,11 +34,16 @@ export function createWorkerDependencies(
   const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
   const { jobs, bodies, vault } = dependencies;
   const createModel = createModels(createContinuationSeal(async () => vault));
+  const router = createRouter({ registry, createModel, getCapabilities });
+  const contextPorts = { registry, conversations, jobs, bodies, vault };
   return {
     ...dependencies,
-    prepareInput: createInputPreparation({ registry, conversations, jobs, bodies, vault }),
+    prepareInput: createInputPreparation(contextPorts),
     answerJob: createAnswerJob({
-      router: createRouter({ registry, createModel, getCapabilities }),
+      router,
+      // Loaded with the first job that needs it.
+      compactContext: async (job, input, call) =>
+        (await import('./job-compaction.ts')).compactJobContext(job, input, { ...contextPorts, router }, call),
       fingerprint: createSystemFingerprint(settings.KMS_KEY_ID, registry),
       now: Date.now,
     }),

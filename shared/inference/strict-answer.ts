@@ -1,6 +1,7 @@
 import { LambentError } from '../core/errors.ts';
 import type { UnenforcedSchemas } from './adapt-request.ts';
-import type { GenerationEvent, Usage } from './generation.ts';
+import { addUsage } from './add-usage.ts';
+import type { GenerationEvent } from './generation.ts';
 import { StrictCheck } from './strict-check.ts';
 
 type Finish = Extract<GenerationEvent, { type: 'finish' }>;
@@ -64,11 +65,4 @@ async function readAnswer({ events, unenforced }: Try) {
 
 function mismatchError(violation: string): LambentError {
   return new LambentError('output_mismatch', `${violation}. The model doesn't enforce strict schemas.`);
-}
-
-function addUsage(first: Usage | undefined, second: Usage | undefined): Usage | undefined {
-  if (first === undefined || second === undefined) return first ?? second;
-  const sum = { ...second };
-  for (const [name, value] of Object.entries(first) as [keyof Usage, number][]) sum[name] = (sum[name] ?? 0) + value;
-  return sum;
 }

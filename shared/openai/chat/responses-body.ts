@@ -1,6 +1,7 @@
 import { LambentError } from '../../core/errors.ts';
 import type { ParseContext } from '../parameters.ts';
 import {
+  asksForCompaction,
   includesEncryptedReasoning,
   parseResponsesBody,
   requireResolvedInput,
@@ -74,6 +75,7 @@ function listIgnored(body: ResponsesBody): string[] {
   return [
     ...(body.store ? ['store'] : []),
     ...(body.truncation === 'auto' ? ['truncation'] : []),
+    ...(asksForCompaction(body) ? ['context_management'] : []),
     ...(includesEncryptedReasoning(body) ? ['include'] : []),
   ];
 }

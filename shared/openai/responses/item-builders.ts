@@ -1,4 +1,5 @@
 import type {
+  ResponseCompactionItem,
   ResponseOutputMessage,
   ResponseOutputRefusal,
   ResponseOutputText,
@@ -8,6 +9,9 @@ import type {
 import type { Continuation, TokenLogprob } from '../../inference/generation.ts';
 import { encodeReasoning } from '../../wire/continuation.ts';
 import { SurrogatePairBuffer } from '../../wire/surrogate-pair-buffer.ts';
+
+/** An item that stands for a compacted context. */
+export type CompactionItem = Pick<ResponseCompactionItem, 'id' | 'type' | 'encrypted_content'>;
 
 /** A typed event of the API, without its sequence number. */
 export type OutputEvent = WithoutSequenceNumber<ResponseStreamEvent>;

@@ -2,6 +2,7 @@ import type { ResponseOutputItem } from 'openai/resources/responses/responses';
 import type { GenerationEvent, Tool } from '../../inference/generation.ts';
 import { type CallBuilder, createCallBuilder } from './call-builders.ts';
 import {
+  type CompactionItem,
   type EmitEvent,
   type EndStatus,
   type ItemPosition,
@@ -18,6 +19,8 @@ export interface OutputOptions extends ReasoningOptions {
   /** Whether the request asks for log probabilities. */
   readonly includeLogprobs: boolean;
   readonly emit: EmitEvent;
+  /** The item before all that the model generates, if any. */
+  readonly compaction?: CompactionItem;
 }
 
 /**
@@ -34,6 +37,15 @@ export class ResponseOutput {
 
   constructor(options: OutputOptions) {
     this.#options = options;
+  }
+
+  /** Emits the item that precedes what the model generates. Call it once, before any `add`. */
+  start(): void {
+    const { compaction: item, emit } = this.#options;
+    if (item === undefined) return;
+    this.items.push(item);
+    emit({ type: 'response.output_item.added', output_index: 0, item });
+    emit({ type: 'response.output_item.done', output_index: 0, item });
   }
 
   add(event: Exclude<GenerationEvent, { type: 'finish' }>): void {

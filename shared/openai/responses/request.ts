@@ -29,7 +29,10 @@ export interface ParsedResponsesBody extends ResolvedModel {
 
 /** A parsed request that uses no stored objects, and how to encode its response. */
 export interface ResponsesRequest {
+  /** The request to the model, without messages if the input is sealed. */
   readonly generation: GenerationRequest;
+  /** Whether the input has compaction items, so that the messages can only be built with the vault. */
+  readonly isSealed: boolean;
   /** The request, which the response repeats. */
   readonly body: ResponsesBody;
   readonly streamed: boolean;
@@ -53,6 +56,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
     ...listUnknownFields(known, request),
     ...listDroppedTools(request, alias),
     ...listHostedItems(request.input),
+    ...listOtherManagement(request),
   ];
   return { body: request, name, alias, unknown, streamed, ignored };
 }
@@ -108,11 +112,15 @@ export function toGenerationRequest(
  */
 export function parseResponsesRequest(body: unknown, context: ParseContext): ResponsesRequest {
   const parsed = parseResponsesBody(body, context);
+  const input = requireResolvedInput(parsed.body.input);
+  const isSealed = hasCompaction(input);
+  const generation = toGenerationRequest(parsed, context, [], isSealed ? '' : input);
   return {
     body: parsed.body,
     streamed: parsed.streamed,
     includeContinuations: includesEncryptedReasoning(parsed.body),
-    generation: toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input)),
+    isSealed,
+    generation: isSealed ? { ...generation, messages: [], conversationKey: '' } : generation,
   };
 }
 
@@ -121,10 +129,20 @@ function needsContinuations(body: ResponsesBody): boolean {
   return (body.store ?? true) || body.conversation != null || includesEncryptedReasoning(body);
 }
 
+/** Returns whether a request asks for the compaction of a long context. */
+export function asksForCompaction({ context_management: entries }: ResponsesBody): boolean {
+  return entries?.some(({ type }) => type === 'compaction') ?? false;
+}
+
 /** Returns whether a request refers to stored objects, or has items that the vault has to open. */
 export function refersToStoredObjects({ conversation, previous_response_id, input }: ResponsesBody): boolean {
   if (conversation != null || previous_response_id != null) return true;
-  return typeof input !== 'string' && input.some((item) => isItemReference(item) || item.type === 'compaction');
+  return typeof input !== 'string' && (input.some(isItemReference) || hasCompaction(input));
+}
+
+/** Returns whether an input has compaction items, which only the vault can open. */
+export function hasCompaction(input: string | readonly { readonly type?: unknown }[]): boolean {
+  return typeof input !== 'string' && input.some(({ type }) => type === 'compaction');
 }
 
 /** Returns whether a request asks for `encrypted_content`, which stateless callers send back. */
@@ -189,6 +207,11 @@ function listFormatSchemas({ text }: ResponsesBody): RequestSchema[] {
   // OpenAI's messages use the name of the older API's parameter here, too.
   const subject = `response_format '${name}'`;
   return [{ schema, strict: strict ?? false, subject, param: 'text.format.schema', code: 'invalid_json_schema' }];
+}
+
+/** Lists the entries of `context_management` whose type is unknown. */
+function listOtherManagement({ context_management: entries }: ResponsesBody): string[] {
+  return (entries ?? []).filter(({ type }) => type !== 'compaction').map(({ type }) => `context_management[${type}]`);
 }
 
 /** Lists the items that no model gets, as paths such as `input[web_search_call]`. */

@@ -4,6 +4,7 @@ import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Tool, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { encodeErrorBody } from '../errors.ts';
+import type { CompactionItem } from './item-builders.ts';
 import { ResponseOutput } from './output.ts';
 import type { ResponsesBody } from './schema.ts';
 
@@ -31,6 +32,8 @@ export interface EncodeResponseOptions extends InProgressOptions {
   readonly reasoningSummary: boolean;
   /** Whether reasoning items have `encrypted_content`. */
   readonly includeContinuations: boolean;
+  /** The first item of the output: what stands for the request's context. */
+  readonly compaction?: CompactionItem;
   /** Stores the response or its turn before the caller learns that it is complete. Absent if neither is stored. */
   readonly commit?: (stored: StoredAnswer, usage: Usage | undefined) => Promise<void>;
   /** Stores the partial response of a stream that failed after it started. Never throws. */
@@ -58,6 +61,7 @@ export async function encodeResponse(
     emit: () => {},
     recordContinuation: createContinuationRecorder(options, continuations),
   });
+  output.start();
   for await (const event of events) {
     if (event.type !== 'finish') {
       output.add(event);

@@ -27,7 +27,6 @@ import {
   textOrParts,
   unsupported,
   variant,
-  withoutEffect,
 } from '../schema.ts';
 import { INCLUDES } from './includes.ts';
 import { inputItem } from './items.ts';
@@ -48,6 +47,12 @@ const format = variant('type', {
 const summary = optional(oneOf(['auto', 'concise', 'detailed']));
 
 const conversationObject = object({ id: storedId });
+
+/** Entries of other types have no effect. */
+const contextManagement = object({
+  type: string,
+  compact_threshold: optional(integer(1_000, Number.MAX_SAFE_INTEGER)),
+});
 
 const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
 
@@ -70,13 +75,7 @@ export const responsesParameters = {
     }),
   ),
   background: optional(boolean),
-  // Compaction within a response. Without it the model gets the whole conversation.
-  context_management: withoutEffect(
-    arrayOf(
-      object({ type: v.literal('compaction'), compact_threshold: optional(integer(1_000, Number.MAX_SAFE_INTEGER)) }),
-      'objects',
-    ),
-  ),
+  context_management: optional(arrayOf(contextManagement, 'objects')),
   conversation: optional(v.lazy((input) => (typeof input === 'string' ? storedId : conversationObject))),
   image: optional(
     object({

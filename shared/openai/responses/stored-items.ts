@@ -55,7 +55,10 @@ function formatHex(number: number): string {
  * Converts the input of a request to stored items.
  * @throws LambentError `not_found` for a reference
  */
-export function toStoredInput(input: ResponsesBody['input'], createItemId: ItemIdGenerator): StoredItem[] {
+export function toStoredInput(
+  input: string | readonly Exclude<ResponsesBody['input'], string>[number][],
+  createItemId: ItemIdGenerator,
+): StoredItem[] {
   if (typeof input === 'string') return [toStoredItem({ role: 'user', content: input }, createItemId)];
   return input.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);

@@ -53,6 +53,7 @@ class ResponsesEncoder implements StreamEncoder {
     if (this.#sequenceNumber === 0) {
       this.#writeLifecycleEvent('response.created', this.#inProgress);
       this.#writeLifecycleEvent('response.in_progress', this.#inProgress);
+      this.#output.start();
     }
     if (event.type === 'finish') this.#finish(event);
     else this.#output.add(event);

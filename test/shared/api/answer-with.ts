@@ -4,5 +4,10 @@ import type { AnswerJob } from '../../../shared/jobs/answer-job.ts';
 
 /** Creates a function that answers jobs with the events of `generate`, encoded as in production. */
 export function answerWith(generate: Router['generate'], now: () => number): AnswerJob {
-  return createAnswerJob({ router: { generate }, fingerprint: () => 'fp', now });
+  return createAnswerJob({
+    router: { generate },
+    compactContext: async (_job, input) => ({ input }),
+    fingerprint: () => 'fp',
+    now,
+  });
 }

@@ -54,13 +54,12 @@ describe('parseResponsesRequest', () => {
       model: 'default',
       input: 'Hello',
       access_programs: { cyber: 'standard' },
-      context_management: [{ type: 'compaction', compact_threshold: 1_000 }],
       moderation: { model: 'm', policy: { input: { mode: 'score' } } },
       max_tool_calls: 0,
       tools: [{ ...TOOL, async: true }],
     };
     const { ignored } = parseResponsesBody(body, { registry: createTestRegistry() });
-    expect([...ignored].sort()).toEqual(['context_management', 'moderation', 'tools[].async']);
+    expect([...ignored].sort()).toEqual(['moderation', 'tools[].async']);
   });
 
   it.each([

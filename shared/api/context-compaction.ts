@@ -1,0 +1,132 @@
+import { estimateTokens } from '../core/token-estimate.ts';
+import type { GenerationRequest, Usage } from '../inference/generation.ts';
+import { getAliasLimits } from '../inference/model-limits.ts';
+import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
+import type { GenerateOptions } from '../inference/router.ts';
+import type { CompactionItem } from '../openai/responses/item-builders.ts';
+import type { ResolvedItem } from '../openai/responses/items.ts';
+import type { ParsedResponsesBody } from '../openai/responses/request.ts';
+import { createItemIdGenerator, type StoredItem, toStoredInput } from '../openai/responses/stored-items.ts';
+import type { Vault } from '../vault/vault.ts';
+import { type ExpandedItem, sealCompaction } from './compaction.ts';
+import { isCall, isCallOutput, isFromUser, isInstruction, isNotes, type SummaryPorts, summarize } from './summary.ts';
+import { addContinuation } from './turn-items.ts';
+
+/** How the context of a request is to be compacted. */
+export interface CompactionPlan {
+  /** What is summarized, oldest first. */
+  readonly head: readonly StoredItem[];
+  /** What follows and is kept as it is: the latest user message, or the latest calls with their outputs. */
+  readonly tail: readonly StoredItem[];
+  /** Tokens of user messages in `head` that are kept as they are. */
+  readonly userTokens: number;
+}
+
+/** A plan, and how to go on with its result. */
+export interface ContextCompaction extends CompactionPlan {
+  /** Returns the request with these items in place of all others, fitted into its model's context. */
+  readonly rebuild: (items: readonly StoredItem[]) => {
+    readonly request: GenerationRequest;
+    readonly droppedItems: number;
+  };
+}
+
+/** A request whose context was compacted. */
+export interface CompactedContext {
+  readonly generation: GenerationRequest;
+  readonly droppedItems: number;
+  /** The output item that stands for the context: for all items before it. */
+  readonly item: CompactionItem;
+  /** The tokens of the summary. */
+  readonly usage: Usage;
+}
+
+/** The part of the threshold that the user's earlier messages may have in a compacted context. */
+const USER_SHARE = 0.25;
+/** The part of the model's context that is the threshold if the request names none. */
+const DEFAULT_SHARE = 0.75;
+
+/**
+ * Plans the compaction that `context_management` asks for. Returns undefined if it doesn't ask for any, if the estimated tokens
+ * don't exceed the threshold, or if nothing precedes the latest user message.
+ * @param stored the items before the request's own
+ * @param own the request's own input
+ */
+export function planCompaction(
+  parsed: Pick<ParsedResponsesBody, 'body' | 'alias'>,
+  request: GenerationRequest,
+  stored: readonly ExpandedItem[],
+  own: string | readonly ResolvedItem[],
+): CompactionPlan | undefined {
+  const threshold = getThreshold(parsed);
+  if (threshold === undefined || estimatePromptTokens(request) <= threshold) return undefined;
+  // The ids are those of no response: nothing refers to an item inside a compaction.
+  const ownItems = toStoredInput(own, createItemIdGenerator('resp_', 0)).map((item): ExpandedItem => ({ item }));
+  const all = [...stored, ...ownItems];
+  const start = findTail(all.map(({ item }) => item));
+  const head = all.slice(0, start);
+  // Notes of notes only lose.
+  if (head.every(({ item, isCompacted }) => isCompacted || isInstruction(item))) return undefined;
+  return {
+    head: head.map(addContinuation),
+    tail: all.slice(start).map(addContinuation),
+    userTokens: Math.floor(threshold * USER_SHARE),
+  };
+}
+
+function getThreshold({ body, alias }: Pick<ParsedResponsesBody, 'body' | 'alias'>): number | undefined {
+  const entry = body.context_management?.find(({ type }) => type === 'compaction');
+  if (entry === undefined) return undefined;
+  const { contextTokens } = getAliasLimits(alias);
+  return (
+    entry.compact_threshold ?? (contextTokens === undefined ? undefined : Math.floor(contextTokens * DEFAULT_SHARE))
+  );
+}
+
+/** Returns the index of the first item that the model has not answered yet, or of the calls whose outputs it has not seen. */
+function findTail(items: readonly StoredItem[]): number {
+  let start = items.length;
+  const moveWhile = (test: (item: StoredItem) => boolean): void => {
+    for (let item = items[start - 1]; item !== undefined && test(item); item = items[start - 1]) start -= 1;
+  };
+  moveWhile((item) => isFromUser(item) || isInstruction(item) || isCallOutput(item));
+  if (!items.slice(start).some(isCallOutput)) return start;
+  moveWhile((item) => isCall(item) || isCallOutput(item) || item.type === 'reasoning');
+  return start;
+}
+
+/**
+ * Lets the model summarize the head of a context, and builds the request that goes on with the notes.
+ * @throws LambentError as `summarize` does, `context_length_exceeded`, and the errors of the vault
+ */
+export async function compactContext(
+  { head, tail, userTokens, rebuild }: ContextCompaction,
+  parsed: ParsedResponsesBody,
+  { vault, ...ports }: SummaryPorts & { readonly vault: Pick<Vault, 'seal'> },
+  call: GenerateOptions,
+  createItemId: () => string,
+): Promise<CompactedContext> {
+  const summary = await summarize(parsed, head, ports, call, createItemId);
+  const items = [
+    ...head.filter(isInstruction),
+    ...keepNewest(
+      head.filter((item) => isFromUser(item) && !isNotes(item)),
+      userTokens,
+    ),
+    summary.item,
+    ...tail,
+  ];
+  const { request, droppedItems } = rebuild(items);
+  const item = await sealCompaction(items, ports.tenant, vault, createItemId, { isWhole: true });
+  return { generation: request, droppedItems, item, usage: summary.usage };
+}
+
+/** Returns the newest items that have no more than `limit` tokens together. */
+function keepNewest(items: readonly StoredItem[], limit: number): StoredItem[] {
+  let tokens = 0;
+  const tooMany = items.findLastIndex((item) => {
+    tokens += estimateTokens(JSON.stringify(item['content']));
+    return tokens > limit;
+  });
+  return items.slice(tooMany + 1);
+}

@@ -1,6 +1,7 @@
 import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
 import { EventStreamCodec } from '@smithy/eventstream-codec';
 import type { ConverseBody } from './converse-request.ts';
+import type { PromptUsage } from './prompt-cache.ts';
 
 /** A request to the stand-in. */
 export interface ConverseCall {
@@ -9,6 +10,8 @@ export interface ConverseCall {
   readonly body: ConverseBody;
   /** The body's JSON, unchanged. */
   readonly json: string;
+  /** What a model would report of the prompt. */
+  readonly prompt: PromptUsage;
   /** Aborts when the client disconnects. */
   readonly signal: AbortSignal;
 }

@@ -1,4 +1,4 @@
-import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import type { ConverseStreamOutput, TokenUsage } from '@aws-sdk/client-bedrock-runtime';
 import * as v from 'valibot';
 import { buildConverseResponse } from './buffered.ts';
 import { jsonObject } from './converse-request.ts';
@@ -43,7 +43,9 @@ const nativeBody = v.strictObject({
   max_tokens: v.pipe(v.number(), v.integer(), v.minValue(1)),
   messages: v.array(v.strictObject({ role: v.picklist(['user', 'assistant', 'system']), content: v.array(content) })),
   system: v.optional(v.array(text)),
-  tools: v.optional(v.array(v.looseObject({ name: v.string(), input_schema: v.optional(v.looseObject({})) }))),
+  tools: v.optional(
+    v.array(v.looseObject({ name: v.string(), input_schema: v.optional(v.looseObject({})), cache_control: mark })),
+  ),
   tool_choice: v.optional(v.looseObject({ type: v.string(), name: v.optional(v.string()) })),
   thinking: v.optional(v.looseObject({ type: v.string() })),
   output_config: v.optional(v.strictObject({ effort: v.optional(v.string()) })),
@@ -71,9 +73,9 @@ export function translateNativeBody(modelId: string, json: unknown): object | st
   const { messages, system, tools, tool_choice, max_tokens, temperature, top_p, stop_sequences } = result.output;
   return {
     messages: mergeTurns(messages),
-    ...(system && system.length > 0 && { system: system.map(({ text }) => ({ text })) }),
+    ...(system && system.length > 0 && { system: system.flatMap(toBlock) }),
     inferenceConfig: { maxTokens: max_tokens, temperature, topP: top_p, stopSequences: stop_sequences },
-    ...(tools && tools.length > 0 && { toolConfig: { tools: tools.map(toToolSpec), ...toChoice(tool_choice) } }),
+    ...(tools && tools.length > 0 && { toolConfig: { tools: tools.flatMap(toTools), ...toChoice(tool_choice) } }),
   };
 }
 
@@ -93,13 +95,15 @@ function mergeTurns(messages: NativeBody['messages']) {
 function toBlock(block: Content): object[] {
   switch (block.type) {
     case 'text':
-      return [{ text: block.text }];
+      return [{ text: block.text }, ...toPoint(block)];
     case 'tool_use':
-      return [{ toolUse: { toolUseId: block.id, name: block.name, input: block.input } }];
+      return [{ toolUse: { toolUseId: block.id, name: block.name, input: block.input } }, ...toPoint(block)];
     case 'tool_result': {
       const parts =
-        typeof block.content === 'string' ? [{ text: block.content }] : (block.content ?? []).flatMap(toBlock);
-      return [{ toolResult: { toolUseId: block.tool_use_id, content: parts } }];
+        typeof block.content === 'string'
+          ? [{ text: block.content }]
+          : (block.content ?? []).flatMap((part) => toBlock({ ...part, cache_control: undefined }));
+      return [{ toolResult: { toolUseId: block.tool_use_id, content: parts } }, ...toPoint(block)];
     }
     case 'thinking':
       return [{ reasoningContent: { reasoningText: { text: block.thinking, signature: block.signature } } }];
@@ -108,8 +112,14 @@ function toBlock(block: Content): object[] {
   }
 }
 
-function toToolSpec({ name, description, input_schema }: NonNullable<NativeBody['tools']>[number]) {
-  return { toolSpec: { name, description, inputSchema: { json: { type: 'object', ...input_schema } } } };
+function toTools(tool: NonNullable<NativeBody['tools']>[number]): object[] {
+  const { name, description, input_schema, cache_control } = tool;
+  const spec = { name, description, inputSchema: { json: { type: 'object', ...input_schema } } };
+  return [{ toolSpec: spec }, ...toPoint({ cache_control })];
+}
+
+function toPoint({ cache_control: control }: { readonly cache_control?: v.InferOutput<typeof mark> }): object[] {
+  return control === undefined ? [] : [{ cachePoint: { type: 'default', ...(control.ttl && { ttl: control.ttl }) } }];
 }
 
 function toChoice(choice: NativeBody['tool_choice']) {
@@ -141,7 +151,7 @@ function toMessage(model: string, events: readonly ConverseStreamOutput[]): obje
       message: { content: { text?: string; toolUse?: { toolUseId: string; name: string; input: unknown } }[] };
     };
     stopReason: string;
-    usage: { inputTokens: number; outputTokens: number };
+    usage: TokenUsage;
   };
   const content = output.message.content.map(({ text = '', toolUse }) =>
     toolUse
@@ -152,7 +162,7 @@ function toMessage(model: string, events: readonly ConverseStreamOutput[]): obje
     ...createMessage(model),
     content,
     stop_reason: STOP_REASONS[stopReason] ?? stopReason,
-    usage: { input_tokens: usage.inputTokens, output_tokens: usage.outputTokens },
+    usage: toNativeUsage(usage),
   };
 }
 
@@ -162,12 +172,29 @@ function createMessage(model: string) {
   return { id: 'msg_bdrk_1', type: 'message', role: 'assistant', model, content: [], ...ends, usage };
 }
 
+function toNativeUsage(usage: TokenUsage): object {
+  const { inputTokens = 0, outputTokens = 0, cacheReadInputTokens, cacheWriteInputTokens, cacheDetails = [] } = usage;
+  const countWritten = (ttl: string) => cacheDetails.find((each) => each.ttl === ttl)?.inputTokens ?? 0;
+  return {
+    input_tokens: inputTokens,
+    output_tokens: outputTokens,
+    ...(cacheReadInputTokens !== undefined && {
+      cache_read_input_tokens: cacheReadInputTokens,
+      cache_creation_input_tokens: cacheWriteInputTokens,
+      cache_creation: {
+        ephemeral_5m_input_tokens: countWritten('5m'),
+        ephemeral_1h_input_tokens: countWritten('1h'),
+      },
+    }),
+  };
+}
+
 /** Converts the events of ConverseStream to those of Claude's own API, in InvokeModel's chunks. */
 class NativeEncoder {
   readonly #model: string;
   readonly #open = new Set<number>();
   #stopReason = 'end_turn';
-  #usage = { input_tokens: 0, output_tokens: 0 };
+  #usage: object = { input_tokens: 0, output_tokens: 0 };
 
   constructor(model: string) {
     this.#model = model;
@@ -200,7 +227,7 @@ class NativeEncoder {
     const stop = event.messageStop?.stopReason;
     if (stop !== undefined) this.#stopReason = STOP_REASONS[stop] ?? stop;
     const usage = event.metadata?.usage;
-    if (usage) this.#usage = { input_tokens: usage.inputTokens ?? 0, output_tokens: usage.outputTokens ?? 0 };
+    if (usage) this.#usage = toNativeUsage(usage);
   }
 
   *end(): Generator<Frame> {

@@ -21,6 +21,8 @@ import {
   type Responder,
 } from './frames.ts';
 import { respondNatively, translateNativeBody } from './native.ts';
+import { listPromptBlocks } from './prompt-blocks.ts';
+import { PromptCache } from './prompt-cache.ts';
 import { validateRequest } from './request.ts';
 
 export interface BedrockStandIn {
@@ -36,20 +38,23 @@ export interface BedrockOptions {
   readonly port?: number;
   /** The keys with which requests must be signed. Signatures are not checked when absent. */
   readonly accessKeys?: AccessKeys;
+  /** The clock of the prompt cache, in epoch milliseconds; the system's when absent. */
+  readonly now?: () => number;
 }
 
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
 /**
- * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream, and InvokeModel for Claude, on 127.0.0.1. It has the service's event stream
- * and errors, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS SDK uses HTTP/2 by default.
+ * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream, and InvokeModel for Claude, on 127.0.0.1. It has the service's event stream,
+ * errors and prompt cache, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS SDK uses HTTP/2 by default.
  * @throws Error `EADDRINUSE` if the port is in use
  */
-export async function startBedrock({ respond, port = 0, accessKeys }: BedrockOptions): Promise<BedrockStandIn> {
+export async function startBedrock({ respond, port = 0, accessKeys, now }: BedrockOptions): Promise<BedrockStandIn> {
   const verifier = accessKeys && new SignatureVerifier('bedrock', accessKeys);
+  const cache = new PromptCache(now);
   const handle = (request: Request, response: Response): void => {
-    handleRequest(request, response, respond, verifier).catch(() => cut(response));
+    handleRequest(request, response, { respond, verifier, cache }).catch(() => cut(response));
   };
   const http1 = createHttpServer(handle);
   const http2 = createHttp2Server(handle);
@@ -87,12 +92,13 @@ function readPort(address: AddressInfo | string | null): number {
 
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream|invoke|invoke-with-response-stream)$/;
 
-async function handleRequest(
-  request: Request,
-  response: Response,
-  respond: Responder,
-  verifier: SignatureVerifier | undefined,
-): Promise<void> {
+interface Parts {
+  readonly respond: Responder;
+  readonly verifier: SignatureVerifier | undefined;
+  readonly cache: PromptCache;
+}
+
+async function handleRequest(request: Request, response: Response, { respond, verifier, cache }: Parts): Promise<void> {
   const disconnected = new AbortController();
   response.on('close', () => disconnected.abort());
   const body = await buffer(request);
@@ -116,7 +122,8 @@ async function handleRequest(
     sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: converse });
     return;
   }
-  const call = { modelId: model, streamed, body: converse, json, signal: disconnected.signal };
+  const prompt = cache.account(model, listPromptBlocks(JSON.parse(json)));
+  const call = { modelId: model, streamed, body: converse, json, prompt, signal: disconnected.signal };
   await (streamed ? sendStream : sendBuffered)(response, call, isNative ? respondNatively(respond) : respond);
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { StopReason } from '@aws-sdk/client-bedrock-runtime';
+import type { StopReason, TokenUsage } from '@aws-sdk/client-bedrock-runtime';
 import type { ConverseCall, Frame } from './frames.ts';
+import { CHARACTERS_PER_TOKEN, estimateTokens } from './prompt-cache.ts';
 
 export interface Pace {
   /** Milliseconds between words; 0 for none. */
@@ -8,7 +9,7 @@ export interface Pace {
 }
 
 /** Yields `text` as a model's response: word by word, up to the request's token limit or first stop sequence. */
-export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pace): AsyncGenerator<Frame> {
+export async function* say(text: string, { body, prompt }: ConverseCall, { wordMs }: Pace): AsyncGenerator<Frame> {
   const { said, stopReason } = limitText(text, body.inferenceConfig ?? {});
   yield toFrame({ messageStart: { role: 'assistant' } });
   for (const [index, chunk] of (said.match(/\s*\S+\s*/g) ?? []).entries()) {
@@ -16,27 +17,36 @@ export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pac
     if (index > 0 && wordMs > 0) yield { type: 'pause', ms: wordMs };
     yield toFrame({ contentBlockDelta: { contentBlockIndex: 0, delta: { text: chunk } } });
   }
-  yield* end(stopReason, said, body);
+  yield* end(stopReason, said, prompt);
 }
 
 /** Yields a call of a tool as a model's response. */
-export async function* callTool(name: string, input: unknown, { body }: ConverseCall): AsyncGenerator<Frame> {
+export async function* callTool(name: string, input: unknown, { prompt }: ConverseCall): AsyncGenerator<Frame> {
   const json = JSON.stringify(input);
   yield toFrame({ messageStart: { role: 'assistant' } });
   const start = { toolUse: { toolUseId: `tooluse_${randomUUID().replaceAll('-', '')}`, name } };
   yield toFrame({ contentBlockStart: { contentBlockIndex: 0, start } });
   yield toFrame({ contentBlockDelta: { contentBlockIndex: 0, delta: { toolUse: { input: json } } } });
-  yield* end('tool_use', json, body);
+  yield* end('tool_use', json, prompt);
 }
 
-function* end(stopReason: StopReason, said: string, body: ConverseCall['body']): Generator<Frame> {
+function* end(stopReason: StopReason, said: string, prompt: ConverseCall['prompt']): Generator<Frame> {
   yield toFrame({ contentBlockStop: { contentBlockIndex: 0 } });
   yield toFrame({ messageStop: { stopReason } });
-  const texts = [...(body.system ?? []), ...body.messages.flatMap(({ content }) => content)];
-  const inputTokens = texts.reduce((sum, block) => sum + estimateTokens(block.text ?? ''), 0);
-  const outputTokens = estimateTokens(said);
-  const usage = { inputTokens, outputTokens, totalTokens: inputTokens + outputTokens };
-  yield toFrame({ metadata: { usage, metrics: { latencyMs: 1 } } });
+  yield toFrame({ metadata: { usage: toUsage(prompt, estimateTokens(said.length)), metrics: { latencyMs: 1 } } });
+}
+
+/** Returns the usage of an answer as Converse reports it. */
+export function toUsage(prompt: ConverseCall['prompt'], outputTokens: number): TokenUsage {
+  const { inputTokens, cacheReadInputTokens, cacheWriteInputTokens, cacheDetails } = prompt;
+  return {
+    inputTokens,
+    outputTokens,
+    totalTokens: inputTokens + cacheReadInputTokens + cacheWriteInputTokens + outputTokens,
+    cacheReadInputTokens,
+    cacheWriteInputTokens,
+    cacheDetails: [...cacheDetails],
+  };
 }
 
 function limitText(
@@ -48,13 +58,6 @@ function limitText(
   const limit = (maxTokens ?? Number.POSITIVE_INFINITY) * CHARACTERS_PER_TOKEN;
   if (stopAt > limit) return { said: text.slice(0, limit), stopReason: 'max_tokens' };
   return { said: text.slice(0, stopAt), stopReason: stops.length > 0 ? 'stop_sequence' : 'end_turn' };
-}
-
-/** Average characters per token of English text. There is no tokenizer here, so usage is an estimate. */
-const CHARACTERS_PER_TOKEN = 4;
-
-function estimateTokens(text: string): number {
-  return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
 }
 
 function toFrame(content: Extract<Frame, { type: 'event' }>['event']): Frame {

@@ -9,6 +9,7 @@ import { createGuide, GUIDE_MODEL, reply } from '../../local/bedrock/guide.ts';
 import { type Library, readLibrary } from '../../local/bedrock/library.ts';
 import { Upstream } from '../shared/inference/providers/bedrock/upstream.ts';
 
+const NO_PROMPT = { inputTokens: 0, cacheReadInputTokens: 0, cacheWriteInputTokens: 0, cacheDetails: [] };
 const README = `# Lambent
 
 Lambent is an inference service that runs in your own account.
@@ -184,7 +185,14 @@ describe("the stream of the guide's answer", () => {
   const collectFrames = async (inferenceConfig: ConverseBody['inferenceConfig'] = {}): Promise<Frame[]> => {
     const body: ConverseBody = { messages: [{ role: 'user', content: [{ text: 'fallbacks?' }] }], inferenceConfig };
     const frames: Frame[] = [];
-    const call = { modelId: GUIDE_MODEL, streamed: true, body, json: '', signal: new AbortController().signal };
+    const call = {
+      modelId: GUIDE_MODEL,
+      streamed: true,
+      body,
+      json: '',
+      prompt: NO_PROMPT,
+      signal: new AbortController().signal,
+    };
     for await (const frame of createGuide({ library: () => library, wordMs: 5 })(call)) frames.push(frame);
     return frames;
   };
@@ -238,7 +246,13 @@ describe('the guide, with requests for a certain form of answer', () => {
   const messages = [{ role: 'user' as const, content: [{ text: 'Judge' }] }];
 
   async function answer(body: Omit<ConverseBody, 'messages'>): Promise<{ text: string; tool: string | undefined }> {
-    const call = { modelId: GUIDE_MODEL, streamed: true, json: '', signal: new AbortController().signal };
+    const call = {
+      modelId: GUIDE_MODEL,
+      streamed: true,
+      json: '',
+      prompt: NO_PROMPT,
+      signal: new AbortController().signal,
+    };
     let [text, tool]: [string, string | undefined] = ['', undefined];
     for await (const frame of createGuide({ wordMs: 0 })({ ...call, body: { messages, ...body } })) {
       if (frame.type !== 'event') continue;

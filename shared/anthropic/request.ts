@@ -5,6 +5,7 @@ import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import { type Alias, type ModelRegistry, resolveModel } from '../inference/registry.ts';
 import { deriveConversationKey } from '../wire/conversation-key.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
+import { findSession } from '../wire/session.ts';
 import { readBetas } from './betas.ts';
 import { type AppliedEdit, applyEdits, type EditPlan, planEdits } from './context-edits.ts';
 import { translateMessages } from './messages.ts';
@@ -73,6 +74,7 @@ function toRequest(
   const edited = plan === undefined ? body : { ...body, messages: applyEdits(body.messages, plan) };
   const { messages, ignored } = plan === undefined ? whole : translateMessages(edited, registry);
   const betas = readBetas(headers['anthropic-beta']);
+  const session = findSession(headers) ?? findUserSession(body.metadata?.user_id);
   return {
     streamed: body.stream ?? false,
     model: body.model,
@@ -92,7 +94,8 @@ function toRequest(
       stop: body.stop_sequences ?? [],
       ...toReasoning(body),
       ...(body.service_tier === 'standard_only' && { serviceTier: 'default' }),
-      conversationKey: deriveConversationKey(tenant, findSession(body.metadata?.user_id), messages),
+      conversationKey: deriveConversationKey(tenant, session, messages),
+      ...(session !== undefined && { inSession: true }),
       hints: omitNullish({ user: body.metadata?.user_id }),
       unknown: {},
       original: { protocol: 'messages', body: prepareOriginal(original, betas.passed, plan) },
@@ -169,7 +172,7 @@ function toEffort(budget: number): ReasoningEffort {
 }
 
 /** Returns a user id that names a session, as Claude Code's does. Any other id is shared by all of a user's requests. */
-function findSession(userId: string | null | undefined): string | undefined {
+function findUserSession(userId: string | null | undefined): string | undefined {
   return userId != null && /session/i.test(userId) ? userId : undefined;
 }
 

@@ -16,6 +16,7 @@ import {
 import { encodeResponse } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
+import { findSession } from '../wire/session.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 
@@ -35,7 +36,8 @@ export async function createResponse(
   }
   const { streamed, body } = parsed;
   const { signal, deadlineAt, telemetry, principal } = request;
-  const { generation, droppedItems } = await buildStatelessRequest(parsed, { registry, tenant: principal.tenant });
+  const context = { registry, tenant: principal.tenant, session: findSession(request.headers) };
+  const { generation, droppedItems } = await buildStatelessRequest(parsed, context);
   const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
   const headers = {
     ...describeHandling(parsed.ignored, answer),

@@ -8,6 +8,7 @@ import { type ChatRequest, parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
 import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
+import { findSession } from '../wire/session.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isAnthropicRequest } from './messages-routes.ts';
@@ -25,7 +26,8 @@ export function chatCompletionsRoute({
   return {
     scope: 'inference',
     async run(request) {
-      const parsed = await parseBody(request.body, { registry, tenant: request.principal.tenant });
+      const context = { registry, tenant: request.principal.tenant, session: findSession(request.headers) };
+      const parsed = await parseBody(request.body, context);
       if (state !== undefined && parsed.stored) {
         const [{ createStoredChat }, stores] = await Promise.all([import('./stored-chat.ts'), state()]);
         return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);

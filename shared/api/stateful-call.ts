@@ -1,6 +1,7 @@
 import type { HttpRequest } from '../access/route.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import type { EarlierItems } from '../sessions/conversations.ts';
+import { findSession } from '../wire/session.ts';
 import type { ApiState } from './api-state.ts';
 import { collectItems } from './earlier-items.ts';
 import type { GenerationApi } from './generation-api.ts';
@@ -33,7 +34,8 @@ export async function buildContext(
     conversationItems !== undefined
       ? await collectItems(conversationItems, getContextLimit(parsed))
       : listEarlierItems(previousId == null ? [] : await readChain(state, tenant, previousId));
-  return buildResponseContext(parsed, earlier, { registry: api.registry, tenant }, state);
+  const context = { registry: api.registry, tenant, session: findSession(request.headers) };
+  return buildResponseContext(parsed, earlier, context, state);
 }
 
 /** Logs how many items were dropped to fit the model's context, and returns the response header for it. */

@@ -49,6 +49,11 @@ export interface GenerationRequest {
   readonly omitsContinuations?: boolean;
   /** Shared by all requests of a conversation, so that they go to the same target. Hash it before you show it. */
   readonly conversationKey: string;
+  /**
+   * True if the caller names the conversation or session of the request. Requests that begin with the same prompt then
+   * probably follow, even if this is the first one.
+   */
+  readonly inSession?: boolean;
   /** Hints that don't change the answer. A provider passes on those that its upstream supports. */
   readonly hints: Hints;
   /** The request in the caller's own format, for targets that speak the same protocol. */
@@ -86,6 +91,10 @@ export interface Hints {
   readonly user?: string;
   readonly safetyIdentifier?: string;
   readonly promptCacheKey?: string;
+  /** True to cache only what the caller marks. */
+  readonly cachesMarksOnly?: boolean;
+  /** How long OpenAI keeps the prompt in its cache at most, as its models before GPT-5.6 take it. */
+  readonly promptCacheRetention?: 'in_memory' | '24h';
   readonly metadata?: Readonly<Record<string, string>>;
 }
 

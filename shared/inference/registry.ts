@@ -49,8 +49,19 @@ const bedrockTarget = v.strictObject({
       trace: v.optional(v.picklist(['disabled', 'enabled', 'enabled_full']), 'disabled'),
     }),
   ),
-  /** Marks the end of the system prompt, the tools and the earlier turns as cache points. */
-  promptCache: v.optional(v.union([v.literal(false), v.strictObject({ ttl: v.picklist(['5m', '1h']) })]), false),
+  /**
+   * Cache points that are set if the caller marks none: for how long, and whether also where the prompt will probably not be
+   * repeated. False for none. If absent, five minutes where it will probably be repeated.
+   */
+  promptCache: v.optional(
+    v.union([
+      v.literal(false),
+      v.strictObject({
+        ttl: v.optional(v.picklist(['5m', '1h']), '5m'),
+        when: v.optional(v.picklist(['likely', 'always']), 'likely'),
+      }),
+    ]),
+  ),
   /** How the model family expects `reasoning_effort`; derived from the model id if absent. */
   reasoning: v.optional(
     v.variant('style', [
@@ -193,6 +204,8 @@ const alias = v.strictObject({
       outputPerMillion: v.pipe(v.number(), v.minValue(0)),
     }),
   ),
+  /** False to cache only what callers mark, on all targets. */
+  promptCache: v.optional(v.boolean(), true),
   /** Passes request fields that Lambent doesn't know to the upstream unchanged, instead of refusing them with 400. */
   passUnknown: v.optional(v.boolean(), false),
   /**

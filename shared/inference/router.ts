@@ -8,6 +8,7 @@ import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts'
 import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt } from './observe.ts';
 import { limitOutput } from './output-limit.ts';
+import { limitCaching } from './prompt-reuse.ts';
 import type { Target } from './registry.ts';
 import type { Try } from './strict-answer.ts';
 
@@ -55,7 +56,7 @@ export function createRouter(options: RouterOptions): Router {
     const { streamed, telemetry } = call;
     const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
       const adapted = adaptRequest(request, getCapabilities(candidate.target));
-      const sent = limitOutput(adapted.request, candidate);
+      const sent = limitCaching(limitOutput(adapted.request, candidate), candidate.alias);
       const isAsked = model.asksForFormat?.(sent) === true;
       const isEnforced = !isAsked && model.enforcesSchemas?.(sent) !== false;
       if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent, isAsked);

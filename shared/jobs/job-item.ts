@@ -54,6 +54,8 @@ const jobSchema = v.object({
     v.object({
       inputTokens: v.number(),
       cachedInputTokens: v.number(),
+      cacheWriteTokens: v.exactOptional(v.number()),
+      hourCacheWriteTokens: v.exactOptional(v.number()),
       outputTokens: v.number(),
       reasoningTokens: v.number(),
     }),

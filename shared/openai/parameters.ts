@@ -24,6 +24,8 @@ import { describeJsonType, invalidValueError, missingParameterError } from './va
 export interface ParseContext {
   readonly registry: ModelRegistry;
   readonly tenant: string;
+  /** The client's name of the session, from a header. */
+  readonly session?: string | undefined;
 }
 
 /** Makes a field optional. As in OpenAI's API, null means absent; many clients send it. */
@@ -81,7 +83,7 @@ export const hintParameters = {
   prompt_cache_key: optional(string),
   prompt_cache_options: optional(
     object({
-      mode: ignored,
+      mode: v.nullish(v.unknown()),
       ttl: ignored,
       comparison_response_id: ignored,
       prewarm: optional(
@@ -92,7 +94,7 @@ export const hintParameters = {
       ),
     }),
   ),
-  prompt_cache_retention: ignored,
+  prompt_cache_retention: v.nullish(v.unknown()),
   safety_identifier: optional(text({ max: 64 })),
   user: optional(string),
 };
@@ -119,8 +121,17 @@ export function toHints(body: HintFields): Hints {
     user: body.user,
     safetyIdentifier: body.safety_identifier,
     promptCacheKey: body.prompt_cache_key,
+    cachesMarksOnly: body.prompt_cache_options?.mode === 'explicit' || undefined,
+    promptCacheRetention: toRetention(body.prompt_cache_retention),
     metadata: body.metadata,
   });
+}
+
+/** Returns a known retention: it is a hint, so any other value has no effect. */
+function toRetention(value: unknown): Hints['promptCacheRetention'] {
+  if (value === '24h') return value;
+  // The older types of the official client have a hyphen.
+  return value === 'in_memory' || value === 'in-memory' ? 'in_memory' : undefined;
 }
 
 /**

@@ -1,16 +1,12 @@
 import type { Message } from '../inference/generation.ts';
 
 /**
- * Returns a key that all requests of one conversation share: the caller's `prompt_cache_key`, or else the first system
- * and user messages, which stay the same while the conversation grows. The key contains only the ends and the length of
+ * Returns a key that all requests of one conversation share: the name that the caller gives it (`prompt_cache_key`, a
+ * session), or else the first system and user messages, which stay the same while the conversation grows. The key contains only the ends and the length of
  * a long text, so it stays short for a prompt of 1 MB.
  */
-export function deriveConversationKey(
-  tenant: string,
-  promptCacheKey: string | undefined,
-  messages: readonly Message[],
-): string {
-  if (promptCacheKey !== undefined) return [tenant, 'key', abbreviate(promptCacheKey)].join(SEPARATOR);
+export function deriveConversationKey(tenant: string, name: string | undefined, messages: readonly Message[]): string {
+  if (name !== undefined) return [tenant, 'key', abbreviate(name)].join(SEPARATOR);
   const getFirst = (role: Message['role']) =>
     abbreviate(getFirstText(messages.find((message) => message.role === role)));
   return [tenant, 'talk', getFirst('system'), getFirst('user')].join(SEPARATOR);

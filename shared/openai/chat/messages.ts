@@ -2,6 +2,7 @@ import { isObject } from '../../core/objects.ts';
 import { encodeCustomInput } from '../../inference/custom-input.ts';
 import type { AssistantMessage, ContentPart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
+import { toMark } from '../cache-marks.ts';
 import { parseFileData } from '../documents.ts';
 import { parseImageUrl } from '../images.ts';
 import { invalidValueError } from '../validation.ts';
@@ -13,7 +14,7 @@ import type { ChatMessage } from './schema.ts';
  * messages that don't match
  */
 export function translateChatMessages(messages: readonly ChatMessage[], registry: ModelRegistry): Message[] {
-  const translated = messages.map((message, index) => translate(message, index, registry));
+  const translated = messages.map((message, index) => markEnd(translate(message, index, registry), toMark(message)));
   checkToolAnswers(translated);
   return translated;
 }
@@ -36,13 +37,26 @@ function translate(message: ChatMessage, index: number, registry: ModelRegistry)
   }
 }
 
+/** Marks the last part of a message, or the result of a tool, as the end of a prefix to cache. */
+function markEnd(message: Message, mark: ReturnType<typeof toMark>): Message {
+  if (mark.cache === undefined) return message;
+  if (message.role === 'tool') return { ...message, ...mark };
+  const content = message.content.map((part, index) =>
+    index === message.content.length - 1 && part.type !== 'reasoning' && part.type !== 'refusal'
+      ? { ...part, ...mark }
+      : part,
+  );
+  // Each part keeps its type.
+  return { ...message, content } as Message;
+}
+
 function toName(name: string | null | undefined): { name?: string } {
   return name === null || name === undefined ? {} : { name };
 }
 
-function toTextParts(content: string | readonly { text: string }[]): TextPart[] {
+function toTextParts(content: string | readonly ({ text: string } & Parameters<typeof toMark>[0])[]): TextPart[] {
   if (typeof content === 'string') return [{ type: 'text', text: content }];
-  return content.map(({ text }) => ({ type: 'text', text }));
+  return content.map((part) => ({ type: 'text', text: part.text, ...toMark(part) }));
 }
 
 type UserContent = Extract<ChatMessage, { role: 'user' }>['content'];
@@ -50,11 +64,16 @@ type UserContent = Extract<ChatMessage, { role: 'user' }>['content'];
 function toUserParts(content: UserContent, param: string, registry: ModelRegistry): ContentPart[] {
   if (typeof content === 'string') return toTextParts(content);
   return content.map((part, index) => {
-    if (part.type === 'text') return { type: 'text', text: part.text };
+    const mark = toMark(part);
+    if (part.type === 'text') return { type: 'text', text: part.text, ...mark };
     if (part.type === 'file') {
-      return parseFileData(part.file.file_data, part.file.filename, `${param}[${index}].file.file_data`);
+      return {
+        ...parseFileData(part.file.file_data, part.file.filename, `${param}[${index}].file.file_data`),
+        ...mark,
+      };
     }
-    return parseImageUrl(part.image_url.url, part.image_url.detail, `${param}[${index}].image_url.url`, registry);
+    const { url, detail } = part.image_url;
+    return { ...parseImageUrl(url, detail, `${param}[${index}].image_url.url`, registry), ...mark };
   });
 }
 
@@ -69,7 +88,11 @@ function toAssistantParts(message: AssistantFields, index: number): AssistantMes
     if (content !== '') parts.push({ type: 'text', text: content });
   } else {
     for (const part of content ?? []) {
-      parts.push(part.type === 'text' ? { type: 'text', text: part.text } : { type: 'refusal', text: part.refusal });
+      parts.push(
+        part.type === 'text'
+          ? { type: 'text', text: part.text, ...toMark(part) }
+          : { type: 'refusal', text: part.refusal },
+      );
     }
   }
   if (refusal) parts.push({ type: 'refusal', text: refusal });

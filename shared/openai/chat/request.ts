@@ -3,6 +3,7 @@ import type { GenerationRequest, OutputFormat, Tool } from '../../inference/gene
 import type { Alias } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
+import { toMark } from '../cache-marks.ts';
 import { toCustomTool } from '../custom-tools.ts';
 import {
   checkMaxTokens,
@@ -38,7 +39,7 @@ export interface ChatRequest {
  * Parses the body of `POST /v1/chat/completions`.
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
-export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
+export function parseChatRequest(body: unknown, { registry, tenant, session }: ParseContext): ChatRequest {
   const { name, alias, known, unknown } = splitBody(body, chatParameters, registry);
   const chat = validate(chatRequestSchema, known);
   checkFunctions(known);
@@ -82,7 +83,8 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
       // `reasoning_content`.
       reasoningSummary: true,
       omitsContinuations: true,
-      conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
+      conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? session, messages),
+      ...(session !== undefined && { inSession: true }),
       hints: toHints(chat),
       unknown,
       parameterNames: param === 'max_tokens' ? NAMES_WITH_MAX_TOKENS : NAMES,
@@ -186,6 +188,7 @@ function toTool(tool: NonNullable<ChatBody['tools']>[number]): Tool {
     ...omitNullish({ description }),
     parameters: parameters ?? { type: 'object', properties: {} },
     strict: strict ?? false,
+    ...toMark(tool.cache_control == null ? tool.function : tool),
   };
 }
 

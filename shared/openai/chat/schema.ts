@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { cacheMarkFields } from '../cache-marks.ts';
 import {
   hintParameters,
   maxTokens,
@@ -33,11 +34,11 @@ import {
 } from '../schema.ts';
 import { describeJsonType } from '../validation.ts';
 
-const textPart = object({ type: v.literal('text'), text: string, prompt_cache_breakpoint: ignored });
+const textPart = object({ type: v.literal('text'), text: string, ...cacheMarkFields });
 const imagePart = object({
   type: v.literal('image_url'),
   image_url: object({ url: string, detail: optional(oneOf(['auto', 'low', 'high', 'original'])) }),
-  prompt_cache_breakpoint: ignored,
+  ...cacheMarkFields,
 });
 const filePart = object({
   type: v.literal('file'),
@@ -46,7 +47,7 @@ const filePart = object({
     filename: optional(string),
     file_id: unsupported("is not supported. Use 'file_data' instead."),
   }),
-  prompt_cache_breakpoint: ignored,
+  ...cacheMarkFields,
 });
 const refusalPart = object({ type: v.literal('refusal'), refusal: string });
 
@@ -82,6 +83,7 @@ const instructions = object({
   role: v.picklist(['system', 'developer']),
   content: textOrParts(textParts),
   name: optional(string),
+  ...cacheMarkFields,
 });
 
 const message = variant(
@@ -89,7 +91,12 @@ const message = variant(
   {
     system: instructions,
     developer: instructions,
-    user: object({ role: v.literal('user'), content: textOrParts(userParts), name: optional(string) }),
+    user: object({
+      role: v.literal('user'),
+      content: textOrParts(userParts),
+      name: optional(string),
+      ...cacheMarkFields,
+    }),
     assistant: object({
       role: v.literal('assistant'),
       content: optional(textOrParts(assistantParts)),
@@ -107,9 +114,16 @@ const message = variant(
       reasoning_details: v.nullish(v.unknown()),
       annotations: ignored,
       parsed: ignored,
+      ...cacheMarkFields,
     }),
     // LangChain sends the tool's name here. OpenAI ignores it.
-    tool: object({ role: v.literal('tool'), content: textOrParts(textParts), tool_call_id: string, name: ignored }),
+    tool: object({
+      role: v.literal('tool'),
+      content: textOrParts(textParts),
+      tool_call_id: string,
+      name: ignored,
+      ...cacheMarkFields,
+    }),
   },
   ['function'],
 );
@@ -122,7 +136,9 @@ const tool = variant('type', {
       description: optional(string),
       parameters: optional(jsonObject),
       strict: optional(boolean),
+      ...cacheMarkFields,
     }),
+    ...cacheMarkFields,
   }),
   custom: object({
     type: v.literal('custom'),

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { abbreviateId } from '../../core/ids.ts';
 import { isObject } from '../../core/objects.ts';
+import { cacheMarkFields } from '../cache-marks.ts';
 import { optional } from '../parameters.ts';
 import {
   arrayOf,
@@ -25,13 +26,13 @@ const status = ignored;
 /** The id of an item. Ids that Lambent generated are kept and stored; any other is replaced. */
 const id = optional(v.lazy((input) => (typeof input === 'string' ? text({ max: MAX_ID_LENGTH }) : v.unknown())));
 
-const inputText = object({ type: v.literal('input_text'), text: string, prompt_cache_breakpoint: ignored });
+const inputText = object({ type: v.literal('input_text'), text: string, ...cacheMarkFields });
 const inputImage = object({
   type: v.literal('input_image'),
   image_url: optional(string),
   file_id: unsupported("is not supported. Use 'image_url' instead."),
   detail: optional(oneOf(['auto', 'low', 'high', 'original'])),
-  prompt_cache_breakpoint: ignored,
+  ...cacheMarkFields,
 });
 const outputText = object({
   type: v.literal('output_text'),
@@ -49,7 +50,7 @@ const inputFile = object({
   file_id: unsupported("is not supported. Use 'file_data' instead."),
   file_url: unsupported("is not supported. This service downloads no files: use 'file_data' instead."),
   detail: ignored,
-  prompt_cache_breakpoint: ignored,
+  ...cacheMarkFields,
 });
 
 const userParts = arrayOf(

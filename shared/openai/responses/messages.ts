@@ -2,6 +2,7 @@ import { encodeCustomInput } from '../../inference/custom-input.ts';
 import type { AssistantMessage, Message, ReasoningPart, ToolCallPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
 import { decodeReasoning } from '../../wire/continuation.ts';
+import { toMark } from '../cache-marks.ts';
 import { invalidValueError } from '../validation.ts';
 import { type CallItem, CallOutputs, type FormatPath, isCall, isCallOutput } from './call-outputs.ts';
 import { isHostedItem, type ResolvedItem } from './items.ts';
@@ -129,7 +130,7 @@ function isRepeated(part: ToolCallPart, turn: readonly AssistantPart[], path: st
 function toMessage(item: Exclude<MessageItem, AssistantItem>, param: string, registry: ModelRegistry): Message {
   if (item.role === 'user') return { role: 'user', content: toContentParts(item.content, param, registry) };
   if (typeof item.content === 'string') return { role: 'system', content: [toTextPart(item.content)] };
-  return { role: 'system', content: item.content.map(({ text }) => toTextPart(text)) };
+  return { role: 'system', content: item.content.map((part) => ({ ...toTextPart(part.text), ...toMark(part) })) };
 }
 
 function toAssistantParts(content: AssistantItem['content']): AssistantPart[] {

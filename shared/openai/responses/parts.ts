@@ -1,5 +1,6 @@
 import type { ContentPart, TextPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
+import { toMark } from '../cache-marks.ts';
 import { parseFileData } from '../documents.ts';
 import { parseImageUrl } from '../images.ts';
 import { missingParameterError } from '../validation.ts';
@@ -23,8 +24,11 @@ export function toContentParts(content: Content, param: string, registry: ModelR
 }
 
 function toContentPart(part: Exclude<Content, string>[number], path: string, registry: ModelRegistry): ContentPart {
-  if (part.type === 'input_text') return toTextPart(part.text);
-  if (part.type === 'input_file') return parseFileData(part.file_data, part.filename, `${path}.file_data`);
+  const mark = toMark(part);
+  if (part.type === 'input_text') return { ...toTextPart(part.text), ...mark };
+  if (part.type === 'input_file') {
+    return { ...parseFileData(part.file_data, part.filename, `${path}.file_data`), ...mark };
+  }
   if (part.image_url == null) throw missingParameterError(`${path}.image_url`);
-  return parseImageUrl(part.image_url, part.detail, `${path}.image_url`, registry);
+  return { ...parseImageUrl(part.image_url, part.detail, `${path}.image_url`, registry), ...mark };
 }

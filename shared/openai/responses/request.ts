@@ -69,7 +69,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
  */
 export function toGenerationRequest(
   { body, name, alias, unknown }: ParsedResponsesBody,
-  { registry, tenant }: ParseContext,
+  { registry, tenant, session }: ParseContext,
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
 ): GenerationRequest {
@@ -98,7 +98,14 @@ export function toGenerationRequest(
     }),
     reasoningSummary: (body.reasoning?.summary ?? body.reasoning?.generate_summary) != null,
     omitsContinuations: !needsContinuations(body),
-    conversationKey: deriveConversationKey(tenant, body.prompt_cache_key ?? undefined, messages),
+    conversationKey: deriveConversationKey(
+      tenant,
+      body.prompt_cache_key ?? session ?? findConversation(body),
+      messages,
+    ),
+    ...((session !== undefined || body.conversation != null || body.previous_response_id != null) && {
+      inSession: true,
+    }),
     hints: toHints(body),
     unknown,
     parameterNames: includesLogprobs ? { ...NAMES, topLogprobs: 'include' } : NAMES,
@@ -122,6 +129,10 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
     isSealed,
     generation: isSealed ? { ...generation, messages: [], conversationKey: '' } : generation,
   };
+}
+
+function findConversation({ conversation }: ResponsesBody): string | undefined {
+  return typeof conversation === 'string' ? conversation : conversation?.id;
 }
 
 /** Returns whether the response or its turn has to keep what the model's provider needs back. */

@@ -6,6 +6,7 @@ import type {
   Tool,
 } from '@aws-sdk/client-bedrock-runtime';
 import type { CacheMark, GenerationRequest } from '../../generation.ts';
+import { expectReuse, hasMarks } from '../../prompt-reuse.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import type { BedrockFamily } from './family.ts';
 
@@ -13,39 +14,54 @@ import type { BedrockFamily } from './family.ts';
 export interface CachePlan {
   /** The point after a part with the caller's mark; undefined if the caller's marks aren't used. */
   readonly toMarkedPoint: (mark: CacheMark | undefined) => CachePointBlock | undefined;
-  /** The point that is set at fixed places, if the caller marks none. */
-  readonly automatic: CachePointBlock | undefined;
+  /** The points that are set at fixed places; undefined if the caller marks some, or nothing will probably be repeated. */
+  readonly automatic: AutomaticPoints | undefined;
   readonly rules: BedrockFamily['caching'];
 }
 
+/** The points that are set without a mark of the caller. */
+export interface AutomaticPoints {
+  readonly ttl: '5m' | '1h';
+  /** False if only the tools and the system prompt will probably be repeated. */
+  readonly inMessages: boolean;
+}
+
 /**
- * Plans the cache points of a call. The caller's own marks replace those that the registry sets, because Bedrock
- * accepts four at most, and the caller knows which parts repeat.
+ * Plans the cache points of a call. The caller's own marks replace the automatic ones, because Bedrock accepts four at most,
+ * and the caller knows which parts repeat.
  */
 export function planCachePoints(request: GenerationRequest, target: BedrockTarget, family: BedrockFamily): CachePlan {
   const { ttls } = family.caching;
   const usesMarks = ttls.length > 0 && hasMarks(request);
-  const toPoint = ({ ttl }: CacheMark): CachePointBlock => ({
-    type: 'default',
-    // Five minutes is the default, and models without longer times refuse the field.
-    ...(ttl === '1h' && ttls.includes(ttl) && { ttl }),
-  });
+  const automatic = usesMarks ? undefined : planAutomaticPoints(request, target, family);
   return {
-    toMarkedPoint: (mark) => (usesMarks && mark !== undefined ? toPoint(mark) : undefined),
-    automatic: !usesMarks && target.promptCache && ttls.length > 0 ? toPoint(target.promptCache) : undefined,
+    toMarkedPoint: (mark) => (usesMarks && mark !== undefined ? toPoint(mark, ttls) : undefined),
+    automatic,
     rules: family.caching,
   };
 }
 
-function hasMarks({ messages, tools }: GenerationRequest): boolean {
-  return (
-    tools.some(({ cache }) => cache !== undefined) ||
-    messages.some(
-      (message) =>
-        ('cache' in message && message.cache !== undefined) ||
-        message.content.some((part) => 'cache' in part && part.cache !== undefined),
-    )
-  );
+/**
+ * Plans the points of a request without marks; undefined if there are none. By default, models that are known to have cache
+ * points get them where the prompt will probably be repeated. An ARN doesn't show whether its model has them.
+ */
+export function planAutomaticPoints(
+  request: GenerationRequest,
+  target: BedrockTarget,
+  family: BedrockFamily,
+): AutomaticPoints | undefined {
+  const { promptCache = family.name === 'other' ? false : { ttl: '5m', when: 'likely' } } = target;
+  const { ttls } = family.caching;
+  if (promptCache === false || ttls.length === 0 || request.hints.cachesMarksOnly) return undefined;
+  const reuse = expectReuse(request);
+  if (reuse === 'none' && promptCache.when === 'likely') return undefined;
+  const ttl = ttls.includes(promptCache.ttl) ? promptCache.ttl : '5m';
+  return { ttl, inMessages: reuse === 'conversation' };
+}
+
+function toPoint({ ttl }: CacheMark, ttls: BedrockFamily['caching']['ttls']): CachePointBlock {
+  // Five minutes is the default, and models without longer times refuse the field.
+  return { type: 'default', ...(ttl === '1h' && ttls.includes(ttl) && { ttl }) };
 }
 
 /** Returns the blocks of a marked part, followed by its cache point. A part without blocks has nothing to cache. */
@@ -56,23 +72,33 @@ export function appendPoint<T>(blocks: readonly T[], point: CachePointBlock | un
 /** Returns the list with the automatic cache point at its end. */
 export function endWithPoint<Block extends SystemContentBlock | Tool>(
   blocks: readonly Block[],
-  { automatic }: CachePlan,
+  { automatic, rules }: CachePlan,
 ): (Block | { cachePoint: CachePointBlock })[] {
-  return appendPoint(blocks, automatic);
+  return appendPoint(blocks, automatic && toPoint(automatic, rules.ttls));
 }
 
 /**
- * Adds the automatic cache point at the end of the last earlier turn that accepts one. The next request repeats everything
- * up to it.
+ * Adds the automatic cache points of the messages: one after the last turn, up to which the next request repeats
+ * everything, and one where the previous request ended. There, it finds what that one wrote, however many blocks the
+ * turns since then have, and examples that precede each of many questions are found, too.
  */
-export function addTurnPoint(messages: readonly ConverseMessage[], { automatic, rules }: CachePlan): ConverseMessage[] {
-  if (automatic === undefined) return [...messages];
-  const marked = messages.findLastIndex(
-    ({ content = [] }, index) => index < messages.length - 1 && acceptsPoint(content, content.at(-1), rules),
-  );
-  const point: ContentBlock = { cachePoint: automatic };
+export function addTurnPoints(
+  messages: readonly ConverseMessage[],
+  { automatic, rules }: CachePlan,
+): ConverseMessage[] {
+  if (!automatic?.inMessages) return [...messages];
+  const findLast = (end: number, role?: 'user'): number =>
+    messages.findLastIndex(
+      ({ role: own, content = [] }, index) =>
+        index < end && (role === undefined || own === role) && acceptsPoint(content, content.at(-1), rules),
+    );
+  // An answer that the model continues is not repeated as it is.
+  const last = findLast(messages.at(-1)?.role === 'assistant' ? messages.length - 1 : messages.length);
+  const answer = messages.findLastIndex(({ role }, index) => role === 'assistant' && index < last);
+  const marked = new Set([last, findLast(answer, 'user')]);
+  const point: ContentBlock = { cachePoint: toPoint(automatic, rules.ttls) };
   return messages.map((message, index) =>
-    index === marked ? { ...message, content: [...(message.content ?? []), point] } : message,
+    marked.has(index) ? { ...message, content: [...(message.content ?? []), point] } : message,
   );
 }
 

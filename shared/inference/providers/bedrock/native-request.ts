@@ -1,7 +1,10 @@
 import { isObject } from '../../../core/objects.ts';
 import type { GenerationRequest, OriginalRequest } from '../../generation.ts';
+import { hasMarks } from '../../prompt-reuse.ts';
 import type { BedrockTarget } from '../../registry.ts';
-import { type BedrockFamily, parseClaudeVersion } from './family.ts';
+import { planAutomaticPoints } from './cache-points.ts';
+import { type BedrockFamily, detectFamily, parseClaudeVersion } from './family.ts';
+import { markPrompt, type NativeBody } from './native-cache.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -78,7 +81,7 @@ export function buildNativeBody(
     .filter(({ content }) => content.length > 0);
   const tools = asObjects(body['tools']).flatMap((tool) => toTool(tool, request, version));
   const thinking = limitThinking(body['thinking'], messages, maxTokens);
-  return {
+  const caller: NativeBody = {
     ...known,
     anthropic_version: 'bedrock-2023-05-31',
     max_tokens: maxTokens,
@@ -88,6 +91,9 @@ export function buildNativeBody(
     ...('thinking' in known && { thinking }),
     ...(tools.length === 0 && 'tool_choice' in known && { tool_choice: undefined }),
   };
+  if (body['cache_control'] != null || hasMarks(request)) return caller;
+  const points = planAutomaticPoints(request, target, detectFamily(target.model));
+  return points === undefined ? caller : markPrompt(caller, points);
 }
 
 function asObjects(value: unknown): Fields[] {

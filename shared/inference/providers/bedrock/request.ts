@@ -7,7 +7,7 @@ import type { GenerationRequest } from '../../generation.ts';
 import { appendInstruction, writeJsonInstruction } from '../../json-instruction.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
 import type { BedrockTarget } from '../../registry.ts';
-import { addTurnPoint, endWithPoint, limitPoints, planCachePoints } from './cache-points.ts';
+import { addTurnPoints, endWithPoint, limitPoints, planCachePoints } from './cache-points.ts';
 import { type BedrockFamily, describeTarget } from './family.ts';
 import { toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
@@ -49,7 +49,7 @@ export function buildConverseCall(
   const placed = limitPoints({
     tools: cache.rules.tools && tools.list.length > 0 ? endWithPoint(tools.list, cache) : tools.list,
     system: family.systemPrompt && prompt.length > 0 ? endWithPoint(prompt, cache) : [],
-    messages: addTurnPoint(family.systemPrompt ? turns : addToFirstTurn(turns, prompt), cache),
+    messages: addTurnPoints(family.systemPrompt ? turns : addToFirstTurn(turns, prompt), cache),
   });
   const fields = {
     ...toJson(request.unknown),

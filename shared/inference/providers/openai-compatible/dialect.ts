@@ -40,7 +40,12 @@ export const SHORT_CALL_IDS: CallIdRule = { pattern: /^[a-zA-Z0-9]{9}$/, length:
 /** https://github.com/vercel/ai/issues/5171: "Expected a string with maximum length 40" */
 const OPENAI_CALL_IDS: CallIdRule = { pattern: /^.{1,40}$/s, length: 32 };
 
-export type OptionalField = 'user' | 'safety_identifier' | 'prompt_cache_key' | 'service_tier';
+export type OptionalField =
+  | 'user'
+  | 'safety_identifier'
+  | 'prompt_cache_key'
+  | 'prompt_cache_retention'
+  | 'service_tier';
 
 /** An unknown host gets no documents: most engines don't know the part. */
 const PLAIN: Dialect = { unsupported: ['documents'], optionalFields: [] };
@@ -53,7 +58,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   'openai.com': {
     unsupported: [],
     rare: ['customTools'],
-    optionalFields: ['user', 'safety_identifier', 'prompt_cache_key', 'service_tier'],
+    optionalFields: ['user', 'safety_identifier', 'prompt_cache_key', 'prompt_cache_retention', 'service_tier'],
     // Reasoning models refuse max_tokens; every chat model accepts the newer name.
     maxTokensParameter: 'max_completion_tokens',
     reasoningPlaces: [],
@@ -62,7 +67,8 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   },
   'openai.azure.com': {
     unsupported: [],
-    optionalFields: ['user'],
+    // https://learn.microsoft.com/azure/ai-foundry/openai/how-to/prompt-caching
+    optionalFields: ['user', 'prompt_cache_key'],
     maxTokensParameter: 'max_completion_tokens',
     reasoningPlaces: [],
     callIds: OPENAI_CALL_IDS,
@@ -102,7 +108,8 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   // Refuses every field that it doesn't know, and ids of calls other than its own. Its name for the seed is random_seed.
   'mistral.ai': {
     unsupported: ['documents', 'seed', 'logitBias', 'logprobs', 'verbosity'],
-    optionalFields: [],
+    // https://docs.mistral.ai/inference/conversations/advanced/prompt-caching
+    optionalFields: ['prompt_cache_key'],
     reasoningPlaces: ['content'],
     callIds: SHORT_CALL_IDS,
   },

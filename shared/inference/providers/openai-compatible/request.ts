@@ -2,6 +2,7 @@ import { omitUndefined } from '../../../core/objects.ts';
 import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
+import { hasMarks } from '../../prompt-reuse.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { createCallIdWriter } from './call-ids.ts';
 import { type Dialect, findDialect, type OptionalField, SHORT_CALL_IDS } from './dialect.ts';
@@ -82,7 +83,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...omitUndefined({ web_search_options: request.hostedTools?.webSearch }),
     ...toFormatFields(request.format),
     ...(supportsReasoning ? toReasoningFields(request, dialect) : {}),
-    ...toOptionalFields(request, dialect.optionalFields),
+    ...toOptionalFields(request, target.model, dialect.optionalFields),
   });
 }
 
@@ -143,13 +144,30 @@ function toReasoningFields({ reasoningEffort }: GenerationRequest, dialect: Dial
   return { reasoning_effort: reasoningEffort };
 }
 
-function toOptionalFields({ hints, serviceTier }: GenerationRequest, accepted: readonly OptionalField[]): WireObject {
+function toOptionalFields(request: GenerationRequest, model: string, accepted: readonly OptionalField[]): WireObject {
+  const { hints, serviceTier } = request;
+  const hasCache = accepted.includes('prompt_cache_retention');
+  const paysForWrites = PAID_WRITES.test(model);
   // `metadata` is never sent: OpenAI accepts it only with `store`, and Lambent stores responses itself.
   const all: Record<OptionalField, string | undefined> = {
     user: hints.user,
     safety_identifier: hints.safetyIdentifier,
     prompt_cache_key: hints.promptCacheKey,
+    prompt_cache_retention: paysForWrites ? undefined : hints.promptCacheRetention,
     service_tier: serviceTier === 'auto' ? undefined : serviceTier,
   };
-  return Object.fromEntries(accepted.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
+  return {
+    ...Object.fromEntries(accepted.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]]))),
+    // OpenAI then reads and writes no cache.
+    ...(hasCache &&
+      paysForWrites &&
+      hints.cachesMarksOnly &&
+      !hasMarks(request) && { prompt_cache_options: { mode: 'explicit' } }),
+  };
 }
+
+/**
+ * The models of OpenAI that charge for writes to the cache and have options for it. Others cache by themselves, for free.
+ * @see https://developers.openai.com/api/docs/guides/prompt-caching
+ */
+const PAID_WRITES = /^gpt-(?:5\.[6-9]|[6-9])/;

@@ -161,6 +161,35 @@ describe('parseChatRequest', () => {
     });
   });
 
+  it('cache marks of parts, messages and tools are translated, and other values have no effect', () => {
+    const mark = { type: 'ephemeral', ttl: '1h' };
+    const part = (value: object) => ({ type: 'text', text: 'A', ...value });
+    const { generation, ignored } = parse({
+      tools: [{ ...TOOL, cache_control: mark }],
+      messages: [
+        { role: 'system', content: [part({ prompt_cache_breakpoint: { mode: 'explicit', ttl: '12h' } })] },
+        { role: 'user', content: 'A', cache_control: { type: 'ephemeral' } },
+        { role: 'assistant', content: [part({ cache_control: 'x' })], tool_calls: [CALL] },
+        { role: 'tool', tool_call_id: CALL.id, content: [part({ cache_control: { type: 'ephemeral', ttl: 7 } })] },
+        { role: 'user', content: [part({ prompt_cache_breakpoint: { mode: 'explicit' } }), part({})] },
+      ],
+    });
+    const marks = generation.messages.map(({ content }) => content.map((each) => 'cache' in each && each.cache));
+    expect(marks).toEqual([[{ ttl: '1h' }], [{}], [false, false], [{}], [{}, false]]);
+    expect(generation.tools[0]?.cache).toEqual({ ttl: '1h' });
+    expect(ignored).toEqual([]);
+  });
+
+  it('a session of the client names the conversation, unless the request has a key', () => {
+    const body = { model: 'default', messages: [{ role: 'user', content: 'A' }] };
+    const context = { registry: createTestRegistry(), tenant: TENANT, session: 'ses_1' };
+    const { generation } = parseChatRequest(body, context);
+    expect(generation).toMatchObject({ inSession: true, conversationKey: expect.stringContaining('ses_1') });
+    const keyed = parseChatRequest({ ...body, prompt_cache_key: 'k' }, context).generation;
+    expect(keyed).toMatchObject({ inSession: true, conversationKey: expect.not.stringContaining('ses_1') });
+    expect(parseChatRequest(body, { ...context, session: undefined }).generation).not.toHaveProperty('inSession');
+  });
+
   it('tools of a chat request that are not in allowed_tools are removed', () => {
     const other = { type: 'function', function: { name: 'time' } };
     const { generation } = parse({

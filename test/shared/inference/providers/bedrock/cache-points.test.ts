@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AssistantMessage, Message } from '../../../../../shared/inference/generation.ts';
-import { startUpstreamForTests } from './upstream.ts';
+import { CLAUDE, startUpstreamForTests } from './upstream.ts';
 
 const SONNET_4_6 = 'global.anthropic.claude-sonnet-4-6';
 const NOVA = 'amazon.nova-pro-v1:0';
@@ -34,33 +34,87 @@ const findPoints = async (messages: readonly Message[], model: string, changes =
   return body.messages.flatMap(({ content }, index) => (content.some(({ cachePoint }) => cachePoint) ? [index] : []));
 };
 
-describe('the cache point of the conversation', () => {
-  it('is set on an earlier turn if the last one ends with reasoning', async () => {
-    const messages = [say('user', 'A hard question'), thought, say('user', 'Go on')];
-    expect(await findPoints(messages, SONNET_4_6, { reasoningEffort: 'low' })).toEqual([0]);
+describe('the cache points of the conversation', () => {
+  it('are set where the previous request ended, and at the end', async () => {
+    const messages = [say('user', 'A'), ...roundTrip, ...roundTrip];
+    expect(await findPoints(messages, SONNET_4_6, { tools })).toEqual([2, 4]);
+    const examples = [
+      say('user', 'A'),
+      say('assistant', 'B'),
+      say('user', 'C'),
+      say('assistant', 'D'),
+      say('user', 'E'),
+    ];
+    expect(await findPoints(examples, SONNET_4_6)).toEqual([2, 4]);
   });
 
-  it('is set after text that follows reasoning', async () => {
-    const spoken: AssistantMessage = { ...thought, content: [...thought.content, { type: 'text', text: 'Well' }] };
-    const messages = [say('user', 'A'), spoken, say('user', 'B')];
-    expect(await findPoints(messages, SONNET_4_6, { reasoningEffort: 'low' })).toEqual([1]);
+  it('are not set after an answer that the model goes on with', async () => {
+    const messages = [say('user', 'A'), say('assistant', 'B'), say('user', 'C'), say('assistant', 'The')];
+    expect(await findPoints(messages, CLAUDE)).toEqual([0, 2]);
   });
 
-  it('is set on a turn without tool calls and results for Nova, which refuses it there', async () => {
+  it('are not set after reasoning', async () => {
+    const messages = [say('user', 'A'), thought, say('user', 'B')];
+    expect(await findPoints(messages, SONNET_4_6, { reasoningEffort: 'low' })).toEqual([0, 2]);
+  });
+
+  it('are set on turns without tool calls and results for Nova, which refuses them there', async () => {
     const messages = [say('user', 'A'), ...roundTrip, ...roundTrip];
     expect(await findPoints(messages, NOVA, { tools })).toEqual([0]);
-    expect(await findPoints(messages, SONNET_4_6, { tools })).toEqual([3]);
   });
 
-  it('is left out for models that cache nothing', async () => {
+  it('are left out for models that cache nothing', async () => {
     const messages = [say('system', 'S'), say('user', 'A'), say('assistant', 'B'), say('user', 'C')];
     expect(await findPoints(messages, LLAMA)).toEqual([]);
   });
+
+  it('the time of an hour is left out for models without it', async () => {
+    const messages = [say('system', 'S'), say('user', 'A'), say('assistant', 'B'), say('user', 'C')];
+    const body = await upstream.send({ messages }, { model: NOVA, promptCache: { ttl: '1h' } });
+    expect(body.system?.at(-1)).toEqual({ cachePoint: { type: 'default' } });
+  });
 });
 
-it('the time of an hour is left out for models without it', async () => {
-  const body = await upstream.send({ messages: [say('system', 'S')] }, { model: NOVA, promptCache: { ttl: '1h' } });
-  expect(body.system?.at(-1)).toEqual({ cachePoint: { type: 'default' } });
+describe('where cache points are set by default', () => {
+  const fourTools = ['a', 'b', 'c', 'd'].map((name) => ({ name, parameters: {}, strict: false }));
+  const start = [say('system', 'S'), say('user', 'A')];
+  const key = { hints: { promptCacheKey: 'k' } };
+
+  it.each<[string, 'nowhere' | 'instructions' | 'conversation', object]>([
+    ['a call of its own', 'nowhere', {}],
+    ['a call with few tools', 'nowhere', { tools: fourTools.slice(1) }],
+    ['a call that must use one of many tools', 'nowhere', { tools: fourTools, toolChoice: 'required' }],
+    ['the first request of an agent', 'conversation', { tools: fourTools }],
+    ['a call with a cache key', 'instructions', key],
+    ['a call with tools and a cache key', 'conversation', { ...key, tools }],
+    ['the first request of a session', 'conversation', { inSession: true }],
+    ['a conversation', 'conversation', { messages: [...start, say('assistant', 'B'), say('user', 'C')] }],
+    [
+      'a conversation of which only marks are to be cached',
+      'nowhere',
+      { inSession: true, hints: { cachesMarksOnly: true } },
+    ],
+  ])('%s gets cache points for: %s', async (_, expected, changes) => {
+    const request = { messages: start, ...changes };
+    const body = await upstream.send(request, { model: SONNET_4_6, promptCache: undefined });
+    const isMarked = (blocks: readonly object[] = []) => blocks.some((block) => 'cachePoint' in block);
+    expect(isMarked(body.system)).toBe(expected !== 'nowhere');
+    if (body.toolConfig) expect(isMarked(body.toolConfig.tools)).toBe(expected !== 'nowhere');
+    expect(isMarked(body.messages.at(-1)?.content)).toBe(expected === 'conversation');
+  });
+
+  it('instructions of calls that don’t seem to be repeated are cached if the operator says so', async () => {
+    const body = await upstream.send({ messages: start }, { model: SONNET_4_6, promptCache: { when: 'always' } });
+    expect(body.system).toEqual([{ text: 'S' }, { cachePoint: { type: 'default' } }]);
+    expect(JSON.stringify(body.messages)).not.toContain('cachePoint');
+  });
+
+  it('an ARN, which doesn’t show its model, gets none unless the operator sets them', async () => {
+    const model = 'arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc';
+    const send = (promptCache: unknown) => upstream.send({ messages: start, inSession: true }, { model, promptCache });
+    expect(JSON.stringify(await send(undefined))).not.toContain('cachePoint');
+    expect(JSON.stringify(await send({ ttl: '1h' }))).toContain('"cachePoint":{"type":"default","ttl":"1h"}');
+  });
 });
 
 describe("the caller's own cache marks", () => {

@@ -331,7 +331,7 @@ describe('limits and sampling', () => {
 });
 
 describe('settings of the operator', () => {
-  it('cache points are set at the end of the system prompt, the tools and the earlier turns', async () => {
+  it('cache points are set at the end of the system prompt, the tools and the user’s turns', async () => {
     const messages = [
       createMessage('system', 'S'),
       createMessage('user', 'A'),
@@ -342,11 +342,11 @@ describe('settings of the operator', () => {
     const cachePoint = { type: 'default', ttl: '1h' };
     expect(body.system?.at(-1)).toEqual({ cachePoint });
     expect(body.toolConfig?.tools.at(-1)).toEqual({ cachePoint });
-    expect(body.messages.map(({ content }) => content.some((block) => block.cachePoint))).toEqual([false, true, false]);
+    expect(body.messages.map(({ content }) => content.some((block) => block.cachePoint))).toEqual([true, false, true]);
   });
 
   it('no cache point is set after the tools for Nova, which refuses it', async () => {
-    const body = await sendRequest({ tools: [weather] }, { model: NOVA_2, promptCache: { ttl: '5m' } });
+    const body = await sendRequest({ tools: [weather] }, { model: NOVA_2, promptCache: { when: 'always' } });
     expect(body.toolConfig?.tools).toHaveLength(1);
   });
 

@@ -11,12 +11,13 @@ import { collect, makeRequest } from '../../requests.ts';
 
 export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
 
-/** Returns a target as parsed from `models.json`, with its defaults. */
+/** Returns a target as parsed from `models.json`, with its defaults, but for cache points: `promptCache: undefined` has them. */
 export function makeTarget(fields: Record<string, unknown> = {}): BedrockTarget {
-  const text = JSON.stringify({ models: { m: { targets: [{ provider: 'bedrock', model: CLAUDE, ...fields }] } } });
-  const [target] = parseModelRegistry(text, 'test').models['m']?.targets ?? [];
-  if (target?.provider !== 'bedrock') throw new Error('The target is not a Bedrock target');
-  return target;
+  const target = { provider: 'bedrock', model: CLAUDE, promptCache: false, ...fields };
+  const text = JSON.stringify({ models: { m: { targets: [target] } } });
+  const [parsed] = parseModelRegistry(text, 'test').models['m']?.targets ?? [];
+  if (parsed?.provider !== 'bedrock') throw new Error('The target is not a Bedrock target');
+  return parsed;
 }
 
 export const event = (content: ConverseStreamOutput): Frame => ({ type: 'event', event: content });

@@ -469,9 +469,32 @@ describe('a dialect', () => {
     const body = writeBody('https://api.openai.com/v1', { hints, serviceTier: 'flex' });
     expect(body).toMatchObject({ user: 'u', safety_identifier: 's', prompt_cache_key: 'p', service_tier: 'flex' });
     expect(body).not.toHaveProperty('metadata');
-    expect(writeBody('https://api.mistral.ai/v1', { hints, serviceTier: 'flex' })).toEqual(
-      writeBody('https://api.mistral.ai/v1', {}),
+    expect(writeBody('https://api.mistral.ai/v1', { hints, serviceTier: 'flex' })).toEqual({
+      ...writeBody('https://api.mistral.ai/v1', {}),
+      prompt_cache_key: 'p',
+    });
+    expect(writeBody('http://gpu.internal/v1', { hints, serviceTier: 'flex' })).toEqual(
+      writeBody('http://gpu.internal/v1', {}),
     );
+  });
+
+  it('OpenAI’s models get the options of their own cache only', () => {
+    const write = (model: string, request: object, host = 'api.openai.com') => {
+      const { prompt_cache_retention: retention, prompt_cache_options: options } = writeBody(
+        `https://${host}/v1`,
+        request,
+        { model },
+      );
+      return { retention, options };
+    };
+    const hints = { promptCacheRetention: '24h', cachesMarksOnly: true } as const;
+    const off = { mode: 'explicit' };
+    expect(write('gpt-5.2', { hints })).toEqual({ retention: '24h', options: undefined });
+    expect(write('gpt-5.6', { hints })).toEqual({ retention: undefined, options: off });
+    expect(write('gpt-6', { hints: { promptCacheKey: 'k' } })).toEqual({ retention: undefined, options: undefined });
+    expect(write('gpt-5.6', { hints }, 'openai.example.org')).toEqual({ retention: undefined, options: undefined });
+    const content = [{ type: 'text', text: 'A', cache: {} }] as const;
+    expect(write('gpt-5.6', { hints, messages: [{ role: 'user', content }] }).options).toBeUndefined();
   });
 
   it('a dialect is detected by host and subdomains, not by a similar name', () => {

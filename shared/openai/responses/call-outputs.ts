@@ -1,3 +1,4 @@
+import { getOrCreate } from '../../core/get-or-create.ts';
 import type { ContentPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
 import { invalidValueError, missingParameterError } from '../validation.ts';
@@ -38,7 +39,7 @@ interface Output {
 export class CallOutputs {
   readonly #outputs = new Map<string, Output[]>();
   /** The content of the outputs that were taken. */
-  readonly #taken = new Map<string, Set<string>>();
+  readonly #taken = new Map<string, ContentPart[][]>();
   readonly #formatPath: FormatPath;
 
   /**
@@ -60,9 +61,7 @@ export class CallOutputs {
       const open = openIds.lastIndexOf(callId);
       if (open !== -1) openIds.splice(open, 1);
       const output = { index, content: toOutputContent(item, `${formatPath(index)}.output`, registry) };
-      const outputs = this.#outputs.get(callId);
-      if (outputs === undefined) this.#outputs.set(callId, [output]);
-      else outputs.push(output);
+      getOrCreate(this.#outputs, callId, () => []).push(output);
     }
   }
 
@@ -75,8 +74,7 @@ export class CallOutputs {
     if (output === undefined) {
       throw invalidValueError('input', `No tool output found for function call ${abbreviate(callId)}.`);
     }
-    const taken = this.#taken.get(callId) ?? new Set();
-    this.#taken.set(callId, taken.add(JSON.stringify(output.content)));
+    getOrCreate(this.#taken, callId, () => []).push(output.content);
     return output.content;
   }
 
@@ -86,8 +84,9 @@ export class CallOutputs {
    */
   rejectUnmatched(): void {
     for (const [callId, outputs] of this.#outputs) {
-      const taken = this.#taken.get(callId);
-      const unmatched = outputs.find(({ content }) => !taken?.has(JSON.stringify(content)));
+      if (outputs.length === 0) continue;
+      const taken = new Set(this.#taken.get(callId)?.map((content) => JSON.stringify(content)));
+      const unmatched = outputs.find(({ content }) => !taken.has(JSON.stringify(content)));
       if (unmatched === undefined) continue;
       throw invalidValueError(
         `${this.#formatPath(unmatched.index)}.call_id`,

@@ -1,6 +1,6 @@
 import { join, relative, resolve } from 'node:path';
 import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile } from 'esbuild';
-import { nodeBuiltins, sdkStubs } from './plugins.ts';
+import { joinStart, nodeBuiltins, sdkStubs } from './plugins.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
@@ -34,7 +34,7 @@ export async function runEsbuild(source: string, name: string): Promise<EsbuildR
       chunkNames: '[name]-[hash]',
       // The SDK's ES modules can be tree-shaken, unlike its CommonJS builds.
       mainFields: ['module', 'main'],
-      plugins: [sdkStubs, nodeBuiltins],
+      plugins: [joinStart(source), sdkStubs, nodeBuiltins],
       minify: true,
       sourcemap: 'external',
       sourcesContent: false,

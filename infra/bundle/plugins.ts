@@ -1,10 +1,14 @@
 import { createRequire, isBuiltin } from 'node:module';
-import { join } from 'node:path';
-import type { Plugin } from 'esbuild';
+import { dirname, join, relative, resolve } from 'node:path';
+import type { Plugin, PluginBuild } from 'esbuild';
+
+const ROOT = resolve(import.meta.dirname, '../..');
 
 /** Namespaces in which esbuild lists Node's builtins as inputs of a bundle. */
 const STATIC = 'node-builtin';
 const DYNAMIC = 'dynamic-node-builtin';
+/** Namespace of the entry points that stand for dynamically imported modules, whose paths they have. */
+export const LAZY = 'lazy';
 
 /**
  * Makes bundles load Node's builtins by `process.getBuiltinModule`, whether they are imported or required. An ESM
@@ -35,9 +39,9 @@ export const nodeBuiltins: Plugin = {
   },
 };
 
-/** Returns false if an input of a bundle is one of Node's builtins, true if it is a file. */
+/** Returns false if an input of a bundle is one of Node's builtins or made by a plugin, true if it is a file. */
 export function isFile(input: string): boolean {
-  return !input.startsWith(`${STATIC}:`) && !input.startsWith(`${DYNAMIC}:`);
+  return ![STATIC, DYNAMIC, LAZY].some((namespace) => input.startsWith(`${namespace}:`));
 }
 
 /** Exports of `node:http` that load undici when they are read: 20 ms of a cold start. No bundled code uses them. */
@@ -49,6 +53,39 @@ function listExports(path: string): string[] {
   return Object.keys(builtin).filter(
     (name) => /^[A-Za-z_$][\w$]*$/.test(name) && name !== 'default' && !LOADING_UNDICI.has(name),
   );
+}
+
+/**
+ * Puts all that a function imports at its start into one file. esbuild makes a file of each set of modules that the same
+ * entry points share, and each dynamically imported module is an entry point. So each of these also imports what the
+ * function does, which is loaded by then. It doesn't import the function itself, which may await it.
+ * @param source absolute path of the function's source
+ */
+export function joinStart(source: string): Plugin {
+  return {
+    name: 'join-start',
+    async setup(build) {
+      const start = await listImports(source, build.esbuild);
+      build.onResolve({ filter: /^\.{1,2}\// }, ({ path, kind, resolveDir }) => {
+        if (kind !== 'dynamic-import') return undefined;
+        return { path: relative(ROOT, join(resolveDir, path)), namespace: LAZY };
+      });
+      build.onLoad({ filter: /.*/, namespace: LAZY }, ({ path }) => ({
+        contents: [
+          ...start.map((imported) => `import ${JSON.stringify(imported)};`),
+          `export * from ${JSON.stringify(join(ROOT, path))};`,
+        ].join('\n'),
+        resolveDir: dirname(source),
+      }));
+    },
+  };
+}
+
+/** Returns the specifiers of a module's static imports. */
+async function listImports(source: string, { build }: PluginBuild['esbuild']): Promise<string[]> {
+  const { metafile } = await build({ entryPoints: [source], write: false, metafile: true, logLevel: 'silent' });
+  const imports = Object.values(metafile.outputs).flatMap((output) => output.imports);
+  return imports.filter(({ kind }) => kind === 'import-statement').map(({ path }) => path);
 }
 
 interface Stub {

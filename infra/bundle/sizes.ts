@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import type { Metafile } from 'esbuild';
 import type { Bundle } from './bundle.ts';
 import { ENTRY_POINT } from './files.ts';
+import { LAZY } from './plugins.ts';
 
 export interface BundleSizes {
   /** Size of all code, lazily loaded parts included. */
@@ -38,7 +39,7 @@ export async function readMetafile({ metafile }: Bundle): Promise<Metafile> {
  */
 export function listEagerOutputs({ outputs }: Metafile, source?: string): string[] {
   const isEntry = (path: string) =>
-    source === undefined ? basename(path) === ENTRY_POINT : outputs[path]?.entryPoint === source;
+    source === undefined ? basename(path) === ENTRY_POINT : outputs[path]?.entryPoint === `${LAZY}:${source}`;
   const entry = Object.keys(outputs).find(isEntry);
   const eager = new Set(entry === undefined ? [] : [entry]);
   for (const path of eager) {

@@ -34,7 +34,7 @@ const bundleFixtures = (...names: string[]) =>
 
 /**
  * Returns the source files that contribute bytes to a bundle, or to a part: that which a start reads, or that which the
- * dynamic import of a module reads.
+ * dynamic import of a module reads besides.
  */
 async function listSources(bundle: Bundle, part: string = 'all'): Promise<string[]> {
   const metafile = await readMetafile(bundle);
@@ -47,7 +47,8 @@ async function listSources(bundle: Bundle, part: string = 'all'): Promise<string
 
   function listOutputs(): string[] {
     if (part === 'all') return Object.keys(metafile.outputs);
-    return listEagerOutputs(metafile, part === 'eager' ? undefined : part);
+    const start = listEagerOutputs(metafile);
+    return part === 'eager' ? start : listEagerOutputs(metafile, part).filter((output) => !start.includes(output));
   }
 }
 
@@ -174,7 +175,9 @@ describe("the functions' bundles", () => {
     async (type, isLoaded) => {
       const chat = findBundle('chat');
       const { outputs } = await readMetafile(chat);
-      const route = Object.keys(outputs).find((path) => outputs[path]?.entryPoint === 'shared/api/create-response.ts');
+      const route = Object.keys(outputs).find(
+        (path) => outputs[path]?.entryPoint === 'lazy:shared/api/create-response.ts',
+      );
       const script = `
       const { registerHooks } = await import('node:module');
       const recordLoad = (url, context, next) => { console.log(url); return next(url, context); };
@@ -196,6 +199,12 @@ describe("the functions' bundles", () => {
 
   it('the bundle of chat reads at most 125 KB at start', async () => {
     expect((await measureBundle(findBundle('chat'))).eagerBytes).toBeLessThanOrEqual(125_000);
+  });
+
+  it('each bundle reads at most six files at start', async () => {
+    for (const bundle of bundles) {
+      expect(listEagerOutputs(await readMetafile(bundle)).length, bundle.name).toBeLessThanOrEqual(6);
+    }
   });
 
   it('the bundle of chat loads only the format of responses for a response that uses nothing stored', async () => {

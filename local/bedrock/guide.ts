@@ -32,7 +32,13 @@ const STATEMENT = "I am Lambent's built-in guide, not a language model.";
 
 /** Returns the smallest value that a schema allows, with the guide's statement in every text. */
 function describeItself(schema: unknown): unknown {
-  return createMinimalInstance(schema, { text: STATEMENT });
+  return allowsAnyObject(schema) ? { answer: STATEMENT } : createMinimalInstance(schema, { text: STATEMENT });
+}
+
+function allowsAnyObject(schema: unknown): boolean {
+  const limits = ['properties', 'required', 'additionalProperties', 'anyOf', 'oneOf', 'allOf', '$ref', 'const', 'enum'];
+  const isObject = typeof schema === 'object' && schema !== null && 'type' in schema && schema.type === 'object';
+  return isObject && !limits.some((key) => key in schema);
 }
 
 type Tool = NonNullable<NonNullable<ConverseBody['toolConfig']>['tools'][number]['toolSpec']>;
@@ -54,14 +60,7 @@ function findForcedTool({ toolConfig, additionalModelRequestFields }: ConverseBo
 function replyAsJson({ outputConfig }: ConverseBody): string | undefined {
   const format = outputConfig?.textFormat?.structure.jsonSchema;
   if (format === undefined) return undefined;
-  const instance = describeItself(JSON.parse(format.schema));
-  const isEmpty = typeof instance === 'object' && instance !== null && Object.keys(instance).length === 0;
-  return JSON.stringify(isEmpty && !forbidsMore(format.schema) ? { answer: STATEMENT } : instance);
-}
-
-function forbidsMore(schema: string): boolean {
-  const parsed: unknown = JSON.parse(schema);
-  return typeof parsed === 'object' && parsed !== null && 'additionalProperties' in parsed;
+  return JSON.stringify(describeItself(JSON.parse(format.schema)));
 }
 
 /** Returns the guide's whole answer to a conversation, as Markdown. */

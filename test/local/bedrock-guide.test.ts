@@ -269,6 +269,18 @@ describe('the guide, with requests for a certain form of answer', () => {
     expect({ value: JSON.parse(text), tool }).toEqual({ value: { verdict: STATEMENT, score: 3 }, tool: undefined });
   });
 
+  it('the guide says what it is in an object of any form', async () => {
+    const any = { type: 'object' as const };
+    const textFormat = { structure: { jsonSchema: { schema: JSON.stringify(any) } } };
+    const answers = [
+      await answer({ outputConfig: { textFormat } }),
+      await answer({
+        toolConfig: { tools: [{ toolSpec: { name: 'json', inputSchema: { json: any } } }], toolChoice: { any: {} } },
+      }),
+    ];
+    for (const { text } of answers) expect(JSON.parse(text)).toEqual({ answer: STATEMENT });
+  });
+
   it('the guide calls a tool that it is forced to call', async () => {
     const tools = ['first', 'judge'].map((name) => ({
       toolSpec: { name, inputSchema: { json: { ...schema, type: 'object' as const } } },

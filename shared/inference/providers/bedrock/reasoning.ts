@@ -3,7 +3,7 @@ import { createThinkingContinuation } from '../../claude-thinking.ts';
 import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../../generation.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { type BedrockFamily, detectFamily, parseClaudeVersion, type ReasoningStyle } from './family.ts';
-import { invalidValueError, toCallerName, unsupportedValueError } from './value-errors.ts';
+import { invalidValueError } from './value-errors.ts';
 
 /** The parts of a Converse call that control how much the model thinks. */
 export interface ReasoningPlan {
@@ -26,7 +26,6 @@ const OFF: ReasoningPlan = { on: false, fields: {}, effort: undefined, sendsMaxT
  * Converts `reasoningEffort` to the parameters of the model family.
  * @param maxTokens the output limit of the call, or undefined if it isn't known
  * @param forcesTool true if the call forces the model to use a tool
- * @throws UpstreamError `unsupported_value` if Nova doesn't support the caller's limits at the requested effort
  */
 export function planReasoning(
   request: GenerationRequest,
@@ -120,16 +119,11 @@ function planOpenAIEffort(effort: Effort, model: string): ReasoningPlan {
 }
 
 function planNovaEffort(effort: Effort, request: GenerationRequest): ReasoningPlan {
-  const level = toThreeLevels(effort);
-  // At high effort, Nova refuses an output limit and sampling parameters.
-  const limits = (['maxOutputTokens', 'temperature', 'topP'] as const).find((name) => request[name] !== undefined);
-  if (level === 'high' && limits) {
-    throw unsupportedValueError(
-      request,
-      'reasoningEffort',
-      `'${effort}' can't be combined with ${toCallerName(request, limits)} on this model`,
-    );
-  }
+  // At high effort, Nova refuses an output limit, which every request of the Messages API has, and sampling parameters.
+  // They count more than the effort, which is a preference.
+  const isLimited = [request.maxOutputTokens, request.temperature, request.topP].some((value) => value !== undefined);
+  const wanted = toThreeLevels(effort);
+  const level = wanted === 'high' && isLimited ? 'medium' : wanted;
   return {
     ...OFF,
     on: true,

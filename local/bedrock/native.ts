@@ -1,4 +1,4 @@
-import type { ConverseStreamOutput, TokenUsage } from '@aws-sdk/client-bedrock-runtime';
+import type { ContentBlockDelta, ConverseStreamOutput, TokenUsage } from '@aws-sdk/client-bedrock-runtime';
 import * as v from 'valibot';
 import { buildConverseResponse } from './buffered.ts';
 import { jsonObject } from './converse-request.ts';
@@ -70,12 +70,21 @@ export function translateNativeBody(modelId: string, json: unknown): object | st
     const reason = issue.type === 'strict_object' ? 'Extra inputs are not permitted' : issue.message;
     return `${v.getDotPath(issue) ?? 'body'}: ${reason}`;
   }
-  const { messages, system, tools, tool_choice, max_tokens, temperature, top_p, stop_sequences } = result.output;
+  const { messages, system, tools, tool_choice, thinking, output_config, max_tokens } = result.output;
+  const { temperature, top_p, stop_sequences } = result.output;
+  // In Converse, only Claude's own field for the choice has this limit.
+  const isSingle = tool_choice?.['disable_parallel_tool_use'] === true;
+  const fields = { ...(isSingle && { tool_choice }), ...(thinking && { thinking }) };
   return {
     messages: mergeTurns(messages),
     ...(system && system.length > 0 && { system: system.flatMap(toBlock) }),
     inferenceConfig: { maxTokens: max_tokens, temperature, topP: top_p, stopSequences: stop_sequences },
-    ...(tools && tools.length > 0 && { toolConfig: { tools: tools.flatMap(toTools), ...toChoice(tool_choice) } }),
+    ...(tools &&
+      tools.length > 0 && {
+        toolConfig: { tools: tools.flatMap(toTools), ...(isSingle ? {} : toChoice(tool_choice)) },
+      }),
+    ...(output_config && { outputConfig: output_config }),
+    ...(Object.keys(fields).length > 0 && { additionalModelRequestFields: fields }),
   };
 }
 
@@ -145,19 +154,28 @@ export function respondNatively(respond: Responder): Responder {
 
 const STOP_REASONS: Readonly<Record<string, string>> = { guardrail_intervened: 'refusal', content_filtered: 'refusal' };
 
+/** A block of a Converse response. */
+interface NativeSource {
+  readonly text?: string;
+  readonly toolUse?: { readonly toolUseId: string; readonly name: string; readonly input: unknown };
+  readonly reasoningContent?: { readonly reasoningText?: { readonly text: string; readonly signature?: string } };
+}
+
 function toMessage(model: string, events: readonly ConverseStreamOutput[]): object {
   const { output, stopReason, usage } = buildConverseResponse(events) as {
     output: {
-      message: { content: { text?: string; toolUse?: { toolUseId: string; name: string; input: unknown } }[] };
+      message: { content: NativeSource[] };
     };
     stopReason: string;
     usage: TokenUsage;
   };
-  const content = output.message.content.map(({ text = '', toolUse }) =>
-    toolUse
-      ? { type: 'tool_use', id: toolUse.toolUseId, name: toolUse.name, input: toolUse.input }
-      : { type: 'text', text },
-  );
+  const content = output.message.content.map(({ text = '', toolUse, reasoningContent }) => {
+    if (toolUse) return { type: 'tool_use', id: toolUse.toolUseId, name: toolUse.name, input: toolUse.input };
+    const thinking = reasoningContent?.reasoningText;
+    return thinking
+      ? { type: 'thinking', thinking: thinking.text, signature: thinking.signature ?? '' }
+      : { type: 'text', text };
+  });
   return {
     ...createMessage(model),
     content,
@@ -214,13 +232,10 @@ class NativeEncoder {
     const delta = event.contentBlockDelta;
     if (delta) {
       const index = delta.contentBlockIndex ?? 0;
-      if (!this.#open.has(index)) yield this.#begin(index, { type: 'text', text: '' });
-      const partial = delta.delta?.toolUse?.input;
-      const piece =
-        partial === undefined
-          ? { type: 'text_delta', text: delta.delta?.text ?? '' }
-          : { type: 'input_json_delta', partial_json: partial };
-      yield toChunk({ type: 'content_block_delta', index, delta: piece });
+      const isThinking = delta.delta?.reasoningContent !== undefined;
+      const empty = isThinking ? { type: 'thinking', thinking: '', signature: '' } : { type: 'text', text: '' };
+      if (!this.#open.has(index)) yield this.#begin(index, empty);
+      if (delta.delta) yield toChunk({ type: 'content_block_delta', index, delta: toNativeDelta(delta.delta) });
     }
     if (event.contentBlockStop)
       yield toChunk({ type: 'content_block_stop', index: event.contentBlockStop.contentBlockIndex ?? 0 });
@@ -240,6 +255,12 @@ class NativeEncoder {
     this.#open.add(index);
     return toChunk({ type: 'content_block_start', index, content_block });
   }
+}
+
+function toNativeDelta({ text = '', toolUse, reasoningContent: thinking }: ContentBlockDelta): object {
+  if (toolUse) return { type: 'input_json_delta', partial_json: toolUse.input };
+  if (thinking?.signature !== undefined) return { type: 'signature_delta', signature: thinking.signature };
+  return thinking ? { type: 'thinking_delta', thinking: thinking.text } : { type: 'text_delta', text };
 }
 
 function toChunk(event: object): Frame {

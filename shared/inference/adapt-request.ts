@@ -20,6 +20,8 @@ export interface UnenforcedSchemas {
   readonly format?: JsonSchema;
   /** The schemas of strict tools' arguments, by the tool's name. */
   readonly tools: ReadonlyMap<string, JsonSchema>;
+  /** The call that the answer must have: of the named tool, or `required` of any. */
+  readonly call?: 'required' | { readonly name: string };
 }
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
@@ -116,19 +118,21 @@ function writeName(message: Message): Message {
 }
 
 /**
- * Returns the strict schemas of a request; undefined if it has none.
- * @param checksFormat true to return the schema of the format also if it is not strict
+ * Returns the strict schemas of a request; undefined if nothing is to be checked.
+ * @param asked what the model is only asked for: a format, whose schema is returned also if it is not strict, or a call
  */
 export function collectStrictSchemas(
-  { format, tools }: GenerationRequest,
-  checksFormat = false,
+  { format, tools, toolChoice }: GenerationRequest,
+  asked: { readonly format: boolean; readonly call: boolean },
 ): UnenforcedSchemas | undefined {
   const isStrict = format.type === 'jsonSchema' && format.strict;
   const strictTools = tools.filter(({ strict }) => strict);
-  if (!isStrict && !checksFormat && strictTools.length === 0) return undefined;
+  const call = asked.call && toolChoice !== 'auto' && toolChoice !== 'none' ? toolChoice : undefined;
+  if (!isStrict && !asked.format && call === undefined && strictTools.length === 0) return undefined;
   const schema = format.type === 'jsonSchema' ? format.schema : { type: 'object' };
   return {
-    ...(isStrict || checksFormat ? { format: schema } : {}),
+    ...(isStrict || asked.format ? { format: schema } : {}),
+    ...(call !== undefined && { call }),
     tools: new Map(strictTools.map(({ name, parameters }) => [name, parameters])),
   };
 }

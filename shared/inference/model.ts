@@ -29,6 +29,11 @@ export interface Model extends Callable {
    */
   asksForFormat?(request: GenerationRequest): boolean;
   /**
+   * True if the upstream can't force the tool call of this request, so that the model is only asked for it in the prompt.
+   * The router then checks that the answer has the call.
+   */
+  asksForCall?(request: GenerationRequest): boolean;
+  /**
    * Sends the request and yields the answer's events. Nothing is sent before the first `next()`. The last event is
    * `finish`. Returning early (a `break`) closes the upstream connection.
    * @throws UpstreamError for every failure, before or after the first event; the abort reason if `call.signal` aborts

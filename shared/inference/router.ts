@@ -57,10 +57,10 @@ export function createRouter(options: RouterOptions): Router {
     const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
       const adapted = adaptRequest(request, getCapabilities(candidate.target));
       const sent = limitCaching(limitOutput(adapted.request, candidate), candidate.alias);
-      const isAsked = model.asksForFormat?.(sent) === true;
-      const isEnforced = !isAsked && model.enforcesSchemas?.(sent) !== false;
-      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent, isAsked);
-      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, isAsked);
+      const asked = { format: model.asksForFormat?.(sent) === true, call: model.asksForCall?.(sent) === true };
+      const isEnforced = !asked.format && !asked.call && model.enforcesSchemas?.(sent) !== false;
+      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent, asked);
+      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, asked);
       const cancel = new AbortController();
       const firstToken =
         streamed && !model.answersAtOnce?.(sent)
@@ -172,11 +172,16 @@ interface StartedAnswer {
   readonly iterator: AsyncIterator<GenerationEvent>;
 }
 
-/** The error for schemas that the target would enforce only in part or not at all, if the alias accepts no check instead. */
-function unenforcedError({ format, parameterNames }: GenerationRequest, isAsked: boolean): UpstreamError {
-  const name = isAsked || (format.type === 'jsonSchema' && format.strict) ? 'format' : 'tools';
+/** The error for what the target would enforce only in part or not at all, if the alias accepts no check instead. */
+function unenforcedError(
+  { format, parameterNames }: GenerationRequest,
+  asked: { readonly format: boolean; readonly call: boolean },
+): UpstreamError {
+  const schema = asked.format || (format.type === 'jsonSchema' && format.strict) ? 'format' : 'tools';
+  const name = asked.call ? 'toolChoice' : schema;
   const param = parameterNames[name] ?? name;
-  const message = `Unsupported value: '${param}': this model doesn't fully enforce the schema.`;
+  const reason = asked.call ? "can't be forced to use a tool" : "doesn't fully enforce the schema";
+  const message = `Unsupported value: '${param}': this model ${reason}.`;
   return new UpstreamError('unsupported_value', message, { param, recovery: 'nextTarget' });
 }
 

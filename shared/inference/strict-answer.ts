@@ -64,5 +64,5 @@ async function readAnswer({ events, unenforced }: Try) {
 }
 
 function mismatchError(violation: string): LambentError {
-  return new LambentError('output_mismatch', `${violation}. The model doesn't enforce strict schemas.`);
+  return new LambentError('output_mismatch', violation);
 }

@@ -6,6 +6,9 @@ import type { FinishReason, GenerationEvent } from './generation.ts';
 /** Limit of one check. A caller's pattern may take exponential time. */
 const MAX_CHECK_MS = 250;
 
+const UNENFORCED = "The model doesn't enforce strict schemas.";
+const UNFORCED = "This model can't be forced to call a tool.";
+
 /** Collects the parts of an answer that have schemas while its events pass. */
 export class StrictCheck {
   readonly #schemas: UnenforcedSchemas;
@@ -25,19 +28,23 @@ export class StrictCheck {
   }
 
   /**
-   * Describes the first part that doesn't match its schema, without its content. Undefined if all parts match, and for an
-   * answer that was cut or refused, which OpenAI's API doesn't guarantee to match either.
+   * Describes the first part that is missing or doesn't match its schema, without its content. Undefined if all parts match,
+   * and for an answer that was cut or refused, which OpenAI's API doesn't guarantee to match either.
    */
   findViolation(reason: FinishReason): string | undefined {
     if (reason === 'length' || reason === 'contentFilter') return undefined;
-    const { format, tools } = this.#schemas;
+    const { format, tools, call } = this.#schemas;
+    if (call === 'required' && this.#calls.length === 0) return `The answer calls no tool. ${UNFORCED}`;
+    if (typeof call === 'object' && !this.#calls.some(({ name }) => name === call.name))
+      return `The answer doesn't call the tool ${call.name}. ${UNFORCED}`;
     for (const { name, arguments: text } of this.#calls) {
       const schema = tools.get(name);
       if (schema !== undefined && !matches(text === '' ? '{}' : text, schema))
-        return `The arguments of a call of the tool ${name} don't match its schema`;
+        return `The arguments of a call of the tool ${name} don't match its schema. ${UNENFORCED}`;
     }
     if (format === undefined || this.#calls.length > 0 || this.#text === '') return undefined;
-    return matches(this.#text, format) ? undefined : "The answer doesn't match the schema of the output format";
+    if (matches(this.#text, format)) return undefined;
+    return `The answer doesn't match the schema of the output format. ${UNENFORCED}`;
   }
 }
 

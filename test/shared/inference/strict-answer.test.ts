@@ -135,6 +135,18 @@ describe('strict schemas on a target that does not enforce them', () => {
     expect(received[0]).toMatchObject({ format, tools });
   });
 
+  it('an answer that must call a tool matches only with that call', () => {
+    const findViolation = (required: 'required' | { name: string }, events: readonly GenerationEvent[]) => {
+      const check = new StrictCheck({ tools: new Map(), call: required });
+      for (const event of events) check.add(event);
+      return check.findViolation('stop');
+    };
+    expect(findViolation('required', say('no'))).toContain('calls no tool');
+    expect(findViolation('required', call('{}'))).toBeUndefined();
+    expect(findViolation({ name: 'add' }, call('{}'))).toBeUndefined();
+    expect(findViolation({ name: 'other' }, call('{}'))).toContain('other');
+  });
+
   it('a pattern that takes exponential time, or a schema that is not valid, keeps no function busy', () => {
     for (const schema of [
       { type: 'string', pattern: '^(a+)+$' },

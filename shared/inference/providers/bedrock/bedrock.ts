@@ -8,7 +8,7 @@ import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
 import { describeTarget, detectFamily } from './family.ts';
 import { buildConverseCall, type ConverseCall } from './request.ts';
 import { readToolInputs } from './tool-inputs.ts';
-import { asksForFormat, enforcesSchemas } from './tools.ts';
+import { asksForCall, asksForFormat, enforcesSchemas } from './tools.ts';
 
 /**
  * Creates a model behind Amazon Bedrock: by its Converse API, or by InvokeModel for Claude and a caller that speaks
@@ -48,6 +48,7 @@ export function createBedrockModel(
     answersAtOnce: ({ tools, format }) => !family.streamsTools && (tools.length > 0 || format.type !== 'text'),
     enforcesSchemas: (request) => enforcesSchemas(request, family),
     asksForFormat: (request) => asksForFormat(request, describeTarget(target)),
+    asksForCall: (request) => asksForCall(request, describeTarget(target)),
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
       const start = await prepareCall(request, streamed);

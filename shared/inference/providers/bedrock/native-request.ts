@@ -5,6 +5,7 @@ import type { BedrockTarget } from '../../registry.ts';
 import { planAutomaticPoints } from './cache-points.ts';
 import { type BedrockFamily, detectFamily, parseClaudeVersion } from './family.ts';
 import { markPrompt, type NativeBody } from './native-cache.ts';
+import { asksForCall } from './tools.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -50,6 +51,7 @@ export function findNativeRequest(
     isThinkingAccepted &&
     (!hasEffort || version >= 406) &&
     request.format.type === 'text' &&
+    !asksForCall(request, family) &&
     (family.sampling === 'free' || samples <= (family.sampling === 'fixed' ? 0 : 1)) &&
     (samples === 0 || type === undefined || type === 'disabled') &&
     !request.messages.some(({ content }) =>

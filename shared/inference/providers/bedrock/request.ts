@@ -13,7 +13,7 @@ import { toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
 import { buildInferenceConfig } from './sampling.ts';
 import { fitsGrammar, type Schema, toGrammarSchema, UnsupportedSchemaError } from './schemas.ts';
-import { asksForFormat, type Fields, planTools, toJson } from './tools.ts';
+import { asksForCall, asksForFormat, type Fields, planTools, toJson, writeCallInstruction } from './tools.ts';
 import { unsupportedValueError } from './value-errors.ts';
 
 export interface ConverseCall {
@@ -34,7 +34,7 @@ export function buildConverseCall(
   limits: { readonly maxOutputTokens: number | undefined },
 ): ConverseCall {
   const family = describeTarget(target);
-  const request = writeFormat(given, family);
+  const request = writeChoice(writeFormat(given, family), family);
   const maxTokens = chooseOutputLimit(request.maxOutputTokens, limits.maxOutputTokens);
   const cache = planCachePoints(request, target, family);
   const tools = planTools(request, family, cache);
@@ -83,6 +83,12 @@ function writeFormat(request: GenerationRequest, family: BedrockFamily): Generat
   if (format.type === 'text' || !asksForFormat(request, family)) return request;
   const instruction = `Unless you call a tool: ${writeJsonInstruction(format)}`;
   return { ...request, format: { type: 'text' }, messages: appendInstruction(messages, instruction) };
+}
+
+/** Writes into the prompt that the answer must be a tool call, for a model that can't be forced to call one. */
+function writeChoice(request: GenerationRequest, family: BedrockFamily): GenerationRequest {
+  if (!asksForCall(request, family)) return request;
+  return { ...request, messages: appendInstruction(request.messages, writeCallInstruction(request)) };
 }
 
 /** Writes the system prompt in front of the first user message, for a model that has no field for it. */

@@ -42,7 +42,8 @@ export function planTools(request: GenerationRequest, family: BedrockFamily, cac
   const plan = planChoice(request, declareTools(request, family, cache), family);
   if (family.name !== 'claude' || request.parallelToolCalls) return { ...NO_TOOLS, ...plan };
   // Claude's own field replaces `toolConfig.toolChoice`: a call must not have both.
-  return { ...NO_TOOLS, ...plan, choice: undefined, fields: { tool_choice: toSingleToolChoice(toolChoice) } };
+  const choice = asksForCall(request, family) ? 'auto' : toolChoice;
+  return { ...NO_TOOLS, ...plan, choice: undefined, fields: { tool_choice: toSingleToolChoice(choice) } };
 }
 
 /**
@@ -105,14 +106,26 @@ function planChoice(
   // `auto` is the default, and models without other choices refuse the field.
   if (toolChoice === 'auto' || toolChoice === 'none') return { list, choice: undefined, forced: false };
   const name = toolChoice === 'required' ? request.tools.length === 1 && request.tools[0]?.name : toolChoice.name;
+  const named = list.filter(({ toolSpec }) => toolSpec?.name === name);
   if (toolChoice === 'required' && toolChoices.includes('any')) return { list, choice: { any: {} }, forced: true };
   if (name && toolChoices.includes('tool')) return { list, choice: { tool: { name } }, forced: true };
   if (name && toolChoices.includes('any')) {
     // The only tool that is declared is the one that is called.
-    const named = list.filter(({ toolSpec }) => toolSpec?.name === name);
     return { list: named, choice: { any: {} }, forced: true };
   }
-  throw unsupportedValueError(request, 'toolChoice', "this model can't be forced to use a tool");
+  return { list: name ? named : list, choice: undefined, forced: false };
+}
+
+/** True if the model must call a tool but can't be forced to, so that it can only be asked for the call in the prompt. */
+export function asksForCall({ tools, toolChoice }: GenerationRequest, { toolChoices }: BedrockFamily): boolean {
+  return tools.length > 0 && toolChoice !== 'auto' && toolChoice !== 'none' && toolChoices.length === 0;
+}
+
+/** Returns the instruction that asks a model for a call. */
+export function writeCallInstruction({ toolChoice }: GenerationRequest): string {
+  return typeof toolChoice === 'object'
+    ? `Answer with a call of the tool ${toolChoice.name}, and with nothing else.`
+    : 'Answer with a call of one of the tools, and with nothing else.';
 }
 
 function toSingleToolChoice(choice: GenerationRequest['toolChoice']): Fields {

@@ -39,7 +39,6 @@ const closed = { type: 'object', properties: {}, additionalProperties: false };
 const loose = { type: 'object', properties: { a: { type: 'integer' } } };
 
 it.each([
-  ['tool_choice', GPT_OSS, NOVA, { tools, tool_choice: 'required' }],
   ['stop', CLAUDE, NOVA, { stop: ['\n'] }],
   ['top_p', CLAUDE, NOVA, { temperature: 0.5, top_p: 0.5 }],
   ['temperature', 'eu.anthropic.claude-opus-4-7', NOVA, { temperature: 0.5 }],
@@ -67,6 +66,22 @@ it('a strict schema whose limits the grammar lacks is checked after the answer, 
   expect(upstream.calls).toEqual([]);
   // What the grammar enforces needs no check.
   expect(await ask(CLAUDE, undefined, makeBody({ type: 'integer' }), { strictOutput: 'refuse' })).toEqual([CLAUDE]);
+});
+
+it('a tool call that is only asked for in the prompt is checked, or refused by setting', async () => {
+  const named = { tools, tool_choice: { type: 'function', function: { name: 'weather' } } };
+  for (const body of [{ tools, tool_choice: 'required' }, named]) {
+    upstream.calls.length = 0;
+    // The stand-in answers with a text.
+    await expect(ask(GPT_OSS, undefined, body)).rejects.toMatchObject({ code: 'output_mismatch' });
+    expect(upstream.calls).toHaveLength(2);
+    upstream.calls.length = 0;
+    await expect(ask(GPT_OSS, undefined, body, { strictOutput: 'refuse' })).rejects.toMatchObject({
+      code: 'unsupported_value',
+      param: 'tool_choice',
+    });
+    expect(await ask(GPT_OSS, NOVA, body, { strictOutput: 'refuse' })).toEqual([NOVA]);
+  }
 });
 
 it('JSON output that is only asked for in the prompt is checked, strict or not, or refused by setting', async () => {

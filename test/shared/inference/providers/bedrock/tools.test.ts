@@ -49,15 +49,28 @@ describe('the choice of a tool', () => {
   const named = { tools, toolChoice: { name: 'time' } } as const;
 
   it.each([
-    [GPT_OSS, required],
-    [GPT_OSS, named],
-    [LLAMA, required],
-    [FABLE, required],
-    [FABLE, { ...required, parallelToolCalls: false }],
-  ])('%s, which cannot be forced, refuses %o before the call', async (model, changes) => {
-    const parameterNames = { toolChoice: 'tool_choice' };
-    const error = await upstream.catchRefusal({ ...changes, parameterNames }, { model });
-    expect(error).toMatchObject({ code: 'unsupported_value', param: 'tool_choice', recovery: 'nextTarget' });
+    [GPT_OSS, required, 'a call of one of the tools'],
+    [GPT_OSS, named, 'a call of the tool time'],
+    [LLAMA, required, 'a call of one of the tools'],
+    [FABLE, required, 'a call of one of the tools'],
+    [FABLE, { ...required, parallelToolCalls: false }, 'a call of one of the tools'],
+  ])('%s, which cannot be forced, is asked in the prompt for %o', async (model, changes, asked) => {
+    const { system, toolConfig, additionalModelRequestFields: fields } = await upstream.send(changes, { model });
+    expect(system?.map(({ text }) => text).join()).toContain(asked);
+    expect(toolConfig?.toolChoice).toBeUndefined();
+    expect(fields?.['tool_choice']).toEqual(
+      'parallelToolCalls' in changes ? { type: 'auto', disable_parallel_tool_use: true } : undefined,
+    );
+  });
+
+  it('a named tool that the model cannot be forced to call is the only one', async () => {
+    const { toolConfig } = await upstream.send(named, { model: GPT_OSS });
+    expect(toolConfig?.tools.map(({ toolSpec }) => toolSpec?.name)).toEqual(['time']);
+  });
+
+  it('a model that can be forced is not asked in the prompt', async () => {
+    const { system } = await upstream.send(required, { model: SONNET_4_6 });
+    expect(system).toBeUndefined();
   });
 
   it('a model that can be forced to use any tool, but no named one, gets the named tool alone', async () => {

@@ -79,10 +79,10 @@ export function sealContinuations(model: Model, seal: ContinuationSeal): Model {
           yield event;
           continue;
         }
-        const { continuation } = event;
+        const { continuation, ...end } = event;
         yield continuation === undefined || omitsContinuations
-          ? { type: 'reasoningEnd' }
-          : { type: 'reasoningEnd', continuation: await seal.seal({ text, continuation }, tenant) };
+          ? end
+          : { ...end, continuation: await seal.seal({ text, continuation }, tenant) };
         text = '';
       }
     },

@@ -198,7 +198,12 @@ export interface ReasoningPart {
   readonly type: 'reasoning';
   readonly text: string;
   readonly continuation?: Continuation;
+  /** The upstream's own records of it, from a caller whose API shows them. */
+  readonly details?: readonly ReasoningDetail[];
 }
+
+/** One record of `reasoning_details`, as OpenRouter has them. */
+export type ReasoningDetail = Readonly<Record<string, unknown>>;
 
 export interface Continuation {
   /** The provider that made it. Other providers drop the reasoning, as their APIs require. */
@@ -214,6 +219,8 @@ export interface ToolCallPart {
   readonly arguments: string;
   /** True for a call of a custom tool. Its text is the argument `input`. */
   readonly isCustom?: true;
+  /** What Gemini wants back with the call. */
+  readonly signature?: string;
   readonly cache?: CacheMark;
 }
 
@@ -282,8 +289,20 @@ export type GenerationEvent =
   | { readonly type: 'refusal'; readonly text: string; readonly logprobs?: readonly TokenLogprob[] }
   | { readonly type: 'reasoning'; readonly text: string }
   /** Ends a block of reasoning; `continuation` is absent if the provider doesn't need the reasoning back. */
-  | { readonly type: 'reasoningEnd'; readonly continuation?: Continuation }
-  | { readonly type: 'toolCall'; readonly index: number; readonly id: string; readonly name: string }
+  | {
+      readonly type: 'reasoningEnd';
+      readonly continuation?: Continuation;
+      /** The upstream's own records of the reasoning, for APIs that show them. The continuation has them as well. */
+      readonly details?: readonly ReasoningDetail[];
+    }
+  | {
+      readonly type: 'toolCall';
+      readonly index: number;
+      readonly id: string;
+      readonly name: string;
+      /** As in `ToolCallPart`, for APIs that show it. A continuation before the call has it as well. */
+      readonly signature?: string;
+    }
   | { readonly type: 'toolArguments'; readonly index: number; readonly fragment: string }
   /**
    * One event of the upstream's own stream, or the whole answer of a call that isn't streamed, in the protocol of the

@@ -10,11 +10,13 @@ import type {
   FinishReason,
   GenerationEvent,
   GenerationRequest,
+  ReasoningDetail,
   TokenLogprob,
   Usage,
 } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { findCustomTools } from '../custom-tools.ts';
+import { encodeSignature } from './thought-signature.ts';
 
 /** The fields that a completion and each chunk of a stream have in common. */
 interface ChatHead {
@@ -64,7 +66,13 @@ export function toCompletionOptions(source: CompletionSource): ChatCompletionOpt
 
 /** OpenAI's completion object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
 export type ChatCompletionObject = ChatCompletion & {
-  choices: { message: { reasoning_content?: string } }[];
+  choices: {
+    message: {
+      reasoning_content?: string;
+      /** The upstream's own records of the reasoning, as OpenRouter has them. */
+      reasoning_details?: readonly ReasoningDetail[];
+    };
+  }[];
 };
 
 /**
@@ -130,7 +138,8 @@ class MessageAccumulator {
   #reasoning = '';
   readonly #contentTokens: TokenLogprob[] = [];
   readonly #refusalTokens: TokenLogprob[] = [];
-  readonly #calls: { id: string; name: string; arguments: string }[] = [];
+  readonly #details: ReasoningDetail[] = [];
+  readonly #calls: MadeCall[] = [];
 
   add(event: Exclude<GenerationEvent, { type: 'finish' }>): void {
     switch (event.type) {
@@ -146,10 +155,12 @@ class MessageAccumulator {
         this.#reasoning += event.text;
         return;
       case 'reasoningEnd':
+        this.#details.push(...(event.details ?? []));
+        return;
       case 'native':
         return;
       case 'toolCall':
-        this.#calls[event.index] = { id: event.id, name: event.name, arguments: '' };
+        this.#calls[event.index] = { id: event.id, name: event.name, arguments: '', signature: event.signature };
         return;
       case 'toolArguments': {
         const call = this.#calls[event.index];
@@ -167,6 +178,7 @@ class MessageAccumulator {
       content: this.#content === '' && hasOtherContent ? null : this.#content.toWellFormed(),
       refusal: this.#refusal === '' ? null : this.#refusal.toWellFormed(),
       ...(this.#reasoning === '' ? {} : { reasoning_content: this.#reasoning.toWellFormed() }),
+      ...(this.#details.length === 0 ? {} : { reasoning_details: this.#details }),
       ...(this.#calls.length === 0 ? {} : { tool_calls: this.#calls.map((call) => encodeToolCall(call, customTools)) }),
     };
   }
@@ -179,14 +191,22 @@ class MessageAccumulator {
   }
 }
 
+interface MadeCall {
+  readonly id: string;
+  readonly name: string;
+  arguments: string;
+  readonly signature: string | undefined;
+}
+
 function encodeToolCall(
-  { id, name, arguments: text }: { id: string; name: string; arguments: string },
+  { id, name, arguments: text, signature }: MadeCall,
   customTools: ReadonlySet<string> | undefined,
 ): ChatToolCall {
   if (customTools?.has(name)) {
-    return { id, type: 'custom', custom: { name, input: decodeCustomInput(text).toWellFormed() } };
+    const custom = { name, input: decodeCustomInput(text).toWellFormed() };
+    return { id, type: 'custom', custom, ...encodeSignature(signature) };
   }
-  return { id, type: 'function', function: { name, arguments: text.toWellFormed() } };
+  return { id, type: 'function', function: { name, arguments: text.toWellFormed() }, ...encodeSignature(signature) };
 }
 
 /** Maps finish reasons to OpenAI's. */

@@ -1,12 +1,20 @@
 import { isObject } from '../../core/objects.ts';
 import { encodeCustomInput } from '../../inference/custom-input.ts';
-import type { AssistantMessage, ContentPart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
+import type {
+  AssistantMessage,
+  ContentPart,
+  Message,
+  ReasoningDetail,
+  TextPart,
+  ToolCallPart,
+} from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
 import { toMark } from '../cache-marks.ts';
 import { parseFileData } from '../documents.ts';
 import { parseImageUrl } from '../images.ts';
 import { invalidValueError } from '../validation.ts';
 import type { ChatMessage } from './schema.ts';
+import { readSignature } from './thought-signature.ts';
 
 /**
  * Translates the messages of a chat request into internal messages, which have the same indexes.
@@ -83,7 +91,10 @@ function toAssistantParts(message: AssistantFields, index: number): AssistantMes
   const { content, refusal, tool_calls } = message;
   const parts: AssistantMessage['content'][number][] = [];
   const reasoning = findReasoning(message);
-  if (reasoning !== '') parts.push({ type: 'reasoning', text: reasoning });
+  const details = listReasoningDetails(message);
+  if (reasoning !== '' || details.length > 0) {
+    parts.push({ type: 'reasoning', text: reasoning, ...(details.length > 0 && { details }) });
+  }
   if (typeof content === 'string') {
     if (content !== '') parts.push({ type: 'text', text: content });
   } else {
@@ -107,22 +118,35 @@ function toAssistantParts(message: AssistantFields, index: number): AssistantMes
 }
 
 /** Returns the text of the reasoning, by the first of its names that has one; '' without reasoning. */
-function findReasoning({ reasoning_content, reasoning, reasoning_details }: AssistantFields): string {
+function findReasoning(message: AssistantFields): string {
+  const { reasoning_content, reasoning } = message;
   if (reasoning_content) return reasoning_content;
   if (typeof reasoning === 'string' && reasoning !== '') return reasoning;
-  const details = Array.isArray(reasoning_details) ? reasoning_details.filter(isObject) : [];
-  const texts = details.map(({ text, summary }) => text ?? summary);
+  const texts = listReasoningDetails(message).map(({ text, summary }) => text ?? summary);
   return texts.filter((text) => typeof text === 'string').join('');
+}
+
+/** Returns the records of the reasoning that an upstream such as OpenRouter wants back. */
+function listReasoningDetails({ reasoning_details: details }: AssistantFields): ReasoningDetail[] {
+  return Array.isArray(details) ? details.filter(isObject) : [];
 }
 
 type ToolCall = NonNullable<AssistantFields['tool_calls']>[number];
 
 function toCallPart(call: ToolCall): ToolCallPart {
   if (call.type === 'function') {
-    return { type: 'toolCall', id: call.id, name: call.function.name, arguments: call.function.arguments };
+    const { id, function: called } = call;
+    return { type: 'toolCall', id, name: called.name, arguments: called.arguments, ...readSignature(call) };
   }
   const { name, input } = call.custom;
-  return { type: 'toolCall', id: call.id, name, arguments: encodeCustomInput(input), isCustom: true };
+  return {
+    type: 'toolCall',
+    id: call.id,
+    name,
+    arguments: encodeCustomInput(input),
+    isCustom: true,
+    ...readSignature(call),
+  };
 }
 
 /** Checks that each tool call is answered by one tool message, directly after the assistant message with the call. */

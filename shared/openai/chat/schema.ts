@@ -61,8 +61,12 @@ const userParts = arrayOf(
 );
 const assistantParts = arrayOf(variant('type', { text: textPart, refusal: refusalPart }), 'objects');
 
+/** Where Gemini's compatible API has the signature of a call. */
+const extraContent = v.nullish(v.unknown());
+
 const toolCall = object({
   id: text({ min: 1 }),
+  extra_content: extraContent,
   type: v.literal('function'),
   function: object({
     // Models invent names, which callers send back.
@@ -75,6 +79,7 @@ const toolCall = object({
 
 const customToolCall = object({
   id: text({ min: 1 }),
+  extra_content: extraContent,
   type: v.literal('custom'),
   custom: object({ name: string, input: string }),
 });

@@ -7,6 +7,7 @@ import { object } from '../schema.ts';
 import { missingParameterError, validate } from '../validation.ts';
 import { type ChatCompletionObject, FINISH_REASONS } from './completion.ts';
 import type { ChatBody } from './schema.ts';
+import { readSignature } from './thought-signature.ts';
 
 export type Metadata = Readonly<Record<string, string>>;
 
@@ -89,6 +90,7 @@ export async function* replayCompletion({
   if (choice === undefined) return;
   const { message, logprobs, finish_reason } = choice;
   if (message.reasoning_content !== undefined) yield { type: 'reasoning', text: message.reasoning_content };
+  if (message.reasoning_details !== undefined) yield { type: 'reasoningEnd', details: message.reasoning_details };
   if (message.content) yield { type: 'text', text: message.content, ...decodeLogprobs(logprobs?.content) };
   if (message.refusal) yield { type: 'refusal', text: message.refusal, ...decodeLogprobs(logprobs?.refusal) };
   for (const [index, call] of (message.tool_calls ?? []).entries()) {
@@ -96,7 +98,7 @@ export async function* replayCompletion({
       call.type === 'function'
         ? [call.function.name, call.function.arguments]
         : [call.custom.name, encodeCustomInput(call.custom.input)];
-    yield { type: 'toolCall', index, id: call.id, name };
+    yield { type: 'toolCall', index, id: call.id, name, ...readSignature(call) };
     yield { type: 'toolArguments', index, fragment };
   }
   yield {

@@ -1,10 +1,11 @@
 import type { LambentError } from '../../core/errors.ts';
 import { CustomInputReader } from '../../inference/custom-input.ts';
-import type { GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
+import type { GenerationEvent, ReasoningDetail, TokenLogprob } from '../../inference/generation.ts';
 import { encodeDataFrame, encodeStream, escapeLineSeparators, type StreamEncoder } from '../../wire/sse.ts';
 import { SurrogatePairBuffer } from '../../wire/surrogate-pair-buffer.ts';
 import { encodeErrorBody } from '../errors.ts';
 import { type ChatCompletionOptions, encodeChatLogprob, encodeChatUsage, FINISH_REASONS } from './completion.ts';
+import { encodeSignature } from './thought-signature.ts';
 
 export interface ChatStreamOptions extends ChatCompletionOptions {
   readonly includeUsage: boolean;
@@ -57,10 +58,11 @@ class ChatEncoder implements StreamEncoder {
       case 'reasoning':
         return this.#encodeReasoning(this.#reasoning.push(event.text));
       case 'reasoningEnd':
+        return this.#encodeDetails(event.details);
       case 'native':
         return '';
       case 'toolCall':
-        return this.#encodeToolCall(event.index, event.id, event.name);
+        return this.#encodeToolCall(event);
       case 'toolArguments':
         return this.#encodeArguments(event.index, this.#readArguments(event.index, event.fragment));
       case 'finish':
@@ -88,7 +90,12 @@ class ChatEncoder implements StreamEncoder {
     return this.#encodeRole('null') + this.#encodeChunk(`{"reasoning_content":${JSON.stringify(text)}}`);
   }
 
-  #encodeToolCall(index: number, id: string, name: string): string {
+  #encodeDetails(details: readonly ReasoningDetail[] = []): string {
+    if (details.length === 0) return '';
+    return this.#encodeRole('null') + this.#encodeChunk(`{"reasoning_details":${JSON.stringify(details)}}`);
+  }
+
+  #encodeToolCall({ index, id, name, signature }: Extract<GenerationEvent, { type: 'toolCall' }>): string {
     this.#hasOutput = true;
     this.#arguments[index] = new SurrogatePairBuffer();
     const isCustom = this.#options.customTools?.has(name) ?? false;
@@ -96,7 +103,8 @@ class ChatEncoder implements StreamEncoder {
     const call = isCustom
       ? { index, id, type: 'custom', custom: { name, input: '' } }
       : { index, id, type: 'function', function: { name, arguments: '' } };
-    return this.#encodeRole('null') + this.#encodeChunk(`{"tool_calls":[${JSON.stringify(call)}]}`);
+    const json = JSON.stringify({ ...call, ...encodeSignature(signature) });
+    return this.#encodeRole('null') + this.#encodeChunk(`{"tool_calls":[${json}]}`);
   }
 
   #encodeArguments(index: number, fragment: string): string {

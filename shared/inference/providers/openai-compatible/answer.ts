@@ -3,18 +3,9 @@ import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob } from '.
 import { type AnswerEnding, readEnding } from './ending.ts';
 import { appendDetails, createContinuation, type ReasoningPlace, readReasoning } from './reasoning.ts';
 import { type ContentPiece, ThinkTagSplitter } from './think-tags.ts';
-import { ToolCallAssembler } from './tool-calls.ts';
+import { type AnswerOptions, ToolCallAssembler } from './tool-calls.ts';
 import { UsageReader } from './usage.ts';
 import { asObject, asObjects, asText, type WireObject } from './wire.ts';
-
-export interface AnswerOptions {
-  /** Fingerprint of the target, for continuations of its reasoning. */
-  readonly upstream: string;
-  /** Creates ids for tool calls without one. */
-  readonly newId: () => string;
-  /** Names of the request's tools. */
-  readonly tools: ReadonlySet<string>;
-}
 
 /** With fewer characters or pieces, a model could be repeating itself. */
 const SHORTEST_REPETITION = 24;
@@ -47,7 +38,7 @@ export class AnswerReader {
 
   constructor({ upstream, newId, tools }: AnswerOptions) {
     this.#upstream = upstream;
-    this.#toolCalls = new ToolCallAssembler(newId, tools);
+    this.#toolCalls = new ToolCallAssembler({ newId, tools, upstream });
   }
 
   get ending(): AnswerEnding {
@@ -237,7 +228,9 @@ export class AnswerReader {
     if (this.#reasoning === undefined) return;
     const origin = this.#reasoning;
     this.#reasoning = undefined;
-    events.push({ type: 'reasoningEnd', continuation: createContinuation(origin, this.#upstream) });
+    const { details } = origin;
+    const continuation = createContinuation(origin, this.#upstream);
+    events.push({ type: 'reasoningEnd', continuation, ...(details.length > 0 && { details }) });
   }
 }
 

@@ -22,8 +22,10 @@ export interface Dialect {
   readonly needsAllReasoning?: true;
   /** The ids of tool calls that it accepts. */
   readonly callIds?: CallIdRule;
-  /** Requires a thought signature on the first tool call of an assistant message, and answers 400 without it. */
-  readonly requiresThoughtSignature?: true;
+  /** The thought signature for calls without one. The first call of an assistant message has to have a signature. */
+  readonly unsignedCall?: string;
+  /** Gets back the records of reasoning and the signatures of calls that callers have. Others may refuse these fields. */
+  readonly returnsRecords?: true;
   /** Sends embeddings in base64 on request, which are a quarter of the size. Others may refuse `encoding_format`. */
   readonly encodesEmbeddings?: true;
 }
@@ -47,8 +49,14 @@ export type OptionalField =
   | 'prompt_cache_retention'
   | 'service_tier';
 
+/** Google's documented placeholder for the signature of a call that passed through an API without signatures. */
+const UNSIGNED_CALL = 'skip_thought_signature_validator';
+
 /** An unknown host gets no documents: most engines don't know the part. */
 const PLAIN: Dialect = { unsupported: ['documents'], optionalFields: [] };
+
+/** It may be a proxy in front of any model. */
+const UNKNOWN: Dialect = { ...PLAIN, returnsRecords: true };
 
 /** https://platform.minimax.io/docs/api-reference/text-openai-api: the `<think>` text "must be preserved completely". */
 const MINIMAX: Dialect = { ...PLAIN, reasoningPlaces: ['think'], needsAllReasoning: true };
@@ -76,7 +84,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   },
   // https://openrouter.ai/docs/guides/best-practices/reasoning-tokens: text in `reasoning`, signatures in
   // `reasoning_details`.
-  'openrouter.ai': { unsupported: [], optionalFields: ['user'], reasoningPlaces: ['reasoning'] },
+  'openrouter.ai': { unsupported: [], optionalFields: ['user'], returnsRecords: true, reasoningPlaces: ['reasoning'] },
   // https://api-docs.deepseek.com/guides/thinking_mode: "will return a 400 error" if reasoning_content is missing from
   // a turn with tool calls. In other turns it is ignored.
   'deepseek.com': {
@@ -123,13 +131,13 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   'generativelanguage.googleapis.com': {
     unsupported: ['documents', 'logitBias', 'verbosity'],
     optionalFields: [],
-    requiresThoughtSignature: true,
+    unsignedCall: UNSIGNED_CALL,
     reasoningPlaces: [],
   },
   'aiplatform.googleapis.com': {
     unsupported: ['documents', 'logitBias', 'verbosity'],
     optionalFields: [],
-    requiresThoughtSignature: true,
+    unsignedCall: UNSIGNED_CALL,
     reasoningPlaces: [],
   },
 };
@@ -141,7 +149,7 @@ export function findDialect(target: Pick<OpenAICompatibleTarget, 'baseUrl'>): Di
     const dialect = BY_HOST[labels.slice(from).join('.')];
     if (dialect) return dialect;
   }
-  return PLAIN;
+  return UNKNOWN;
 }
 
 /** Returns a target's capabilities: those it declares, or else all of OpenAI's API that its dialect supports. */

@@ -11,7 +11,7 @@ import type {
 import type { Dialect } from './dialect.ts';
 import { type ReasoningPlace, readContinuation } from './reasoning.ts';
 import { joinThinking } from './think-tags.ts';
-import { asObjects, type WireObject } from './wire.ts';
+import { asObjects, asText, type WireObject } from './wire.ts';
 
 export interface MessageOptions {
   readonly dialect: Dialect;
@@ -21,6 +21,8 @@ export interface MessageOptions {
   readonly callId: (id: string) => string;
   /** True if the upstream has refused reasoning in messages. */
   readonly omitsReasoning: boolean;
+  /** True if the upstream accepts a system message only as the first message. */
+  readonly hasOneSystemMessage: boolean;
   /** Whether calls of custom tools are written as such, and not as functions. */
   readonly hasCustomTools: boolean;
 }
@@ -29,7 +31,7 @@ export interface MessageOptions {
 export function toWireMessages(messages: readonly Message[], options: MessageOptions): WireObject[] {
   const wire: WireObject[] = [];
   let files: FilePart[] = [];
-  for (const message of messages) {
+  for (const message of joinSystemMessages(messages, options.hasOneSystemMessage)) {
     if (message.role !== 'tool' && files.length > 0) {
       wire.push(toToolFilesMessage(files));
       files = [];
@@ -39,6 +41,20 @@ export function toWireMessages(messages: readonly Message[], options: MessageOpt
   }
   if (files.length > 0) wire.push(toToolFilesMessage(files));
   return wire;
+}
+
+/**
+ * Joins the system messages at the front, which says the same to every model: chat templates such as Qwen's accept one only.
+ * @param all true to move those inside the conversation to the front, too
+ */
+function joinSystemMessages(messages: readonly Message[], all: boolean): readonly Message[] {
+  const isSystem = (message: Message) => message.role === 'system' && message.name === undefined;
+  const end = messages.findIndex((message) => !isSystem(message));
+  const front = all ? messages.filter(isSystem) : messages.slice(0, end === -1 ? messages.length : end);
+  if (front.length === 0 || (front.length === 1 && messages[0] === front[0])) return messages;
+  const content = front.map(({ content: parts }) => joinText(parts.filter((part) => part.type === 'text')));
+  const joined: Message = { role: 'system', content: [{ type: 'text', text: content.join('\n\n') }] };
+  return [joined, ...messages.filter((message) => !front.includes(message))];
 }
 
 function toWireMessage(message: Message, options: MessageOptions): WireObject {
@@ -118,6 +134,7 @@ function toToolFilesMessage(files: readonly FilePart[]): WireObject {
 
 function toAssistantMessage(message: AssistantMessage, options: MessageOptions): WireObject {
   const calls = message.content.filter((part) => part.type === 'toolCall');
+  const signatures = findSignatures(message, options);
   // A refusal is sent as text, because most dialects have no field for it.
   const texts = message.content.filter((part) => part.type === 'text' || part.type === 'refusal');
   const { dialect, callId } = options;
@@ -133,7 +150,7 @@ function toAssistantMessage(message: AssistantMessage, options: MessageOptions):
     tool_calls: calls.map((call, index) => ({
       id: callId(call.id),
       ...(call.isCustom && options.hasCustomTools ? toCustomCall(call) : toFunctionCall(call)),
-      ...(index === 0 && dialect.requiresThoughtSignature ? UNSIGNED_CALL : {}),
+      ...toSignatureField(signatures.get(call) ?? (index === 0 ? dialect.unsignedCall : undefined)),
     })),
   };
 }
@@ -147,8 +164,27 @@ function toCustomCall({ name, arguments: text }: ToolCallPart): WireObject {
   return { type: 'custom', custom: { name, input: decodeCustomInput(text) } };
 }
 
-/** Google's documented placeholder for the signature of a call that passed through an API without signatures. */
-const UNSIGNED_CALL = { extra_content: { google: { thought_signature: 'skip_thought_signature_validator' } } };
+function toSignatureField(thought_signature: string | undefined): WireObject {
+  return thought_signature === undefined ? {} : { extra_content: { google: { thought_signature } } };
+}
+
+/** Returns the thought signatures of calls: those that the caller has, or those that a continuation before the call has. */
+function findSignatures({ content }: AssistantMessage, { dialect, upstream }: MessageOptions) {
+  const signatures = new Map<ToolCallPart, string>();
+  let next: string | undefined;
+  for (const part of content) {
+    if (part.type === 'reasoning') {
+      const origin = part.continuation && readContinuation(part.continuation, upstream);
+      if (origin?.place === 'thought_signature') next = asText(origin.details[0]?.['thought_signature']);
+    } else if (part.type === 'toolCall') {
+      const takesCallers = dialect.returnsRecords || dialect.unsignedCall !== undefined;
+      const signature = next ?? (takesCallers ? part.signature : undefined);
+      if (signature !== undefined) signatures.set(part, signature);
+      next = undefined;
+    }
+  }
+  return signatures;
+}
 
 /** The reasoning of a turn: fields of its message, and what becomes of its text. */
 interface WireReasoning {
@@ -170,15 +206,21 @@ function toReasoning(message: AssistantMessage, { dialect, upstream, omitsReason
   for (const part of message.content) {
     if (part.type !== 'reasoning' || (omitsReasoning && !dialect.requiresReasoning)) continue;
     const origin = part.continuation && readContinuation(part.continuation, upstream);
-    const places = part.continuation ? origin && [origin.place] : (dialect.reasoningPlaces ?? COMMON_PLACES);
+    const details = part.continuation ? origin?.details : dialect.returnsRecords ? part.details : undefined;
+    const places = part.continuation ? origin && [origin.place] : listPlaces(dialect, details !== undefined);
     for (const place of places ?? []) {
       if (place === 'think') inText += part.text;
       else if (place === 'content') inContent += part.text;
-      else if (place === 'reasoning_details') fields[place] = [...asObjects(fields[place]), ...(origin?.details ?? [])];
-      else fields[place] = `${fields[place] ?? ''}${part.text}`;
+      else if (place === 'reasoning_details') fields[place] = [...asObjects(fields[place]), ...(details ?? [])];
+      else if (place !== 'thought_signature') fields[place] = `${fields[place] ?? ''}${part.text}`;
     }
   }
   return { fields, toContent: (text) => toMistralContent(inContent, joinThinking(inText, text)) };
+}
+
+/** Returns the places for reasoning of which the caller has the text, and maybe the upstream's records. */
+function listPlaces({ reasoningPlaces = COMMON_PLACES, returnsRecords }: Dialect, hasDetails: boolean) {
+  return returnsRecords && hasDetails ? [...reasoningPlaces, 'reasoning_details' as const] : reasoningPlaces;
 }
 
 /** SGLang, llama.cpp and most APIs know the first field, vLLM since 0.12 and Ollama the second. */

@@ -9,7 +9,14 @@ const PROVIDER = 'openai-compatible';
  * Where an upstream sends its reasoning, and expects it back: in a field of the message, in thinking parts of its content
  * (Mistral), or between `<think>` tags in its text.
  */
-export type ReasoningPlace = 'reasoning_content' | 'reasoning' | 'reasoning_details' | 'content' | 'think';
+export type ReasoningPlace =
+  | 'reasoning_content'
+  | 'reasoning'
+  | 'reasoning_details'
+  | 'content'
+  | 'think'
+  /** No text: the signature of the tool call that follows. */
+  | 'thought_signature';
 
 const PLACES: ReadonlySet<unknown> = new Set<ReasoningPlace>([
   'reasoning_content',
@@ -17,12 +24,15 @@ const PLACES: ReadonlySet<unknown> = new Set<ReasoningPlace>([
   'reasoning_details',
   'content',
   'think',
+  'thought_signature',
 ]);
+
+const RECORD_PLACES: ReadonlySet<ReasoningPlace> = new Set(['reasoning_details', 'thought_signature']);
 
 /** What a continuation of this provider says. */
 export interface ReasoningOrigin {
   readonly place: ReasoningPlace;
-  /** The upstream's records, signatures included, for the place `reasoning_details`. */
+  /** The upstream's records, signatures included, for the place `reasoning_details`; one with `thought_signature` for that. */
   readonly details: readonly WireObject[];
 }
 
@@ -32,7 +42,7 @@ export interface ReasoningOrigin {
  */
 export function createContinuation({ place, details }: ReasoningOrigin, upstream: string): Continuation {
   const data = { field: place, upstream };
-  return { provider: PROVIDER, data: place === 'reasoning_details' ? { ...data, details } : data };
+  return { provider: PROVIDER, data: RECORD_PLACES.has(place) ? { ...data, details } : data };
 }
 
 /** Reads a continuation. Returns undefined for another provider's or another upstream's. */

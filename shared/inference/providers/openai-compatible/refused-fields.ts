@@ -16,6 +16,13 @@ export const MESSAGE_REASONING = 'messages[].reasoning';
 /** Stands for ids of tool calls that an upstream refuses. They are sent as short ones instead. */
 export const CALL_IDS = 'messages[].tool_calls[].id';
 
+/** Stands for system messages inside a conversation, which some chat templates refuse. They go to the front instead. */
+export const SYSTEM_MESSAGES = 'messages[].role';
+
+/** The templates of Qwen 3.5 and others. @see https://huggingface.co/Qwen ("System message must be at the beginning.") */
+const REFUSES_SYSTEM =
+  /system (message|prompt|role)\b.*\b(begin|first|start|once|only)|only .*\bsystem (message|prompt)/is;
+
 const REFUSES_REASONING = /\breasoning(_content|_details)?\b|\bthinking\b/;
 const REFUSES_CALL_ID =
   /tool.?call.?ids?\b.*(length|alphanumeric|a-z)|tool_calls\S*[._]id\b.*(length|pattern|too long)|tool_call_id\b.*(length|pattern|too long)/is;
@@ -49,6 +56,8 @@ export function findRefusedField(
     return { field: MESSAGE_REASONING, isRequired: false };
   if (!without.includes(CALL_IDS) && hasLongIds(sent) && REFUSES_CALL_ID.test(said))
     return { field: CALL_IDS, isRequired: false };
+  if (!without.includes(SYSTEM_MESSAGES) && hasLaterSystemMessage(sent) && REFUSES_SYSTEM.test(said))
+    return { field: SYSTEM_MESSAGES, isRequired: false };
   const limit = OUTPUT_LIMITS.find((name) => name in sent);
   const hasOther = !OUTPUT_LIMITS.some((name) => without.includes(name));
   const refusesLimit = limit !== undefined && REFUSES_FIELD.test(said) && new RegExp(`\\b${limit}\\b`).test(said);
@@ -63,6 +72,10 @@ function hasReasoning({ messages }: WireObject): boolean {
       'reasoning_details' in message ||
       asObjects(message['content']).some(({ type }) => type === 'thinking'),
   );
+}
+
+function hasLaterSystemMessage({ messages }: WireObject): boolean {
+  return asObjects(messages).some(({ role }, index) => index > 0 && role === 'system');
 }
 
 function hasLongIds({ messages }: WireObject): boolean {

@@ -7,7 +7,7 @@ import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { createCallIdWriter } from './call-ids.ts';
 import { type Dialect, findDialect, type OptionalField, SHORT_CALL_IDS } from './dialect.ts';
 import { toWireMessages } from './messages.ts';
-import { CALL_IDS, MESSAGE_REASONING } from './refused-fields.ts';
+import { CALL_IDS, MESSAGE_REASONING, SYSTEM_MESSAGES } from './refused-fields.ts';
 import type { WireObject } from './wire.ts';
 
 /** Maps the fields of the upstream's request to internal names. */
@@ -64,6 +64,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
       upstream,
       callId: createCallIdWriter(refused.includes(CALL_IDS) ? SHORT_CALL_IDS : dialect.callIds),
       omitsReasoning: refused.includes(MESSAGE_REASONING),
+      hasOneSystemMessage: refused.includes(SYSTEM_MESSAGES),
       hasCustomTools,
     }),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),

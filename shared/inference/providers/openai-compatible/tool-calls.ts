@@ -1,7 +1,18 @@
-import { isObject } from '../../../core/objects.ts';
+import { isObject, omitUndefined } from '../../../core/objects.ts';
 import { CUSTOM_INPUT_FRAME, escapeCustomInput } from '../../custom-input.ts';
 import type { GenerationEvent } from '../../generation.ts';
+import { createContinuation } from './reasoning.ts';
 import { asCount, asObject, asText, type WireObject } from './wire.ts';
+
+/** Options of `ToolCallAssembler` and of the reader that has one. */
+export interface AnswerOptions {
+  /** Fingerprint of the target, for continuations of its reasoning. */
+  readonly upstream: string;
+  /** Creates ids for tool calls without one. */
+  readonly newId: () => string;
+  /** Names of the request's tools. */
+  readonly tools: ReadonlySet<string>;
+}
 
 /** One element of `tool_calls`. */
 interface Fragment {
@@ -12,6 +23,7 @@ interface Fragment {
   readonly text: string;
   /** True for a call of a custom tool, whose text becomes the only argument. */
   readonly isCustom: boolean;
+  readonly signature: string | undefined;
 }
 
 /** A tool call that is assembled from fragments. */
@@ -31,6 +43,8 @@ interface OpenCall {
    */
   index: number | undefined;
   isCustom: boolean;
+  /** The thought signature, which Gemini sends with the first call of a turn. */
+  signature: string | undefined;
   /** True if the name came once more after the arguments: another call of the tool may follow, or nothing. */
   mayRestart: boolean;
 }
@@ -45,15 +59,17 @@ export class ToolCallAssembler {
   readonly #ids = new Set<string>();
   readonly #tools: ReadonlySet<string>;
   readonly #newId: () => string;
+  readonly #upstream: string;
   #started = 0;
 
   /**
-   * @param newId creates an id for a call without one
-   * @param tools names of the request's tools, by which a complete name is recognized
+   * @param options `newId` creates an id for a call without one; `tools` are the names of the request's tools, by which a
+   * complete name is recognized; `upstream` is the target's fingerprint, for continuations
    */
-  constructor(newId: () => string, tools: ReadonlySet<string>) {
+  constructor({ newId, tools, upstream }: AnswerOptions) {
     this.#newId = newId;
     this.#tools = tools;
+    this.#upstream = upstream;
   }
 
   /** True if the answer calls a tool. */
@@ -138,14 +154,16 @@ export class ToolCallAssembler {
       sentLength: 0,
       index: undefined,
       isCustom: false,
+      signature: undefined,
       mayRestart: false,
     };
     this.#calls.push(call);
     this.#continueCall(call, fragment, events);
   }
 
-  #continueCall(call: OpenCall, { id, name, text, isCustom }: Fragment, events: GenerationEvent[]): void {
+  #continueCall(call: OpenCall, { id, name, text, isCustom, signature }: Fragment, events: GenerationEvent[]): void {
     call.wireId ??= id;
+    call.signature ??= signature;
     if (isCustom && !call.isCustom) call.arguments = CUSTOM_INPUT_FRAME[0];
     call.isCustom ||= isCustom;
     call.mayRestart = name !== undefined && name === call.name && text === '';
@@ -172,7 +190,13 @@ export class ToolCallAssembler {
     call.index = this.#started++;
     const id = call.wireId === undefined || this.#ids.has(call.wireId) ? this.#newId() : call.wireId;
     this.#ids.add(id);
-    events.push({ type: 'toolCall', index: call.index, id, name: call.name });
+    const { signature } = call;
+    if (signature !== undefined) {
+      const details = [{ thought_signature: signature }];
+      const continuation = createContinuation({ place: 'thought_signature', details }, this.#upstream);
+      events.push({ type: 'reasoningEnd', continuation });
+    }
+    events.push({ type: 'toolCall', index: call.index, id, name: call.name, ...omitUndefined({ signature }) });
   }
 }
 
@@ -185,7 +209,9 @@ function readFragment(element: WireObject): Fragment | undefined {
   const name = asText(definition['name']);
   const text = custom ? escapeCustomInput(asText(custom['input']) ?? '') : toArgumentsText(definition['arguments']);
   const isEmpty = index === undefined && id === undefined && name === undefined && text === '';
-  return isEmpty ? undefined : { index, id, name, text, isCustom: custom !== undefined };
+  // https://ai.google.dev/gemini-api/docs/thought-signatures#openai
+  const signature = asText(asObject(asObject(element['extra_content'])?.['google'])?.['thought_signature']);
+  return isEmpty ? undefined : { index, id, name, text, isCustom: custom !== undefined, signature };
 }
 
 /** True if the fragment is the complete call once more. Without an id, it could also be a second, equal call. */

@@ -371,8 +371,9 @@ describe('parseChatRequest', () => {
     { reasoning_details: [{ type: 'reasoning.text', text: 'H' }, { type: 'reasoning.summary', summary: 'm.' }, null] },
   ])('an assistant message has its reasoning from %j', (fields) => {
     const { generation } = parse({ messages: [USER, { role: 'assistant', content: 'Hi', ...fields }, USER] });
+    const details = Object(fields).reasoning_details?.slice(0, 2);
     expect(generation.messages[1]?.content).toEqual([
-      { type: 'reasoning', text: 'Hm.' },
+      { type: 'reasoning', text: 'Hm.', ...(details && { details }) },
       { type: 'text', text: 'Hi' },
     ]);
   });

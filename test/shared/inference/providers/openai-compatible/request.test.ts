@@ -424,6 +424,59 @@ describe('reasoning of earlier turns', () => {
   });
 });
 
+describe('system messages', () => {
+  const system = (text: string): Message => ({ role: 'system', content: [{ type: 'text', text }] });
+  const say = (role: 'user' | 'assistant', text: string): Message => ({ role, content: [{ type: 'text', text }] });
+
+  it('those at the front become one, and later ones stay where they are', () => {
+    const messages = [system('Be brief.'), system('Be kind.'), say('user', 'Hi'), system('Now be formal.')];
+    expect(writeBody('http://gpu.internal/v1', { messages })['messages']).toEqual([
+      { role: 'system', content: 'Be brief.\n\nBe kind.' },
+      { role: 'user', content: 'Hi' },
+      { role: 'system', content: 'Now be formal.' },
+    ]);
+  });
+
+  it('messages that only consist of them become one', () => {
+    const messages = [system('Be brief.'), system('Be kind.')];
+    expect(writeBody('http://gpu.internal/v1', { messages })['messages']).toEqual([
+      { role: 'system', content: 'Be brief.\n\nBe kind.' },
+    ]);
+  });
+
+  it.each([
+    'System message must be at the beginning.',
+    'Only the first message can be a system message',
+    'Conversation roles must alternate; the system message is accepted only in first place',
+  ])('later ones go to the front for an upstream that refuses them there: %s', async (message) => {
+    answer = (body) => {
+      const roles: string[] = Object(body).messages.map(({ role }: { role: string }) => role);
+      return roles.lastIndexOf('system') > 0 ? { status: 400, body: { error: { message } } } : OK;
+    };
+    const model = makeModel(upstream.baseUrl);
+    const messages = [say('user', 'q'), say('assistant', 'a'), system('Be brief.'), say('user', 'Hello')];
+    const options = { signal: new AbortController().signal, streamed: false };
+    const before = upstream.requests.length;
+    for (let time = 0; time < 2; time += 1)
+      expect((await collectOutcome(model.generate(makeRequest({ messages }), options))).error).toBeUndefined();
+    expect(Object(upstream.requests.at(-1)?.body).messages).toEqual([
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: 'a' },
+      { role: 'user', content: 'Hello' },
+    ]);
+    // The second request knows it.
+    expect(upstream.requests.length - before).toBe(3);
+  });
+
+  it('an error about something else is reported', async () => {
+    answer = () => ({ status: 400, body: { error: { message: 'The system prompt is too long' } } });
+    const messages = [say('user', 'q'), system('Be brief.')];
+    const { error } = await call(upstream.baseUrl, { request: { messages }, streamed: false });
+    expect(error).toMatchObject({ message: expect.stringContaining('too long') });
+  });
+});
+
 describe('ids of tool calls', () => {
   const id = 'tooluse_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMn';
   const messages: Message[] = [

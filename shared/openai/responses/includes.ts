@@ -34,7 +34,9 @@ export function parseIncludes(query: Readonly<Record<string, string>>): Includes
 
 /** Returns an item without the optional fields that the caller didn't include. */
 export function applyIncludes(item: Readonly<Record<string, unknown>>, included: Includes) {
-  if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
+  // A compaction item is nothing but its content.
+  if (item['type'] !== 'reasoning' || !('encrypted_content' in item) || included.has('reasoning.encrypted_content'))
+    return item;
   const { encrypted_content: _, ...visibleFields } = item;
   return visibleFields;
 }

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../../core/errors.ts';
 import { isObject } from '../../core/objects.ts';
-import { inputItem, isHostedItem, isItemReference, type ResolvedItem } from './items.ts';
+import { type HostedItem, inputItem, isHostedItem, isItemReference, type ResolvedItem } from './items.ts';
 import { itemNotFoundError } from './request.ts';
 import type { ResponsesBody } from './schema.ts';
 
@@ -71,7 +71,7 @@ export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator):
   const next = createItemId();
   const keepOrCreateId = (prefix: string): string =>
     typeof item.id === 'string' && isLambentId(item.id) ? item.id : `${prefix}_${next}`;
-  if (isHostedItem(item)) return { ...item, id: keepOrCreateId('hti') };
+  if (isHostedItem(item)) return { ...completeHostedItem(item), id: keepOrCreateId('hti') };
   switch (item.type) {
     case 'function_call': {
       const { type, call_id, name, arguments: text } = item;
@@ -97,7 +97,8 @@ export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator):
     case 'custom_tool_call_output': {
       const { type, call_id, output } = item;
       const id = keepOrCreateId(type === 'function_call_output' ? 'fco' : 'ctco');
-      return { id, type, status: 'completed', ...(call_id == null ? {} : { call_id }), output };
+      const parts = typeof output === 'string' ? output : output.map(toStoredPart);
+      return { id, type, status: 'completed', ...(call_id == null ? {} : { call_id }), output: parts };
     }
     case 'tool_search_output': {
       const { type, call_id, tools, execution } = item;
@@ -132,6 +133,25 @@ export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator):
         role: item.role,
         content: toStoredParts(item),
       };
+  }
+}
+
+/** Returns an item of a hosted tool with the fields that OpenAI adds to it. */
+function completeHostedItem(item: HostedItem): HostedItem {
+  const status = item['status'] ?? 'completed';
+  switch (item.type) {
+    case 'computer_call_output': {
+      const { acknowledged_safety_checks: checks, ...fields } = item;
+      return { ...fields, status, ...(checks == null ? {} : { acknowledged_safety_checks: checks }) };
+    }
+    case 'shell_call': {
+      const limits = { max_output_length: null, timeout_ms: null };
+      return { environment: null, ...item, status, action: { ...limits, ...Object(item['action']) } };
+    }
+    case 'shell_call_output':
+      return { max_output_length: null, ...item, status };
+    default:
+      return item;
   }
 }
 

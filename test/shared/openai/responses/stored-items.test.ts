@@ -56,6 +56,33 @@ describe('stored items', () => {
     expect(items.map(parseStoredItem)).toEqual(items);
   });
 
+  it('items of hosted tools have the fields that OpenAI adds to them', () => {
+    const output = [{ stdout: '', stderr: '', outcome: { type: 'timeout' } }];
+    const items = [
+      { type: 'computer_call_output' as const, call_id: 'c', output: {}, acknowledged_safety_checks: null },
+      { type: 'shell_call' as const, call_id: 'c', action: { commands: ['ls'] } },
+      { type: 'shell_call_output' as const, call_id: 'c', output, status: null },
+    ];
+    expect(toStoredInput(items, createItemIdGenerator(RESPONSE, 0)).map(({ id: _, ...item }) => item)).toEqual([
+      { type: 'computer_call_output', status: 'completed', call_id: 'c', output: {} },
+      {
+        type: 'shell_call',
+        status: 'completed',
+        environment: null,
+        call_id: 'c',
+        action: { commands: ['ls'], max_output_length: null, timeout_ms: null },
+      },
+      { type: 'shell_call_output', status: 'completed', max_output_length: null, call_id: 'c', output },
+    ]);
+  });
+
+  it('parts of an output are stored as those of a message are', () => {
+    const part = { type: 'input_text' as const, text: 'seen', prompt_cache_breakpoint: null };
+    const output = { type: 'function_call_output' as const, call_id: 'c1', output: [part] };
+    const [, stored] = toStoredInput([input[2] as never, output], createItemIdGenerator(RESPONSE, 0));
+    expect(stored?.['output']).toEqual([{ type: 'input_text', text: 'seen' }]);
+  });
+
   it('stored items keep ids that Lambent generated and get new ids otherwise', () => {
     const generatedId = `msg_${createItemIdGenerator(RESPONSE, 1)()}`;
     const [kept, renamed] = toStoredInput(

@@ -5,6 +5,7 @@ import { decodeReasoning } from '../wire/continuation.ts';
 import { toContentParts, toMark, toTextPart } from './content.ts';
 import type { Block, MessageParam, MessagesBody } from './schema.ts';
 import { checkToolResults } from './tool-results.ts';
+import { invalidRequestError } from './validation.ts';
 
 /** Messages in the internal form, and the paths of what no model gets. */
 export interface TranslatedMessages {
@@ -35,9 +36,11 @@ export function translateMessages(
   const texts = toBlocks(system ?? '').flatMap((block) => (block.type === 'text' ? [toTextPart(block)] : []));
   translation.addSystem(texts.filter(({ text }) => !isClientMetadata(text)));
   const lastUser = messages.findLastIndex(({ role }) => role === 'user');
+  const before = translation.messages.length;
   for (const [index, message] of messages.entries()) translation.add(message, `messages.${index}`, index < lastUser);
   checkToolResults(messages);
   const all = translation.messages;
+  if (all.length === before) throw invalidRequestError('messages', 'At least one message must have content');
   const last = all.at(-1);
   if (cache_control != null && last !== undefined) all[all.length - 1] = markMessage(last, toMark(cache_control));
   return { messages: all, ignored: translation.ignored };

@@ -160,7 +160,7 @@ export const messagesParameters = {
   temperature: v.nullish(fraction),
   top_p: v.nullish(fraction),
   top_k: v.nullish(integer(0)),
-  stop_sequences: v.nullish(array(string)),
+  stop_sequences: v.nullish(array(v.pipe(string, v.minLength(1, 'String should have at least 1 character')))),
   stream: v.nullish(boolean),
   metadata: v.nullish(object({ user_id: optionalString })),
   service_tier: v.nullish(oneOf(['auto', 'standard_only'])),

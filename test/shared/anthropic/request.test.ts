@@ -399,6 +399,12 @@ it.each([
     "messages.0.role: Input should be 'user', 'assistant', 'system'",
     'messages.0.role',
   ],
+  [
+    { messages: [{ role: 'user', content: [] }, { role: 'system' }] },
+    'messages: At least one message must have content',
+    'messages',
+  ],
+  [{ stop_sequences: ['x', ''] }, 'stop_sequences.1: String should have at least 1 character', 'stop_sequences.1'],
   [{ temperature: 1.5 }, 'temperature: Input should be less than or equal to 1', 'temperature'],
   [
     { thinking: { type: 'enabled', budget_tokens: 10 } },

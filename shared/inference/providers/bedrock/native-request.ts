@@ -49,6 +49,7 @@ export function findNativeRequest(
   const samples = [request.temperature, request.topP].filter((value) => value !== undefined).length;
   const isAccepted =
     isThinkingAccepted &&
+    startsWithUser(request) &&
     (!hasEffort || version >= 406) &&
     request.format.type === 'text' &&
     !asksForCall(request, family) &&
@@ -58,6 +59,12 @@ export function findNativeRequest(
       content.some((part) => part.type === 'toolCall' && !isToolCallAccepted(part)),
     );
   return isAccepted ? original : undefined;
+}
+
+/** Returns whether a conversation begins as Claude wants it. A translation adds what is missing. */
+function startsWithUser({ messages }: GenerationRequest): boolean {
+  const first = messages.find(({ role }) => role !== 'system');
+  return first?.role === 'user' && first.content.some((part) => part.type !== 'text' || part.text.trim() !== '');
 }
 
 function isToolCallAccepted({ id, name }: { readonly id: string; readonly name: string }): boolean {
@@ -76,12 +83,14 @@ export function buildNativeBody(
 ): Fields {
   const version = parseClaudeVersion(target.model);
   const keep = createBlockFilter(version);
-  const known = Object.fromEntries(FIELDS.flatMap((name) => (body[name] == null ? [] : [[name, body[name]]])));
+  const known = Object.fromEntries(
+    FIELDS.flatMap((name) => (body[name] == null ? [] : [[name, withoutNull(body[name])]])),
+  );
   const maxTokens = request.maxOutputTokens ?? maxOutputTokens ?? 4_096;
   const messages = placeSystemMessages(asObjects(body['messages']), version)
     .map((message) => ({ role: message['role'], content: toBlocks(message['content']).flatMap(keep) }))
     .filter(({ content }) => content.length > 0);
-  const tools = asObjects(body['tools']).flatMap((tool) => toTool(tool, request, version));
+  const tools = listTools(asObjects(body['tools'])).flatMap((tool) => toTool(tool, request, version));
   const thinking = limitThinking(body['thinking'], messages, maxTokens);
   const caller: NativeBody = {
     ...known,
@@ -96,6 +105,12 @@ export function buildNativeBody(
   if (body['cache_control'] != null || hasMarks(request)) return caller;
   const points = planAutomaticPoints(request, target, detectFamily(target.model));
   return points === undefined ? caller : markPrompt(caller, points);
+}
+
+/** Returns a field without its members that are null: that means absent, but Bedrock refuses it for some. */
+function withoutNull(field: unknown): unknown {
+  if (!isObject(field)) return field;
+  return Object.fromEntries(Object.entries(field).filter(([, value]) => value !== null));
 }
 
 function asObjects(value: unknown): Fields[] {
@@ -142,13 +157,17 @@ function createBlockFilter(version: number): (block: Fields) => Fields[] {
     return [
       {
         ...rest,
-        ...(citations != null && { citations }),
+        ...(citations != null && !isEmptyList(citations) && { citations }),
         ...(mark != null && { cache_control: cleanMark(mark, version) }),
         ...(content !== undefined && { content: asObjects(content).flatMap(keep) }),
       },
     ];
   };
   return keep;
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 /** Returns a mark with the fields that Bedrock accepts. Longer times are accepted from version 4.5 on. */
@@ -164,6 +183,13 @@ function markLast(messages: readonly { readonly role: unknown; readonly content:
     const content = message.content.map((block, at) => (at === last ? { ...block, cache_control: mark } : block));
     return { ...message, content };
   });
+}
+
+/** Returns the tools, each name once: a tool of a server, which is dropped later, may have the name of another one. */
+function listTools(tools: readonly Fields[]): Fields[] {
+  const isCallers = ({ type }: Fields): boolean => type == null || type === 'custom' || KNOWN_TOOL.test(String(type));
+  const names = new Set(tools.filter(isCallers).map(({ name }) => name));
+  return tools.filter((tool) => isCallers(tool) || (!names.has(tool['name']) && names.add(tool['name'])));
 }
 
 /** Returns a tool with the fields that Bedrock accepts; a tool of Anthropic that it doesn't know with its schema. */

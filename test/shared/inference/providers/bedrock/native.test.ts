@@ -136,6 +136,44 @@ describe('the request', () => {
     });
   });
 
+  it('null members and empty citations, which Bedrock refuses in places, are left out', async () => {
+    const body = await capture({
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'Hi', citations: [] }] }],
+      output_config: { effort: 'high', format: null },
+    });
+    expect(body).toMatchObject({ output_config: { effort: 'high' } });
+    expect(body['output_config']).not.toHaveProperty('format');
+    expect(body['messages']).toEqual([{ role: 'user', content: [{ type: 'text', text: 'Hi' }] }]);
+  });
+
+  it('a tool of a server with the name of another tool declares nothing', async () => {
+    const tools = [
+      { type: 'web_search_20250305', name: 'f' },
+      { name: 'f', input_schema: { type: 'object' } },
+      { type: 'code_execution_20250522', name: 'edit' },
+      { type: 'text_editor_20250124', name: 'edit' },
+      { type: 'memory_20250818', name: 'memory' },
+      { type: 'tool_search_tool_bm25', name: 'memory' },
+    ];
+    const body = await capture({ tools });
+    expect(body['tools']).toMatchObject([{ name: 'f' }, { type: 'text_editor_20250124' }, { name: 'memory' }]);
+  });
+
+  it.each([
+    ['an assistant message', [{ role: 'assistant', content: 'Yes' }]],
+    [
+      'a blank message',
+      [
+        { role: 'user', content: ' ' },
+        { role: 'assistant', content: 'Yes' },
+        { role: 'user', content: 'Go' },
+      ],
+    ],
+    ['nothing but a system message', [{ role: 'system', content: 'Be kind' }]],
+  ])('a conversation that begins with %s is translated, which adds a user message', async (_, messages) => {
+    expect(isNative(await capture({ messages }))).toBe(false);
+  });
+
   it('a mark of the whole request becomes one of its last block', async () => {
     const body = await capture({ cache_control: { type: 'ephemeral' } });
     expect(body['messages']).toEqual([

@@ -9,6 +9,7 @@ import { findSession } from '../wire/session.ts';
 import { readBetas } from './betas.ts';
 import { type AppliedEdit, applyEdits, type EditPlan, planEdits } from './context-edits.ts';
 import { translateMessages } from './messages.ts';
+import { toAnthropicTools } from './openai-tools.ts';
 import { countTokensSchema, type MessagesBody, messagesParameters, messagesRequestSchema } from './schema.ts';
 import { translateTools } from './tools.ts';
 import { invalidRequestError, validate } from './validation.ts';
@@ -37,7 +38,8 @@ export interface MessagesRequest {
  * Parses the body of `POST /v1/messages`.
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
-export function parseMessagesRequest(body: unknown, context: ParseContext): MessagesRequest {
+export function parseMessagesRequest(original: unknown, context: ParseContext): MessagesRequest {
+  const body = toAnthropicTools(original);
   return toRequest(validate(messagesRequestSchema, body), body, context);
 }
 
@@ -45,7 +47,8 @@ export function parseMessagesRequest(body: unknown, context: ParseContext): Mess
  * Parses the body of `POST /v1/messages/count_tokens`, which is that of a message without a limit.
  * @throws LambentError as `parseMessagesRequest`
  */
-export function parseCountTokensRequest(body: unknown, context: ParseContext): MessagesRequest {
+export function parseCountTokensRequest(original: unknown, context: ParseContext): MessagesRequest {
+  const body = toAnthropicTools(original);
   return toRequest(validate(countTokensSchema, body), body, context);
 }
 

@@ -195,6 +195,48 @@ describe('tools', () => {
   });
 });
 
+describe('tools in the form of OpenAI’s APIs', () => {
+  const parameters = { type: 'object', properties: { city: { type: 'string' } } };
+  const flat = { type: 'function', name: 'weather', description: 'Tells it', parameters, strict: true };
+  const nested = { type: 'function', function: { name: 'weather', description: 'Tells it', parameters, strict: true } };
+  const own = { name: 'now', input_schema: { type: 'object' } };
+
+  it.each([
+    ['responses', flat],
+    ['chat completions', nested],
+  ])('a function as in %s is read as a tool, also in the body that is passed on', (_, tool) => {
+    const { generation, ignored } = parse({ tools: [tool, own], tool_choice: 'required' });
+    expect(generation.tools).toEqual([
+      { name: 'weather', description: 'Tells it', parameters, strict: true },
+      { name: 'now', parameters: { type: 'object' }, strict: false },
+    ]);
+    expect(generation.toolChoice).toBe('required');
+    expect(generation.original?.body).toMatchObject({
+      tools: [{ name: 'weather', description: 'Tells it', input_schema: parameters, strict: true }, own],
+      tool_choice: { type: 'any' },
+    });
+    expect(ignored).toEqual([]);
+  });
+
+  it.each([
+    ['auto', 'auto'],
+    ['none', 'none'],
+    [{ type: 'function', name: 'weather' }, { name: 'weather' }],
+    [{ type: 'function', function: { name: 'weather' } }, { name: 'weather' }],
+    [{ type: 'tool', name: 'weather' }, { name: 'weather' }],
+  ])('beside them, the choice %j is read', (tool_choice, expected) => {
+    expect(generationFor({ tools: [flat], tool_choice }).toolChoice).toEqual(expected);
+  });
+
+  it('a function without parameters has none, and one without a name is refused', () => {
+    const { tools } = generationFor({ tools: [{ type: 'function', name: 'now' }] });
+    expect(tools).toEqual([{ name: 'now', parameters: { type: 'object', properties: {} }, strict: false }]);
+    for (const tool of [{ type: 'function' }, { type: 'function', function: 'now' }]) {
+      expect(catchRefusal({ tools: [tool] })).toMatchObject({ param: 'tools.0.name' });
+    }
+  });
+});
+
 describe('tools that Anthropic’s servers run', () => {
   const search = { type: 'web_search_20250305', name: 'web_search', max_uses: 3 };
   const tool = { name: 'f', input_schema: { type: 'object' } };

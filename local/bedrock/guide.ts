@@ -78,8 +78,11 @@ export function reply(library: Library, body: ConverseBody): string {
 
 const INTRODUCTION = '*From the documentation. I am a search engine, not a language model.*';
 
+/** Returns the text of a message, without what programs such as Codex add to it in elements: `<environment_context>…`. */
 function extractText({ content }: ConverseBody['messages'][number]): string {
-  return content.flatMap(({ text }) => text ?? []).join('\n');
+  const text = content.flatMap((block) => block.text ?? []).join('\n');
+  const own = text.replaceAll(/<([a-z][\w-]*)>[\s\S]*?<\/\1>/gi, '').trim();
+  return own === '' ? text : own;
 }
 
 /** Returns a sentence for each part of the request that the guide can't use. */

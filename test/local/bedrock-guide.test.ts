@@ -141,6 +141,16 @@ describe("the guide's note that it is not a language model", () => {
   });
 });
 
+it('the guide answers the question beside what a program adds in elements', () => {
+  const context = '<environment_context>\n<cwd>/home/fallbacks/timeouts</cwd>\n</environment_context>';
+  const content = [{ text: context }, { text: 'What is Lambent?' }, { text: '<reminder>Be brief.</reminder>' }];
+  const answer = reply(library, { messages: [{ role: 'user', content }] });
+  expect(answer).toContain('— README.md, “Lambent”');
+  expect(reply(library, { messages: [{ role: 'user', content: [{ text: '<b>fallbacks</b>' }] }] })).toContain(
+    'Fallbacks',
+  );
+});
+
 it('the guide answers a greeting with questions that it can answer', () => {
   const suggested = [...ask('hi').matchAll(/^- (.*)$/gm)].map(([, question]) => question ?? '');
   expect(suggested.length).toBeGreaterThan(0);

@@ -107,7 +107,11 @@ function measureLoad({ leases }: Worker, now: number): Load {
 function findCachedBytes({ prefixes }: PromptPrefixes, holders: PrefixHolders): Map<string, number> {
   const longest = new Map<string, number>();
   for (const { hash, bytes } of prefixes) {
-    for (const { workerId, bootId } of holders.get(hash) ?? []) longest.set(holderKey(workerId, bootId), bytes);
+    for (const { workerId, bootId } of holders.get(hash) ?? []) {
+      const key = holderKey(workerId, bootId);
+      // The session's entry is the first, and no prefix.
+      longest.set(key, Math.max(bytes, longest.get(key) ?? 0));
+    }
   }
   return longest;
 }

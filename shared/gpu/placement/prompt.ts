@@ -1,10 +1,13 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 
 /** A prompt for placement: its length, and hashes of its prefixes. Holds no content. */
 export interface PromptPrefixes {
   /** Bytes of the canonical prompt. */
   readonly bytes: number;
-  /** Shortest first, at geometric depths in blocks of 256 bytes: a longer prompt has hardly more prefixes. */
+  /**
+   * The session, if the caller names one, then the prefixes, shortest first, at geometric depths in blocks of 256 bytes: a
+   * longer prompt has hardly more of them.
+   */
   readonly prefixes: readonly PromptPrefix[];
 }
 
@@ -21,6 +24,8 @@ export interface PromptOwner {
   readonly model: string;
   /** From `deriveTenantSalt`. */
   readonly salt: string;
+  /** The caller's name of the session. Absent if it names none. */
+  readonly session?: string;
 }
 
 /** About 64 tokens: four of the blocks in which vLLM caches a prompt. */
@@ -28,6 +33,12 @@ export const BLOCK_BYTES = 256;
 
 /** Maximum number of items that one request writes into the directory. Enough for a prompt of 1.5 MB. */
 const MAX_PREFIXES = 25;
+
+/**
+ * The part of a prompt that the last worker of its session probably has cached, even if the prompt has another beginning now, as
+ * after a compaction. Enough to prefer the worker to one with another request more.
+ */
+const SESSION_BYTES = 1_024;
 
 /** Half of SHA-256. Collisions are still negligible, and a hash cannot be extended without the discarded half. */
 const HASH_BYTES = 16;
@@ -62,11 +73,11 @@ export function deriveTenantSalt(tenant: string, fleet: string): string {
  */
 export function hashPrefixes(
   canonical: string | Iterable<string>,
-  { tenant, model, salt }: PromptOwner,
+  { tenant, model, salt, session }: PromptOwner,
 ): PromptPrefixes {
   const hash = createHash('sha256').update(JSON.stringify([salt, tenant, model]));
   const prefixes: PromptPrefix[] = [];
-  const depths = listPrefixDepths(Number.MAX_SAFE_INTEGER);
+  const depths = listPrefixDepths(Number.MAX_SAFE_INTEGER).slice(0, session === undefined ? MAX_PREFIXES : -1);
   let bytes = 0;
   for (const part of typeof canonical === 'string' ? [canonical] : canonical) {
     let rest = Buffer.from(part);
@@ -76,9 +87,15 @@ export function hashPrefixes(
       hash.update(taken);
       bytes += taken.length;
       if (bytes < end) break;
-      prefixes.push({ bytes, hash: hash.copy().digest().subarray(0, HASH_BYTES).toString('base64url') });
+      prefixes.push({ bytes, hash: shorten(hash.copy()) });
       rest = rest.subarray(taken.length);
     }
   }
-  return { bytes, prefixes };
+  if (session === undefined) return { bytes, prefixes };
+  const own = createHash('sha256').update(JSON.stringify(['session', salt, tenant, model, session]));
+  return { bytes, prefixes: [{ bytes: Math.min(SESSION_BYTES, bytes), hash: shorten(own) }, ...prefixes] };
+}
+
+function shorten(hash: Hash): string {
+  return hash.digest().subarray(0, HASH_BYTES).toString('base64url');
 }

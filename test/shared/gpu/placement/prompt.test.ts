@@ -22,6 +22,19 @@ describe('prompt prefixes', () => {
     expect(hashPrefixes('x'.repeat(6_000_000), owner).prefixes).toHaveLength(25);
   });
 
+  it('a session is the first entry, and takes the place of the longest prefix of a very long prompt', () => {
+    const hash = (text: string, changes: object = {}) => hashPrefixes(text, { ...owner, session: 's', ...changes });
+    const [session, ...prefixes] = hash('x'.repeat(4_096)).prefixes;
+    expect({ bytes: session?.bytes, prefixes }).toEqual({
+      bytes: 1_024,
+      prefixes: hashPrefixes('x'.repeat(4_096), owner).prefixes,
+    });
+    expect(hash('y'.repeat(100)).prefixes).toEqual([{ bytes: 100, hash: session?.hash }]);
+    expect(hash('x'.repeat(6_000_000)).prefixes).toHaveLength(25);
+    for (const changes of [{ session: 't' }, { tenant: 'other' }, { model: 'other' }, { salt: 'other' }])
+      expect(hash('y', changes).prefixes[0]?.hash).not.toBe(session?.hash);
+  });
+
   it('a prompt shorter than a block has no prefixes', () => {
     expect(hashPrefixes('é'.repeat(127), owner)).toEqual({ bytes: 254, prefixes: [] });
     expect(hashPrefixes([], owner)).toEqual({ bytes: 0, prefixes: [] });

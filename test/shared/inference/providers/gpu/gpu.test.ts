@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
 import { deriveTenantSalt } from '../../../../../shared/gpu/placement/prompt.ts';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
+import type { GenerationRequest } from '../../../../../shared/inference/generation.ts';
 import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { createRouter } from '../../../../../shared/inference/router.ts';
 import type { GpuWorker, ServedRequest, WorkerBehavior } from '../../../../upstreams/gpu-worker.ts';
@@ -226,6 +228,31 @@ describe('a call of a GPU model', () => {
     w1.behave({});
     expect((await generate(model)).text).toBe(ANSWER);
     expect(w1.served.map(({ body }) => body['priority'])).toEqual([1, undefined, 1]);
+  });
+});
+
+describe('a session', () => {
+  const ask = (text: string, changes: Partial<GenerationRequest>) =>
+    generate(fleet.model(), {
+      request: { messages: [{ role: 'user', content: [{ type: 'text', text }] }], ...changes },
+    });
+  const countOnW2 = () => countRequests()[1];
+
+  it.each<[string, Partial<GenerationRequest>]>([
+    ['the client', { inSession: true }],
+    ['prompt_cache_key', { hints: { promptCacheKey: 'k' } }],
+  ])('that %s names stays on its worker, even if its prompt begins differently', async (_, named) => {
+    const session = { conversationKey: `acme key ${randomUUID()}`, ...named };
+    await fleet.table.deregister(FLEET, 'w1');
+    await ask('word '.repeat(500), session);
+    await fleet.register('w1', {});
+    const before = countOnW2();
+    expect(before).toBe(1);
+    await ask('another '.repeat(500), session);
+    expect(countOnW2()).toBe(2);
+    await ask('a third '.repeat(500), { ...named, conversationKey: 'acme key other' });
+    await ask('a fourth '.repeat(500), { conversationKey: session.conversationKey });
+    expect(countOnW2()).toBe(2);
   });
 });
 

@@ -1,4 +1,4 @@
-export type Unit = 'Count' | 'Milliseconds' | 'Percent';
+export type Unit = 'Count' | 'Milliseconds' | 'Percent' | 'None';
 
 /** Values by metric name. */
 export type MetricValues = Readonly<Record<string, readonly [value: number, unit: Unit]>>;

@@ -1,8 +1,9 @@
 import type { ErrorCode, LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
+import { toCounts } from '../core/metrics.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
-import type { Usage } from './generation.ts';
+import type { ServiceTier, Usage } from './generation.ts';
 
 // Each function reports to the telemetry of one request, if there is one: names, times and token counts, never content.
 
@@ -32,20 +33,42 @@ export function reportFirstEvent(
   telemetry?.logger.annotate({ ...toLogFields(candidate), attempts, upstreamMs: Math.round(ms) });
 }
 
-/** Annotates the request with how its answer ended, and counts its tokens. */
-export function reportEnd(
+/** Annotates the request with how its answer ended and what it cost, and counts its tokens. */
+export async function reportEnd(
   telemetry: Telemetry | undefined,
   {
     candidate,
     usage,
     whole,
-  }: { readonly candidate: Candidate; readonly usage: Usage | undefined; readonly whole: boolean },
-): void {
+    serviceTier,
+  }: {
+    readonly candidate: Candidate;
+    readonly usage: Usage | undefined;
+    readonly whole: boolean;
+    /** The tier that served the request, as the provider reports it. */
+    readonly serviceTier?: ServiceTier | undefined;
+  },
+): Promise<void> {
   telemetry?.logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
-  if (usage === undefined) return;
-  telemetry?.metrics.gather(
-    { InputTokens: [usage.inputTokens, 'Count'], OutputTokens: [usage.outputTokens, 'Count'] },
-    { Model: candidate.aliasName },
+  if (usage === undefined || telemetry === undefined) return;
+  const { target, alias, aliasName } = candidate;
+  const { inputTokens, cachedInputTokens, cacheWriteTokens = 0, outputTokens } = usage;
+  const price = target.price ?? alias.price;
+  // Imported here, so that environments start without it.
+  const cost = price && (await import('./cost.ts')).describeCost(usage, price, serviceTier);
+  telemetry.logger.annotate({
+    ...(cachedInputTokens > 0 && { cachedInputTokens }),
+    ...(cacheWriteTokens > 0 && { cacheWriteTokens }),
+    ...(cost && { costUsd: cost.exact }),
+  });
+  telemetry.metrics.gather(
+    {
+      InputTokens: [inputTokens, 'Count'],
+      OutputTokens: [outputTokens, 'Count'],
+      ...toCounts({ CachedInputTokens: cachedInputTokens }),
+      ...(cost?.dollars && { CostUsd: [cost.dollars, 'None'] }),
+    },
+    { Model: aliasName },
   );
 }
 

@@ -1,5 +1,4 @@
 import type { GenerationRequest } from './generation.ts';
-import type { Alias } from './registry.ts';
 
 /**
  * How much of a prompt later requests probably repeat: nothing, the tools and the system prompt, or all of it. Writing to a
@@ -20,14 +19,6 @@ export function expectReuse({ messages, tools, toolChoice, hints, inSession }: G
   const hasKey = hints.promptCacheKey !== undefined;
   if (isAgent || (hasKey && tools.length > 0)) return 'conversation';
   return hasKey ? 'instructions' : 'none';
-}
-
-/** Returns the request as an alias lets targets cache it. */
-export function limitCaching(
-  request: GenerationRequest,
-  { promptCache }: Pick<Alias, 'promptCache'>,
-): GenerationRequest {
-  return promptCache ? request : { ...request, hints: { ...request.hints, cachesMarksOnly: true } };
 }
 
 /** Returns whether the caller has marked a part or a tool. */

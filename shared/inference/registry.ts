@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { CAPABILITIES } from './capabilities.ts';
+import { priceSchema } from './price-schema.ts';
 
 const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(900_000));
 const tokens = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -34,6 +35,8 @@ const common = {
   weight: v.optional(v.pipe(v.number(), v.minValue(0)), 1),
   /** Capabilities of the target; replaces the provider's defaults. */
   capabilities: v.optional(v.array(v.picklist(CAPABILITIES))),
+  /** What its tokens cost. If absent, as the alias says. */
+  price: v.optional(priceSchema),
 };
 
 const bedrockTarget = v.strictObject({
@@ -197,13 +200,8 @@ const alias = v.strictObject({
       maxInputTokens: v.optional(tokens, 8_192),
     }),
   ),
-  /** US dollars. */
-  price: v.optional(
-    v.strictObject({
-      inputPerMillion: v.pipe(v.number(), v.minValue(0)),
-      outputPerMillion: v.pipe(v.number(), v.minValue(0)),
-    }),
-  ),
+  /** The prices of targets without prices of their own. */
+  price: v.optional(priceSchema),
   /** False to cache only what callers mark, on all targets. */
   promptCache: v.optional(v.boolean(), true),
   /** Passes request fields that Lambent doesn't know to the upstream unchanged, instead of refusing them with 400. */

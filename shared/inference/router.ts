@@ -4,11 +4,11 @@ import { type AdaptedRequest, adaptRequest, collectStrictSchemas } from './adapt
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import { type Accepted, type CallOptions, Failover, type FailoverOptions, FirstTokenTimeoutError } from './failover.ts';
-import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
+import type { GenerationEvent, GenerationRequest } from './generation.ts';
+import { limitCaching } from './limit-caching.ts';
 import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt } from './observe.ts';
 import { limitOutput } from './output-limit.ts';
-import { limitCaching } from './prompt-reuse.ts';
 import type { Target } from './registry.ts';
 import type { Try } from './strict-answer.ts';
 
@@ -112,17 +112,15 @@ export function createRouter(options: RouterOptions): Router {
   ): AsyncGenerator<GenerationEvent> {
     const startedAt = now();
     const breaker = failover.getBreaker(candidate);
-    let usage: Usage | undefined;
-    let whole = false;
+    let finish: FinishEvent | undefined;
     try {
       for (let event = started.first; ; ) {
         if (event.type === 'finish') {
-          whole = true;
-          usage = event.usage;
+          finish = event;
           breaker.recordSuccess(tenant);
         }
         yield event;
-        if (whole) return;
+        if (finish !== undefined) return;
         const next = await started.iterator.next();
         if (next.done) throw missingFinishError();
         event = next.value;
@@ -136,7 +134,8 @@ export function createRouter(options: RouterOptions): Router {
     } finally {
       end();
       await started.iterator.return?.();
-      reportEnd(telemetry, { candidate, usage, whole });
+      const { usage, serviceTier } = finish ?? {};
+      await reportEnd(telemetry, { candidate, usage, whole: finish !== undefined, serviceTier });
     }
   }
 }
@@ -165,6 +164,8 @@ async function* completeAdaptation(
 async function* yieldAll(events: readonly GenerationEvent[]): AsyncGenerator<GenerationEvent> {
   yield* events;
 }
+
+type FinishEvent = Extract<GenerationEvent, { type: 'finish' }>;
 
 interface StartedAnswer {
   readonly first: GenerationEvent;

@@ -256,6 +256,9 @@ const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
   ['default', 'default'],
   ['flex', 'flex'],
   ['priority', 'priority'],
+  // OpenAI's other names.
+  ['fast', 'priority'],
+  ['scale', 'default'],
 ]);
 
 function readLogprobs(content: unknown): TokenLogprob[] | undefined {

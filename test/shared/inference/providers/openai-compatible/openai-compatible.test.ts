@@ -227,6 +227,16 @@ describe('a streamed answer', () => {
   });
 
   it.each([
+    ['fast', 'priority'],
+    ['scale', 'default'],
+  ])('an answer of the tier %s is of the tier %s', async (service_tier, expected) => {
+    const choices = [{ message: { content: 'a' }, finish_reason: 'stop' }];
+    reply = { body: { choices, service_tier } };
+    const { events } = await call(upstream.baseUrl, { streamed: false });
+    expect(events.at(-1)).toMatchObject({ serviceTier: expected });
+  });
+
+  it.each([
     ['[DONE] without a finish_reason', [createTextChunk('a'), '[DONE]']],
     ['a finish_reason without [DONE]', [createTextChunk('a'), finished]],
   ])('a streamed answer is complete with %s', async (_, chunks) => {

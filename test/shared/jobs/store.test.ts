@@ -51,7 +51,14 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     const job = aJob({
       owner: 'me',
       output: { place: 's3', epoch: 2, sizeBytes: 400_000 },
-      usage: { inputTokens: 1, cachedInputTokens: 2, outputTokens: 3, reasoningTokens: 4 },
+      usage: {
+        inputTokens: 1,
+        cachedInputTokens: 2,
+        cacheWriteTokens: 5,
+        hourCacheWriteTokens: 6,
+        outputTokens: 3,
+        reasoningTokens: 4,
+      },
       fanIn: ['conversation', 'reply'],
       conversation: 'conv_1',
     });
@@ -345,7 +352,14 @@ describe('a job in DynamoDB', () => {
       startedAt: START,
       completedAt: START,
       output: { place: 'table', epoch: 999, sizeBytes: 300_000 },
-      usage: { inputTokens: 1e9, cachedInputTokens: 1e9, outputTokens: 1e9, reasoningTokens: 1e9 },
+      usage: {
+        inputTokens: 1e9,
+        cachedInputTokens: 1e9,
+        cacheWriteTokens: 1e9,
+        hourCacheWriteTokens: 1e9,
+        outputTokens: 1e9,
+        reasoningTokens: 1e9,
+      },
       fanIn: ['conversation', 'reply', 'usage', 'bodies', 'forget'],
       contextBytes: 1e9,
       tier: 'flex',

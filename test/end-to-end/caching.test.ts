@@ -1,0 +1,63 @@
+import type OpenAI from 'openai';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { say } from '../../local/bedrock/speech.ts';
+import { waitUntil } from '../wait.ts';
+import { type Service, startService } from './service.ts';
+
+const MODEL = 'cached';
+const PRICE = { inputPerMillion: 3, outputPerMillion: 15, cacheReadPerMillion: 0.3, cacheWritePerMillion: 3.75 };
+
+let service: Service;
+let client: OpenAI;
+beforeAll(async () => {
+  service = await startService({
+    respond: (call) => say('Done.', call, { wordMs: 0 }),
+    models: () => ({
+      [MODEL]: {
+        targets: [
+          { provider: 'bedrock', model: 'global.anthropic.claude-sonnet-4-6', region: 'eu-west-1', price: PRICE },
+        ],
+      },
+    }),
+  });
+  client = service.client;
+});
+afterAll(() => service[Symbol.asyncDispose]());
+
+const instructions = 'You are an agent. '.repeat(500);
+
+/** Returns the costs that the functions have logged, in picodollars. */
+function listCosts(): number[] {
+  const costs = service.logs.join('\n').matchAll(/"costUsd":"([\d.]+)"/g);
+  return [...costs].map(([, dollars]) => Math.round(Number(dollars) * 1e12));
+}
+
+/** Returns what a response cost, in picodollars. */
+function toCost({ usage }: OpenAI.Responses.Response): number {
+  const { input_tokens: input = 0, output_tokens: output = 0, input_tokens_details: details } = usage ?? {};
+  const { cached_tokens: read = 0, cache_write_tokens: written = 0 } = details ?? {};
+  return (input - read - written) * 3e6 + read * 3e5 + written * 3_750_000 + output * 15e6;
+}
+
+it('stored and background responses read what earlier ones wrote, and the logs have the sum of their costs', async () => {
+  const ask = { model: MODEL, instructions };
+  const single = await client.responses.create({ ...ask, input: 'Hello' });
+  expect(single.usage?.input_tokens_details).toMatchObject({ cached_tokens: 0, cache_write_tokens: 0 });
+  const second = await client.responses.create({ ...ask, input: 'Go on', previous_response_id: single.id });
+  expect(second.usage?.input_tokens_details?.cache_write_tokens).toBeGreaterThan(2_000);
+  const started = await client.responses.create({
+    ...ask,
+    input: 'Again',
+    previous_response_id: second.id,
+    background: true,
+  });
+  const third = await waitUntil('the background response is completed', async () => {
+    const response = await client.responses.retrieve(started.id);
+    return response.status === 'completed' ? response : undefined;
+  });
+  expect(third.usage?.input_tokens_details?.cached_tokens).toBeGreaterThanOrEqual(
+    second.usage?.input_tokens_details?.cache_write_tokens ?? 0,
+  );
+  const costs = await waitUntil('all costs are logged', () => (listCosts().length === 3 ? listCosts() : undefined));
+  expect(costs.sort()).toEqual([single, second, third].map(toCost).sort());
+});

@@ -19,7 +19,7 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
-import { createContinuationSeal } from '../shared/inference/continuation-seal.ts';
+import { createContinuationSeal } from '../shared/inference/create-continuation-seal.ts';
 import { createModelFactory, getCapabilities, preloadProviders } from '../shared/inference/providers/providers.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createRouter } from '../shared/inference/router.ts';

@@ -155,7 +155,10 @@ async function findOpenAI(env: Environment, timeoutMs: number): Promise<Finding>
     baseUrl,
     ...(key && { apiKey: 'env:OPENAI_API_KEY' }),
     // OpenAI's newer models refuse `max_tokens`.
-    ...(baseUrl === OPENAI_URL && { maxTokensParameter: 'max_completion_tokens' }),
+    ...(baseUrl === OPENAI_URL && {
+      maxTokensParameter: 'max_completion_tokens',
+      passThrough: ['chat', 'responses'],
+    }),
   };
   return {
     bedrock: 'local',

@@ -1,12 +1,12 @@
 import { isObject } from '../core/objects.ts';
-import type { GenerationRequest, OutputFormat, ReasoningEffort } from '../inference/generation.ts';
+import { listIgnoredBetas } from '../inference/claude-betas.ts';
+import type { GenerationRequest, OriginalRequest, OutputFormat, ReasoningEffort } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import { type Alias, type ModelRegistry, resolveModel } from '../inference/registry.ts';
 import { deriveConversationKey } from '../wire/conversation-key.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
 import { findSession } from '../wire/session.ts';
-import { readBetas } from './betas.ts';
 import { type AppliedEdit, applyEdits, type EditPlan, planEdits } from './context-edits.ts';
 import { translateMessages } from './messages.ts';
 import { toAnthropicTools } from './openai-tools.ts';
@@ -81,7 +81,13 @@ function toRequest(
   return {
     streamed: body.stream ?? false,
     model: body.model,
-    ignored: [...listUnknown(original), ...tools.ignored, ...ignored, ...betas.ignored],
+    ignored: [
+      ...listUnknown(original),
+      ...tools.ignored,
+      ...tools.needless,
+      ...ignored,
+      ...listIgnoredBetas(betas, []),
+    ],
     appliedEdits: body.context_management?.edits == null ? undefined : (plan?.applied ?? []),
     generation: {
       tenant,
@@ -101,7 +107,7 @@ function toRequest(
       ...(session !== undefined && { inSession: true }),
       hints: omitNullish({ user: body.metadata?.user_id }),
       unknown: {},
-      original: { protocol: 'messages', body: prepareOriginal(original, betas.passed, plan) },
+      original: prepareOriginal(original, { betas, plan, dropped: tools.ignored }),
       parameterNames: body.thinking == null ? NAMES_WITH_EFFORT : NAMES,
     },
   };
@@ -191,17 +197,33 @@ function isEmpty(value: unknown): boolean {
   return Array.isArray(value) && value.length === 0;
 }
 
-/** Returns the caller's body with the edits made, and the betas where Bedrock expects them. */
-function prepareOriginal(
-  body: unknown,
-  betas: readonly string[],
-  plan: EditPlan | undefined,
-): Readonly<Record<string, unknown>> {
+/** Reads the header `anthropic-beta`, a list of names that are separated by commas. */
+function readBetas(header: string | undefined): string[] {
+  return [...new Set((header ?? '').split(',').map((name) => name.trim()))].filter((name) => name !== '');
+}
+
+interface OriginalParts {
+  readonly betas: readonly string[];
+  readonly plan: EditPlan | undefined;
+  /** The paths of the tools that no model gets. */
+  readonly dropped: readonly string[];
+}
+
+/** Returns the caller's body with the edits made, and `null` in place of tools that no model gets. */
+function prepareOriginal(body: unknown, { betas, plan, dropped }: OriginalParts): OriginalRequest {
   const { context_management: _, ...fields } = isObject(body) ? body : {};
-  const messages = fields['messages'];
+  const { messages, tools } = fields;
   return {
-    ...fields,
-    ...(plan !== undefined && Array.isArray(messages) && { messages: applyEdits(messages, plan) }),
-    ...(betas.length > 0 && { anthropic_beta: betas }),
+    protocol: 'messages',
+    ignored: dropped,
+    betas,
+    body: {
+      ...fields,
+      ...(plan !== undefined && Array.isArray(messages) && { messages: applyEdits(messages, plan) }),
+      ...(dropped.length > 0 &&
+        Array.isArray(tools) && {
+          tools: tools.map((tool, index) => (dropped.includes(`tools.${index}`) ? null : tool)),
+        }),
+    },
   };
 }

@@ -13,8 +13,10 @@ export interface TranslatedTools {
   readonly toolChoice: ToolChoice;
   readonly hostedTools?: HostedTools;
   readonly parallelToolCalls: boolean;
-  /** The paths of the tools that no model gets. */
+  /** The paths of the tools that no model gets, because of the alias. */
   readonly ignored: readonly string[];
+  /** The paths of searches by Anthropic's servers, which only they carry out. */
+  readonly needless: readonly string[];
 }
 
 /**
@@ -38,14 +40,16 @@ export function translateTools(
   const translated: Tool[] = [];
   const passed: Readonly<Record<string, unknown>>[] = [];
   const ignored: string[] = [];
+  const needless: string[] = [];
   const originals = isObject(original) && Array.isArray(original['tools']) ? original['tools'] : [];
   for (const [index, tool] of (tools ?? []).entries()) {
     const each = toTool(tool, `tools.${index}`);
     if (each === undefined) {
       const type = tool.type ?? '';
       const isHosted = !SERVER_SEARCH.test(type);
-      if (isHosted && policy === 'refuse') throw hostedToolError(type, `tools.${index}.type`);
-      if (isHosted && policy === 'pass') passed.push(originals[index]);
+      if (!isHosted) needless.push(`tools.${index}`);
+      else if (policy === 'refuse') throw hostedToolError(type, `tools.${index}.type`);
+      else if (policy === 'pass') passed.push(originals[index]);
       else ignored.push(`tools.${index}`);
     } else if (translated.some(({ name }) => name === each.name))
       throw invalidRequestError(`tools.${index}.name`, 'Tool names must be unique');
@@ -68,6 +72,7 @@ export function translateTools(
     ...(isPassed && { hostedTools: { tools: passed, ...(chosen && { choice: { ...tool_choice } }) } }),
     parallelToolCalls: tool_choice?.disable_parallel_tool_use !== true,
     ignored,
+    needless,
   };
 }
 

@@ -100,7 +100,7 @@ export function toJob(
   { registry, lifetime, now }: AdmissionPorts,
 ): Admitted {
   const request = rejectOnClientError(() => parseQueuedRequest(endpoint, requestBody, { registry, tenant }));
-  const { body, generation, continuations, streamed, stored, context } = request;
+  const { body, generation, rawInput, continuations, streamed, stored, context } = request;
   if (!stored && replyTo === undefined) {
     const message =
       "Missing field: 'replyTo'. With 'store' set to false, the response would be generated and discarded.";
@@ -115,7 +115,7 @@ export function toJob(
     background: true,
     streamed,
     stored,
-    input: { body, generation, continuations, idempotencyKey, ...omitUndefined({ context }) },
+    input: { body, generation, continuations, idempotencyKey, ...omitUndefined({ context, rawInput }) },
     ...omitUndefined({ lane: laneOf(generation.model, registry), replyTo }),
   };
 }

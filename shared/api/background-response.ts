@@ -40,7 +40,7 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
 
 async function submitJob(
   call: StatefulCall,
-  { body, generation }: ResponseContext,
+  { body, generation, rawInput }: ResponseContext,
   { conversation, end }: { readonly conversation: string | undefined; readonly end: number | undefined },
 ): Promise<Job> {
   const { id, createdAt, parsed, request, api, state } = call;
@@ -59,6 +59,7 @@ async function submitJob(
         body,
         generation: hasContext ? omitMessages(generation) : generation,
         continuations: includesEncryptedReasoning(body),
+        ...(rawInput && { rawInput }),
         ...(hasContext ? { context: omitUndefined({ end }) } : {}),
       },
       ...omitUndefined({

@@ -8,7 +8,7 @@ import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, type Includes, parseIncludes } from '../openai/responses/includes.ts';
-import { type InputItem, isItemReference, rejectDuplicateIds } from '../openai/responses/items.ts';
+import { type InputItem, isItemReference, rejectDuplicateIds, rejectUnknownItems } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
 import { createItemIdGenerator, isLambentId, toStoredItem } from '../openai/responses/stored-items.ts';
 import { storedId } from '../openai/schema.ts';
@@ -32,6 +32,7 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
     bodyOptional: true,
     async run({ body, principal, operation }) {
       const { items, metadata } = validate(createConversationBody, body ?? {});
+      rejectUnknownItems(items ?? [], 'items');
       const key = { tenant: principal.tenant, id: `conv_${operation?.id ?? ids()}` };
       const earlier = operation?.isRepeated ? await findConversation(conversations, key) : undefined;
       if (earlier !== undefined) return { json: encodeConversation(earlier) };
@@ -91,6 +92,7 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
     scope: 'inference',
     async run(request) {
       const { items } = validate(createItemsBody, request.body);
+      rejectUnknownItems(items, 'items');
       const included = parseIncludes(request.query);
       const { operation } = request;
       const turn = await conversations.beginTurn(getConversationKey(request), `items_${operation?.id ?? ids()}`);

@@ -10,13 +10,11 @@ import {
   type ParsedResponsesBody,
   parseResponsesBody,
   refersToStoredObjects,
-  requireResolvedInput,
-  toGenerationRequest,
+  toStatelessRequest,
 } from '../openai/responses/request.ts';
-import { encodeResponse } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
-import { encodeResponseStream } from '../openai/responses/stream.ts';
 import { findSession } from '../wire/session.ts';
+import { encodeAnswer, encodeAnswerStream } from './encode-response.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 
@@ -56,8 +54,8 @@ export async function createResponse(
     includeContinuations: includesEncryptedReasoning(body),
   };
   return streamed
-    ? { headers, frames: encodeResponseStream(answer.events, options) }
-    : { headers, json: await encodeResponse(answer.events, options) };
+    ? { headers, frames: encodeAnswerStream(answer, options) }
+    : { headers, json: await encodeAnswer(answer, options) };
 }
 
 /** Returns whether a response is stored, refers to stored objects, or may have a sealed item. */
@@ -70,7 +68,7 @@ async function buildStatelessRequest(
   parsed: ParsedResponsesBody,
   context: ParseContext,
 ): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
-  const generation = toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input));
+  const generation = toStatelessRequest(parsed, context);
   if (parsed.body.truncation !== 'auto') return { generation, droppedItems: 0 };
   const { fitRequest } = await import('./response-context.ts');
   const { request, droppedItems } = fitRequest(parsed, generation, false);

@@ -30,6 +30,8 @@ export interface QueuedRequest {
   readonly generation: GenerationRequest;
   /** Present if the job's messages are built when it runs, because only a worker can open the items of its input. */
   readonly context?: InputContext;
+  /** The items of the input as the caller sent them; present only for targets that get them so. */
+  readonly rawInput?: readonly unknown[];
   /** Whether the job's events are logged, so that its stream can be resumed. */
   readonly streamed: boolean;
   /** Whether the output can be retrieved later. */

@@ -11,20 +11,15 @@ import type { JobInput } from '../jobs/ports.ts';
 import { completed } from '../jobs/transitions.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
-import {
-  type EncodeResponseOptions,
-  encodeResponse,
-  getConversationId,
-  type StoredAnswer,
-} from '../openai/responses/response.ts';
+import { type EncodeResponseOptions, getConversationId, type StoredAnswer } from '../openai/responses/response.ts';
 import { createItemIdGenerator, type ItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
-import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import { addSummaryUsage } from './add-summary-usage.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
 import { type CompactedContext, compactContext } from './context-compaction.ts';
 import { createConversationStep } from './conversation-step.ts';
+import { encodeAnswer, encodeAnswerStream } from './encode-response.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
@@ -109,18 +104,21 @@ class ForegroundResponse {
     const { signal, deadlineAt, telemetry } = request;
     const options = { signal, deadlineAt, telemetry, streamed: parsed.streamed };
     const compacted = await this.#compact({ ...options, streamed: false });
-    const { events: answer, ...handling } = await api.router.generate(this.#context.generation, options);
-    const events = compacted === undefined ? answer : addSummaryUsage(answer, compacted.usage);
+    const generated = await api.router.generate(this.#context.generation, options);
+    const answer =
+      compacted === undefined
+        ? generated
+        : { ...generated, events: addSummaryUsage(generated.events, compacted.usage) };
     const headers = {
-      ...describeHandling(parsed.ignored, handling),
+      ...describeHandling(parsed.ignored, answer),
       ...reportDroppedItems(this.#context, request),
     };
     const stored = this.#isStored ? { stored: id } : {};
     if (parsed.streamed) {
-      const frames = this.#releaseAfter(encodeResponseStream(events, this.#encodeOptions(compacted)));
+      const frames = this.#releaseAfter(encodeAnswerStream(answer, this.#encodeOptions(compacted)));
       return { headers, ...stored, frames };
     }
-    const json = await encodeResponse(events, this.#encodeOptions(compacted));
+    const json = await encodeAnswer(answer, this.#encodeOptions(compacted));
     await this.#releaseTurn();
     return { headers, ...stored, json };
   }
@@ -253,8 +251,8 @@ class ForegroundResponse {
 
   /** Returns the input to store. What comes from earlier turns is omitted, because it is stored with them. */
   #createInput(): JobInput {
-    const { body, generation } = this.#context;
+    const { body, generation, rawInput } = this.#context;
     const context = this.#turn === undefined ? {} : { context: { end: this.#turn.earlier.end } };
-    return { body, generation: omitMessages(generation), ...context };
+    return { body, generation: omitMessages(generation), ...(rawInput && { rawInput }), ...context };
   }
 }

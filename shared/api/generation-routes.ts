@@ -3,12 +3,12 @@ import { LambentError } from '../core/errors.ts';
 import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
 import { isObject } from '../core/objects.ts';
+import { maySpeak } from '../inference/registry.ts';
 import { encodeChatCompletion, toCompletionOptions } from '../openai/chat/completion.ts';
 import { type ChatRequest, parseChatRequest } from '../openai/chat/request.ts';
-import { encodeChatStream } from '../openai/chat/stream.ts';
-import { listModels, retrieveModel } from '../openai/models.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import { findSession } from '../wire/session.ts';
+import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isAnthropicRequest } from './messages-routes.ts';
@@ -39,7 +39,7 @@ export function chatCompletionsRoute({
       const source = { id: ids(), createdAt: now(), model, generation, fingerprint };
       const options = { ...toCompletionOptions(source), includeUsage };
       return streamed
-        ? { headers, frames: encodeChatStream(answer.events, options) }
+        ? { headers, frames: await encodeChatAnswer(answer, options) }
         : { headers, json: await encodeChatCompletion(answer.events, options) };
     },
   };
@@ -47,7 +47,11 @@ export function chatCompletionsRoute({
 
 /** Parses the body of a chat completion. The code for the body of a response is loaded with the first such body. */
 async function parseBody(body: unknown, context: ParseContext): Promise<ChatRequest> {
-  if (!isObject(body) || body['input'] == null) return parseChatRequest(body, context);
+  if (!isObject(body) || body['input'] == null) {
+    const parsed = parseChatRequest(body, context);
+    if (!maySpeak('chat', parsed.generation.model, context.registry)) return parsed;
+    return (await import('../openai/chat/original.ts')).addOriginalChat(parsed, body, context.registry);
+  }
   return (await import('../openai/chat/responses-body.ts')).parseChatRequestWithInput(body, context);
 }
 
@@ -82,12 +86,15 @@ export function inputTokensRoute(api: Pick<GenerationApi, 'registry' | 'state'>)
   };
 }
 
+/** Loads the format of models. A function that lists them reads it with the first list. */
+const loadModels = () => import('../openai/models.ts');
+
 /** Creates the route `GET /v1/models`. Clients of Anthropic's API get its format. */
 export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
     scope: 'models',
     async run({ headers }) {
-      if (!isAnthropicRequest(headers)) return { json: listModels(registry) };
+      if (!isAnthropicRequest(headers)) return { json: (await loadModels()).listModels(registry) };
       return { json: (await import('../anthropic/models.ts')).listModels(registry) };
     },
   };
@@ -99,7 +106,7 @@ export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>
     scope: 'models',
     async run({ pathParameters, headers }) {
       const id = pathParameters['id'] ?? '';
-      if (!isAnthropicRequest(headers)) return { json: retrieveModel(id, registry) };
+      if (!isAnthropicRequest(headers)) return { json: (await loadModels()).retrieveModel(id, registry) };
       return { json: (await import('../anthropic/models.ts')).retrieveModel(id, registry) };
     },
   };

@@ -13,7 +13,9 @@ export function describeHandling(
   ignored: readonly string[],
   generation?: Omit<Generation, 'events'>,
 ): Record<string, string> {
-  const paths = new Set([...ignored, ...(generation?.ignored ?? [])].map(encodePath));
+  // Of a request that was passed on as it is, the router says all that had no effect.
+  const parsed = generation?.isNative === true ? [] : ignored;
+  const paths = new Set([...parsed, ...(generation?.ignored ?? [])].map(encodePath));
   let text = '';
   for (const path of paths) {
     if (text.length + path.length > MAX_LENGTH) break;

@@ -40,7 +40,8 @@ export async function buildJobContext(
   ports: JobContextPorts,
 ): Promise<{ readonly parsed: ParsedResponsesBody; readonly context: ResponseContext }> {
   const { tenant, model, streamed } = job;
-  const { body, generation } = input;
+  const { body, rawInput } = input;
+  const { original, unknown } = input.generation;
   if (!isResponsesBody(body)) {
     throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);
   }
@@ -48,9 +49,10 @@ export async function buildJobContext(
     body,
     name: model,
     alias: findAlias(model, ports.registry),
-    unknown: generation.unknown,
+    unknown,
     streamed,
     ignored: [],
+    ...(original && { original: { ...original, body: { ...original.body, input: rawInput ?? body.input } } }),
   };
   const earlier = await readEarlierItems(job, input.context ?? {}, ports, getContextLimit(parsed));
   const context = await buildResponseContext(parsed, earlier, { registry: ports.registry, tenant }, ports);

@@ -1,16 +1,23 @@
-import type { GenerationRequest } from '../inference/generation.ts';
+import type { GenerationRequest, OriginalRequest } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import { isItemReference, type ResolvedItem, rejectDuplicateIds } from '../openai/responses/items.ts';
+import { completeInput, omitInput } from '../openai/responses/original.ts';
 import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor, type StoredItem } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit-to-context.ts';
-import { expandCompactions, isWholeCompaction, openCompaction, startFromCompaction } from './compaction.ts';
+import {
+  type ExpandedItem,
+  expandCompactions,
+  isWholeCompaction,
+  openCompaction,
+  startFromCompaction,
+} from './compaction.ts';
 import { type ContextCompaction, planCompaction } from './context-compaction.ts';
 import type { CollectOptions, EarlierTurnItems } from './earlier-items.ts';
 import { type ResponseStores, readTurn } from './response-chain.ts';
-import { addContinuation, type TurnItem } from './turn-items.ts';
+import { addContinuation, isNative, type TurnItem, toNativeItem } from './turn-items.ts';
 import { removeUnpairedCalls } from './unpaired-calls.ts';
 
 /** A request together with the stored items that it refers to. */
@@ -23,6 +30,8 @@ export interface ResponseContext {
   readonly droppedItems: number;
   /** Present if the request has to be compacted before it is sent. It isn't fitted into the context before. */
   readonly compaction?: ContextCompaction;
+  /** The items of `body.input` as the caller sent them; absent if no target gets them so. */
+  readonly rawInput?: readonly unknown[];
 }
 
 /**
@@ -36,29 +45,63 @@ export async function buildResponseContext(
   context: ParseContext,
   stores: ResponseStores,
 ): Promise<ResponseContext> {
-  const input = await resolveReferences(parsed.body.input, earlier.ids, context.tenant, stores);
-  const body = { ...parsed.body, input };
-  if (typeof input !== 'string') rejectDuplicateIds(input, 'input', earlier.ids);
+  const { original } = parsed;
+  const input = await resolveInput(parsed, earlier.ids, context.tenant, stores);
+  const body = { ...parsed.body, input: toItems(input) };
+  if (typeof body.input !== 'string') rejectDuplicateIds(body.input, 'input', earlier.ids);
+  const raw = original !== undefined && typeof input !== 'string' ? { rawInput: toRaw(input) } : {};
   // A compaction item of the request's own input may stand for all that precedes it.
-  const start = typeof input === 'string' ? -1 : input.findLastIndex(isWholeCompaction);
+  const start = typeof input === 'string' ? -1 : input.findLastIndex(({ item }) => isWholeCompaction(item));
   const earlierItems = start === -1 ? startFromCompaction(earlier.items) : [];
-  const ownItems =
+  const own =
     typeof input === 'string' ? input : await expandInput(input.slice(Math.max(0, start)), context.tenant, stores);
+  const ownItems = toItems(own);
   const expanded = removeUnpairedCalls(await expandCompactions(earlierItems, context.tenant, stores.vault), ownItems);
-  const build = (storedItems: readonly ResolvedItem[], own: string | readonly ResolvedItem[]) =>
-    toGenerationRequest({ ...parsed, body }, context, storedItems, own);
+  const build = (storedItems: readonly ResolvedItem[], items: string | readonly ResolvedItem[]) =>
+    toGenerationRequest({ ...parsed, body }, context, storedItems, items);
   const request = build(expanded.map(toResolvedItem), ownItems);
   const compaction = planCompaction(parsed, request, expanded, ownItems);
   if (compaction !== undefined) {
-    const rebuild = (items: readonly StoredItem[]) => fitRequest(parsed, build([], items.map(parseStoredItem)), true);
-    return { body, generation: request, droppedItems: earlier.droppedItems, compaction: { ...compaction, rebuild } };
+    const rebuild = (items: readonly StoredItem[]) =>
+      fitRequest(
+        parsed,
+        build(
+          [],
+          items.map((item) => parseStoredItem(item, true)),
+        ),
+        true,
+      );
+    const dropped = { droppedItems: earlier.droppedItems };
+    return { body, generation: request, ...dropped, compaction: { ...compaction, rebuild }, ...raw };
   }
-  const { request: generation, droppedItems } = fitRequest(parsed, request, earlierItems.length > 0);
-  return { body, generation, droppedItems: earlier.droppedItems + droppedItems };
+  const { request: fitted, droppedItems } = fitRequest(parsed, request, earlierItems.length > 0);
+  const dropped = earlier.droppedItems + droppedItems;
+  const completed =
+    original === undefined || dropped > 0
+      ? undefined
+      : completeInput(original, expanded.map(toNativeItem), toRaw(own), parsed.alias);
+  const generation = completed === undefined ? fitted : { ...fitted, original: completed };
+  return { body, generation, droppedItems: dropped, ...raw };
 }
 
-function toResolvedItem(turnItem: TurnItem): ResolvedItem {
-  return parseStoredItem(addContinuation(turnItem));
+/** An item of a request's input. */
+interface InputEntry {
+  readonly item: ResolvedItem;
+  /** The same item as the caller sent it, or as it is stored. */
+  readonly raw: unknown;
+}
+
+function toItems(input: string | readonly InputEntry[]): string | ResolvedItem[] {
+  return typeof input === 'string' ? input : input.map(({ item }) => item);
+}
+
+function toRaw<T extends string | readonly InputEntry[]>(input: T): T extends string ? T : unknown[];
+function toRaw(input: string | readonly InputEntry[]): unknown {
+  return typeof input === 'string' ? input : input.map(({ raw }) => raw);
+}
+
+function toResolvedItem(turnItem: ExpandedItem): ResolvedItem {
+  return parseStoredItem(addContinuation(turnItem), isNative(turnItem) || turnItem.isCompacted === true);
 }
 
 /** Returns items that are all in memory as the items that precede a request. */
@@ -67,8 +110,9 @@ export function listEarlierItems(items: readonly TurnItem[]): EarlierTurnItems {
 }
 
 /** Returns a request without what was made of earlier items: its messages, and a key that has the first of them. */
-export function omitMessages(generation: GenerationRequest): GenerationRequest {
-  return { ...generation, messages: [], conversationKey: '' };
+export function omitMessages({ original, ...generation }: GenerationRequest): GenerationRequest {
+  const stored = { ...generation, messages: [], conversationKey: '' };
+  return original === undefined ? stored : { ...stored, original: omitInput(original) };
 }
 
 /** Returns how much of a conversation may precede a request. */
@@ -101,19 +145,25 @@ export function fitRequest(parsed: ParsedResponsesBody, request: GenerationReque
   const { contextTokens } = getAliasLimits(alias);
   if (contextTokens === undefined) return { request, droppedItems: 0 };
   const truncation = body.truncation ?? 'disabled';
-  return fitToContext(request, { contextTokens, answerTokens: getAnswerTokens(parsed), truncation });
+  const fitted = fitToContext(request, { contextTokens, answerTokens: getAnswerTokens(parsed), truncation });
+  if (fitted.droppedItems === 0) return fitted;
+  // An upstream that gets the items as they are would get the dropped ones, too.
+  const { original: _, ...translated } = fitted.request;
+  return { ...fitted, request: translated };
 }
 
 /** Returns the caller's items with the content of compaction items in their place. */
 async function expandInput(
-  input: readonly ResolvedItem[],
+  input: readonly InputEntry[],
   tenant: string,
   { vault }: ResponseStores,
-): Promise<ResolvedItem[]> {
+): Promise<InputEntry[]> {
   const expanded = await Promise.all(
-    input.map(async (item) =>
-      item.type === 'compaction' ? (await openCompaction(item, tenant, vault)).map(parseStoredItem) : [item],
-    ),
+    input.map(async (entry) => {
+      if (entry.item.type !== 'compaction') return [entry];
+      const items = await openCompaction(entry.item, tenant, vault);
+      return items.map((item) => ({ item: parseStoredItem(item, true), raw: toNativeItem({ item }) }));
+    }),
   );
   return expanded.flat();
 }
@@ -129,23 +179,33 @@ export async function resolveReferences(
   tenant: string,
   stores: ResponseStores,
 ): Promise<string | ResolvedItem[]> {
+  return toItems(await resolveInput({ body: { input } }, earlierIds, tenant, stores));
+}
+
+async function resolveInput(
+  { body: { input }, original }: { readonly body: Pick<ResponsesBody, 'input'>; readonly original?: OriginalRequest },
+  earlierIds: ReadonlySet<string>,
+  tenant: string,
+  stores: ResponseStores,
+): Promise<string | InputEntry[]> {
   if (typeof input === 'string') return input;
+  const rawInput = original?.body['input'];
   const turns = new Map<string, Promise<TurnItem[]>>();
-  const findItem = async (itemId: string): Promise<ResolvedItem> => {
+  const findItem = async (itemId: string): Promise<InputEntry> => {
     const responseId = responseIdFor(itemId);
     if (responseId === undefined) throw itemNotFoundError(itemId);
     const turn = turns.get(responseId) ?? readStoredTurn(responseId, tenant, stores);
     turns.set(responseId, turn);
     const found = (await turn).find(({ item }) => item.id === itemId);
     if (found === undefined) throw itemNotFoundError(itemId);
-    return parseStoredItem(addContinuation(found));
+    return { item: parseStoredItem(addContinuation(found), isNative(found)), raw: toNativeItem(found) };
   };
-  const items = input.map((item): Promise<ResolvedItem>[] | ResolvedItem[] => {
-    if (!isItemReference(item)) return [item];
+  const entries = input.map((item, index): Promise<InputEntry>[] | InputEntry[] => {
+    if (!isItemReference(item)) return [{ item, raw: Array.isArray(rawInput) ? rawInput[index] : undefined }];
     // The item is among the earlier items, which precede the input.
     return earlierIds.has(item.id) ? [] : [findItem(item.id)];
   });
-  return Promise.all(items.flat());
+  return Promise.all(entries.flat());
 }
 
 /** Returns the items of a stored response, or none if it doesn't exist. */

@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import type { NativeResponse } from '../openai/responses/native.ts';
 import { ResponseOutput } from '../openai/responses/output.ts';
 import {
   type EncodeResponseOptions,
@@ -42,10 +43,22 @@ export const answerResponse: EncodeAnswer = async (events, { job, input, compact
   });
   log?.write({ type: 'response.in_progress', response: inProgress });
   output.start();
+  let native: NativeResponse | undefined;
   for await (const event of compaction === undefined ? events : addSummaryUsage(events, compaction.usage)) {
+    if (event.type === 'native') {
+      const { isLifecycleEvent, NativeResponse } = await import('../openai/responses/native.ts');
+      native ??= new NativeResponse(options, true);
+      const own = native.read(event.event);
+      if (!isLifecycleEvent(own)) log?.write({ ...own, type: String(own['type']) });
+      continue;
+    }
     if (event.type !== 'finish') {
       output.add(event);
       continue;
+    }
+    if (native !== undefined) {
+      const { answer, ...rest } = native.finish();
+      return { status: endStatusFor(event.reason), output: { answer, ...rest }, usage: event.usage };
     }
     const status = endStatusFor(event.reason);
     output.end(status);

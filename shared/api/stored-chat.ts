@@ -17,6 +17,7 @@ import { isChatCompletion, replayCompletion } from '../openai/chat/stored.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
 import type { ApiState } from './api-state.ts';
+import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { omitMessages } from './response-context.ts';
@@ -54,7 +55,7 @@ export async function createStoredChat(
     persist(() => store(completion, usage), { request, timings: state.timings, now: api.now, sleep: api.sleep });
   const events = commitCompletion(answer.events, options, commit);
   return streamed
-    ? { stored: id, headers, frames: encodeChatStream(events, options) }
+    ? { stored: id, headers, frames: await encodeChatAnswer({ ...answer, events }, options) }
     : { stored: id, headers, json: await encodeChatCompletion(events, options) };
 
   async function store(completion: ChatCompletionObject, usage: Usage | undefined): Promise<void> {

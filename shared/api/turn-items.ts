@@ -1,6 +1,7 @@
 import { LambentError } from '../core/errors.ts';
-import { isObject } from '../core/objects.ts';
+import { isObject, omitUndefined } from '../core/objects.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
+import type { NativeItem } from '../openai/responses/original.ts';
 import {
   createItemIdGenerator,
   isStoredItem,
@@ -14,6 +15,11 @@ export interface TurnItem {
   readonly item: StoredItem;
   /** The encoded continuation of a reasoning item, which the provider needs in the next turn. */
   readonly continuation?: string;
+  /**
+   * The id of an item for an upstream that gets the request as it is: the one by which the upstream or the caller knows it,
+   * or '' for none. Absent for items of other requests.
+   */
+  readonly upstreamId?: string;
 }
 
 /**
@@ -30,19 +36,55 @@ function isTurnItem(content: unknown): content is TurnItem {
 }
 
 /** Returns the items of a turn, oldest first: those of the input, then those of the output. */
-export function createTurnItems(id: string, input: JobInput, { answer, continuations = {} }: JobOutput): TurnItem[] {
+export function createTurnItems(
+  id: string,
+  input: JobInput,
+  { answer, continuations = {}, upstreamIds = {} }: JobOutput,
+): TurnItem[] {
   const output: readonly unknown[] = isResponse(answer) ? answer.output : [];
-  const inputTurnItems = listInputItems(id, input).map((item) => ({ item }));
+  const { rawInput } = input;
+  const inputTurnItems = listInputItems(id, input).map((item, index): TurnItem => {
+    return rawInput === undefined ? { item } : { item, upstreamId: readId(rawInput[index]) };
+  });
   const outputTurnItems = output.filter(isStoredItem).map((item): TurnItem => {
-    const continuation = continuations[item.id];
-    return continuation === undefined ? { item } : { item, continuation };
+    return { item, ...omitUndefined({ continuation: continuations[item.id], upstreamId: upstreamIds[item.id] }) };
   });
   return [...inputTurnItems, ...outputTurnItems];
 }
 
 /** Returns the items of a response's input, oldest first. A chat completion has none. */
-export function listInputItems(id: string, { body }: JobInput): StoredItem[] {
-  return isResponsesBody(body) ? toStoredInput(body.input, createItemIdGenerator(id, 0)) : [];
+export function listInputItems(id: string, { body, rawInput = [] }: JobInput): StoredItem[] {
+  if (!isResponsesBody(body)) return [];
+  const items = toStoredInput(body.input, createItemIdGenerator(id, 0));
+  return items.map((item, index) => addRawFields(item, rawInput[index]));
+}
+
+/** Returns a stored item with the fields that only the caller's own form has: its own, and those of its parts. */
+function addRawFields(item: StoredItem, raw: unknown): StoredItem {
+  if (!isObject(raw)) return item;
+  const merged: StoredItem = { ...raw, ...item };
+  const { content } = item;
+  const rawContent = raw['content'];
+  if (!Array.isArray(content) || !Array.isArray(rawContent)) return merged;
+  return { ...merged, content: content.map((part, index) => ({ ...Object(part), ...Object(rawContent[index]) })) };
+}
+
+function readId(item: unknown): string {
+  return isObject(item) && typeof item['id'] === 'string' ? item['id'] : '';
+}
+
+/** Returns whether an item is of a request that an upstream may get as it is. It may be of any kind. */
+export function isNative({ upstreamId }: TurnItem): boolean {
+  return upstreamId !== undefined;
+}
+
+/**
+ * Returns an item as input for an upstream that gets the request as it is. This service's own id is left out, which the
+ * upstream doesn't know.
+ */
+export function toNativeItem({ item, continuation, upstreamId }: TurnItem): NativeItem {
+  const { id: _, ...fields } = item;
+  return { ...fields, ...omitUndefined({ id: upstreamId || undefined, encrypted_content: continuation }) };
 }
 
 /** Returns an item as input for a model, with its continuation as `encrypted_content`. */

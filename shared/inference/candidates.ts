@@ -3,7 +3,7 @@ import { LambentError } from '../core/errors.ts';
 import { type Capability, listPreferences, listRequirements, type Requirement } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
 import { getLimits } from './model-limits.ts';
-import { type Alias, findAlias, type ModelRegistry, type Target } from './registry.ts';
+import { type Alias, expandFallbacks, findAlias, type ModelRegistry, type Target } from './registry.ts';
 
 /** A target that can serve a request, with the alias whose limits apply. */
 export interface Candidate {
@@ -87,17 +87,6 @@ function canSubstitute(request: GenerationRequest, { alias, target }: Candidate)
   const { maxOutputTokens = Number.POSITIVE_INFINITY } = getLimits(alias, target);
   if (alias.outputLimit === 'refuse' && (request.maxOutputTokens ?? 0) > maxOutputTokens) return false;
   return alias.passUnknown || Object.keys(request.unknown).length === 0;
-}
-
-/** Lists the alias, its fallbacks and their fallbacks, each once, nearest first. Throws as `findAlias`. */
-function expandFallbacks(model: string, registry: ModelRegistry): string[] {
-  findAlias(model, registry);
-  const names = [model];
-  // The array grows during the loop (breadth first). A cycle ends, because each name is added once.
-  for (const name of names) {
-    for (const fallback of registry.models[name]?.fallbacks ?? []) if (!names.includes(fallback)) names.push(fallback);
-  }
-  return names;
 }
 
 /**

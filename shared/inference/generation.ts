@@ -69,8 +69,12 @@ export interface GenerationRequest {
 export type ReasoningEffort = 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' | 'max';
 export type ServiceTier = 'auto' | 'default' | 'flex' | 'priority';
 
-/** Protocols in which a target can get a caller's request and answer without translation. */
-export type Protocol = 'messages';
+/**
+ * Protocols in which a target can get a caller's request and answer without translation: OpenAI's chat completions and
+ * responses, and Anthropic's messages.
+ */
+export const PROTOCOLS = ['chat', 'responses', 'messages'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
 
 /**
  * A request in the format of its API. A provider whose upstream speaks the protocol sends the body with its own model
@@ -78,7 +82,12 @@ export type Protocol = 'messages';
  */
 export interface OriginalRequest {
   readonly protocol: Protocol;
+  /** The caller's body without what no target gets, and of responses with all items that precede the input. */
   readonly body: Readonly<Record<string, unknown>>;
+  /** The caller's parameters that the body leaves out and that therefore have no effect. */
+  readonly ignored: readonly string[];
+  /** The names in the caller's header `anthropic-beta`. */
+  readonly betas?: readonly string[];
 }
 
 /** Marks the end of a prefix that is worth caching. Providers without such marks ignore it. */

@@ -34,6 +34,11 @@ export interface Model extends Callable {
    */
   asksForCall?(request: GenerationRequest): boolean;
   /**
+   * The caller's parameters that this upstream doesn't get when it gets the caller's own request, besides those that no
+   * upstream gets.
+   */
+  listIgnored?(request: GenerationRequest): Promise<readonly string[]>;
+  /**
    * Sends the request and yields the answer's events. Nothing is sent before the first `next()`. The last event is
    * `finish`. Returning early (a `break`) closes the upstream connection.
    * @throws UpstreamError for every failure, before or after the first event; the abort reason if `call.signal` aborts

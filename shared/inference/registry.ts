@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { CAPABILITIES } from './capabilities.ts';
+import { PROTOCOLS, type Protocol } from './generation.ts';
 import { priceSchema } from './price-schema.ts';
 
 const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(900_000));
@@ -95,6 +96,8 @@ const openAICompatibleTarget = v.strictObject({
   headers: v.optional(v.record(v.pipe(v.string(), v.regex(/^[!#$%&'*+.^_`|~\w-]+$/)), v.string())),
   /** The upstream's parameter for the output limit. */
   maxTokensParameter: v.optional(v.picklist(['max_tokens', 'max_completion_tokens']), 'max_tokens'),
+  /** The protocols in which the upstream gets a caller's own request, and its answer is passed on, without translation. */
+  passThrough: v.optional(v.array(v.picklist(PROTOCOLS))),
 });
 
 const gpuTarget = v.strictObject({
@@ -345,6 +348,29 @@ function matchesPattern(name: string, pattern: string): boolean {
     from = index + part.length;
   }
   return name.length - end.length >= from && name.endsWith(end);
+}
+
+/**
+ * Returns whether a request for an alias may go to a target that gets the caller's own body: one of its targets, or of
+ * its fallbacks, speaks the protocol.
+ */
+export function maySpeak(protocol: Exclude<Protocol, 'messages'>, name: string, registry: ModelRegistry): boolean {
+  return expandFallbacks(name, registry).some((each) =>
+    registry.models[each]?.targets.some(
+      (target) => target.provider === 'openai-compatible' && target.passThrough?.includes(protocol),
+    ),
+  );
+}
+
+/** Lists an alias, its fallbacks and their fallbacks, each once, nearest first. Throws as `findAlias`. */
+export function expandFallbacks(model: string, registry: ModelRegistry): string[] {
+  findAlias(model, registry);
+  const names = [model];
+  // The array grows during the loop (breadth first). A cycle ends, because each name is added once.
+  for (const name of names) {
+    for (const fallback of registry.models[name]?.fallbacks ?? []) if (!names.includes(fallback)) names.push(fallback);
+  }
+  return names;
 }
 
 /**

@@ -23,6 +23,11 @@ export interface Generation {
   /** The caller's parameters that the target doesn't support and that the answer doesn't need; absent if none. */
   readonly ignored?: readonly string[];
   /**
+   * True if the answer consists of `native` events, because the target got the caller's own request. `ignored` then has
+   * all parameters without effect, those of the parser included.
+   */
+  readonly isNative?: boolean;
+  /**
    * For strict schemas that the target doesn't enforce: `checked` if the answer was checked, or is checked at the end of its
    * stream, and `repeated` if only a second answer matched. Absent if nothing was to be checked.
    */
@@ -56,11 +61,13 @@ export function createRouter(options: RouterOptions): Router {
     const { streamed, telemetry } = call;
     const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
       const adapted = adaptRequest(request, getCapabilities(candidate.target));
-      const sent = limitCaching(limitOutput(adapted.request, candidate), candidate.alias);
-      const asked = { format: model.asksForFormat?.(sent) === true, call: model.asksForCall?.(sent) === true };
-      const isEnforced = !asked.format && !asked.call && model.enforcesSchemas?.(sent) !== false;
-      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(sent, asked);
+      const limited = limitCaching(limitOutput(adapted.request, candidate), candidate.alias);
+      const asked = { format: model.asksForFormat?.(limited) === true, call: model.asksForCall?.(limited) === true };
+      const isEnforced = !asked.format && !asked.call && model.enforcesSchemas?.(limited) !== false;
+      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(limited, asked);
       const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, asked);
+      // What the router does in the target's place, it can do with a translated answer only.
+      const sent = unenforced === undefined && !adapted.keepsFirstCall ? limited : omitOriginal(limited);
       const cancel = new AbortController();
       const firstToken =
         streamed && !model.answersAtOnce?.(sent)
@@ -71,7 +78,9 @@ export function createRouter(options: RouterOptions): Router {
       try {
         const first = await iterator.next();
         if (first.done) throw missingFinishError();
-        return { first: first.value, iterator, adapted: { ...adapted, unenforced } };
+        const isNative = first.value.type === 'native';
+        const handling = isNative ? await describeNative(sent, model) : { unenforced };
+        return { first: first.value, iterator, adapted: { ...adapted, ...handling }, isNative };
       } catch (thrown) {
         // A provider may report an abort as a closed connection: throw the abort's reason instead.
         throw signal.aborted ? signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
@@ -79,17 +88,18 @@ export function createRouter(options: RouterOptions): Router {
         clearTimeout(firstToken);
       }
     });
-    const { adapted } = accepted.result;
+    const { adapted, isNative } = accepted.result;
     const events = completeAdaptation(streamAnswer(accepted, request.tenant, call), adapted, call);
-    return { events, unenforced: adapted.unenforced, ignored: adapted.ignored, candidate: accepted.candidate };
+    const { unenforced, ignored } = adapted;
+    return { events, unenforced, ignored, isNative, candidate: accepted.candidate };
   }
 
   return {
     async generate(request, call) {
       const startedAt = now();
       const first = await start(request, call);
-      const { events, ignored, candidate } = first;
-      if (first.unenforced === undefined) return { events, ignored };
+      const { events, ignored, isNative, candidate } = first;
+      if (first.unenforced === undefined) return { events, ignored, isNative };
       // Imported here, because most requests need no validator.
       const { answerStrictly, checkStream } = await import('./strict-answer.ts');
       const isHeld = !call.streamed || call.heldBack === true || candidate.alias.strictOutput === 'hold';
@@ -143,6 +153,7 @@ export function createRouter(options: RouterOptions): Router {
 /** An answer that has begun, and what its target ignores and doesn't enforce. */
 interface StartedTry extends Try {
   readonly ignored: readonly string[];
+  readonly isNative: boolean;
   readonly candidate: Candidate;
 }
 
@@ -170,7 +181,18 @@ type FinishEvent = Extract<GenerationEvent, { type: 'finish' }>;
 interface StartedAnswer {
   readonly first: GenerationEvent;
   readonly adapted: AdaptedRequest;
+  readonly isNative: boolean;
   readonly iterator: AsyncIterator<GenerationEvent>;
+}
+
+function omitOriginal({ original: _, ...request }: GenerationRequest): GenerationRequest {
+  return request;
+}
+
+/** Returns what differs for a target that got the caller's own request: it was not adapted, and nothing is checked. */
+async function describeNative(sent: GenerationRequest, { listIgnored }: Model) {
+  const ignored = [...(sent.original?.ignored ?? []), ...((await listIgnored?.(sent)) ?? [])];
+  return { ignored, servedTier: undefined };
 }
 
 /** The error for what the target would enforce only in part or not at all, if the alias accepts no check instead. */

@@ -104,6 +104,8 @@ export interface JobInput {
   readonly body: unknown;
   /** What is sent to the model. With a `context` it has no messages until an attempt begins. */
   readonly generation: GenerationRequest;
+  /** The items of the body's input as the caller sent them, for targets that get them so. */
+  readonly rawInput?: readonly unknown[];
   /** Present if stored items precede the request. */
   readonly context?: InputContext;
   /** Whether reasoning items carry what the caller has to bring back. */
@@ -127,6 +129,8 @@ export interface JobOutput {
   readonly answer: unknown;
   /** What the model's provider wants back in the next turn, by the id of its reasoning item. */
   readonly continuations?: Readonly<Record<string, string>>;
+  /** The ids by which the model's provider knows the items of the answer, by item id. */
+  readonly upstreamIds?: Readonly<Record<string, string>>;
 }
 
 /** Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. A result is always in the bucket. */

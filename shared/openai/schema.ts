@@ -149,11 +149,13 @@ const notStringOrArray = v.custom<never>(() => false, 'one of a string or array 
  * An object whose field `key` selects its schema.
  * @param options a schema for each supported value of the field
  * @param unsupported the other values of OpenAI's API, which Lambent rejects
+ * @param other the schema of an object with any other value; absent to reject it
  */
-export function variant<const T extends Readonly<Record<string, Schema>>>(
+export function variant<const T extends Readonly<Record<string, Schema>>, O extends Schema = never>(
   key: string,
   options: T,
   unsupported: readonly string[] = [],
+  other?: O,
 ) {
   const schemas = new Map<string, T[keyof T]>();
   for (const kind in options) schemas.set(kind, options[kind]);
@@ -163,11 +165,11 @@ export function variant<const T extends Readonly<Record<string, Schema>>>(
     v.never('an object of another kind'),
   );
   const unknownKind = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
-  return v.lazy((input): T[keyof T] | typeof unsupportedKind | typeof unknownKind | typeof notAnObject => {
+  return v.lazy((input): T[keyof T] | O | typeof unsupportedKind | typeof unknownKind | typeof notAnObject => {
     if (!isObject(input)) return notAnObject;
     const kind = input[key];
     if (typeof kind !== 'string') return unknownKind;
-    return unsupported.includes(kind) ? unsupportedKind : (schemas.get(kind) ?? unknownKind);
+    return unsupported.includes(kind) ? unsupportedKind : (schemas.get(kind) ?? other ?? unknownKind);
   });
 }
 
@@ -206,7 +208,7 @@ export function withoutEffect<T extends Schema>(schema: T) {
 }
 
 /** Formats a list as OpenAI does: 'a', 'b', and 'c'. */
-function formatList(values: readonly string[]): string {
+export function formatList(values: readonly string[]): string {
   const quoted = values.map((value) => `'${value}'`);
   const last = quoted.pop() ?? '';
   if (quoted.length === 0) return last;

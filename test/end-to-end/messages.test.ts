@@ -137,7 +137,8 @@ it('the default request of Claude Code passes on a model with few capabilities, 
   for (const thinking of [{ type: 'adaptive' as const }, { type: 'enabled' as const, budget_tokens: 10_000 }]) {
     const { data, response } = await client.beta.messages.create(ask(thinking), { timeout: 60_000 }).withResponse();
     expect(data).toMatchObject({ stop_reason: 'end_turn', content: [{ type: 'text' }] });
-    expect(response.headers.get('x-lambent-ignored')).toBe('thinking');
+    const ignored = 'anthropic-beta.interleaved-thinking-2025-05-14, thinking';
+    expect(response.headers.get('x-lambent-ignored')).toBe(ignored);
     const streamed = client.beta.messages.stream(ask(thinking));
     expect((await streamed.finalMessage()).content).toEqual(data.content);
     const sent = service.upstream.requests.at(-1)?.body as Record<string, unknown>;

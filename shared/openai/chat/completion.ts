@@ -16,6 +16,7 @@ import type {
 } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { findCustomTools } from '../custom-tools.ts';
+import type { NativeCompletion } from './native.ts';
 import { encodeSignature } from './thought-signature.ts';
 
 /** The fields that a completion and each chunk of a stream have in common. */
@@ -83,14 +84,11 @@ export async function encodeChatCompletion(
   events: AsyncIterable<GenerationEvent>,
   options: ChatCompletionOptions,
 ): Promise<ChatCompletionObject> {
-  const message = new MessageAccumulator();
-  for await (const event of events) {
-    if (event.type !== 'finish') {
-      message.add(event);
-      continue;
-    }
-    return finishCompletion(message, event, options);
-  }
+  let completion: ChatCompletionObject | undefined;
+  const commit = async (whole: ChatCompletionObject): Promise<void> => {
+    completion = whole;
+  };
+  for await (const _ of commitCompletion(events, options, commit)) if (completion !== undefined) return completion;
   throw missingFinishError();
 }
 
@@ -104,9 +102,13 @@ export async function* commitCompletion(
   commit: (completion: ChatCompletionObject, usage: Usage | undefined) => Promise<void>,
 ): AsyncGenerator<GenerationEvent> {
   const message = new MessageAccumulator();
+  let native: NativeCompletion | undefined;
   for await (const event of events) {
-    if (event.type === 'finish') await commit(finishCompletion(message, event, options), event.usage);
-    else message.add(event);
+    if (event.type === 'native') {
+      native ??= new (await import('./native.ts')).NativeCompletion();
+      native.add(event.event);
+    } else if (event.type !== 'finish') message.add(event);
+    else await commit(native?.toCompletion(options.head) ?? finishCompletion(message, event, options), event.usage);
     yield event;
   }
 }
@@ -141,7 +143,7 @@ class MessageAccumulator {
   readonly #details: ReasoningDetail[] = [];
   readonly #calls: MadeCall[] = [];
 
-  add(event: Exclude<GenerationEvent, { type: 'finish' }>): void {
+  add(event: Exclude<GenerationEvent, { type: 'finish' | 'native' }>): void {
     switch (event.type) {
       case 'text':
         this.#content += event.text;
@@ -156,8 +158,6 @@ class MessageAccumulator {
         return;
       case 'reasoningEnd':
         this.#details.push(...(event.details ?? []));
-        return;
-      case 'native':
         return;
       case 'toolCall':
         this.#calls[event.index] = { id: event.id, name: event.name, arguments: '', signature: event.signature };

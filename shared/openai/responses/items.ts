@@ -18,6 +18,7 @@ import {
 } from '../schema.ts';
 import { invalidValueError } from '../validation.ts';
 import { tools } from './tools.ts';
+import { unknownKindError } from './unknown-kind.ts';
 
 /** Added by the official client's parse helpers to responses, whose items callers then send back. */
 const parsed = ignored;
@@ -67,7 +68,13 @@ const systemParts = arrayOf(
     min: 1,
   },
 );
-const assistantParts = arrayOf(variant('type', { output_text: outputText, refusal }), 'objects');
+/** A part that a target which was passed the request has generated. No other target gets it. */
+const otherPart = v.pipe(
+  object({ type: string }),
+  v.transform(({ type }) => ({ type: 'other' as const, kind: type })),
+);
+
+const assistantParts = arrayOf(variant('type', { output_text: outputText, refusal }, [], otherPart), 'objects');
 
 const envelope = { type: optional(v.literal('message')), id, status, phase: ignored };
 const instructions = object({
@@ -183,9 +190,30 @@ const hostedItems = Object.fromEntries(HOSTED_ITEMS.map((type) => [type, hostedI
   typeof hostedItem
 >;
 
-/** Returns whether an item belongs to a hosted tool. */
+/** Returns whether an item belongs to a hosted tool, or is of a kind that this service doesn't know. */
 export function isHostedItem(item: { readonly type?: string | null | undefined }): item is HostedItem {
-  return typeof item.type === 'string' && Object.hasOwn(hostedItems, item.type);
+  return typeof item.type === 'string' && !Object.hasOwn(ownItems, item.type);
+}
+
+/** Returns whether an item is of a kind that this service doesn't know. Only targets that get the request as it is read it. */
+export function isUnknownItem(item: { readonly type?: string | null | undefined }): item is HostedItem {
+  return isHostedItem(item) && !Object.hasOwn(hostedItems, item.type);
+}
+
+/**
+ * Rejects items, and parts of assistant messages, of kinds that this service doesn't know.
+ * @throws LambentError `invalid_value`
+ */
+export function rejectUnknownItems(items: readonly InputItem[], param: string): void {
+  for (const [index, item] of items.entries()) {
+    if (isUnknownItem(item))
+      throw unknownKindError(item.type, `${param}[${index}].type`, [...Object.keys(ownItems), ...HOSTED_ITEMS]);
+    if (item.type === 'additional_tools' || !('role' in item) || item.role !== 'assistant') continue;
+    for (const [position, part] of typeof item.content === 'string' ? [] : item.content.entries()) {
+      if (part.type !== 'other') continue;
+      throw unknownKindError(part.kind, `${param}[${index}].content[${position}].type`, ['output_text', 'refusal']);
+    }
+  }
 }
 
 /** Stands for a compacted conversation. Its content is opened before the input is translated. */
@@ -193,23 +221,25 @@ const compaction = object({ type: v.literal('compaction'), id, encrypted_content
 
 const itemReference = object({ type: optional(v.literal('item_reference')), id: storedId });
 
+const ownItems = {
+  message,
+  function_call: functionCall,
+  function_call_output: functionCallOutput,
+  custom_tool_call: customToolCall,
+  custom_tool_call_output: customToolCallOutput,
+  tool_search_call: toolSearchCall,
+  tool_search_output: toolSearchOutput,
+  additional_tools: additionalTools,
+  reasoning,
+  compaction,
+  item_reference: itemReference,
+};
+
 const typedItem = variant(
   'type',
-  {
-    message,
-    function_call: functionCall,
-    function_call_output: functionCallOutput,
-    custom_tool_call: customToolCall,
-    custom_tool_call_output: customToolCallOutput,
-    tool_search_call: toolSearchCall,
-    tool_search_output: toolSearchOutput,
-    additional_tools: additionalTools,
-    reasoning,
-    compaction,
-    item_reference: itemReference,
-    ...hostedItems,
-  },
+  { ...ownItems, ...hostedItems },
   ['compaction_trigger', 'configuration_update'],
+  hostedItem,
 );
 
 /** One item of a request's input. Messages and references may omit their type. */

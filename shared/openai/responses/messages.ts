@@ -135,9 +135,10 @@ function toMessage(item: Exclude<MessageItem, AssistantItem>, param: string, reg
 
 function toAssistantParts(content: AssistantItem['content']): AssistantPart[] {
   if (typeof content === 'string') return [toTextPart(content)];
-  return content.map((part) =>
-    part.type === 'output_text' ? toTextPart(part.text) : { type: 'refusal', text: part.refusal },
-  );
+  return content.flatMap((part): AssistantPart[] => {
+    if (part.type === 'other') return [];
+    return [part.type === 'output_text' ? toTextPart(part.text) : { type: 'refusal', text: part.refusal }];
+  });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
-import type { GenerationRequest, OutputFormat } from '../../inference/generation.ts';
+import type { GenerationRequest, OriginalRequest, OutputFormat } from '../../inference/generation.ts';
 import type { ResolvedModel } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
@@ -14,6 +14,7 @@ import {
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
+import { completeInput, createOriginalResponse, omitInput } from './original.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 import { checkHostedTools, listDroppedTools, resolveToolList } from './tool-list.ts';
 
@@ -22,6 +23,8 @@ export interface ParsedResponsesBody extends ResolvedModel {
   readonly body: ResponsesBody;
   /** Fields that the alias passes on to its upstream. */
   readonly unknown: Readonly<Record<string, unknown>>;
+  /** The caller's body for targets that speak this API, with the caller's own input; absent if there are none. */
+  readonly original?: OriginalRequest;
   readonly streamed: boolean;
   /** Paths of the fields that have no effect. */
   readonly ignored: readonly string[];
@@ -33,6 +36,8 @@ export interface ResponsesRequest {
   readonly generation: GenerationRequest;
   /** Whether the input has compaction items, so that the messages can only be built with the vault. */
   readonly isSealed: boolean;
+  /** The items of the input as the caller sent them; absent if no target gets them so. */
+  readonly rawInput?: readonly unknown[];
   /** The request, which the response repeats. */
   readonly body: ResponsesBody;
   readonly streamed: boolean;
@@ -48,6 +53,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
   const { name, alias, known, unknown } = splitBody(body, responsesParameters, registry);
   const request = validate(responsesRequestSchema, known);
   checkHostedTools(request, alias);
+  const original = createOriginalResponse({ ...known, ...unknown }, request, { name, alias, registry });
   const streamed = request.stream ?? false;
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
@@ -58,7 +64,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
     ...listHostedItems(request.input),
     ...listOtherManagement(request),
   ];
-  return { body: request, name, alias, unknown, streamed, ignored };
+  return { body: request, name, alias, unknown, ...(original && { original }), streamed, ignored };
 }
 
 /**
@@ -113,6 +119,17 @@ export function toGenerationRequest(
 }
 
 /**
+ * Translates a request that refers to no stored objects.
+ * @throws LambentError as `toGenerationRequest`, and `not_found` for references to stored items
+ */
+export function toStatelessRequest(parsed: ParsedResponsesBody, context: ParseContext): GenerationRequest {
+  const { body, original, alias } = parsed;
+  const request = toGenerationRequest(parsed, context, [], requireResolvedInput(body.input));
+  if (original === undefined) return request;
+  return { ...request, original: completeInput(original, [], original.body['input'], alias) };
+}
+
+/**
  * Parses the body of a `POST /v1/responses` that uses no stored objects.
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request, and with 404 for
  * references to stored items
@@ -121,13 +138,18 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
   const parsed = parseResponsesBody(body, context);
   const input = requireResolvedInput(parsed.body.input);
   const isSealed = hasCompaction(input);
-  const generation = toGenerationRequest(parsed, context, [], isSealed ? '' : input);
+  const generation = isSealed ? toGenerationRequest(parsed, context, [], '') : toStatelessRequest(parsed, context);
+  const { original } = parsed;
+  const rawInput = original?.body['input'];
   return {
     body: parsed.body,
     streamed: parsed.streamed,
     includeContinuations: includesEncryptedReasoning(parsed.body),
     isSealed,
-    generation: isSealed ? { ...generation, messages: [], conversationKey: '' } : generation,
+    generation: isSealed
+      ? { ...generation, messages: [], conversationKey: '', ...(original && { original: omitInput(original) }) }
+      : generation,
+    ...(Array.isArray(rawInput) && { rawInput }),
   };
 }
 

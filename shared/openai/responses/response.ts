@@ -1,9 +1,14 @@
-import type { Response, Tool as ResponseTool, ResponseUsage } from 'openai/resources/responses/responses';
+import type {
+  Response,
+  ResponseErrorEvent,
+  Tool as ResponseTool,
+  ResponseUsage,
+} from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
 import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Tool, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
-import { encodeErrorBody } from '../errors.ts';
+import { type ErrorBody, encodeErrorBody } from '../errors.ts';
 import type { CompactionItem } from './item-builders.ts';
 import { ResponseOutput } from './output.ts';
 import type { ResponsesBody } from './schema.ts';
@@ -45,6 +50,8 @@ export interface StoredAnswer {
   readonly answer: ResponseObject;
   /** Encoded continuations, which the provider needs in the next turn, by reasoning item id. */
   readonly continuations: Readonly<Record<string, string>>;
+  /** The upstream's ids of the items, by item id; absent unless the upstream was passed the request. */
+  readonly upstreamIds?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -233,4 +240,16 @@ function encodeTool(tool: NonNullable<ResponsesBody['tools']>[number]): Response
 
 function withoutNull(tool: object): object {
   return Object.fromEntries(Object.entries(tool).filter(([, value]) => value !== undefined && value !== null));
+}
+
+/**
+ * The error's fields are sent twice: at the top level, as in the API reference, and in `error`, where OpenAI sends them
+ * and the official client looks first.
+ */
+export type FailureEvent = Omit<ResponseErrorEvent, 'sequence_number'> & ErrorBody;
+
+/** Returns the event for the failure of a stream, without its sequence number. */
+export function encodeFailure(failure: LambentError): FailureEvent {
+  const { error } = encodeErrorBody(failure);
+  return { type: 'error', code: error.code, message: error.message, param: error.param, error };
 }

@@ -1,7 +1,14 @@
 import * as v from 'valibot';
 import { LambentError } from '../../core/errors.ts';
 import { isObject } from '../../core/objects.ts';
-import { type HostedItem, inputItem, isHostedItem, isItemReference, type ResolvedItem } from './items.ts';
+import {
+  type HostedItem,
+  inputItem,
+  isHostedItem,
+  isItemReference,
+  isUnknownItem,
+  type ResolvedItem,
+} from './items.ts';
 import { itemNotFoundError } from './request.ts';
 import type { ResponsesBody } from './schema.ts';
 
@@ -186,6 +193,8 @@ function toStoredPart(part: Part) {
       return { type: part.type, text: part.text, annotations: [] };
     case 'refusal':
       return { type: part.type, refusal: part.refusal };
+    case 'other':
+      return { type: part.kind };
   }
 }
 
@@ -201,14 +210,15 @@ export function isStoredItem(input: unknown): input is StoredItem {
 /**
  * Parses a stored item as input for a model. Unknown fields are removed, because a newer version that runs during a
  * deployment may have written them.
+ * @param isNative true for an item of an upstream, which may be of any kind
  * @throws LambentError `record_unreadable` if this version doesn't know the item's type or can't read its fields
  */
-export function parseStoredItem(item: StoredItem): ResolvedItem {
+export function parseStoredItem(item: StoredItem, isNative = false): ResolvedItem {
   const knownFields = structuredClone(item);
   for (let removed = 0; removed < MAX_UNKNOWN_FIELDS; removed += 1) {
     const result = v.safeParse(inputItem, knownFields, { abortEarly: true });
     if (result.success) {
-      if (isItemReference(result.output)) break;
+      if (isItemReference(result.output) || (isUnknownItem(result.output) && !isNative)) break;
       return result.output;
     }
     if (!removeField(knownFields, result.issues[0].path)) break;

@@ -1,14 +1,14 @@
-import type { ResponseErrorEvent } from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, Usage } from '../../inference/generation.ts';
 import { encodeStream, encodeTypedFrame, missingFinishError, type StreamEncoder } from '../../wire/sse.ts';
-import { type ErrorBody, encodeErrorBody } from '../errors.ts';
 import type { OutputEvent } from './item-builders.ts';
 import { ResponseOutput } from './output.ts';
 import {
   createContinuationRecorder,
   type EncodeResponseOptions,
+  encodeFailure,
   endStatusFor,
+  type FailureEvent,
   failedResponse,
   finishedResponse,
   inProgressResponse,
@@ -77,8 +77,7 @@ class ResponsesEncoder implements StreamEncoder {
     this.#output.end('incomplete');
     this.#takeFrames();
     this.#sequenceNumber = sequenceNumber;
-    const { error: body } = encodeErrorBody(error);
-    this.#write(encodeFailure(body));
+    this.#write(encodeFailure(error));
     const response = { ...failedResponse(this.#inProgress, error), output: this.#output.items };
     await this.#options.commitFailure?.({ answer: response, continuations: {} }, error);
     this.#writeLifecycleEvent('response.failed', response);
@@ -106,16 +105,6 @@ class ResponsesEncoder implements StreamEncoder {
     this.#frames = '';
     return frames;
   }
-}
-
-/**
- * The error's fields are sent twice: at the top level, as in the API reference, and in `error`, where OpenAI sends them
- * and the official client looks first.
- */
-type FailureEvent = Omit<ResponseErrorEvent, 'sequence_number'> & ErrorBody;
-
-function encodeFailure(error: ErrorBody['error']): FailureEvent {
-  return { type: 'error', code: error.code, message: error.message, param: error.param, error };
 }
 
 type LifecycleType =

@@ -15,6 +15,7 @@ import {
   variant,
   withoutEffect,
 } from '../schema.ts';
+import { unknownKindError } from './unknown-kind.ts';
 
 /** The tools that OpenAI runs, or that a client runs by items of their own. Another service has no such models. */
 const HOSTED_TYPES = [
@@ -43,9 +44,19 @@ export type HostedTool = { readonly type: HostedType } & Readonly<Record<string,
 const hosted = v.custom<HostedTool>(isObject, 'an object');
 const hostedTools = Object.fromEntries(HOSTED_TYPES.map((type) => [type, hosted])) as Record<HostedType, typeof hosted>;
 
-/** Returns whether a tool, or the choice of one, is a hosted tool. */
+/** Returns whether a tool, or the choice of one, is a hosted tool, or of a kind that this service doesn't know. */
 export function isHostedTool(tool: { readonly type: string }): tool is HostedTool {
-  return Object.hasOwn(hostedTools, tool.type);
+  return tool.type !== 'allowed_tools' && !Object.hasOwn(ownTools, tool.type);
+}
+
+/**
+ * Rejects tools of kinds that this service doesn't know.
+ * @throws LambentError `invalid_value`
+ */
+export function rejectUnknownTools(list: readonly { readonly type: string }[], param: string): void {
+  const known = [...Object.keys(ownTools), ...HOSTED_TYPES];
+  for (const [index, { type }] of list.entries())
+    if (!known.includes(type)) throw unknownKindError(type, `${param}[${index}].type`, known);
 }
 
 const callerFields = {
@@ -98,14 +109,10 @@ const toolSearch = object({
   parameters: optional(jsonObject),
 });
 
+const ownTools = { function: functionTool, custom: customTool, namespace: namespaceTool, tool_search: toolSearch };
+
 /** One element of `tools`. */
-export const tool = variant('type', {
-  function: functionTool,
-  custom: customTool,
-  namespace: namespaceTool,
-  tool_search: toolSearch,
-  ...hostedTools,
-});
+export const tool = variant('type', { ...ownTools, ...hostedTools }, [], hosted);
 
 /** At most 128 tools; a namespace counts as one. */
 export const tools = arrayOf(tool, 'objects', { max: 128 });

@@ -214,7 +214,7 @@ describe("the functions' bundles", () => {
     expect(
       filterSources(
         sources,
-        /@aws-sdk|@smithy|gpt-tokenizer|json-schema\/dist|shared\/(anthropic|vault|sessions|jobs\/(?!settings)|openai\/(responses\/stored|lists)|api\/(?!create-response|handling-headers))/,
+        /@aws-sdk|@smithy|gpt-tokenizer|json-schema\/dist|shared\/(anthropic|vault|sessions|jobs\/(?!settings)|openai\/(responses\/stored|lists)|api\/(?!create-response|encode-response|handling-headers))/,
       ),
     ).toEqual([]);
   });

@@ -425,12 +425,17 @@ describe('context_management', () => {
   });
 });
 
-it('betas that Bedrock knows are passed, translated ones are not, and any other is named', () => {
+it('all betas go to a target of the same protocol; for others, those that have no effect are named', () => {
   const names =
     'interleaved-thinking-2025-05-14, claude-code-20250219,new-thing-2027-01-01,,context-management-2025-06-27';
   const { generation, ignored } = parse({}, { 'anthropic-beta': names });
-  expect(generation.original?.body['anthropic_beta']).toEqual(['interleaved-thinking-2025-05-14']);
-  expect(ignored).toEqual(['anthropic-beta.new-thing-2027-01-01']);
+  expect(generation.original?.betas).toEqual([
+    'interleaved-thinking-2025-05-14',
+    'claude-code-20250219',
+    'new-thing-2027-01-01',
+    'context-management-2025-06-27',
+  ]);
+  expect(ignored).toEqual(['anthropic-beta.interleaved-thinking-2025-05-14', 'anthropic-beta.new-thing-2027-01-01']);
 });
 
 it.each([

@@ -1,13 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
-import {
-  type ContinuationSeal,
-  createContinuationSeal,
-  SEALED,
-  sealContinuations,
-} from '../../../shared/inference/continuation-seal.ts';
+import { type ContinuationSeal, SEALED } from '../../../shared/inference/continuation-seal.ts';
+import { createContinuationSeal } from '../../../shared/inference/create-continuation-seal.ts';
 import type { Continuation, GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import type { Model } from '../../../shared/inference/model.ts';
+import { sealContinuations } from '../../../shared/inference/sealed-model.ts';
 import type { Vault } from '../../../shared/vault/vault.ts';
 import { decodeReasoning, encodeReasoning } from '../../../shared/wire/continuation.ts';
 import { type Stores, startStores } from '../sessions/services.ts';

@@ -7,6 +7,7 @@ import type {
 } from '@aws-sdk/client-bedrock-runtime';
 import { omitUndefined } from '../../../core/objects.ts';
 import type { FinishReason, GenerationEvent, ServiceTier, Usage } from '../../generation.ts';
+import { toFinishReason } from '../../message-ending.ts';
 import { UpstreamError } from '../../model.ts';
 import { incompleteStreamError } from './errors.ts';
 import type { BedrockFamily } from './family.ts';
@@ -193,25 +194,6 @@ function toDeltas(block: ContentBlock): ContentBlockDelta[] {
   if (!reasoning?.reasoningText) return [];
   const { text = '', signature } = reasoning.reasoningText;
   return [{ reasoningContent: { text } }, ...(signature ? [{ reasoningContent: { signature } }] : [])];
-}
-
-/** Converts a stop reason of Converse or of Claude's own API. */
-export function toFinishReason(stopReason: string): FinishReason {
-  switch (stopReason) {
-    case 'tool_use':
-      return 'toolCalls';
-    case 'max_tokens':
-    // The answer reached the end of the context window, which is a length limit, too.
-    case 'model_context_window_exceeded':
-      return 'length';
-    case 'guardrail_intervened':
-    case 'content_filtered':
-    // Claude's own classifiers stopped the answer.
-    case 'refusal':
-      return 'contentFilter';
-    default:
-      return 'stop';
-  }
 }
 
 /** Throws if Bedrock could not parse the model's output. The answer is unusable, and a retry may succeed. */

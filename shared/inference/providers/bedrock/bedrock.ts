@@ -6,7 +6,7 @@ import type { BedrockTarget } from '../../registry.ts';
 import { BedrockAnswerReader, toStreamEvents } from './answer.ts';
 import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
 import { describeTarget, detectFamily } from './family.ts';
-import { buildConverseCall, type ConverseCall } from './request.ts';
+import { buildConverseCall, type ConverseCall, chooseServiceTier } from './request.ts';
 import { readToolInputs } from './tool-inputs.ts';
 import { asksForCall, asksForFormat, enforcesSchemas } from './tools.ts';
 
@@ -33,7 +33,7 @@ export function createBedrockModel(
       const original = findNativeRequest(request, target, family);
       if (original !== undefined) {
         const body = buildNativeBody(request, original, target, limits.maxOutputTokens);
-        const call = { modelId: target.model, body, serviceTier: target.serviceTier };
+        const call = { modelId: target.model, body, serviceTier: chooseServiceTier(request, target) };
         return (signal: AbortSignal) => (streamed ? invokeStreamed : invokeBuffered)(client, call, signal);
       }
     }
@@ -47,6 +47,7 @@ export function createBedrockModel(
   return {
     answersAtOnce: ({ tools, format }) => !family.streamsTools && (tools.length > 0 || format.type !== 'text'),
     enforcesSchemas: (request) => enforcesSchemas(request, family),
+    listIgnored: async (request) => (await import('./native-request.ts')).listIgnoredByBedrock(request),
     asksForFormat: (request) => asksForFormat(request, describeTarget(target)),
     asksForCall: (request) => asksForCall(request, describeTarget(target)),
     async *generate(request, { signal, streamed }) {

@@ -1,18 +1,21 @@
+import type { ToolSpecification } from '@aws-sdk/client-bedrock-runtime';
 import { isObject } from '../../../core/objects.ts';
+import { listIgnoredBetas, selectBedrockBetas } from '../../claude-betas.ts';
+import { isSealedThinking, limitThinking } from '../../claude-thinking.ts';
 import type { GenerationRequest, OriginalRequest } from '../../generation.ts';
 import { hasMarks } from '../../prompt-reuse.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { planAutomaticPoints } from './cache-points.ts';
-import { type BedrockFamily, detectFamily, parseClaudeVersion } from './family.ts';
+import { type BedrockFamily, describeTarget, detectFamily, parseClaudeVersion } from './family.ts';
 import { markPrompt, type NativeBody } from './native-cache.ts';
-import { asksForCall } from './tools.ts';
+import { asksForCall, toToolSpecs } from './tools.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
 /** The fields of a message that Claude on Bedrock accepts; it refuses any other ("Extra inputs are not permitted"). */
 const FIELDS = [
   ...['messages', 'system', 'tools', 'tool_choice', 'thinking', 'output_config', 'temperature', 'top_p', 'top_k'],
-  ...['stop_sequences', 'metadata', 'anthropic_beta'],
+  ...['stop_sequences', 'metadata'],
 ];
 
 /** The blocks that it accepts. Those of tools that Anthropic's servers run are dropped, as in a translated request. */
@@ -77,10 +80,11 @@ function isToolCallAccepted({ id, name }: { readonly id: string; readonly name: 
  */
 export function buildNativeBody(
   request: GenerationRequest,
-  { body }: OriginalRequest,
+  { body, betas = [] }: OriginalRequest,
   target: BedrockTarget,
   maxOutputTokens: number | undefined,
 ): Fields {
+  const passedBetas = selectBedrockBetas(betas);
   const version = parseClaudeVersion(target.model);
   const keep = createBlockFilter(version);
   const known = Object.fromEntries(
@@ -90,11 +94,13 @@ export function buildNativeBody(
   const messages = placeSystemMessages(asObjects(body['messages']), version)
     .map((message) => ({ role: message['role'], content: toBlocks(message['content']).flatMap(keep) }))
     .filter(({ content }) => content.length > 0);
-  const tools = listTools(asObjects(body['tools'])).flatMap((tool) => toTool(tool, request, version));
+  const specs = new Map(toToolSpecs(request, describeTarget(target)).map(({ toolSpec }) => [toolSpec.name, toolSpec]));
+  const tools = listTools(asObjects(body['tools'])).flatMap((tool) => toTool(tool, specs, version));
   const thinking = limitThinking(body['thinking'], messages, maxTokens);
   const caller: NativeBody = {
     ...known,
     anthropic_version: 'bedrock-2023-05-31',
+    ...(passedBetas.length > 0 && { anthropic_beta: passedBetas }),
     max_tokens: maxTokens,
     messages: body['cache_control'] == null ? messages : markLast(messages, cleanMark(body['cache_control'], version)),
     ...(body['system'] == null ? {} : { system: toBlocks(body['system']).flatMap(keep) }),
@@ -145,19 +151,17 @@ function placeSystemMessages(messages: readonly Fields[], version: number): Fiel
 /** Creates the function that returns what Bedrock accepts of a block: one block, or none. */
 function createBlockFilter(version: number): (block: Fields) => Fields[] {
   const keep = (block: Fields): Fields[] => {
-    const { type, text, signature } = block;
+    const { type, text } = block;
     if (!BLOCKS.has(type)) return [];
     // An empty text is refused, and a client's own metadata changes with every request.
     if (type === 'text' && (String(text).trim() === '' || /^x-anthropic-billing-header:/.test(String(text)))) return [];
-    // Thinking of another target, which only this service can read.
-    if (type === 'thinking' && (signature === '' || /^lambent\d+\./.test(String(signature)))) return [];
-    if (type === 'redacted_thinking' && /^lambent\d+\./.test(String(block['data']))) return [];
+    if (isSealedThinking(block)) return [];
     const { cache_control: mark, citations, caller: _, toolset_name: __, ...rest } = block;
     const content = type === 'tool_result' && Array.isArray(rest['content']) ? rest['content'] : undefined;
     return [
       {
         ...rest,
-        ...(citations != null && !isEmptyList(citations) && { citations }),
+        ...toCitations(citations),
         ...(mark != null && { cache_control: cleanMark(mark, version) }),
         ...(content !== undefined && { content: asObjects(content).flatMap(keep) }),
       },
@@ -166,8 +170,11 @@ function createBlockFilter(version: number): (block: Fields) => Fields[] {
   return keep;
 }
 
-function isEmptyList(value: unknown): boolean {
-  return Array.isArray(value) && value.length === 0;
+/** Leaves out citations of what Anthropic's servers have found, whose results Bedrock doesn't get. */
+function toCitations(citations: unknown): Fields {
+  if (citations == null || !Array.isArray(citations)) return citations == null ? {} : { citations };
+  const kept = citations.filter((each) => !isObject(each) || each['type'] !== 'web_search_result_location');
+  return kept.length === 0 ? {} : { citations: kept };
 }
 
 /** Returns a mark with the fields that Bedrock accepts. Longer times are accepted from version 4.5 on. */
@@ -192,41 +199,48 @@ function listTools(tools: readonly Fields[]): Fields[] {
   return tools.filter((tool) => isCallers(tool) || (!names.has(tool['name']) && names.add(tool['name'])));
 }
 
-/** Returns a tool with the fields that Bedrock accepts; a tool of Anthropic that it doesn't know with its schema. */
-function toTool(tool: Fields, request: GenerationRequest, version: number): Fields[] {
+/**
+ * Returns a tool with the fields that Bedrock accepts; a tool of Anthropic that it doesn't know with its schema. Schemas
+ * are those of a translated request.
+ */
+function toTool(tool: Fields, specs: ReadonlyMap<unknown, ToolSpecification>, version: number): Fields[] {
   const { type, name, cache_control: mark } = tool;
   const cache = mark == null ? {} : { cache_control: cleanMark(mark, version) };
   if (typeof type === 'string' && KNOWN_TOOL.test(type)) return [{ type, name, ...cache }];
-  const known = request.tools.find((each) => each.name === name);
-  if (known === undefined) return [];
-  const { description, parameters, strict } = known;
+  const spec = specs.get(name);
+  if (spec === undefined) return [];
+  const { description, inputSchema, strict } = spec;
   return [
     {
       name,
-      ...(description?.trim() && { description }),
-      input_schema: { type: 'object', ...parameters },
-      ...(strict && version >= 405 && { strict }),
+      ...(description && { description }),
+      input_schema: inputSchema?.json,
+      ...(strict && { strict }),
       ...cache,
     },
   ];
 }
 
-/** Claude's minimum for `budget_tokens`. */
-const MINIMUM_BUDGET = 1_024;
+/** The parameters that `buildNativeBody` reads besides those that it passes on. */
+const READ = new Set(['model', 'max_tokens', 'stream', 'cache_control', 'service_tier', 'output_format']);
 
-/**
- * Lowers a thinking budget below the output limit. Thinking is disabled if the limit is too low for it, or if the latest
- * turn has tool uses without thinking, with which Claude refuses to think.
- */
-function limitThinking(
-  thinking: unknown,
-  messages: readonly { readonly role: unknown; readonly content: Fields[] }[],
-  maxTokens: number,
-): unknown {
-  if (!isObject(thinking) || thinking['type'] !== 'enabled') return thinking;
-  const latest = messages.findLast(({ role }) => role === 'assistant')?.content ?? [];
-  const isOpen = messages.at(-1)?.content.some(({ type }) => type === 'tool_result') === true;
-  const lacksThinking = isOpen && !latest.some(({ type }) => type === 'thinking' || type === 'redacted_thinking');
-  const budget = Math.min(Number(thinking['budget_tokens']), maxTokens - 1);
-  return lacksThinking || budget < MINIMUM_BUDGET ? { type: 'disabled' } : { ...thinking, budget_tokens: budget };
+/** Lists the caller's parameters that Bedrock doesn't get in a native request. */
+export function listIgnoredByBedrock({ original }: GenerationRequest): string[] {
+  if (original === undefined) return [];
+  const { body, betas = [] } = original;
+  const fields = Object.entries(body).filter(
+    ([name, value]) => value != null && !FIELDS.includes(name) && !READ.has(name) && !isEmpty(value),
+  );
+  const tools = Array.isArray(body['tools']) ? body['tools'] : [];
+  const searches = tools.flatMap((tool, index) => (isServerSearch(tool) ? [`tools.${index}`] : []));
+  return [...fields.map(([name]) => name), ...searches, ...listIgnoredBetas(betas, selectBedrockBetas(betas))];
+}
+
+function isEmpty(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+
+/** A search by Anthropic's servers. All tools are sent, so there is nothing to search. */
+function isServerSearch(tool: unknown): boolean {
+  return isObject(tool) && /^tool_search_tool_/.test(String(tool['type']));
 }

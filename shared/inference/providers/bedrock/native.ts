@@ -5,8 +5,8 @@ import {
 } from '@aws-sdk/client-bedrock-runtime';
 import { encodeJson } from '../../../core/encode-json.ts';
 import { isObject, omitUndefined } from '../../../core/objects.ts';
-import type { FinishReason, GenerationEvent, Usage } from '../../generation.ts';
-import { toFinishReason } from './answer.ts';
+import type { GenerationEvent } from '../../generation.ts';
+import { MessageEnding } from '../../message-ending.ts';
 import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -31,8 +31,9 @@ export async function* invokeBuffered(
     throw bedrockError(thrown, false);
   });
   const event = parse(output.body);
-  const end = new EndReader();
-  end.read({ type: 'message_delta', usage: event['usage'], delta: event });
+  const end = new MessageEnding();
+  end.readMessage(event);
+  if (!end.isComplete) throw incompleteStreamError();
   yield { type: 'native', event };
   yield end.finish();
 }
@@ -52,7 +53,7 @@ export async function* invokeStreamed(
     throw bedrockError(thrown, wasAccepted(thrown));
   });
   if (!output.body) throw incompleteStreamError();
-  const end = new EndReader();
+  const end = new MessageEnding();
   const waiting: Fields[] = [];
   try {
     for await (const { chunk } of output.body) {
@@ -85,50 +86,4 @@ function toInput({ modelId, body, serviceTier }: NativeCall) {
 function parse(bytes: Uint8Array): Fields {
   const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
   return isObject(value) ? value : {};
-}
-
-/** Reads from native events how the answer ended, for the metrics. */
-class EndReader {
-  #usage: Fields = {};
-  #reason: FinishReason | undefined;
-  #isComplete = false;
-
-  /** True if the last event has been read. */
-  get isComplete(): boolean {
-    return this.#isComplete;
-  }
-
-  read(event: Fields): void {
-    const message = event['message'];
-    const usage = isObject(message) ? message['usage'] : event['usage'];
-    // The counts of a later event are cumulative, and some may be null.
-    if (isObject(usage)) {
-      const counts = Object.fromEntries(Object.entries(usage).filter(([, value]) => value != null));
-      this.#usage = { ...this.#usage, ...counts };
-    }
-    const { type, delta } = event;
-    if (type === 'message_delta' && isObject(delta) && typeof delta['stop_reason'] === 'string')
-      this.#reason = toFinishReason(delta['stop_reason']);
-    if (type === 'message_stop') this.#isComplete = this.#reason !== undefined;
-  }
-
-  finish(): GenerationEvent {
-    return { type: 'finish', reason: this.#reason ?? 'stop', usage: this.#toUsage() };
-  }
-
-  #toUsage(): Usage {
-    const count = (name: string): number => Number(this.#usage[name] ?? 0);
-    const written = count('cache_creation_input_tokens');
-    const byTtl = this.#usage['cache_creation'];
-    const hour = isObject(byTtl) ? Number(byTtl['ephemeral_1h_input_tokens'] ?? 0) : 0;
-    const details = this.#usage['output_tokens_details'];
-    return {
-      inputTokens: count('input_tokens') + count('cache_read_input_tokens') + written,
-      cachedInputTokens: count('cache_read_input_tokens'),
-      cacheWriteTokens: written,
-      hourCacheWriteTokens: hour,
-      outputTokens: count('output_tokens'),
-      reasoningTokens: isObject(details) ? Number(details['thinking_tokens'] ?? 0) : 0,
-    };
-  }
 }

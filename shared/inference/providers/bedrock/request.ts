@@ -147,7 +147,8 @@ function toGuardrailConfig({ id, version, trace }: NonNullable<BedrockTarget['gu
   } as const;
 }
 
-function chooseServiceTier(request: GenerationRequest, target: BedrockTarget) {
+/** Returns the service tier of a call: the caller's, or else the target's. */
+export function chooseServiceTier(request: GenerationRequest, target: BedrockTarget) {
   return request.serviceTier === undefined || request.serviceTier === 'auto' ? target.serviceTier : request.serviceTier;
 }
 

@@ -135,13 +135,20 @@ function toSingleToolChoice(choice: GenerationRequest['toolChoice']): Fields {
 }
 
 function declareTools(request: GenerationRequest, family: BedrockFamily, cache: CachePlan): Tool[] {
+  return toToolSpecs(request, family).flatMap((spec, index) =>
+    appendPoint<Tool>([spec], cache.rules.tools ? cache.toMarkedPoint(request.tools[index]?.cache) : undefined),
+  );
+}
+
+/**
+ * Returns the declaration of each tool of a request, in the same order.
+ * @throws UpstreamError `invalid_value`, naming the caller's parameter
+ */
+export function toToolSpecs(request: GenerationRequest, family: BedrockFamily): Tool.ToolSpecMember[] {
   const path = toCallerName(request, 'tools');
   const isHeld = holdsStrictTools(request, family);
-  return request.tools.flatMap((tool, index) =>
-    appendPoint<Tool>(
-      [toToolSpec({ ...tool, strict: tool.strict && isHeld }, `${path}[${index}]`, family)],
-      cache.rules.tools ? cache.toMarkedPoint(tool.cache) : undefined,
-    ),
+  return request.tools.map((tool, index) =>
+    toToolSpec({ ...tool, strict: tool.strict && isHeld }, `${path}[${index}]`, family),
   );
 }
 
@@ -164,7 +171,7 @@ export function enforcesSchemas(request: GenerationRequest, family: BedrockFamil
   return schemas.every(isEnforceable) && holdsStrictTools(request, family);
 }
 
-function toToolSpec(tool: RequestTool, param: string, family: BedrockFamily): Tool {
+function toToolSpec(tool: RequestTool, param: string, family: BedrockFamily): Tool.ToolSpecMember {
   if (!isToolName(tool.name)) {
     throw invalidValueError(param, 'a tool name consists of 1 to 64 letters, digits, underscores and hyphens');
   }

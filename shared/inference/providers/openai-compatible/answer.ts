@@ -251,7 +251,8 @@ function extractText(value: unknown): string {
   return isObject(value) && typeof value['text'] === 'string' ? value['text'] : '';
 }
 
-const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
+/** The service tiers by their names at OpenAI. */
+export const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
   ['auto', 'auto'],
   ['default', 'default'],
   ['flex', 'flex'],

@@ -2,7 +2,6 @@ import { createParser } from 'eventsource-parser';
 import { isObject } from '../../../core/objects.ts';
 import type { GenerationEvent } from '../../generation.ts';
 import type { UpstreamError } from '../../model.ts';
-import type { AnswerReader } from './answer.ts';
 import { BareJsonSeparator } from './bare-json.ts';
 import type { AnswerEnding } from './ending.ts';
 import { cutAnswerError, findInBandError, malformedAnswerError, type WireError } from './errors.ts';
@@ -20,6 +19,26 @@ const MORE_GRACE_MS = 30_000;
 /** Maximum characters that are read of an error's body. */
 const MAX_ERROR_SIZE = 64 * 1024;
 
+/** Reads one answer, chunk by chunk. */
+export interface ChunkReader {
+  readonly ending: AnswerEnding;
+  /** True if anything of an answer has arrived: text, reasoning or a tool call. */
+  readonly hasOutput: boolean;
+  /** True if nothing shows that an answer without an ending is incomplete. */
+  readonly looksWhole: boolean;
+  /** True once nothing can follow, although the stream may stay open. */
+  readonly isOver?: boolean;
+  /**
+   * Reads a chunk or a buffered answer, and appends its events to `events`.
+   * @param isBuffered true for the whole answer
+   */
+  read(chunk: WireObject, events: GenerationEvent[], isBuffered?: boolean): void;
+  /** Returns the last events, `finish` included; undefined if the answer is unusable. */
+  finish(): GenerationEvent[] | undefined;
+  /** Finds an error in a chunk or a buffered answer; absent for the usual places. */
+  findError?(chunk: WireObject, eventName?: string): WireError | undefined;
+}
+
 /**
  * Reads a 2xx answer to its end, streamed or buffered: upstreams don't always answer in the requested form.
  * @param streamed true if a stream was requested
@@ -30,7 +49,7 @@ const MAX_ERROR_SIZE = 64 * 1024;
 export async function* readAnswer(
   response: UpstreamResponse,
   streamed: boolean,
-  answer: AnswerReader,
+  answer: ChunkReader,
   toError: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const contentType = response.headers['content-type']?.toLowerCase() ?? '';
@@ -58,14 +77,14 @@ export async function readErrorBody(response: UpstreamResponse): Promise<string>
 
 async function readBuffered(
   response: UpstreamResponse,
-  answer: AnswerReader,
+  answer: ChunkReader,
   toError: (error: WireError) => UpstreamError,
 ): Promise<GenerationEvent[]> {
   const text = (await readText(response)).replace(/^\uFEFF/, '');
   // A stream with the wrong content type.
   if (/^\s*(data|event|id)?:/.test(text)) return readWholeStream(text, answer, toError);
   const completion = parseBody(text);
-  const error = findInBandError(completion);
+  const error = findError(completion, answer);
   if (error) throw toError(error);
   const events: GenerationEvent[] = [];
   answer.read(completion, events, true);
@@ -73,9 +92,13 @@ async function readBuffered(
   return events.concat(finishAnswer(answer));
 }
 
+function findError(chunk: WireObject, answer: ChunkReader, eventName?: string): WireError | undefined {
+  return answer.findError === undefined ? findInBandError(chunk, eventName) : answer.findError(chunk, eventName);
+}
+
 function readWholeStream(
   text: string,
-  answer: AnswerReader,
+  answer: ChunkReader,
   toError: (error: WireError) => UpstreamError,
 ): GenerationEvent[] {
   const stream = new EventStream(answer, toError);
@@ -119,7 +142,7 @@ export function parseBody(text: string): WireObject {
 
 async function* readStream(
   response: UpstreamResponse,
-  answer: AnswerReader,
+  answer: ChunkReader,
   toError: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const stream = new EventStream(answer, toError);
@@ -128,7 +151,7 @@ async function* readStream(
   try {
     for await (const chunk of response.body) {
       yield stream.feed(chunk);
-      if (stream.done || stream.failure) break;
+      if (stream.done || stream.failure || answer.isOver) break;
       grace.follow(answer.ending);
     }
   } catch (cause) {
@@ -141,7 +164,7 @@ async function* readStream(
   if (stream.failure) throw stream.failure;
   if (stream.done) checkEnding(answer);
   else checkUnmarkedEnd(answer, grace.isOver || broken !== undefined, broken);
-  if (stream.done) response.release();
+  if (stream.done || answer.isOver) response.release();
   yield finishAnswer(answer);
 }
 
@@ -180,7 +203,7 @@ class Grace {
  * Checks an answer whose end the upstream has marked: by `[DONE]`, or because the body is complete.
  * @throws UpstreamError unless there is a finish_reason, or an answer that is evidently whole without one
  */
-function checkEnding(answer: AnswerReader): void {
+function checkEnding(answer: ChunkReader): void {
   if (answer.ending.type !== 'none') return;
   if (!answer.hasOutput)
     throw malformedAnswerError('The upstream answered without a choice and a finish_reason', 'retryOnce');
@@ -188,13 +211,13 @@ function checkEnding(answer: AnswerReader): void {
 }
 
 /** Checks an answer at whose end neither `[DONE]` nor an error was sent. Throws UpstreamError unless it is whole. */
-function checkUnmarkedEnd({ ending }: AnswerReader, isBroken: boolean, cause: unknown): void {
+function checkUnmarkedEnd({ ending }: ChunkReader, isBroken: boolean, cause: unknown): void {
   if (ending.type === 'none') throw cutAnswerError('The stream ended before the answer was complete', cause);
   if (isBroken && ending.type === 'finished' && !ending.isCertain)
     throw cutAnswerError('The stream broke off after a finish_reason that may have been too early', cause);
 }
 
-function finishAnswer(answer: AnswerReader): GenerationEvent[] {
+function finishAnswer(answer: ChunkReader): GenerationEvent[] {
   if (answer.ending.type === 'broken')
     throw cutAnswerError(`The upstream interrupted its answer (${answer.ending.reason})`);
   const events = answer.finish();
@@ -209,7 +232,7 @@ function finishAnswer(answer: AnswerReader): GenerationEvent[] {
 class EventStream {
   done = false;
   failure: UpstreamError | undefined;
-  readonly #answer: AnswerReader;
+  readonly #answer: ChunkReader;
   readonly #toError: (error: WireError) => UpstreamError;
   #events: GenerationEvent[] = [];
   #ending = false;
@@ -224,7 +247,7 @@ class EventStream {
     },
   });
 
-  constructor(answer: AnswerReader, toError: (error: WireError) => UpstreamError) {
+  constructor(answer: ChunkReader, toError: (error: WireError) => UpstreamError) {
     this.#answer = answer;
     this.#toError = toError;
   }
@@ -271,7 +294,7 @@ class EventStream {
   }
 
   #readChunk(chunk: WireObject, name: string | undefined): void {
-    const error = findInBandError(chunk, name);
+    const error = findError(chunk, this.#answer, name);
     if (error) this.failure = this.#toError(error);
     else this.#answer.read(chunk, this.#events);
   }

@@ -157,6 +157,8 @@ export function getOpenAICompatibleCapabilities(target: OpenAICompatibleTarget):
   const { unsupported, optionalFields, rare = [] } = findDialect(target);
   const usual = CAPABILITIES.filter((each) => !unsupported.includes(each) && !RARE_CAPABILITIES.includes(each));
   const capabilities = new Set<Capability>(target.capabilities ?? [...usual, ...rare]);
+  // Its own protocol has all of them.
+  if (target.capabilities === undefined && target.passThrough !== undefined) capabilities.add('hostedTools');
   // Known of the host, whatever is declared: no other upstream gets the field.
   if (optionalFields.includes('service_tier')) capabilities.add('serviceTiers');
   else capabilities.delete('serviceTiers');

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { encodeJson } from '../../../core/encode-json.ts';
+import { getOrCreate } from '../../../core/get-or-create.ts';
 import { newId } from '../../../core/ids.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
@@ -7,7 +8,7 @@ import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { type Access, rejectOnAbort, resolveAccess, toEndpoint } from './access.ts';
 import { AnswerReader } from './answer.ts';
 import { readAnswer, readErrorBody } from './body.ts';
-import { getOpenAICompatibleCapabilities } from './dialect.ts';
+import { type CallIdRule, findDialect, getOpenAICompatibleCapabilities } from './dialect.ts';
 import {
   cutAnswerError,
   type ErrorContext,
@@ -15,9 +16,10 @@ import {
   requiredFieldRefusedError,
   toUpstreamError,
 } from './errors.ts';
-import { type FieldRefusal, findRefusedField } from './refused-fields.ts';
+import type { NativeCall } from './native.ts';
+import { CALL_IDS, type FieldRefusal, findRefusedField, MESSAGE_REASONING } from './refused-fields.ts';
 import { createRequestWriter, toCallerParam } from './request.ts';
-import { createTransport, type UpstreamResponse } from './transport.ts';
+import { createTransport, type Transport, type UpstreamResponse } from './transport.ts';
 import type { WireObject } from './wire.ts';
 
 export interface OpenAICompatibleOptions {
@@ -54,13 +56,16 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     refusals = [],
     now = Date.now,
   } = options;
-  const transport = createTransport(toEndpoint(target, 'chat/completions'), options.connectMs);
+  const transports = new Map<string, Transport>();
+  const getTransport = (path: string): Transport =>
+    getOrCreate(transports, path, () => createTransport(toEndpoint(target, path), options.connectMs));
   const upstream = options.fingerprint ?? computeFingerprint(target);
   const write = createRequestWriter(target, {
     capabilities: getOpenAICompatibleCapabilities(target),
     maxOutputTokens,
     upstream,
   });
+  const { callIds } = findDialect(target);
   let refused: readonly string[] = [];
   const reported = new Set<string>();
 
@@ -79,30 +84,46 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     for (const field of added) reportRefused(field, call);
   }
 
-  /** Sends the request until it is accepted, each time without one more field that the upstream refused. */
+  /** Prepares the call of an upstream that gets the caller's own request; undefined if the request is translated. */
+  async function prepareNative(request: GenerationRequest, streamed: boolean): Promise<NativeCall | undefined> {
+    const { original } = request;
+    if (original === undefined || target.passThrough?.includes(original.protocol) !== true) return undefined;
+    if (!hasAcceptedCallIds(request, callIds)) return undefined;
+    const { prepareNativeCall } = await import('./native.ts');
+    return prepareNativeCall(request, original, target, { maxOutputTokens, streamed, upstream });
+  }
+
+  /**
+   * Sends the request until it is accepted, each time without one more field that the upstream refused. A caller's own
+   * request is translated if the upstream refuses a field that this service doesn't know either.
+   */
   async function sendRequest(
     request: GenerationRequest,
     call: ModelCall,
     access: Access,
     context: ErrorContext,
-  ): Promise<UpstreamResponse> {
-    const headers = {
-      ...access.headers,
-      accept: call.streamed ? 'text/event-stream, application/json' : 'application/json',
-    };
+  ): Promise<SentRequest> {
+    const accept = call.streamed ? 'text/event-stream, application/json' : 'application/json';
     const extras = extraFields?.(request) ?? {};
-    const refusable = refusals.filter(({ field }) => field in extras);
+    let native = await prepareNative(request, call.streamed);
     for (let without = refused; ; ) {
-      const all = { ...write(request, call.streamed, without), ...extras };
+      const all = native?.write(without) ?? { ...write(request, call.streamed, without), ...extras };
       const body = Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
       const sent = encodeJson(body);
+      const headers = { ...(native?.toHeaders(access.headers) ?? access.headers), accept };
+      const transport = getTransport(native?.path ?? 'chat/completions');
       const response = await transport.post(headers, sent, call.signal);
       if (response.status >= 200 && response.status < 300) {
         rememberRefused(without, sent, call);
-        return response;
+        return { response, native };
       }
       const error = parseErrorResponse(response.status, response.headers, await readErrorBody(response), now());
-      const refusal = findRefusedField(error, body, without, refusable);
+      const refusable = native === undefined ? refusals.filter(({ field }) => field in extras) : [];
+      const refusal = native?.findRefusal(error, without) ?? findRefusedField(error, body, without, refusable);
+      if (native !== undefined && (refusal === undefined ? native.isForeign(error) : IN_MESSAGES.has(refusal.field))) {
+        native = undefined;
+        continue;
+      }
       if (refusal === undefined) throw toUpstreamError(error, context);
       if (refusal.isRequired) {
         reportRefused(refusal.field, call);
@@ -123,12 +144,14 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
         isQuoted: (words: string) => JSON.stringify(request).includes(words),
         redact: access.redact,
       };
-      response = await sendRequest(request, call, access, context);
-      const answer = new AnswerReader({
+      const sent = await sendRequest(request, call, access, context);
+      response = sent.response;
+      const answerOptions = {
         upstream,
         newId: newToolCallId,
         tools: new Set(request.tools.map(({ name }) => name)),
-      });
+      };
+      const answer = sent.native?.createReader(answerOptions) ?? new AnswerReader(answerOptions);
       const chunks = readAnswer(response, call.streamed, answer, (error) => toUpstreamError(error, context));
       let isFirst = true;
       for await (const events of call.streamed ? chunks : bufferEvents(chunks)) {
@@ -150,6 +173,23 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
   }
 
   return { generate };
+}
+
+interface SentRequest {
+  readonly response: UpstreamResponse;
+  /** Undefined if the request was translated. */
+  readonly native: NativeCall | undefined;
+}
+
+/** What a translated request can say differently in its messages. */
+const IN_MESSAGES: ReadonlySet<string> = new Set([MESSAGE_REASONING, CALL_IDS]);
+
+/** Returns whether the upstream accepts the ids of all tool calls. Ids of other targets may be longer. */
+function hasAcceptedCallIds({ messages }: GenerationRequest, rule: CallIdRule | undefined): boolean {
+  if (rule === undefined) return true;
+  return messages.every(({ content }) =>
+    content.every((part) => part.type !== 'toolCall' || rule.pattern.test(part.id)),
+  );
 }
 
 /** Collects the events until the answer is complete, and yields them at once. */

@@ -48,8 +48,6 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
   const dialect = findDialect(target);
   const supportsReasoning = capabilities.has('reasoning');
   const hasCustomTools = capabilities.has('customTools');
-  const limit = dialect.maxTokensParameter ?? target.maxTokensParameter;
-  const otherLimit = limit === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
 
   /**
    * Writes the body of `POST /chat/completions`. Omits settings that have OpenAI's default value, because a dialect may
@@ -69,7 +67,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     }),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
     ...omitUndefined({
-      [refused.includes(limit) ? otherLimit : limit]: chooseOutputLimit(request.maxOutputTokens, maxOutputTokens),
+      [findOutputLimitName(target, dialect, refused)]: chooseOutputLimit(request.maxOutputTokens, maxOutputTokens),
       temperature: request.temperature,
       top_p: request.topP,
       seed: request.seed,
@@ -86,6 +84,17 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...(supportsReasoning ? toReasoningFields(request, dialect) : {}),
     ...toOptionalFields(request, target.model, dialect.optionalFields),
   });
+}
+
+/** Returns the upstream's name of the output limit: the other one if it has refused the usual one. */
+export function findOutputLimitName(
+  target: Pick<OpenAICompatibleTarget, 'maxTokensParameter'>,
+  dialect: Dialect,
+  refused: readonly string[],
+): 'max_tokens' | 'max_completion_tokens' {
+  const name = dialect.maxTokensParameter ?? target.maxTokensParameter;
+  if (!refused.includes(name)) return name;
+  return name === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
 }
 
 function toLogprobFields(topLogprobs: number | undefined): WireObject {

@@ -53,7 +53,7 @@ describe('stored items', () => {
     expect(items.map(({ id }) => id.replace(/_.*/, ''))).toEqual([
       ...['msg', 'msg', 'fc', 'fco', 'ctc', 'ctco', 'tsc', 'tso', 'at', 'hti', 'rs'],
     ]);
-    expect(items.map(parseStoredItem)).toEqual(items);
+    expect(items.map((item) => parseStoredItem(item))).toEqual(items);
   });
 
   it('items of hosted tools have the fields that OpenAI adds to them', () => {

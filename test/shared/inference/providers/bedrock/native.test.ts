@@ -1,3 +1,4 @@
+import { InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Frame, Responder } from '../../../../../local/bedrock/frames.ts';
 import { parseMessagesRequest } from '../../../../../shared/anthropic/request.ts';
@@ -228,16 +229,14 @@ describe('the request', () => {
   });
 
   it('the stand-in refuses what Bedrock refuses', async () => {
-    const post = (body: object) =>
-      catchUpstreamError(
-        upstream.generate(
-          {
-            original: { protocol: 'messages', body: { messages: [{ role: 'user', content: 'x' }], ...body } },
-          },
-          { target: makeTarget({ model: SONNET_4_6 }) },
-        ),
-      );
-    expect(await post({ anthropic_beta: ['oauth-2025-04-20'] })).toMatchObject({ code: 'upstream_rejected' });
+    const body = {
+      anthropic_version: 'bedrock-2023-05-31',
+      anthropic_beta: ['oauth-2025-04-20'],
+      max_tokens: 9,
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }] }],
+    };
+    const command = new InvokeModelCommand({ modelId: SONNET_4_6, body: JSON.stringify(body) });
+    await expect(upstream.client.send(command)).rejects.toThrow('invalid beta flag');
   });
 
   it('usage of the cache is read from all events', async () => {

@@ -1,0 +1,30 @@
+import { type ContinuationSeal, isSealedPart } from './continuation-seal.ts';
+import type { Continuation, Message, ReasoningPart } from './generation.ts';
+
+/** Returns the messages with their sealed continuations opened. Drops those that can't be opened. */
+export async function openMessages(
+  messages: readonly Message[],
+  seal: ContinuationSeal,
+  tenant: string,
+): Promise<readonly Message[]> {
+  const opened: Message[] = [];
+  // One after the other, so that the first that the vault refuses is the last that a caller makes it look up.
+  for (const message of messages) {
+    if (message.role !== 'assistant') {
+      opened.push(message);
+      continue;
+    }
+    const content = [];
+    for (const part of message.content) content.push(isSealedPart(part) ? await openPart(part, seal, tenant) : part);
+    opened.push({ ...message, content });
+  }
+  return opened;
+}
+
+async function openPart(
+  { continuation, ...part }: ReasoningPart & { continuation: Continuation },
+  seal: ContinuationSeal,
+  tenant: string,
+): Promise<ReasoningPart> {
+  return { ...part, ...(await seal.open(continuation, tenant)) };
+}

@@ -1,0 +1,40 @@
+import type { OriginalRequest, Protocol } from '../inference/generation.ts';
+import { type ModelRegistry, maySpeak } from '../inference/registry.ts';
+import { classifyUnknownField } from './unknown-fields.ts';
+
+/** Parameters that this service carries out itself, so that no target gets them. */
+const OWN: ReadonlySet<string> = new Set([
+  ...['model', 'store', 'metadata', 'background', 'conversation', 'previous_response_id', 'context_management'],
+]);
+
+export interface OriginalOptions {
+  readonly protocol: Exclude<Protocol, 'messages'>;
+  /** The alias of the request. */
+  readonly name: string;
+  readonly registry: ModelRegistry;
+  /** The API's own parameters, by name. */
+  readonly fields: object;
+  /** Parameters that no target gets although the API has them. */
+  readonly dropped: readonly string[];
+}
+
+/**
+ * Returns the caller's body for targets that speak the API's own protocol; undefined if the request can't go to one.
+ * @param body a valid body, as the caller sent it
+ */
+export function createOriginal(
+  body: Readonly<Record<string, unknown>>,
+  { protocol, name, registry, fields, dropped }: OriginalOptions,
+): OriginalRequest | undefined {
+  if (!maySpeak(protocol, name, registry)) return undefined;
+  const entries = Object.entries(body).filter(([key, value]) => value != null && !OWN.has(key));
+  const isPassed = ([key, value]: readonly [string, unknown]): boolean =>
+    Object.hasOwn(fields, key)
+      ? !dropped.includes(key)
+      : classifyUnknownField(key, value, { passUnknown: true }) === 'pass';
+  return {
+    protocol,
+    body: Object.fromEntries(entries.filter(isPassed)),
+    ignored: entries.filter((entry) => !isPassed(entry)).map(([key]) => key),
+  };
+}

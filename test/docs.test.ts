@@ -10,7 +10,14 @@ const FILES = globSync(['*', `{${FOLDERS.join()}}/**`], {
 });
 
 /** Files that the reader writes or that Lambent writes while it runs. */
-const NOT_IN_THE_REPOSITORY = ['models.gpu.json', 'stages.json', 'kms.json', 'bench/results/'];
+const NOT_IN_THE_REPOSITORY = [
+  'models.gpu.json',
+  'stages.json',
+  'kms.json',
+  'bench/results/',
+  'opencode.json',
+  '~/.config/opencode/opencode.json',
+];
 
 /** Markdown by the path of its page. */
 const pages = new Map(

@@ -32,13 +32,40 @@ export const CLIENTS: readonly Client[] = [
   { name: 'Cline', package: 'cline', runtime: 'program', driver: 'cline.ts' },
 ];
 
-/** A check that is known to fail. The run says when it passes, so that the entry is removed. */
+/**
+ * A check that is known to fail, or to be missing, with some kinds of targets. The run says when it passes, so that the entry
+ * is removed.
+ */
 export interface KnownFailure {
   readonly client: string;
   readonly kinds: readonly Kind[];
   /** The beginnings of the checks' names. */
   readonly checks: readonly string[];
+  /** What the targets lack. */
   readonly reason: string;
 }
 
 export const KNOWN_FAILURES: readonly KnownFailure[] = [];
+
+/** An error status that a client expects, and continues from without a repetition. */
+export interface ExpectedRefusal {
+  readonly client: string;
+  /** `GET /v1/responses` */
+  readonly request: string;
+  readonly status: number;
+  /** A part of the answer. */
+  readonly text: string;
+  readonly reason: string;
+}
+
+const THREADS = {
+  request: 'POST /v1/messages',
+  status: 400,
+  text: 'thread_unsupported_request',
+  reason: 'its tool runner asks for a message thread first, and continues without one',
+};
+
+export const EXPECTED_REFUSALS: readonly ExpectedRefusal[] = [
+  { client: '@anthropic-ai/sdk', ...THREADS },
+  { client: 'anthropic (Python)', ...THREADS },
+];

@@ -1,22 +1,28 @@
 /** `npm run clients`: runs other people's clients against the whole service and prints a table of the results. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { installDependencies } from '../../infra/install.ts';
 import { installRequirements, mustRunPython } from '../../infra/python.ts';
 import { CLIENTS, type Client } from './clients.ts';
 import { createDriver, type Driver, hasGo } from './drivers.ts';
-import { type Cell, judge, printFailures, printTable } from './report.ts';
-import { KINDS, type Kind, startTarget } from './targets.ts';
+import { type Cell, compareWithFull, judge, printFailures, printTable, summarize, writeResults } from './report.ts';
+import { FULL_KIND, KINDS, type Kind, startTarget } from './targets.ts';
+import { readVersions } from './versions.ts';
+import { type Watch, watchService } from './watch.ts';
 
-const USAGE = `npm run clients [-- [--all] [client…]]
+const USAGE = `npm run clients [-- [--all] [--write] [name…]]
 
-Runs the SDKs for Node and Python, and with --all the other clients too. With names, or beginnings of
-names, of clients or kinds (${KINDS.join(', ')}), runs only these. With -v, prints each
-result at once. See docs/clients.md.`;
+Runs the SDKs for Node and Python with three kinds of targets, and with --all all clients with all kinds.
+With names of kinds (${KINDS.join(', ')}),
+or beginnings of names of clients, runs only these. With -v, prints each result at once. With --write,
+writes the results of a complete run that went well into docs/clients.md, where more is said.`;
 
 const { values, positionals } = parseArgs({
   options: {
     all: { type: 'boolean' },
+    write: { type: 'boolean' },
     verbose: { type: 'boolean', short: 'v' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -37,26 +43,48 @@ async function main(): Promise<void> {
       [1, 2].map(async () => {
         for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
           const [client, driver] = next;
-          const checks = await driver({ kind, url: target.url });
-          const cell = judge(client, kind, checks);
-          if (values.verbose) console.error([`${kind}: ${client.name}: ${cell.summary}`, ...cell.problems].join('\n'));
+          await using watch = await watchService(target.url);
+          const checks = await driver({ kind, url: watch.url });
+          const cell = judge(client, kind, { checks, refusals: watch.refusals });
+          if (values.verbose) printCell(cell, watch);
           cells.push(cell);
         }
       }),
     );
   }
-  printTable(clients, kinds, cells);
-  if (!printFailures(cells)) process.exitCode = 1;
+  const compared = compareWithFull(cells);
+  printTable(clients, kinds, compared);
+  if (!printFailures(compared)) process.exitCode = 1;
+  else if (values.write) await writePage(compared);
 }
+
+/** Writes the results into docs/clients.md if all clients were run with all kinds. */
+async function writePage(cells: readonly Cell[]): Promise<void> {
+  if (cells.length < CLIENTS.length * KINDS.length) throw new Error('Only the results of a complete run are written');
+  const file = join(import.meta.dirname, '../../docs/clients.md');
+  const run = { versions: await readVersions(), date: new Date().toISOString().slice(0, 10) };
+  await writeFile(file, writeResults(await readFile(file, 'utf8'), CLIENTS, cells, run));
+}
+
+function printCell(cell: Cell, { counts }: Watch): void {
+  const requests = [...counts].map(([name, count]) => `${name} ×${count}`).join(', ');
+  console.error([`${cell.kind}: ${cell.client}: ${summarize(cell)}: ${requests}`, ...cell.problems].join('\n'));
+}
+
+/** The kinds that need no `--all`: those that differ most. */
+const USUAL_KINDS: readonly Kind[] = ['guide', FULL_KIND, 'nova'];
 
 function selectKinds(): readonly Kind[] {
   const chosen = KINDS.filter((kind) => positionals.includes(kind));
-  return chosen.length > 0 ? chosen : KINDS;
+  if (chosen.length > 0) return chosen;
+  return values.all ? KINDS : KINDS.filter((kind) => USUAL_KINDS.includes(kind));
 }
 
 function selectClients(): readonly Client[] {
   const names = positionals.filter((name) => !KINDS.some((kind) => kind === name));
-  const matches = ({ name }: Client, start: string): boolean => name.toLowerCase().startsWith(start.toLowerCase());
+  // `claude` is a kind, so the program is `claude-code`.
+  const simplify = (text: string): string => text.toLowerCase().replaceAll(' ', '-');
+  const matches = ({ name }: Client, start: string): boolean => simplify(name).startsWith(simplify(start));
   const unknown = names.find((name) => !CLIENTS.some((client) => matches(client, name)));
   if (unknown !== undefined) {
     throw new Error(`There is no client ${unknown}. Clients: ${CLIENTS.map(({ name }) => name).join(', ')}`);

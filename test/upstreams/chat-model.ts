@@ -8,10 +8,16 @@ export interface ChatModelOptions {
   readonly answer?: (body: unknown) => ModelAnswer;
 }
 
-/** What a model says, or the tool that it calls. */
-export type ModelAnswer =
-  | { readonly text: string }
-  | { readonly call: { readonly name: string; readonly arguments: Readonly<Record<string, unknown>> } };
+/** What a model says, or the tools that it calls, and its reasoning before that. */
+export type ModelAnswer = ({ readonly text: string } | { readonly calls: readonly ModelCall[] }) & {
+  readonly reasoning?: string;
+};
+
+/** A call of a tool. */
+export interface ModelCall {
+  readonly name: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
 
 /**
  * Replies to a chat completion request as a small deterministic model behind OpenAI's API. The reply depends on the
@@ -45,8 +51,15 @@ interface ChatRequest {
 
 interface Answer {
   readonly words: readonly string[];
-  readonly call: { readonly name: string; readonly arguments: string } | undefined;
+  readonly calls: readonly WireCall[];
+  readonly reasoning: string | undefined;
   readonly finishReason: 'stop' | 'length' | 'tool_calls';
+}
+
+interface WireCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: string;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -73,17 +86,24 @@ function createAnswer(request: ChatRequest): Answer {
   const tool = last['role'] === 'user' ? chooseTool(request) : undefined;
   if (tool === undefined) return limitAnswer(request, { text: createText(request, last) });
   const minimal = toFields(createMinimalInstance(tool['parameters'])) ?? {};
-  return limitAnswer(request, { call: { name: String(tool['name']), arguments: minimal } });
+  return limitAnswer(request, { calls: [{ name: String(tool['name']), arguments: minimal }] });
 }
 
 function limitAnswer(request: ChatRequest, answer: ModelAnswer): Answer {
-  if ('call' in answer) {
-    const call = { name: answer.call.name, arguments: JSON.stringify(answer.call.arguments) };
-    return { words: [], call, finishReason: 'tool_calls' };
+  const { reasoning } = answer;
+  if ('calls' in answer) {
+    // The ids of a conversation's calls differ.
+    const earlier = request.messages.flatMap((message) => toFieldsList(message['tool_calls'])).length;
+    const calls = answer.calls.map((call, index) => ({
+      id: `call_${String(earlier + index).padStart(24, '0')}`,
+      name: call.name,
+      arguments: JSON.stringify(call.arguments),
+    }));
+    return { words: [], calls, reasoning, finishReason: 'tool_calls' };
   }
   const all = answer.text.match(/\S+\s*/g) ?? [];
   const words = all.slice(0, request.limit);
-  return { words, call: undefined, finishReason: words.length < all.length ? 'length' : 'stop' };
+  return { words, calls: [], reasoning, finishReason: words.length < all.length ? 'length' : 'stop' };
 }
 
 function chooseTool({ tools, toolChoice }: ChatRequest): Fields | undefined {
@@ -119,9 +139,9 @@ function listImages(content: unknown): string[] {
     .map((part) => String(toFields(part['image_url'])?.['url']).replace(/^data:([^;]+);.*$/s, '$1'));
 }
 
-function countUsage({ messages }: ChatRequest, { words, call }: Answer): Fields {
+function countUsage({ messages }: ChatRequest, { words, calls }: Answer): Fields {
   const prompt = messages.reduce((sum, { content }) => sum + getText(content).split(/\s+/).filter(Boolean).length, 0);
-  const completion = words.length + (call === undefined ? 0 : 1);
+  const completion = words.length + calls.length;
   return {
     prompt_tokens: prompt,
     completion_tokens: completion,
@@ -131,7 +151,6 @@ function countUsage({ messages }: ChatRequest, { words, call }: Answer): Fields 
   };
 }
 
-const CALL_ID = 'call_0123456789abcdefghijklmn';
 const createHead = (model: string): Fields => ({
   id: 'chatcmpl-upstream',
   created: 1_700_000_000,
@@ -140,9 +159,15 @@ const createHead = (model: string): Fields => ({
 });
 
 function sendAnswer(request: ChatRequest, answer: Answer): Reply {
-  const { words, call, finishReason } = answer;
-  const toolCalls = call && { tool_calls: [{ id: CALL_ID, type: 'function', function: call }] };
-  const message = { role: 'assistant', content: call ? null : words.join(''), refusal: null, ...toolCalls };
+  const { words, calls, reasoning, finishReason } = answer;
+  const toolCalls = calls.map(({ id, ...call }) => ({ id, type: 'function', function: call }));
+  const message = {
+    role: 'assistant',
+    content: calls.length > 0 ? null : words.join(''),
+    refusal: null,
+    ...(reasoning !== undefined && { reasoning_content: reasoning }),
+    ...(calls.length > 0 && { tool_calls: toolCalls }),
+  };
   const choice = { index: 0, message, logprobs: null, finish_reason: finishReason };
   return {
     body: {
@@ -155,12 +180,16 @@ function sendAnswer(request: ChatRequest, answer: Answer): Reply {
 }
 
 function streamAnswer(request: ChatRequest, answer: Answer, { gate }: ChatModelOptions): Reply {
-  const { call, words, finishReason } = answer;
+  const { calls, words, reasoning, finishReason } = answer;
   const head = { ...createHead(request.model), object: 'chat.completion.chunk' };
   const chunk = (delta: Fields, reason: string | null = null): string =>
     encodeEvent({ ...head, choices: [{ index: 0, delta, logprobs: null, finish_reason: reason }] });
-  const role = { role: 'assistant', content: call ? null : '', refusal: null };
-  const tokens = call ? splitCall(call) : words.map((content) => ({ content }));
+  const role = { role: 'assistant', content: calls.length > 0 ? null : '', refusal: null };
+  const tokens = [
+    ...(reasoning === undefined ? [] : [{ reasoning_content: reasoning }]),
+    ...words.map((content) => ({ content })),
+    ...calls.flatMap(splitCall),
+  ];
   const steps: Step[] = [
     { send: chunk(role) },
     ...tokens.flatMap((delta, index): Step[] => [
@@ -175,12 +204,12 @@ function streamAnswer(request: ChatRequest, answer: Answer, { gate }: ChatModelO
 }
 
 /** Splits a tool call into its name and fragments of its arguments, as OpenAI does. */
-function splitCall(call: { readonly name: string; readonly arguments: string }): Fields[] {
-  const fragments = call.arguments.match(/.{1,7}/gs) ?? [];
-  const first = { index: 0, id: CALL_ID, type: 'function', function: { name: call.name, arguments: '' } };
+function splitCall({ id, name, arguments: json }: WireCall, index: number): Fields[] {
+  const fragments = json.match(/.{1,7}/gs) ?? [];
+  const first = { index, id, type: 'function', function: { name, arguments: '' } };
   return [
     { tool_calls: [first] },
-    ...fragments.map((fragment) => ({ tool_calls: [{ index: 0, function: { arguments: fragment } }] })),
+    ...fragments.map((fragment) => ({ tool_calls: [{ index, function: { arguments: fragment } }] })),
   ];
 }
 

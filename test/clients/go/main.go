@@ -13,6 +13,7 @@ import (
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/responses"
+	"github.com/openai/openai-go/v3/shared"
 )
 
 const model = "default"
@@ -38,6 +39,13 @@ func expected(guide, scripted string) *regexp.Regexp {
 		return regexp.MustCompile(guide)
 	}
 	return regexp.MustCompile(scripted)
+}
+
+var person = map[string]any{
+	"type":                 "object",
+	"properties":           map[string]any{"name": map[string]any{"type": "string"}, "age": map[string]any{"type": "integer"}},
+	"required":             []string{"name", "age"},
+	"additionalProperties": false,
 }
 
 var (
@@ -98,12 +106,54 @@ func tools() error {
 	if len(message.ToolCalls) != 1 || !strings.Contains(message.ToolCalls[0].Function.Arguments, "Paris") {
 		return fmt.Errorf("unexpected calls: %v", message.ToolCalls)
 	}
-	messages = append(messages, message.ToParam(), openai.ToolMessage("It is sunny", message.ToolCalls[0].ID))
+	messages = append(messages, message.ToParam(), openai.ToolMessage("It is sunny in Paris", message.ToolCalls[0].ID))
 	second, err := client.Chat.Completions.New(ctx, chat(messages, tool))
 	if err != nil {
 		return err
 	}
 	return expectText(second.Choices[0].Message.Content, weather)
+}
+
+func singleCalls() error {
+	function := openai.FunctionDefinitionParam{Name: "get_weather", Parameters: parameters, Strict: openai.Bool(true)}
+	messages := []openai.ChatCompletionMessageParamUnion{openai.UserMessage("How is the weather in Paris and Rome?")}
+	params := chat(messages, openai.ChatCompletionFunctionTool(function))
+	params.ParallelToolCalls = openai.Bool(false)
+	params.ReasoningEffort = openai.ReasoningEffortLow
+	params.Verbosity = openai.ChatCompletionNewParamsVerbosityLow
+	completion, err := client.Chat.Completions.New(ctx, params)
+	if err != nil {
+		return err
+	}
+	message := completion.Choices[0].Message
+	if isGuide {
+		return expectText(message.Content, weather)
+	}
+	if len(message.ToolCalls) != 1 {
+		return fmt.Errorf("unexpected calls: %v", message.ToolCalls)
+	}
+	return nil
+}
+
+func schema() error {
+	params := chat([]openai.ChatCompletionMessageParamUnion{openai.UserMessage("A person")})
+	format := shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: "person", Schema: person, Strict: openai.Bool(true)}
+	params.ResponseFormat.OfJSONSchema = &shared.ResponseFormatJSONSchemaParam{JSONSchema: format}
+	completion, err := client.Chat.Completions.New(ctx, params)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Name string
+		Age  *int
+	}{}
+	if err := json.Unmarshal([]byte(completion.Choices[0].Message.Content), &answer); err != nil {
+		return err
+	}
+	if answer.Age == nil {
+		return errors.New("the answer has no age")
+	}
+	return nil
 }
 
 func twoTurns() error {
@@ -160,6 +210,8 @@ func responseTurns() error {
 func main() {
 	check("chat: stream with usage", stream)
 	check("chat: tools", tools)
+	check("chat: one call at a time, verbosity and reasoning", singleCalls)
+	check("chat: answer by schema", schema)
 	check("chat: two turns", twoTurns)
 	check("responses: stream", responseStream)
 	check("responses: two turns", responseTurns)

@@ -19,6 +19,7 @@ const chatRequest = v.object({
   messages: v.array(
     v.looseObject({
       role: v.string(),
+      name: v.optional(v.nullable(v.string())),
       content: v.optional(
         v.nullable(v.union([v.string(), v.array(v.looseObject({ text: v.optional(v.string()) }))])),
         null,
@@ -30,20 +31,33 @@ const chatRequest = v.object({
   ),
   tool_choice: v.optional(v.union([v.string(), v.object({ function: v.object({ name: v.string() }) })])),
   response_format: v.optional(v.object({ json_schema: v.optional(v.object({ schema: v.unknown() })) })),
+  parallel_tool_calls: v.optional(v.boolean()),
+  reasoning_effort: v.optional(v.string(), 'none'),
 });
 
 function toConversation(request: v.InferOutput<typeof chatRequest>): Conversation {
   const { messages, tools = [], tool_choice: choice = 'auto', response_format: format } = request;
   const required = choice === 'required' ? 'any' : choice;
   return {
-    messages: messages.flatMap(({ role, content }) => {
-      const text = typeof content === 'string' ? content : (content ?? []).map((part) => part.text ?? '').join('\n');
+    messages: messages.flatMap(({ role, name, content }) => {
+      const said = readText(content);
+      const text = role === 'user' && name ? `${name}: ${said}` : said;
       return role === 'user' || role === 'assistant' || role === 'tool' ? [{ role, text } as const] : [];
     }),
     tools: tools.map(({ function: { name, parameters } }) => ({ name, schema: parameters })),
     toolChoice: typeof required === 'string' ? required : required.function.name,
     schema: format?.json_schema?.schema,
+    instructions: messages
+      .filter(({ role }) => role === 'system')
+      .map(({ content }) => readText(content))
+      .join('\n'),
+    isParallel: request.parallel_tool_calls ?? true,
+    reasons: request.reasoning_effort !== 'none',
   };
+}
+
+function readText(content: v.InferOutput<typeof chatRequest>['messages'][number]['content']): string {
+  return typeof content === 'string' ? content : (content ?? []).map((part) => part.text ?? '').join('\n');
 }
 
 const embeddingsRequest = v.object({

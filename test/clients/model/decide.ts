@@ -1,5 +1,6 @@
 import { createMinimalInstance } from '../../../local/bedrock/schema-instance.ts';
 import type { ModelAnswer } from '../../upstreams/chat-model.ts';
+import { callShell, createArguments, editFile, findShell, readFiles, type Tool } from './tools.ts';
 
 /** A conversation, whichever API it came through. */
 export interface Conversation {
@@ -10,6 +11,12 @@ export interface Conversation {
   readonly toolChoice?: string | undefined;
   /** The JSON schema that the answer must fit. */
   readonly schema?: unknown;
+  /** The system prompt. Where an API has no place for a schema, it is there. */
+  readonly instructions?: string;
+  /** False if an answer may have one tool call only. */
+  readonly isParallel?: boolean;
+  /** True if the model is asked to reason. */
+  readonly reasons?: boolean;
 }
 
 interface Message {
@@ -17,40 +24,56 @@ interface Message {
   readonly text: string;
 }
 
-interface Tool {
-  readonly name: string;
-  readonly schema: unknown;
-}
-
 /**
  * Returns what the scripted model does next. It understands the requests that the drivers make:
  * - `Run the command: …`: calls the client's tool for shell commands, then repeats the number that was printed
- * - `the weather in …`: calls the tool `get_weather`, then repeats its result
+ * - `Do the task in …`: reads two files, edits one and runs a command, with the client's tools; then says what it saw
+ * - `the weather in … and …`: calls the tool `get_weather` for each city, then repeats its results
  * - `What did I say before?`, `What did the command print?`: answers from the earlier conversation
  * - an answer by schema, or a tool that must be called: the schema's minimal instance
  *
  * To anything else, titles of conversations included, it answers `You said: …`.
  */
 export function decide(conversation: Conversation): ModelAnswer {
+  const answer = answerWithoutReasoning(conversation);
+  return conversation.reasons ? { ...answer, reasoning: 'Let me think.' } : answer;
+}
+
+function answerWithoutReasoning(conversation: Conversation): ModelAnswer {
   const { messages, tools, toolChoice } = conversation;
   const open = messages.slice(messages.findLastIndex(({ role }) => role === 'assistant') + 1);
+  const usable = toolChoice === 'none' ? [] : tools;
+  const going = continueTask(messages, usable) ?? askForWeather(conversation, usable);
+  if (going !== undefined && toolChoice !== 'any') return going;
   const results = open.filter(({ role }) => role === 'tool');
-  if (results.length > 0) return reportResults(results.map(({ text }) => text).join('\n'));
+  if (results.length > 0) return reportResults(messages);
   const asked = open.map(({ text }) => text).join('\n');
   const required = tools.find(({ name }) => name === toolChoice) ?? (toolChoice === 'any' ? tools[0] : undefined);
-  const usable = toolChoice === 'none' ? [] : tools;
   return (
-    (required && callMinimally(required)) ??
+    (required && { calls: [{ name: required.name, arguments: createArguments(required) }] }) ??
     answerFromHistory(asked, messages) ??
     runCommand(asked, usable) ??
-    askForWeather(asked, usable) ??
     answerBySchema(conversation) ?? { text: `You said: ${lastLine(open.at(-1)?.text ?? '')}` }
   );
 }
 
-function reportResults(text: string): ModelAnswer {
-  const printed = findPrinted(text);
-  return { text: printed ? `The command printed ${printed}.` : `The tool said: ${lastLine(text)}` };
+/** Says what the tools have returned since the user's last message, or since the task that it asks for. */
+function reportResults(messages: readonly Message[]): ModelAnswer {
+  const isTask = messages.some(({ text }) => TASK.test(text));
+  const results = listResults(messages, ({ role, text }) => role === 'user' && (!isTask || TASK.test(text)));
+  const printed = findPrinted(results.join('\n'));
+  return {
+    text:
+      printed.length > 0
+        ? `The command printed ${printed.join(' and ')}.`
+        : `The tool said: ${results.map(lastLine).join('; ')}`,
+  };
+}
+
+/** Returns the results after the last message that `isStart` accepts. */
+function listResults(messages: readonly Message[], isStart: (message: Message) => boolean): string[] {
+  const start = messages.findLastIndex(isStart);
+  return messages.slice(start + 1).flatMap(({ role, text }) => (role === 'tool' ? [text] : []));
 }
 
 function answerFromHistory(asked: string, messages: readonly Message[]): ModelAnswer | undefined {
@@ -58,59 +81,64 @@ function answerFromHistory(asked: string, messages: readonly Message[]): ModelAn
   if (/What did I say before\?/.test(asked)) return { text: `Before, you said: ${lastLine(users.at(-2)?.text ?? '')}` };
   if (!/What did the command print\?/.test(asked)) return undefined;
   const results = messages.filter(({ role }) => role === 'tool').map(({ text }) => text);
-  return { text: `It had printed ${findPrinted(results.join('\n')) ?? 'nothing that I can see'}.` };
+  return { text: `It had printed ${findPrinted(results.join('\n')).at(-1) ?? 'nothing that I can see'}.` };
 }
 
-/** What the drivers' commands print. They compute it, so that the command itself doesn't contain it. */
-function findPrinted(text: string): string | undefined {
-  return text.match(/lambent-\d+/g)?.at(-1);
+/** What the drivers' commands print and their files have. Commands compute it, so they don't contain it themselves. */
+function findPrinted(text: string): string[] {
+  return [...new Set(text.match(/lambent-\d+/g))];
 }
-
-const SHELL_TOOL = /^(bash|shell|shell_command|exec_command|execute_command|run_shell_command|run_commands?)$/i;
-/** The tool of Codex whose input is JavaScript, which calls other tools. Its name may have a namespace in front. */
-const SCRIPT_TOOL = /(^|[._-])exec$/;
 
 function runCommand(asked: string, tools: readonly Tool[]): ModelAnswer | undefined {
   const command = /Run the command: ([^\n<"]+)/.exec(asked)?.[1]?.trim();
-  const tool = tools.find(({ name }) => SHELL_TOOL.test(name) || SCRIPT_TOOL.test(name));
-  if (command === undefined || tool === undefined) return undefined;
-  const key =
-    ['command', 'cmd', 'commands', 'script', 'input'].find((name) => name in readProperties(tool)) ?? 'command';
-  return {
-    call: { name: tool.name, arguments: { ...createArguments(tool), [key]: writeCommand(tool, key, command) } },
-  };
+  const shell = findShell(tools);
+  return command === undefined || shell === undefined ? undefined : { calls: [callShell(shell, command)] };
 }
 
-/** Returns a command as the property of a tool wants it. */
-function writeCommand(tool: Tool, key: string, command: string): string | readonly string[] {
-  if (SCRIPT_TOOL.test(tool.name)) return `text(await tools.exec_command({ cmd: ${JSON.stringify(command)} }));`;
-  if (readProperties(tool)[key]?.type !== 'array') return command;
-  return key === 'commands' ? [command] : ['bash', '-c', command];
+const TASK =
+  /Do the task in (\S+): read (\S+) and (\S+), replace (\w+) by (\w+) in the first, then run the command: ([^\n<"]+)/;
+
+/** Returns the next step of a task; undefined if there is none. */
+function continueTask(messages: readonly Message[], tools: readonly Tool[]): ModelAnswer | undefined {
+  const start = messages.findLastIndex(({ role, text }) => role === 'user' && TASK.test(text));
+  const [, folder, first, second, old = '', by = '', command = ''] = TASK.exec(messages[start]?.text ?? '') ?? [];
+  const shell = findShell(tools);
+  if (shell === undefined || folder === undefined) return undefined;
+  const paths = [`${folder}/${first}`, `${folder}/${second}`] as const;
+  const steps = [
+    () => readFiles(tools, shell, paths),
+    () => [editFile(tools, shell, { path: paths[0], old, by })],
+    () => [callShell(shell, command.trim())],
+  ];
+  const rounds = messages
+    .slice(start)
+    .filter(({ role }, index, all) => role === 'tool' && all[index - 1]?.role !== role);
+  const calls = steps[rounds.length]?.();
+  return calls && { calls };
 }
 
-function askForWeather(asked: string, tools: readonly Tool[]): ModelAnswer | undefined {
-  const city = /the weather in (\w+)/.exec(asked)?.[1];
+const WEATHER = /the weather in (\w+)(?: and (\w+))?/;
+
+/** Calls the tool for the cities that the user's last message names and whose weather isn't known. */
+function askForWeather({ messages, isParallel }: Conversation, tools: readonly Tool[]): ModelAnswer | undefined {
   const tool = tools.find(({ name }) => name === 'get_weather');
-  if (city === undefined || tool === undefined) return undefined;
-  return { call: { name: tool.name, arguments: { ...createArguments(tool), city } } };
+  const question = messages.findLast(({ role }) => role === 'user')?.text ?? '';
+  const known = listResults(messages, ({ role }) => role === 'user').join('\n');
+  const cities = (WEATHER.exec(question) ?? []).slice(1).filter((city) => city && !known.includes(city));
+  if (tool === undefined || cities.length === 0) return undefined;
+  const calls = cities.map((city) => ({ name: tool.name, arguments: { ...createArguments(tool), city } }));
+  return { calls: isParallel === false ? calls.slice(0, 1) : calls };
 }
 
-function answerBySchema({ schema }: Conversation): ModelAnswer | undefined {
-  return schema === undefined ? undefined : { text: JSON.stringify(createMinimalInstance(schema)) };
+function answerBySchema({ schema, instructions = '' }: Conversation): ModelAnswer | undefined {
+  const asked = schema ?? findSchema(instructions);
+  return asked === undefined ? undefined : { text: JSON.stringify(createMinimalInstance(asked)) };
 }
 
-function callMinimally(tool: Tool): ModelAnswer {
-  return { call: { name: tool.name, arguments: createArguments(tool) } };
-}
-
-function createArguments({ schema }: Tool): Readonly<Record<string, unknown>> {
-  const instance = createMinimalInstance(schema);
-  return typeof instance === 'object' && instance !== null ? { ...instance } : {};
-}
-
-function readProperties({ schema }: Tool): Readonly<Record<string, { readonly type?: unknown }>> {
-  const hasProperties = typeof schema === 'object' && schema !== null && 'properties' in schema;
-  return hasProperties && typeof schema.properties === 'object' ? { ...schema.properties } : {};
+/** Returns the schema that a prompt asks for, on a line of its own. */
+function findSchema(instructions: string): unknown {
+  const line = /JSON schema[^\n]*\n(?:.*\n)*?(\{.*\})$/m.exec(instructions)?.[1];
+  return line === undefined ? undefined : JSON.parse(line);
 }
 
 function lastLine(text: string): string {

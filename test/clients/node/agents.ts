@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Agent, OpenAIProvider, Runner, setTracingDisabled, tool, user } from '@openai/agents';
 import { z } from 'zod';
-import { apiKey, BEFORE, baseURL, check, expectText, HELLO, isGuide, join, WEATHER } from './check.ts';
+import { apiKey, BEFORE, baseURL, CITIES, check, expectText, HELLO, join, WEATHER } from './check.ts';
 
 setTracingDisabled(true);
 
@@ -21,7 +21,7 @@ for (const useResponses of [true, false]) {
   const agent = new Agent({ name: 'Assistant', instructions: 'Be brief.', tools: [weather] });
 
   await check(`${api}: tools`, async () => {
-    expectText((await runner.run(agent, WEATHER.prompt)).finalOutput, WEATHER.answer);
+    expectText((await runner.run(agent, CITIES.prompt)).finalOutput, CITIES.answer);
   });
 
   await check(`${api}: streamed tools`, async () => {
@@ -35,10 +35,20 @@ for (const useResponses of [true, false]) {
     expectText(second.finalOutput, BEFORE.answer);
   });
 
-  if (!isGuide) {
-    await check(`${api}: answer by schema`, async () => {
-      const writer = new Agent({ name: 'Writer', instructions: 'Be brief.', outputType: Person });
-      assert.equal(typeof (await runner.run(writer, 'A person')).finalOutput?.age, 'number');
-    });
-  }
+  await check(`${api}: one call at a time`, async () => {
+    const modelSettings = {
+      parallelToolCalls: false,
+      reasoning: { effort: 'low' },
+      text: { verbosity: 'low' },
+    } as const;
+    const result = await runner.run(agent.clone({ modelSettings }), CITIES.prompt);
+    expectText(result.finalOutput, CITIES.answer);
+    for (const { output } of result.rawResponses)
+      assert.ok(output.filter(({ type }) => type === 'function_call').length <= 1);
+  });
+
+  await check(`${api}: answer by schema`, async () => {
+    const writer = new Agent({ name: 'Writer', instructions: 'Be brief.', outputType: Person });
+    assert.equal(typeof (await runner.run(writer, 'A person')).finalOutput?.age, 'number');
+  });
 }

@@ -15,7 +15,13 @@ function read(name: string): string {
 /** What the drivers ask, and the answers that they expect of the scripted model (`model/decide.ts`) or the guide. */
 export const HELLO = { prompt: 'Hello', answer: isGuide ? /not a language model/ : /^You said: Hello$/ };
 export const WEATHER = { prompt: 'How is the weather in Paris?', answer: isGuide ? /don't call tools/ : /sunny/ };
+export const CITIES = {
+  prompt: 'How is the weather in Paris and Rome?',
+  answer: isGuide ? /don't call tools/ : /sunny in Paris.*sunny in Rome/s,
+};
 export const BEFORE = { prompt: 'What did I say before?', answer: isGuide ? /\w/ : /^Before, you said: Hello$/ };
+/** The answer to `HELLO.prompt` from a user of the name Ada. */
+export const NAMED = { name: 'Ada', answer: isGuide ? /not a language model/ : /^You said: Ada: Hello$/ };
 
 /** Runs a check and prints its result as a line of JSON, which `run.ts` reads. */
 export async function check(name: string, run: () => Promise<void>): Promise<void> {

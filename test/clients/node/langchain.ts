@@ -5,7 +5,7 @@ import { HumanMessage, ToolMessage } from '@langchain/core/messages';
 import { tool } from '@langchain/core/tools';
 import { ChatOpenAI, OpenAIEmbeddings } from '@langchain/openai';
 import { z } from 'zod';
-import { apiKey, BEFORE, baseURL, check, expectText, HELLO, isGuide, join, WEATHER } from './check.ts';
+import { apiKey, BEFORE, baseURL, check, expectText, HELLO, isGuide, join, NAMED, WEATHER } from './check.ts';
 
 const weather = tool(async ({ city }) => `It is sunny in ${city}`, {
   name: 'get_weather',
@@ -54,19 +54,42 @@ for (const [api, chat] of Object.entries(chats)) {
     expectText(second.text, BEFORE.answer);
   });
 
-  if (!isGuide) {
-    await check(`${api}: answer by schema`, async () => {
-      const answer = await chat.withStructuredOutput(Person, { name: 'person' }).invoke('A person');
-      assert.equal(typeof answer.age, 'number');
+  await check(`${api}: named messages`, async () => {
+    const message = new HumanMessage({ content: HELLO.prompt, name: NAMED.name });
+    // Only chat completions has names.
+    expectText((await chat.invoke([message])).text, api === 'chat' ? NAMED.answer : HELLO.answer);
+  });
+
+  // The default method, and a strict tool that the model must call.
+  for (const method of [undefined, 'functionCalling'] as const) {
+    await check(`${api}: answer by schema, ${method ?? 'by default'}`, async () => {
+      const config = { name: 'person', ...(method && { method }) };
+      assert.equal(typeof (await chat.withStructuredOutput(Person, config).invoke('A person')).age, 'number');
     });
   }
 }
 
-if (!isGuide) {
-  await check('embeddings', async () => {
-    const embeddings = new OpenAIEmbeddings({ ...openai, model: 'embeddings' });
-    const vectors = await embeddings.embedDocuments(['one', 'two']);
-    assert.equal(vectors.length, 2);
-    assert.ok((vectors[0]?.length ?? 0) > 0);
+for (const [api, useResponsesApi] of [
+  ['chat', false],
+  ['responses', true],
+] as const) {
+  await check(`${api}: one call at a time, verbosity and reasoning`, async () => {
+    const preferences = { reasoning: { effort: 'low' }, verbosity: 'low' } as const;
+    const chat = new ChatOpenAI({ ...openai, model: 'gpt-5.4', useResponsesApi, ...preferences });
+    const withTools = chat.bindTools([weather], { parallel_tool_calls: false, strict: true });
+    const { text, tool_calls: calls = [] } = await withTools.invoke('How is the weather in Paris and Rome?');
+    if (isGuide) expectText(text, WEATHER.answer);
+    else
+      assert.deepEqual(
+        calls.map(({ args }) => args),
+        [{ city: 'Paris' }],
+      );
   });
 }
+
+await check('embeddings', async () => {
+  const embeddings = new OpenAIEmbeddings({ ...openai, model: 'embeddings' });
+  const vectors = await embeddings.embedDocuments(['one', 'two']);
+  assert.equal(vectors.length, 2);
+  assert.ok((vectors[0]?.length ?? 0) > 0);
+});

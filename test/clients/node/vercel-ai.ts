@@ -3,7 +3,7 @@ import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { generateText, type LanguageModel, type ModelMessage, Output, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
-import { apiKey, BEFORE, baseURL, check, expectText, HELLO, isGuide, join, WEATHER } from './check.ts';
+import { apiKey, BEFORE, baseURL, CITIES, check, expectText, HELLO, isGuide, join } from './check.ts';
 
 const openai = createOpenAI({ baseURL, apiKey });
 const anthropic = createAnthropic({ baseURL, apiKey });
@@ -34,8 +34,8 @@ for (const [api, model] of models) {
 
   await check(`${api}: streamed tools`, async () => {
     const onError = () => {};
-    const result = streamText({ ...settings, prompt: WEATHER.prompt, stopWhen: stepCountIs(3), tools, onError });
-    expectText(await join(result.textStream, (delta) => delta), WEATHER.answer);
+    const result = streamText({ ...settings, prompt: CITIES.prompt, stopWhen: stepCountIs(3), tools, onError });
+    expectText(await join(result.textStream, (delta) => delta), CITIES.answer);
     assert.equal((await result.steps).length, isGuide ? 1 : 2);
   });
 
@@ -46,11 +46,31 @@ for (const [api, model] of models) {
     expectText((await generateText({ ...settings, messages })).text, BEFORE.answer);
   });
 
-  if (!isGuide) {
-    await check(`${api}: answer by schema`, async () => {
-      const output = Output.object({ schema: z.object({ name: z.string(), age: z.number() }) });
-      const result = await generateText({ ...settings, prompt: 'A person', output });
-      assert.equal(typeof result.output.age, 'number');
+  await check(`${api}: one call at a time`, async () => {
+    const providerOptions = {
+      openai: { parallelToolCalls: false, reasoningEffort: 'low', textVerbosity: 'low' },
+      anthropic: { disableParallelToolUse: true },
+    };
+    const stopWhen = stepCountIs(4);
+    const { text, steps } = await generateText({
+      ...settings,
+      prompt: CITIES.prompt,
+      stopWhen,
+      tools,
+      providerOptions,
     });
-  }
+    expectText(text, CITIES.answer);
+    assert.deepEqual(new Set(steps.map(({ toolCalls }) => toolCalls.length)), new Set(isGuide ? [0] : [1, 0]));
+  });
+
+  await check(`${api}: required tool`, async () => {
+    const { toolCalls } = await generateText({ ...settings, prompt: 'Go', tools, toolChoice: 'required' });
+    assert.equal(toolCalls[0]?.toolName, 'get_weather');
+  });
+
+  await check(`${api}: answer by schema`, async () => {
+    const output = Output.object({ schema: z.object({ name: z.string(), age: z.number() }) });
+    const result = await generateText({ ...settings, prompt: 'A person', output });
+    assert.equal(typeof result.output.age, 'number');
+  });
 }

@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { check, expectText } from '../node/check.ts';
-import { apiKey, baseURL, findFile, PROMPTS, run } from './program.ts';
+import { apiKey, baseURL, checkTask, findFile, home, run } from './program.ts';
 
 const cline = findFile('cline', 'bin/cline');
 const configure = ['auth', 'openai', '--apikey', apiKey, '--baseurl', baseURL, '--modelid', 'default'];
@@ -11,7 +14,10 @@ await run({ command: process.execPath, args: [cline, ...configure] });
 const args = [cline, '--acp', '--auto-approve', 'true'];
 // In this mode only these variables choose another provider than Cline's own.
 const selection = { CLINE_PROVIDER: 'openai-compatible', CLINE_MODEL: 'default', CLINE_API_KEY: apiKey };
-const env = { ...process.env, ...selection };
+// It starts a background process, by default on a fixed port, which other runs would use as well and which never ends.
+const hubFile = join(home, 'hub.json');
+const hub = { CLINE_HUB_DISCOVERY_PATH: hubFile, CLINE_HUB_PORT: String(await findFreePort()) };
+const env = { ...process.env, ...selection, ...hub };
 const child = spawn(process.execPath, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
 const waiting = new Map<number, PromiseWithResolvers<Message>>();
 let said = '';
@@ -53,10 +59,18 @@ async function ask(text: string): Promise<string> {
 await call('initialize', { protocolVersion: 1, clientCapabilities: {} });
 const { result } = await call('session/new', { cwd: process.cwd(), mcpServers: [] });
 const sessionId = result?.sessionId;
-await check('tools', async () => {
-  expectText(await ask(PROMPTS.first.prompt), PROMPTS.first.answer);
-});
-await check('second turn', async () => {
-  expectText(await ask(PROMPTS.next.prompt), PROMPTS.next.answer);
-});
+await checkTask(ask, ask);
+await readFile(hubFile, 'utf8').then(
+  (text) => process.kill(JSON.parse(text).pid),
+  // It didn't start one.
+  () => undefined,
+);
 process.exit();
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { check, expectText, isGuide } from '../node/check.ts';
@@ -16,30 +17,49 @@ export interface Turn {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+const FILES = { first: 'first.txt', second: 'second.txt' };
+
 /**
- * What the two turns of a task ask, and the answers that are expected. The number that the command prints isn't in the
- * command, so it can be in an answer only if the command ran.
+ * What the two turns ask, and the answers that are expected. The numbers are in a file and computed by the command, so they
+ * can be in an answer only if the program carried out the calls. The pause lets programs that read a command's output in the
+ * background see it before its end.
  */
-export const PROMPTS = {
+const PROMPTS = {
   first: {
-    prompt: 'Run the command: echo lambent-$((6*7))',
-    answer: isGuide ? /not a language model|don't call tools/ : /printed lambent-42/,
+    prompt:
+      `Do the task in ${process.cwd()}: read ${FILES.first} and ${FILES.second}, ` +
+      'replace draft by final in the first, then run the command: sleep 1; echo lambent-$((6*7))',
+    answer: isGuide ? /not a language model|don't call tools/ : /printed lambent-1001 and lambent-42/,
   },
   next: { prompt: 'What did the command print?', answer: isGuide ? /\w/ : /had printed lambent-42/ },
 };
 
+/** Asks a question and returns what the program answers. */
+export type Ask = (prompt: string) => Promise<string>;
+
 /**
- * Runs a task of two turns: the program's shell tool computes a number, and the program continues the conversation.
- * @param first returns the first turn
- * @param next returns a turn that continues the conversation
+ * Runs a whole task in two turns: the program reads two files, edits one of them and runs a command, and then continues the
+ * conversation.
+ * @param next asks in the same conversation
  */
-export async function runTask(first: (prompt: string) => Turn, next: (prompt: string) => Turn): Promise<void> {
-  await check('tools', async () => {
-    expectText(await run(first(PROMPTS.first.prompt)), PROMPTS.first.answer);
+export async function checkTask(first: Ask, next: Ask): Promise<void> {
+  await writeFile(FILES.first, 'draft\n');
+  await writeFile(FILES.second, 'lambent-1001\n');
+  await check('whole task', async () => {
+    expectText(await first(PROMPTS.first.prompt), PROMPTS.first.answer);
+    assert.equal(await readFile(FILES.first, 'utf8'), isGuide ? 'draft\n' : 'final\n');
   });
   await check('second turn', async () => {
-    expectText(await run(next(PROMPTS.next.prompt)), PROMPTS.next.answer);
+    expectText(await next(PROMPTS.next.prompt), PROMPTS.next.answer);
   });
+}
+
+/** Runs the task with a program that is started for each turn. */
+export function runTask(first: (prompt: string) => Turn, next: (prompt: string) => Turn): Promise<void> {
+  return checkTask(
+    (prompt) => run(first(prompt)),
+    (prompt) => run(next(prompt)),
+  );
 }
 
 /** Runs a program to its end and returns what it printed. */

@@ -2,14 +2,16 @@ import asyncio
 
 from agents import (
     Agent,
+    ModelSettings,
     OpenAIChatCompletionsModel,
     OpenAIResponsesModel,
     Runner,
     function_tool,
     set_tracing_disabled,
 )
-from check import API_KEY, BASE_URL, BEFORE, HELLO, IS_GUIDE, WEATHER, check, expect_text
+from check import API_KEY, BASE_URL, BEFORE, CITIES, HELLO, WEATHER, check, expect_text
 from openai import AsyncOpenAI
+from openai.types.shared import Reasoning
 from pydantic import BaseModel
 
 set_tracing_disabled(True)
@@ -35,8 +37,8 @@ def create(model_class, **settings):
 
 
 async def tools(model_class):
-    result = await Runner.run(create(model_class, tools=[get_weather]), WEATHER[0])
-    expect_text(result.final_output, WEATHER[1])
+    result = await Runner.run(create(model_class, tools=[get_weather]), CITIES[0])
+    expect_text(result.final_output, CITIES[1])
 
 
 async def streamed_tools(model_class):
@@ -53,6 +55,15 @@ async def two_turns(model_class):
     expect_text(second.final_output, BEFORE[1])
 
 
+async def single_calls(model_class):
+    settings = ModelSettings(parallel_tool_calls=False, verbosity="low", reasoning=Reasoning(effort="low"))
+    agent = create(model_class, tools=[get_weather], model_settings=settings)
+    result = await Runner.run(agent, CITIES[0])
+    expect_text(result.final_output, CITIES[1])
+    for response in result.raw_responses:
+        assert sum(item.type == "function_call" for item in response.output) <= 1
+
+
 async def schema(model_class):
     result = await Runner.run(create(model_class, output_type=Person), "A person")
     assert isinstance(result.final_output, Person)
@@ -62,5 +73,5 @@ for name, used in (("responses", OpenAIResponsesModel), ("chat", OpenAIChatCompl
     check(f"{name}: tools", lambda: asyncio.run(tools(used)))
     check(f"{name}: streamed tools", lambda: asyncio.run(streamed_tools(used)))
     check(f"{name}: two turns", lambda: asyncio.run(two_turns(used)))
-    if not IS_GUIDE:
-        check(f"{name}: answer by schema", lambda: asyncio.run(schema(used)))
+    check(f"{name}: one call at a time", lambda: asyncio.run(single_calls(used)))
+    check(f"{name}: answer by schema", lambda: asyncio.run(schema(used)))

@@ -12,7 +12,13 @@ IS_GUIDE = os.environ["LAMBENT_KIND"] == "guide"
 # What the drivers ask, and the answers that they expect of the scripted model (../model/decide.ts) or the guide.
 HELLO = ("Hello", r"not a language model" if IS_GUIDE else r"^You said: Hello$")
 WEATHER = ("How is the weather in Paris?", r"don't call tools" if IS_GUIDE else r"sunny")
+CITIES = (
+    "How is the weather in Paris and Rome?",
+    r"don't call tools" if IS_GUIDE else r"(?s)sunny in Paris.*sunny in Rome",
+)
 BEFORE = ("What did I say before?", r"\w" if IS_GUIDE else r"^Before, you said: Hello$")
+# The answer to HELLO from a user of the name Ada.
+NAMED = ("Ada", r"not a language model" if IS_GUIDE else r"^You said: Ada: Hello$")
 
 
 def check(name, run):

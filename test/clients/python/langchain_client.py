@@ -1,4 +1,4 @@
-from check import API_KEY, BASE_URL, BEFORE, HELLO, IS_GUIDE, WEATHER, check, expect_text
+from check import API_KEY, BASE_URL, BEFORE, CITIES, HELLO, IS_GUIDE, NAMED, WEATHER, check, expect_text
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
@@ -41,6 +41,20 @@ def two_turns(chat):
     expect_text(chat.invoke([hello, first, HumanMessage(BEFORE[0])]).text, BEFORE[1])
 
 
+def single_calls(uses_responses):
+    chat = ChatOpenAI(
+        **SERVICE, model="gpt-5.4", use_responses_api=uses_responses, reasoning_effort="low", verbosity="low"
+    )
+    first = chat.bind_tools([get_weather], parallel_tool_calls=False, strict=True).invoke(CITIES[0])
+    if IS_GUIDE:
+        return expect_text(first.text, CITIES[1])
+    assert [call["args"] for call in first.tool_calls] == [{"city": "Paris"}]
+
+
+def named(chat):
+    expect_text(chat.invoke([HumanMessage(HELLO[0], name=NAMED[0])]).text, NAMED[1])
+
+
 def schema(chat, method):
     answer = chat.with_structured_output(Person, method=method).invoke("A person")
     assert isinstance(answer, Person)
@@ -57,8 +71,9 @@ for name, uses_responses in (("chat", False), ("responses", True)):
     check(f"{name}: stream", lambda: stream(used))
     check(f"{name}: tools", lambda: tools(used))
     check(f"{name}: two turns", lambda: two_turns(used))
-    if not IS_GUIDE:
-        check(f"{name}: answer by schema", lambda: schema(used, "json_schema"))
-        check(f"{name}: answer by a required tool", lambda: schema(used, "function_calling"))
-if not IS_GUIDE:
-    check("embeddings", embeddings)
+    check(f"{name}: one call at a time", lambda: single_calls(uses_responses))
+    if not uses_responses:
+        check(f"{name}: named messages", lambda: named(used))
+    check(f"{name}: answer by schema", lambda: schema(used, "json_schema"))
+    check(f"{name}: answer by a required tool", lambda: schema(used, "function_calling"))
+check("embeddings", embeddings)

@@ -1,4 +1,6 @@
-from check import API_KEY, BASE_URL, BEFORE, HELLO, IS_GUIDE, WEATHER, check, expect_text
+import json
+
+from check import API_KEY, BASE_URL, BEFORE, CITIES, HELLO, IS_GUIDE, NAMED, WEATHER, check, expect_text
 from openai import OpenAI
 from pydantic import BaseModel
 
@@ -37,7 +39,7 @@ def streamed_tools():
     call = message.tool_calls[0]
     assert call.function.parsed_arguments == {"city": "Paris"}
     # The whole message goes back, with the fields that a client needn't send, `null` among them.
-    messages += [message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "It is sunny"}]
+    messages += [message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "It is sunny in Paris"}]
     completion = client.chat.completions.create(model=MODEL, messages=messages, tools=tools)
     expect_text(completion.choices[0].message.content, WEATHER[1])
 
@@ -57,6 +59,48 @@ def schema():
     assert isinstance(completion.choices[0].message.parsed, Person)
 
 
+def single_calls():
+    function = {"name": "get_weather", "parameters": PARAMETERS, "strict": True}
+    completion = client.chat.completions.create(
+        model=MODEL,
+        messages=[user(CITIES[0])],
+        tools=[{"type": "function", "function": function}],
+        parallel_tool_calls=False,
+        reasoning_effort="low",
+        verbosity="low",
+    )
+    message = completion.choices[0].message
+    if IS_GUIDE:
+        return expect_text(message.content, CITIES[1])
+    assert [json.loads(call.function.arguments) for call in message.tool_calls] == [{"city": "Paris"}]
+
+
+def required_tool():
+    tools = [{"type": "function", "name": "get_weather", "parameters": PARAMETERS, "strict": True}]
+    response = client.responses.create(model=MODEL, input="Go", tools=tools, tool_choice="required")
+    calls = [item for item in response.output if item.type == "function_call"]
+    assert [call.name for call in calls] == ["get_weather"]
+
+
+def named():
+    completion = client.chat.completions.create(model=MODEL, messages=[{**user(HELLO[0]), "name": NAMED[0]}])
+    expect_text(completion.choices[0].message.content, NAMED[1])
+
+
+def reasoning():
+    settings = {
+        "model": MODEL,
+        "store": False,
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"verbosity": "low"},
+        "include": ["reasoning.encrypted_content"],
+    }
+    items = [user(HELLO[0])]
+    first = client.responses.create(**settings, input=items)
+    items += [item.model_dump() for item in first.output] + [user(BEFORE[0])]
+    expect_text(client.responses.create(**settings, input=items).output_text, BEFORE[1])
+
+
 def response_stream():
     with client.responses.stream(model=MODEL, input=HELLO[0]) as stream:
         expect_text(stream.get_final_response().output_text, HELLO[1])
@@ -70,7 +114,7 @@ def response_tools():
         return expect_text(first.output_text, WEATHER[1])
     call = first.output[0]
     items += [item.model_dump() for item in first.output]
-    items.append({"type": "function_call_output", "call_id": call.call_id, "output": "It is sunny"})
+    items.append({"type": "function_call_output", "call_id": call.call_id, "output": "It is sunny in Paris"})
     second = client.responses.create(model=MODEL, input=items, tools=tools, store=False)
     expect_text(second.output_text, WEATHER[1])
 
@@ -92,6 +136,9 @@ check("chat: two turns", two_turns)
 check("responses: stream", response_stream)
 check("responses: tools", response_tools)
 check("responses: two turns", response_turns)
-if not IS_GUIDE:
-    check("chat: answer by schema", schema)
-    check("responses: answer by schema", response_schema)
+check("chat: one call at a time", single_calls)
+check("chat: named messages", named)
+check("responses: required tool", required_tool)
+check("responses: reasoning in two turns", reasoning)
+check("chat: answer by schema", schema)
+check("responses: answer by schema", response_schema)

@@ -1,6 +1,6 @@
 import asyncio
 
-from check import API_KEY, BASE_URL, BEFORE, HELLO, IS_GUIDE, WEATHER, check, expect_text
+from check import API_KEY, BASE_URL, BEFORE, CITIES, HELLO, WEATHER, check, expect_text
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -31,7 +31,15 @@ async def streamed_tools(model_class):
 
 
 def tools(model_class):
-    expect_text(create(model_class, tools=[get_weather]).run_sync(WEATHER[0]).output, WEATHER[1])
+    expect_text(create(model_class, tools=[get_weather]).run_sync(CITIES[0]).output, CITIES[1])
+
+
+def single_calls(model_class):
+    settings = {"parallel_tool_calls": False, "openai_reasoning_effort": "low", "openai_text_verbosity": "low"}
+    result = create(model_class, tools=[get_weather]).run_sync(CITIES[0], model_settings=settings)
+    expect_text(result.output, CITIES[1])
+    for message in result.all_messages():
+        assert sum(part.part_kind == "tool-call" for part in message.parts) <= 1
 
 
 def two_turns(model_class):
@@ -48,6 +56,6 @@ for name, used in (("chat", OpenAIChatModel), ("responses", OpenAIResponsesModel
     check(f"{name}: tools", lambda: tools(used))
     check(f"{name}: streamed tools", lambda: asyncio.run(streamed_tools(used)))
     check(f"{name}: two turns", lambda: two_turns(used))
-    if not IS_GUIDE:
-        check(f"{name}: answer by a required tool", lambda: schema(used, Person))
-        check(f"{name}: answer by schema", lambda: schema(used, NativeOutput(Person)))
+    check(f"{name}: one call at a time", lambda: single_calls(used))
+    check(f"{name}: answer by a required tool", lambda: schema(used, Person))
+    check(f"{name}: answer by schema", lambda: schema(used, NativeOutput(Person)))

@@ -222,6 +222,29 @@ describe('the request', () => {
     expect(isNative(await capture(changes, model))).toBe(false);
   });
 
+  it('strict tools have the schemas of a translated request, and citations of servers’ tools are left out', async () => {
+    const input_schema = {
+      type: 'object',
+      properties: { n: { type: 'integer', minimum: 1 } },
+      required: ['n'],
+      additionalProperties: false,
+    };
+    const found = { type: 'web_search_result_location', url: 'https://example.com' };
+    const body = await capture({
+      tools: [{ name: 'f', input_schema, strict: true }],
+      messages: [
+        { role: 'user', content: 'Hi' },
+        { role: 'assistant', content: [{ type: 'text', text: 'Yes', citations: [found] }] },
+        { role: 'user', content: 'Go' },
+      ],
+    });
+    expect(body['tools']).toMatchObject([
+      { strict: true, input_schema: { properties: { n: { type: 'integer', description: '(minimum: 1)' } } } },
+    ]);
+    expect(JSON.stringify(body['tools'])).not.toContain('"minimum"');
+    expect(JSON.stringify(body['messages'])).not.toContain('citations');
+  });
+
   it('a budget stays below the output limit', async () => {
     const thinking = { type: 'enabled', budget_tokens: 8_000 };
     expect((await capture({ thinking, max_tokens: 4_000 }))['thinking']).toMatchObject({ budget_tokens: 3_999 });

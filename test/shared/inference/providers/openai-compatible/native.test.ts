@@ -1,0 +1,102 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import type { OriginalRequest } from '../../../../../shared/inference/generation.ts';
+import { encodeNativeResponseStream } from '../../../../../shared/openai/responses/native.ts';
+import { startUpstream } from '../../../../upstreams/openai-upstream.ts';
+import { type Reply, streamEvents } from '../../../../upstreams/reply.ts';
+import { makeRequest } from '../../requests.ts';
+import { KEY, makeModel } from './calls.ts';
+
+const BODY = { model: 'alias', input: 'Hi' };
+const OPTIONS = {
+  body: BODY,
+  id: 'resp_own',
+  createdAt: 1,
+  now: () => 2,
+  createItemId: () => 'x',
+  tools: [],
+  includeLogprobs: false,
+  reasoningSummary: false,
+  includeContinuations: false,
+};
+const call = { signal: new AbortController().signal, streamed: true };
+
+it('any events and fields of a response stream come through unchanged, but for what the service sets', async () => {
+  let reply: Reply = {};
+  await using upstream = await startUpstream(() => reply);
+  const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
+  const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
+  const json = fc.dictionary(fc.string(), fc.jsonValue({ depthSize: 'small' })).map((fields) => ({ ...fields }));
+  const event = fc
+    .tuple(json, fc.constantFrom('response.output_text.delta', 'response.novelty', 'x'))
+    .map(([{ type: _, item: __, response: ___, output: ____, ...fields }, type]) => ({ ...fields, type }));
+  await fc.assert(
+    fc.asyncProperty(fc.array(event, { minLength: 1, maxLength: 5 }), json, async (events, extra) => {
+      const response = { ...extra, object: 'response', status: 'completed', output: [], id: 'resp_up', model: 'up' };
+      const sent = [...events, { type: 'response.completed', response }];
+      reply = streamEvents(sent);
+      let text = '';
+      for await (const frame of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), OPTIONS))
+        text += frame;
+      const received = text.split('\n\n').flatMap((frame) => {
+        const at = frame.indexOf('data: ');
+        return at === -1 ? [] : [JSON.parse(frame.slice(at + 6))];
+      });
+      const own = { id: 'resp_own', model: 'alias', store: false, background: false, metadata: {} };
+      const last = { type: 'response.completed', response: { ...response, ...own, previous_response_id: null } };
+      expect(received).toEqual(JSON.parse(JSON.stringify([...events, last])));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+it('a message for Anthropic’s own API has its key, its betas and its tools, without those that are dropped', async () => {
+  const message = {
+    type: 'message',
+    stop_reason: 'end_turn',
+    content: [],
+    usage: { input_tokens: 3, output_tokens: 2 },
+  };
+  await using upstream = await startUpstream(() => ({ body: message }));
+  const model = makeModel(upstream.baseUrl, { passThrough: ['messages'] });
+  const thinking = { type: 'thinking', thinking: 'T', signature: 'lambent1.e30' };
+  const search = { type: 'web_search_20250305', name: 'web_search' };
+  const messages = [
+    { role: 'user', content: 'Hi' },
+    { role: 'assistant', content: [thinking, { type: 'text', text: 'Yes', citations: [{ type: 'new_location' }] }] },
+  ];
+  const original: OriginalRequest = {
+    protocol: 'messages',
+    betas: ['new-thing-2027-01-01'],
+    ignored: [],
+    body: { model: 'alias', max_tokens: 5_000, messages, tools: [null, search], brand_new: 1 },
+  };
+  const events = [];
+  for await (const event of model.generate(makeRequest({ original, maxOutputTokens: 500 }), {
+    ...call,
+    streamed: false,
+  }))
+    events.push(event);
+  expect(events).toMatchObject([
+    { type: 'native', event: message },
+    { type: 'finish', usage: { inputTokens: 3, outputTokens: 2 } },
+  ]);
+  const { path, headers, body } = upstream.requests[0] ?? {};
+  expect(path).toBe('/v1/messages');
+  expect(headers).toMatchObject({
+    'x-api-key': KEY,
+    'anthropic-version': '2023-06-01',
+    'anthropic-beta': 'new-thing-2027-01-01',
+  });
+  expect(headers).not.toHaveProperty('authorization');
+  expect(body).toEqual({
+    model: 'upstream-model',
+    max_tokens: 500,
+    brand_new: 1,
+    tools: [search],
+    messages: [
+      messages[0],
+      { ...messages[1], content: [{ type: 'text', text: 'Yes', citations: [{ type: 'new_location' }] }] },
+    ],
+  });
+});

@@ -2,11 +2,18 @@ import { request } from 'node:http';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
 beforeAll(async () => {
-  service = await startService();
+  service = await startService({
+    script: ({ path, body }) =>
+      path === '/v1/embeddings' ? { body: { data: [{ index: 0, embedding: [1] }] } } : replyAsChatModel(body),
+    models: ({ baseUrl }) => ({
+      embedding: { targets: [{ provider: 'openai-compatible', model: 'bge-m3', baseUrl }], embeddings: {} },
+    }),
+  });
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
@@ -57,6 +64,43 @@ function expectClientError({ status, headers, text }: Answer): void {
   expect(Object.keys(error).sort()).toEqual(['code', 'message', 'param', 'type']);
   expect(error.message).not.toBe('');
   expect(headers['x-request-id']).toMatch(/./);
+}
+
+/** Expects a client error in the format of the endpoint's API. */
+function expectErrorOf(path: string, answer: Answer): void {
+  if (!path.startsWith('/messages')) {
+    expectClientError(answer);
+    return;
+  }
+  expect(answer.status).toBeGreaterThanOrEqual(400);
+  expect(answer.status).toBeLessThan(500);
+  const body = JSON.parse(answer.text);
+  expect(body).toMatchObject({
+    type: 'error',
+    error: { type: expect.any(String), message: expect.stringMatching(/./) },
+  });
+  // API Gateway answers a body above its limit itself.
+  if (answer.status !== 413) expect(answer.headers['request-id']).toBe(body.request_id);
+}
+
+/** Routes that take a body, a body that they accept, and its parameters. `{chat}` stands for a stored completion. */
+const BODIES: readonly (readonly [path: string, body: Readonly<Record<string, unknown>>, more: readonly string[]])[] = [
+  [
+    '/messages',
+    { model: 'compatible', max_tokens: 9, messages: [{ role: 'user', content: 'x' }] },
+    ['system', 'tools', 'tool_choice', 'thinking', 'output_config', 'context_management', 'stop_sequences', 'stream'],
+  ],
+  ['/messages/count_tokens', { model: 'compatible', messages: [{ role: 'user', content: 'x' }] }, ['system', 'tools']],
+  ['/embeddings', { model: 'embedding', input: 'x' }, ['dimensions', 'encoding_format', 'user']],
+  ['/responses/input_tokens', { model: 'compatible', input: 'x' }, ['instructions', 'tools', 'text', 'conversation']],
+  ['/responses/compact', { model: 'compatible', input: 'x' }, ['instructions', 'previous_response_id', 'service_tier']],
+  ['/chat/completions/{chat}', { metadata: { a: 'b' } }, []],
+];
+const bodies = fc.constantFrom(...BODIES);
+
+async function createChat(): Promise<string> {
+  const messages = [{ role: 'user' as const, content: 'x' }];
+  return (await service.client.chat.completions.create({ model: 'compatible', messages, store: true })).id;
 }
 
 const paths = fc.constantFrom('/chat/completions', '/responses');
@@ -128,6 +172,54 @@ describe('the HTTP API', () => {
         expect(JSON.parse(answer.text).error.param).toEqual(expect.any(String));
       }),
       { numRuns: 120 },
+    );
+  });
+
+  it('any JSON gets an answer or an error in the format of its endpoint, at every route with a body', async () => {
+    const chat = await createChat();
+    await fc.assert(
+      fc.asyncProperty(bodies, fc.json(), async ([route], body) => {
+        const path = route.replace('{chat}', chat);
+        const answer = await send(path, body);
+        if (answer.status !== 200) expectErrorOf(path, answer);
+      }),
+      { numRuns: 90 },
+    );
+  });
+
+  it('any JSON in any field gets an answer or an error in the format of its endpoint, at every route with a body', async () => {
+    const chat = await createChat();
+    const request = bodies.chain(([route, body, more]) =>
+      fc.tuple(fc.constant(route), fc.constant(body), fc.constantFrom(...Object.keys(body), ...more), fc.jsonValue()),
+    );
+    await fc.assert(
+      fc.asyncProperty(request, async ([route, body, field, value]) => {
+        const path = route.replace('{chat}', chat);
+        const answer = await send(path, JSON.stringify({ ...body, [field]: value }));
+        if (answer.status !== 200) expectErrorOf(path, answer);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it.each(BODIES)('%s accepts its body, and refuses one of 7 MB with 413', async (route, body) => {
+    const path = route.replace('{chat}', await createChat());
+    expect((await send(path, JSON.stringify(body))).status).toBe(200);
+    const answer = await send(path, JSON.stringify({ ...body, user: 'x'.repeat(7_000_000) }));
+    expect(answer.status).toBe(413);
+    expectErrorOf(path, answer);
+  });
+
+  it('the messages of a stored completion are listed, or refused with an error, whatever the query is', async () => {
+    const chat = await createChat();
+    const name = fc.constantFrom('order', 'limit', 'after', 'limit[]', 'unknown');
+    await fc.assert(
+      fc.asyncProperty(name, fc.string({ unit: 'binary' }), async (parameter, value) => {
+        const query = new URLSearchParams({ [parameter]: value.toWellFormed() });
+        const answer = await send(`/chat/completions/${chat}/messages?${query}`, '', {}, 'GET');
+        if (answer.status !== 200) expectClientError(answer);
+      }),
+      { numRuns: 40 },
     );
   });
 

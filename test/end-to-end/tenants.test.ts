@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
+import Anthropic from '@anthropic-ai/sdk';
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import OpenAI from 'openai';
@@ -226,6 +227,34 @@ describe('two tenants', () => {
     ];
     const outcomes = await Promise.all(calls.map((call) => getOutcome(call, theirs)));
     expect(outcomes).toMatchObject(calls.map(() => ({ status: 404 })));
+  });
+
+  it('a message with the keys of two tenants is denied, in whichever headers they are', async () => {
+    const [one, other] = tenants.map(({ apiKey }) => apiKey) as [string, string];
+    const post = async (key: string, bearer: string): Promise<number> => {
+      const response = await fetch(`${service.cloud.url}/messages/count_tokens`, {
+        method: 'POST',
+        headers: { 'x-api-key': key, authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ model, messages: [{ role: 'user', content: 'Hi' }] }),
+      });
+      await response.text();
+      return response.status;
+    };
+    for (const key of [one, other]) expect(await post(key, key)).toBe(200);
+    expect([await post(one, other), await post(other, one)]).toEqual([401, 401]);
+  });
+
+  it('two tenants can use the same idempotency key for messages, and each gets its own answer', async () => {
+    const [first, second] = await Promise.all(
+      tenants.map(({ apiKey }) =>
+        new Anthropic({ baseURL: new URL(service.cloud.url).origin, apiKey, maxRetries: 0 }).messages.create(
+          { model, max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] },
+          { headers: { 'Idempotency-Key': 'shared-messages' } },
+        ),
+      ),
+    );
+    expect(first?.id).toMatch(/^msg_/);
+    expect(first?.id).not.toBe(second?.id);
   });
 
   it('two tenants can use the same idempotency key, and each gets its own answer', async () => {

@@ -23,6 +23,12 @@ it('chat.json is an API Gateway request with a principal and a chat completion b
   expect(JSON.parse(event.body ?? '')).toMatchObject({ model: 'default', stream: true });
 });
 
+it('embeddings.json is an API Gateway request with a body for embeddings', () => {
+  const event = parseProxyEvent(readSample('embeddings'));
+  expect(`${event.httpMethod} ${event.resource}`).toBe('POST /v1/embeddings');
+  expect(JSON.parse(event.body ?? '')).toEqual({ model: 'embeddings', input: 'What is Lambent?' });
+});
+
 it("authorize.json is the authorizer's event for the request in chat.json", () => {
   const event = readSample('authorize');
   expect(event).toMatchObject({ type: 'REQUEST', resource: readSample('chat').resource });

@@ -124,8 +124,8 @@ function createEnvironment(home: string): Readonly<Record<string, string>> {
 
 const line = v.object({ check: v.string(), error: v.optional(v.string()) });
 
-/** Reads a driver's line. Other output is ignored. */
-function readCheck(text: string): readonly Check[] {
+/** Reads a line of output with a result, as drivers write it. Other output is ignored. */
+export function readCheck(text: string): readonly Check[] {
   try {
     return [v.parse(line, JSON.parse(text))];
   } catch {

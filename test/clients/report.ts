@@ -97,15 +97,18 @@ export function printTable(clients: readonly Client[], kinds: readonly Kind[], c
       return cell ? summarize(cell) : 'not run';
     }),
   ]);
-  const all = [['client', ...kinds], ...rows];
-  const widths = all[0]?.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0))) ?? [];
-  for (const row of all)
-    console.log(
-      row
-        .map((text, column) => text.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    );
+  for (const line of formatTable([['client', ...kinds], ...rows])) console.log(line);
+}
+
+/** Returns the lines of a table whose columns are aligned. */
+export function formatTable(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows.map((row) =>
+    row
+      .map((text, column) => text.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
 }
 
 /**

@@ -12,17 +12,19 @@ import { FULL_KIND, KINDS, type Kind, startTarget } from './targets.ts';
 import { readVersions } from './versions.ts';
 import { type Watch, watchService } from './watch.ts';
 
-const USAGE = `npm run clients [-- [--all] [--write] [name…]]
+const USAGE = `npm run clients [-- [--all] [--write] [name…] | --suites]
 
 Runs the SDKs for Node and Python with three kinds of targets, and with --all all clients with all kinds.
 With names of kinds (${KINDS.join(', ')}),
 or beginnings of names of clients, runs only these. With -v, prints each result at once. With --write,
-writes the results of a complete run that went well into docs/clients.md, where more is said.`;
+writes the results of a complete run that went well into docs/clients.md, where more is said. With --suites,
+runs tests that SDKs bring, or that are made from their types.`;
 
 const { values, positionals } = parseArgs({
   options: {
     all: { type: 'boolean' },
     write: { type: 'boolean' },
+    suites: { type: 'boolean' },
     verbose: { type: 'boolean', short: 'v' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -31,6 +33,12 @@ const { values, positionals } = parseArgs({
 
 async function main(): Promise<void> {
   if (values.help) return console.log(USAGE);
+  if (values.suites) {
+    await bundleFunctions();
+    const { runSuites } = await import('./suites/run-suites.ts');
+    if (!(await runSuites())) process.exitCode = 1;
+    return;
+  }
   const kinds = selectKinds();
   const clients = selectClients();
   const drivers = await prepareDrivers(clients);

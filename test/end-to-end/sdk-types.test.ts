@@ -5,11 +5,12 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isObject } from '../../shared/core/objects.ts';
 import { generate } from '../sdk-types/generate.ts';
+import { REFERENCE_VALUES } from '../sdk-types/reference-values.ts';
 import { type PackageTypes, readTypes } from '../sdk-types/types.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import type { Script } from '../upstreams/openai-upstream.ts';
 import { converse } from './converse.ts';
-import { DOCUMENTED_REFUSALS, ENDPOINTS, type Endpoint, REFERENCE_VALUES, SDK_TYPES } from './sdk-endpoints.ts';
+import { DOCUMENTED_REFUSALS, ENDPOINTS, type Endpoint, SDK_TYPES } from './sdk-endpoints.ts';
 import { type Service, startService } from './service.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');

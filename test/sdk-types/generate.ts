@@ -9,6 +9,8 @@ export interface GenerateOptions {
   readonly values?: Readonly<Record<string, fc.Arbitrary<unknown>>>;
   /** Paths of optional properties, without indices, that are always set. */
   readonly required?: readonly string[];
+  /** Whether nothing is null that may be something else. */
+  readonly withoutNull?: boolean;
   /** The share of optional properties that are set, from 0 to 1. */
   readonly share: number;
 }
@@ -48,7 +50,7 @@ export function generate(shape: Shape, draw: fc.GeneratorValue, options: Generat
         return Array.from({ length }, () => create(current.element(), path, depth + 1));
       }
       case 'union': {
-        const members = current.members();
+        const members = current.members().filter(({ kind }) => kind !== 'null' || options.withoutNull !== true);
         const chosen = depth > MAX_DEPTH ? members.slice(0, 1) : members;
         const member = chosen[draw(fc.nat, { max: chosen.length - 1 })];
         return member === undefined ? null : create(member, path, depth);

@@ -4,6 +4,7 @@ import {
   type Checker,
   type Symbol as Member,
   type Project,
+  SignatureKind,
   SymbolFlags,
   type Type,
   TypeFlags,
@@ -28,6 +29,14 @@ export interface Property {
   readonly shape: () => Shape;
 }
 
+/** A method that sends a request. */
+export interface MethodSignatures {
+  /** The names that lead to the method: `['chat', 'completions', 'create']`. */
+  readonly path: readonly string[];
+  /** The number of parameters of each signature. */
+  readonly signatures: readonly number[];
+}
+
 /** Types of a package, read and checked by the TypeScript compiler. */
 export interface PackageTypes extends Disposable {
   /**
@@ -35,6 +44,8 @@ export interface PackageTypes extends Disposable {
    * @throws Error if there is no such type
    */
   readonly shapeOf: (name: string) => Shape;
+  /** Returns the methods of an exported class of the source, and of the classes that its properties have. */
+  readonly listMethods: (name: string) => readonly MethodSignatures[];
   /** Returns why a value in JSON is not of an exported type of the source, and nothing if it is. */
   readonly check: (value: unknown, name: string) => readonly string[];
 }
@@ -88,6 +99,7 @@ export function readTypes(folder: string, source: string): PackageTypes {
   };
   return {
     shapeOf: (name) => reader.read(find(name)),
+    listMethods: (name) => listMethods(project.checker, find(name), []),
     check(value, name) {
       find(name);
       files[file('value.ts')] =
@@ -122,6 +134,32 @@ function readExports({ program, checker }: Project, file: string): ReadonlyMap<s
   if (module === undefined) throw new Error('The source has no exports');
   return new Map(checker.getExportsOfModule(module).map((type) => [type.name, checker.getDeclaredTypeOfSymbol(type)]));
 }
+
+/** The types that requests return. */
+const PROMISE = /^(API|Page)Promise</;
+
+function listMethods(checker: Checker, type: Type, path: readonly string[]): MethodSignatures[] {
+  return checker.getPropertiesOfType(type).flatMap((member): MethodSignatures[] => {
+    const of = checker.getTypeOfSymbol(member);
+    if (of === undefined || member.name.startsWith('_')) return [];
+    const names = [...path, member.name];
+    if (!(member.flags & SymbolFlags.Method)) {
+      const isResource = checker.getPropertyOfType(of, '_client') !== undefined;
+      return isResource && path.length < MAX_PATH ? listMethods(checker, of, names) : [];
+    }
+    const signatures = checker.getSignaturesOfType(of, SignatureKind.Call);
+    const isRequest = signatures.every((signature) => {
+      const result = checker.getReturnTypeOfSignature(signature);
+      const isGeneric = (signature.typeParameters?.length ?? 0) > 0;
+      return !isGeneric && result !== undefined && PROMISE.test(checker.typeToString(result));
+    });
+    const counts = signatures.map((signature) => signature.getParameters().length);
+    return isRequest ? [{ path: names, signatures: counts }] : [];
+  });
+}
+
+/** Resources have resources of their own, at most so deep. */
+const MAX_PATH = 4;
 
 /** Reads each type once. */
 class ShapeReader {

@@ -1,6 +1,8 @@
 import type { Usage } from './generation.ts';
 
 /** Returns the tokens of two calls together. An absent usage counts as zero. */
+export function addUsage(first: Usage | undefined, second: Usage): Usage;
+export function addUsage(first: Usage | undefined, second: Usage | undefined): Usage | undefined;
 export function addUsage(first: Usage | undefined, second: Usage | undefined): Usage | undefined {
   if (first === undefined || second === undefined) return first ?? second;
   const sum = { ...second };

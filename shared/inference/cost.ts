@@ -49,10 +49,14 @@ export function formatDollars(picodollars: bigint): string {
   return fraction === '' ? digits.slice(0, -12) : `${digits.slice(0, -12)}.${fraction}`;
 }
 
-/** Returns what an answer costs in US dollars: exactly, for logs, and as a number, for metrics. */
-export function describeCost(usage: Usage, price: Price, tier: PriceTier | undefined) {
+/**
+ * Returns what an answer costs in US dollars, as a number for metrics, and the sum with `before` in picodollars and, for
+ * logs, in dollars.
+ */
+export function describeCost(usage: Usage, price: Price, tier: PriceTier | undefined, before: bigint) {
   const cost = computeCost(usage, price, tier);
-  return { exact: formatDollars(cost), dollars: Number(cost) / 1e12 };
+  const sum = before + cost;
+  return { dollars: Number(cost) / 1e12, sum, exactSum: formatDollars(sum) };
 }
 
 /** Prices by tier, for each price of the registry. */

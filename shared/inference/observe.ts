@@ -2,6 +2,7 @@ import type { ErrorCode, LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import { toCounts } from '../core/metrics.ts';
 import type { Telemetry } from '../core/telemetry.ts';
+import { addUsage } from './add-usage.ts';
 import type { Candidate } from './candidates.ts';
 import type { ServiceTier, Usage } from './generation.ts';
 
@@ -33,7 +34,10 @@ export function reportFirstEvent(
   telemetry?.logger.annotate({ ...toLogFields(candidate), attempts, upstreamMs: Math.round(ms) });
 }
 
-/** Annotates the request with how its answer ended and what it cost, and counts its tokens. */
+/**
+ * Annotates the request with how its answer ended and what all its answers have used and cost so far, and counts the tokens
+ * and the cost of this one.
+ */
 export async function reportEnd(
   telemetry: Telemetry | undefined,
   {
@@ -49,28 +53,43 @@ export async function reportEnd(
     readonly serviceTier?: ServiceTier | undefined;
   },
 ): Promise<void> {
-  telemetry?.logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
+  telemetry?.logger.annotate({ whole });
   if (usage === undefined || telemetry === undefined) return;
   const { target, alias, aliasName } = candidate;
-  const { inputTokens, cachedInputTokens, cacheWriteTokens = 0, outputTokens } = usage;
   const price = target.price ?? alias.price;
   // Imported here, so that environments start without it.
-  const cost = price && (await import('./cost.ts')).describeCost(usage, price, serviceTier);
+  const costs = price && (await import('./cost.ts'));
+  const before = spending.get(telemetry);
+  const cost = price && costs?.describeCost(usage, price, serviceTier, before?.picodollars ?? 0n);
+  const total = addUsage(before?.usage, usage);
+  spending.set(telemetry, { usage: total, picodollars: cost?.sum ?? before?.picodollars });
+  const { inputTokens, cachedInputTokens, cacheWriteTokens = 0, outputTokens } = total;
   telemetry.logger.annotate({
+    inputTokens,
+    outputTokens,
     ...(cachedInputTokens > 0 && { cachedInputTokens }),
     ...(cacheWriteTokens > 0 && { cacheWriteTokens }),
-    ...(cost && { costUsd: cost.exact }),
+    ...(cost && { costUsd: cost.exactSum }),
   });
   telemetry.metrics.gather(
     {
-      InputTokens: [inputTokens, 'Count'],
-      OutputTokens: [outputTokens, 'Count'],
-      ...toCounts({ CachedInputTokens: cachedInputTokens }),
+      InputTokens: [usage.inputTokens, 'Count'],
+      OutputTokens: [usage.outputTokens, 'Count'],
+      ...toCounts({ CachedInputTokens: usage.cachedInputTokens }),
       ...(cost?.dollars && { CostUsd: [cost.dollars, 'None'] }),
     },
     { Model: aliasName },
   );
 }
+
+/** What the answers of a request have used and cost so far. */
+interface Spending {
+  readonly usage: Usage;
+  readonly picodollars: bigint | undefined;
+}
+
+/** By request: one has several answers if an answer is repeated, or its context summarized, maybe by another target. */
+const spending = new WeakMap<Telemetry, Spending>();
 
 function toLogFields({ aliasName, target }: Candidate) {
   return { model: aliasName, provider: target.provider, upstreamModel: target.model };

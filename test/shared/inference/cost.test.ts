@@ -3,9 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { computeCost, formatDollars } from '../../../shared/inference/cost.ts';
 import type { Usage } from '../../../shared/inference/generation.ts';
 import type { Price } from '../../../shared/inference/price-schema.ts';
-import { parseModelRegistry } from '../../../shared/inference/registry.ts';
+import { getCapabilities } from '../../../shared/inference/providers/providers.ts';
+import { type OpenAICompatibleTarget, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
+import { startUpstream } from '../../upstreams/openai-upstream.ts';
+import type { Reply } from '../../upstreams/reply.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
+import { makeModel } from './providers/openai-compatible/calls.ts';
 import { collect, makeRequest } from './requests.ts';
 
 const SONNET: Price = {
@@ -182,5 +186,50 @@ describe('reports', () => {
     const line = await report({});
     expect(line).not.toHaveProperty('costUsd');
     expect(line).not.toHaveProperty('CostUsd');
+  });
+
+  it('the log line has the sum of a repeated answer and its repetition by another target, each at its own price', async () => {
+    const answer = (content: string): Reply => ({
+      body: {
+        choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: 'stop' }],
+        usage: { prompt_tokens: 1_000, completion_tokens: 10, prompt_tokens_details: { cached_tokens: 600 } },
+      },
+    });
+    const replies = [answer('no'), { status: 429, headers: { 'retry-after': '60' } }, answer('{"a":1}')];
+    await using upstream = await startUpstream((_, index) => replies[index] ?? 'cut');
+    const target = (model: string, price: Price) => ({
+      ...{ provider: 'openai-compatible', baseUrl: upstream.baseUrl, model, price },
+      capabilities: ['jsonSchema'],
+    });
+    const models = {
+      default: { targets: [target('cheap', SONNET)], fallbacks: ['other'] },
+      other: { targets: [target('dear', { inputPerMillion: 10, outputPerMillion: 50 })] },
+    };
+    const router = createRouter({
+      registry: parseModelRegistry(JSON.stringify({ models }), 'test'),
+      getCapabilities,
+      createModel: async ({ target }) => makeModel(upstream.baseUrl, target as Partial<OpenAICompatibleTarget>),
+    });
+    const telemetry = recordTelemetry();
+    const schema = { type: 'object', properties: { a: { type: 'integer' } }, required: ['a'] };
+    const generation = await router.generate(
+      makeRequest({ format: { type: 'jsonSchema', name: 'answer', schema, strict: true } }),
+      { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: false, telemetry },
+    );
+    expect(generation.strict).toBe('repeated');
+    expect((await collect(generation.events)).at(-1)).toMatchObject({
+      usage: { inputTokens: 2_000, outputTokens: 20 },
+    });
+    expect(upstream.requests.map(({ body }) => (body as { model: string }).model)).toEqual(['cheap', 'cheap', 'dear']);
+    telemetry.logger.info('end');
+    telemetry.metrics.flush();
+    // 400 × $3 + 600 × $0.30 + 10 × $15 for a million tokens, and 1,000 × $10 + 10 × $50
+    const line = telemetry.lines.find(({ message }) => message === 'end');
+    expect(line).toMatchObject({ costUsd: '0.01203', inputTokens: 2_000, cachedInputTokens: 1_200, outputTokens: 20 });
+    const costs = telemetry.lines.filter((each) => 'CostUsd' in each);
+    expect(costs.map(({ Model, CostUsd }) => [Model, CostUsd]).sort()).toEqual([
+      ['default', 0.00153],
+      ['other', 0.0105],
+    ]);
   });
 });

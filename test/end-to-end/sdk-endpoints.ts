@@ -129,5 +129,4 @@ export const DOCUMENTED_REFUSALS: readonly (readonly [param: RegExp, words: stri
   [/^(frequency|presence)_penalty$/, '`frequency_penalty`, `presence_penalty`'],
   [/^logit_bias$|^(top_)?logprobs$|^include$/, '`stop`, `logprobs`, `logitBias`'],
   [/^temperature$|^top_p$/, 'beside `top_p` on Claude 4.1 to 4.6'],
-  [/^tool_choice/, "a forced tool on models that can't be forced"],
 ];

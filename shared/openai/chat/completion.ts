@@ -16,7 +16,7 @@ import type {
 } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { findCustomTools } from '../custom-tools.ts';
-import type { NativeCompletion } from './native.ts';
+import type { NativeCompletion } from './native-completion.ts';
 import { encodeSignature } from './thought-signature.ts';
 
 /** The fields that a completion and each chunk of a stream have in common. */
@@ -105,10 +105,13 @@ export async function* commitCompletion(
   let native: NativeCompletion | undefined;
   for await (const event of events) {
     if (event.type === 'native') {
-      native ??= new (await import('./native.ts')).NativeCompletion();
+      native ??= new (await import('./native-completion.ts')).NativeCompletion();
       native.add(event.event);
     } else if (event.type !== 'finish') message.add(event);
-    else await commit(native?.toCompletion(options.head) ?? finishCompletion(message, event, options), event.usage);
+    else {
+      const passed = native?.toCompletion(options.head) as ChatCompletionObject | undefined;
+      await commit(passed ?? finishCompletion(message, event, options), event.usage);
+    }
     yield event;
   }
 }

@@ -1,20 +1,20 @@
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { type ServerProcess, startServer } from '../../../bench/processes.ts';
-import { createAgentBody } from '../../../bench/targets/agent-requests.ts';
-import { createProxyEvent, type Endpoint } from '../../../bench/targets/lambda-events.ts';
-import type { GenerationApi } from '../../../shared/api/generation-api.ts';
-import { chatCompletionsRoute, responsesRoute } from '../../../shared/api/generation-routes.ts';
-import { createHttpApi } from '../../../shared/api/http-api.ts';
-import { messagesRoute } from '../../../shared/api/messages-routes.ts';
-import type { Candidate } from '../../../shared/inference/candidates.ts';
-import { createOpenAICompatibleModel } from '../../../shared/inference/providers/openai-compatible/openai-compatible.ts';
-import { getCapabilities } from '../../../shared/inference/providers/providers.ts';
-import { parseModelRegistry } from '../../../shared/inference/registry.ts';
-import { createRouter } from '../../../shared/inference/router.ts';
-import { callHttp, stubStreamingGlobals } from '../../functions/concurrency.ts';
-import { getHandler, makeContext } from '../../functions/test-environment.ts';
-import { recordTelemetry } from '../core/recorded-telemetry.ts';
+import { type ServerProcess, startServer } from '../../bench/processes.ts';
+import { createAgentBody } from '../../bench/targets/agent-requests.ts';
+import { createProxyEvent, type Endpoint } from '../../bench/targets/lambda-events.ts';
+import type { GenerationApi } from '../../shared/api/generation-api.ts';
+import { chatCompletionsRoute, responsesRoute } from '../../shared/api/generation-routes.ts';
+import { createHttpApi } from '../../shared/api/http-api.ts';
+import { messagesRoute } from '../../shared/api/messages-routes.ts';
+import type { Candidate } from '../../shared/inference/candidates.ts';
+import { createOpenAICompatibleModel } from '../../shared/inference/providers/openai-compatible/openai-compatible.ts';
+import { getCapabilities } from '../../shared/inference/providers/providers.ts';
+import { parseModelRegistry } from '../../shared/inference/registry.ts';
+import { createRouter } from '../../shared/inference/router.ts';
+import { callHttp, stubStreamingGlobals } from '../functions/concurrency.ts';
+import { getHandler, makeContext } from '../functions/test-environment.ts';
+import { recordTelemetry } from '../shared/core/recorded-telemetry.ts';
 
 const SIZE = 200_000;
 
@@ -22,7 +22,7 @@ let upstream: ServerProcess;
 
 beforeAll(async () => {
   // A process of its own, so that its JSON isn't counted.
-  upstream = await startServer(join(import.meta.dirname, '../../../bench/targets/upstream.ts'));
+  upstream = await startServer(join(import.meta.dirname, '../../bench/targets/upstream.ts'));
   return () => upstream[Symbol.asyncDispose]();
 });
 afterEach(() => {

@@ -226,6 +226,27 @@ describe('a chain of responses', () => {
     ]);
   });
 
+  it('a tool that an item adds reaches the model, and is called by the name that the client knows in all turns', async () => {
+    const note = { type: 'custom' as const, name: 'note' };
+    const crm = { type: 'namespace' as const, name: 'crm', description: 'Customers.', tools: [note] };
+    const additional = { type: 'additional_tools' as const, role: 'developer' as const, tools: [crm] };
+    const first = await client.responses.create({ model, input: [additional, { role: 'user', content: 'Note it' }] });
+    expect(service.upstream.requests.at(-1)?.body).toMatchObject({ tools: [{ function: { name: 'crm__note' } }] });
+    const call = { type: 'custom_tool_call', namespace: 'crm', name: 'note' };
+    expect(first.output).toMatchObject([call]);
+    const { call_id } = first.output.find((item) => item.type === 'custom_tool_call') ?? { call_id: '' };
+    const second = await client.responses.create({
+      model,
+      previous_response_id: first.id,
+      input: [{ type: 'custom_tool_call_output', call_id, output: 'noted' }],
+    });
+    expect(second.output_text).toBe('The tool said: noted');
+    const history = { messages: [{}, { tool_calls: [{ function: { name: 'crm__note' } }] }, { role: 'tool' }] };
+    expect(service.upstream.requests.at(-1)?.body).toMatchObject(history);
+    const third = await client.responses.create({ model, previous_response_id: second.id, input: 'Note it again' });
+    expect(third.output).toMatchObject([call]);
+  });
+
   it('the input of a response can refer to stored items', async () => {
     const call = await client.responses.create({ model, input: 'How is the weather?', tools });
     const item = call.output.find((each) => each.type === 'function_call');

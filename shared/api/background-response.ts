@@ -9,6 +9,7 @@ import { sendTickets, submit } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
+import { findSession } from '../wire/session.ts';
 import { describeHandling } from './handling-headers.ts';
 import { viewJob } from './job-view.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
@@ -61,6 +62,7 @@ async function submitJob(
         continuations: includesEncryptedReasoning(body),
         ...(rawInput && { rawInput }),
         ...(hasContext ? { context: omitUndefined({ end }) } : {}),
+        ...omitUndefined({ session: findSession(request.headers) }),
       },
       ...omitUndefined({
         lane: laneOf(generation.model, api.registry),

@@ -40,7 +40,7 @@ export async function buildJobContext(
   ports: JobContextPorts,
 ): Promise<{ readonly parsed: ParsedResponsesBody; readonly context: ResponseContext }> {
   const { tenant, model, streamed } = job;
-  const { body, rawInput } = input;
+  const { body, rawInput, session } = input;
   const { original, unknown } = input.generation;
   if (!isResponsesBody(body)) {
     throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);
@@ -55,7 +55,7 @@ export async function buildJobContext(
     ...(original && { original: { ...original, body: { ...original.body, input: rawInput ?? body.input } } }),
   };
   const earlier = await readEarlierItems(job, input.context ?? {}, ports, getContextLimit(parsed));
-  const context = await buildResponseContext(parsed, earlier, { registry: ports.registry, tenant }, ports);
+  const context = await buildResponseContext(parsed, earlier, { registry: ports.registry, tenant, session }, ports);
   return { parsed, context };
 }
 

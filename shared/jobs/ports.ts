@@ -110,6 +110,8 @@ export interface JobInput {
   readonly context?: InputContext;
   /** Whether reasoning items carry what the caller has to bring back. */
   readonly continuations?: boolean;
+  /** The client's name of the session; absent if it sent none. Earlier versions don't store it. */
+  readonly session?: string;
   /** The key under which a program sent it. */
   readonly idempotencyKey?: string;
 }

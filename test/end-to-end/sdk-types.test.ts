@@ -109,7 +109,8 @@ describe('requests made from the types of the SDKs', () => {
         const value = isStream ? parseEvents(text) : JSON.parse(text);
         expect(types.check(value, isNative ? `Bedrock${answer}` : answer), context).toEqual([]);
       }),
-      { numRuns: 40 },
+      // A seed of its own, so that a build fails only for its own change. Change it to search further.
+      { numRuns: 40, seed: 20_261_130 },
     );
     expect(answered).toBeGreaterThan(0);
   });

@@ -105,7 +105,8 @@ export function createRouter(options: RouterOptions): Router {
       const isHeld = !call.streamed || call.heldBack === true || candidate.alias.strictOutput === 'hold';
       if (!isHeld) return { events: checkStream(first), ignored, strict: 'checked' };
       const deadlineAt = Math.min(call.deadlineAt, startedAt + candidate.alias.timeoutMs);
-      const answer = await answerStrictly(first, () => start(request, { ...call, deadlineAt }));
+      // Translated, too: a target that got the caller's own request would answer in another form than the first.
+      const answer = await answerStrictly(first, () => start(omitOriginal(request), { ...call, deadlineAt }));
       return {
         events: yieldAll(answer.events),
         ignored: answer.from.ignored,

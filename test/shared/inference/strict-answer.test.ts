@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Capability } from '../../../shared/inference/capabilities.ts';
 import type { FinishReason, GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
+import { UpstreamError } from '../../../shared/inference/model.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter, type GenerateOptions } from '../../../shared/inference/router.ts';
 import { StrictCheck } from '../../../shared/inference/strict-check.ts';
@@ -145,6 +146,32 @@ describe('strict schemas on a target that does not enforce them', () => {
     expect(findViolation('required', call('{}'))).toBeUndefined();
     expect(findViolation({ name: 'add' }, call('{}'))).toBeUndefined();
     expect(findViolation({ name: 'other' }, call('{}'))).toContain('other');
+  });
+
+  it('a repeated answer is translated, also by a fallback that would have got the caller’s own request', async () => {
+    const target = { provider: 'openai-compatible', baseUrl: 'http://127.0.0.1:1/v1' };
+    const models = {
+      default: { targets: [{ ...target, model: 'lax' }], fallbacks: ['native'] },
+      native: { targets: [{ ...target, model: 'native' }] },
+    };
+    let calls = 0;
+    const router = createRouter({
+      registry: parseModelRegistry(JSON.stringify({ models }), 'test'),
+      getCapabilities: ({ model }) => new Set<Capability>(model === 'lax' ? ['json'] : ['json', 'strictJsonSchema']),
+      createModel: async ({ target: { model } }) => ({
+        async *generate(request) {
+          calls += 1;
+          if (calls === 2) throw new UpstreamError('upstream_misconfigured', 'No', { recovery: 'nextTarget' });
+          if (model === 'native' && request.original) yield { type: 'native', event: {} };
+          yield* say(calls === 1 ? 'no' : '{"a":2}');
+        },
+      }),
+    });
+    const original = { protocol: 'chat', body: {}, ignored: [] } as const;
+    const options = { signal: new AbortController().signal, deadlineAt: Date.now() + 5_000, streamed: false };
+    const { events, strict } = await router.generate(makeRequest({ format, original }), options);
+    expect((await collect(events)).slice(0, -1)).toEqual(say('{"a":2}').slice(0, -1));
+    expect({ calls, strict }).toEqual({ calls: 3, strict: 'repeated' });
   });
 
   it('a pattern that takes exponential time, or a schema that is not valid, keeps no function busy', () => {

@@ -25,10 +25,14 @@ export function isBase64(text: string): boolean {
  */
 const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
 
-/** Returns `url` normalized if a provider may fetch it: https, default port, no credentials and a listed host. */
+/**
+ * Returns `url` normalized if a provider may fetch it: https, default port, no credentials and a listed host. The host
+ * must be written as it is: a target that gets the caller's own request parses the original text.
+ */
 export function normalizeAllowedUrl(url: string, hosts: readonly string[]): string | undefined {
   const parsed = PLAIN_HTTPS.test(url) ? URL.parse(url) : null;
   if (parsed === null || parsed.port !== '' || parsed.username !== '' || parsed.password !== '') return undefined;
+  if (!url.toLowerCase().startsWith(parsed.origin)) return undefined;
   const isListed = hosts.some((host) =>
     host.startsWith('*.') ? parsed.hostname.endsWith(host.slice(1)) : parsed.hostname === host,
   );

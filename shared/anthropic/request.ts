@@ -7,6 +7,7 @@ import { type Alias, type ModelRegistry, resolveModel } from '../inference/regis
 import { deriveConversationKey } from '../wire/conversation-key.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
 import { findSession } from '../wire/session.ts';
+import { classifyUnknownField } from '../wire/unknown-fields.ts';
 import { type AppliedEdit, applyEdits, type EditPlan, planEdits } from './context-edits.ts';
 import { translateMessages } from './messages.ts';
 import { toAnthropicTools } from './openai-tools.ts';
@@ -107,7 +108,7 @@ function toRequest(
       ...(session !== undefined && { inSession: true }),
       hints: omitNullish({ user: body.metadata?.user_id }),
       unknown: {},
-      original: prepareOriginal(original, { betas, plan, dropped: tools.ignored }),
+      original: prepareOriginal(original, { betas, plan, dropped: tools.ignored, policy: alias.hostedTools }),
       parameterNames: body.thinking == null ? NAMES_WITH_EFFORT : NAMES,
     },
   };
@@ -207,15 +208,29 @@ interface OriginalParts {
   readonly plan: EditPlan | undefined;
   /** The paths of the tools that no model gets. */
   readonly dropped: readonly string[];
+  readonly policy: Alias['hostedTools'];
 }
 
-/** Returns the caller's body with the edits made, and `null` in place of tools that no model gets. */
-function prepareOriginal(body: unknown, { betas, plan, dropped }: OriginalParts): OriginalRequest {
-  const { context_management: _, ...fields } = isObject(body) ? body : {};
+/** Fields of tools that Anthropic runs itself. */
+const HOSTED_FIELDS: ReadonlySet<string> = new Set(['mcp_servers', 'container']);
+
+/**
+ * Returns the caller's body with the edits made, without fields that no target gets, and with `null` in place of tools that no
+ * model gets.
+ */
+function prepareOriginal(body: unknown, { betas, plan, dropped, policy }: OriginalParts): OriginalRequest {
+  const { context_management: _, ...all } = isObject(body) ? body : {};
+  const isPassed = ([name, value]: readonly [string, unknown]): boolean =>
+    Object.hasOwn(messagesParameters, name) ||
+    (policy === 'pass' && HOSTED_FIELDS.has(name)) ||
+    classifyUnknownField(name, value, { passUnknown: true }) === 'pass';
+  const entries = Object.entries(all);
+  const fields = Object.fromEntries(entries.filter(isPassed));
+  const refused = entries.filter((entry) => !isPassed(entry) && entry[1] != null && !isEmpty(entry[1]));
   const { messages, tools } = fields;
   return {
     protocol: 'messages',
-    ignored: dropped,
+    ignored: [...dropped, ...refused.map(([name]) => name)],
     betas,
     body: {
       ...fields,

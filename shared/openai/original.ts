@@ -1,6 +1,6 @@
 import type { OriginalRequest, Protocol } from '../inference/generation.ts';
 import { type ModelRegistry, maySpeak } from '../inference/registry.ts';
-import { classifyUnknownField } from './unknown-fields.ts';
+import { classifyUnknownField } from '../wire/unknown-fields.ts';
 
 /** Parameters that this service carries out itself, so that no target gets them. */
 const OWN: ReadonlySet<string> = new Set([

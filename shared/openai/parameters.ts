@@ -4,6 +4,7 @@ import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
 import { type Alias, type ModelRegistry, type ResolvedModel, resolveModel } from '../inference/registry.ts';
+import { classifyUnknownField } from '../wire/unknown-fields.ts';
 import {
   boolean,
   decimal,
@@ -17,7 +18,6 @@ import {
   text,
   withoutEffect,
 } from './schema.ts';
-import { classifyUnknownField } from './unknown-fields.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
 /** The inputs of a request parser, except for the body. */

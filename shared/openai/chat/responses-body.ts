@@ -1,4 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
+import { classifyUnknownField } from '../../wire/unknown-fields.ts';
 import type { ParseContext } from '../parameters.ts';
 import {
   asksForCompaction,
@@ -9,7 +10,6 @@ import {
 } from '../responses/request.ts';
 import { type ResponsesBody, responsesParameters } from '../responses/schema.ts';
 import { object } from '../schema.ts';
-import { classifyUnknownField } from '../unknown-fields.ts';
 import { invalidValueError, validate } from '../validation.ts';
 import { type ChatRequest, parseChatRequest } from './request.ts';
 import { chatParameters } from './schema.ts';

@@ -278,6 +278,27 @@ describe('tools that Anthropic’s servers run', () => {
     expect(choose({ type: 'none' })).not.toHaveProperty('hostedTools');
     expect(choose({ type: 'tool', name: 'f' })).toMatchObject({ toolChoice: { name: 'f' } });
   });
+
+  it('a target that is passed the request gets neither their fields nor those that are charged, unless the alias passes them', () => {
+    const mcp_servers = [{ type: 'url', url: 'https://evil.test/mcp', name: 'm' }];
+    const fields = {
+      mcp_servers,
+      container: { id: 'c' },
+      speed: 'fast',
+      inference_geo: 'us',
+      models: null,
+      brand_new: 1,
+    };
+    const dropped = parseFor('drop', { ...fields, fallbacks: [] }).generation.original;
+    expect(Object.keys(dropped?.body ?? {}).sort()).toEqual(['brand_new', 'max_tokens', 'messages', 'model', 'tools']);
+    expect(dropped?.ignored).toEqual(['tools.1', 'mcp_servers', 'container', 'speed', 'inference_geo']);
+    const passed = parseFor('pass', fields).generation.original;
+    expect(passed).toMatchObject({
+      body: { mcp_servers, container: { id: 'c' } },
+      ignored: ['speed', 'inference_geo'],
+    });
+    expect(passed?.body).not.toHaveProperty('speed');
+  });
 });
 
 describe('thinking and output', () => {

@@ -1,7 +1,7 @@
 import { addUsage } from '../inference/add-usage.ts';
 import type { GenerationEvent, Usage } from '../inference/generation.ts';
 
-/** Passes events on, with the tokens of the summary added to those of the answer. */
+/** Yields the events with the tokens of the summary added to those of the answer. */
 export async function* addSummaryUsage(
   events: AsyncIterable<GenerationEvent>,
   usage: Usage,

@@ -8,8 +8,8 @@ import type { TurnItem } from './turn-items.ts';
 
 /** The format's name and version. */
 const PREFIX = 'lambentc1.';
-/** As `PREFIX`, for an item that also stands for all items before it. */
-const WHOLE_PREFIX = 'lambentw1.';
+/** As `PREFIX`, for an item that replaces all items before it. */
+const REPLACING_PREFIX = 'lambentw1.';
 
 /** An item as a model gets it. */
 export interface ExpandedItem extends TurnItem {
@@ -22,28 +22,22 @@ export function isCompaction(item: { readonly type?: unknown }): boolean {
   return item.type === 'compaction';
 }
 
-/**
- * Returns items from the latest one that stands for all before it. Returns all if there is none.
- */
+/** Returns the items from the latest one that replaces all items before it; all items if none does. */
 export function startFromCompaction(turnItems: readonly TurnItem[]): readonly TurnItem[] {
-  return turnItems.slice(
-    Math.max(
-      0,
-      turnItems.findLastIndex(({ item }) => isWholeCompaction(item)),
-    ),
-  );
+  const start = turnItems.findLastIndex(({ item }) => replacesEarlierItems(item));
+  return turnItems.slice(Math.max(0, start));
 }
 
-/** Returns whether an item stands for all items before it. */
-export function isWholeCompaction(item: Readonly<Record<string, unknown>> | { readonly type?: unknown }): boolean {
+/** Returns whether an item is a compaction item that replaces all items before it. */
+export function replacesEarlierItems(item: Readonly<Record<string, unknown>> | { readonly type?: unknown }): boolean {
   const content = 'encrypted_content' in item ? item.encrypted_content : undefined;
-  return isCompaction(item) && typeof content === 'string' && content.startsWith(WHOLE_PREFIX);
+  return isCompaction(item) && typeof content === 'string' && content.startsWith(REPLACING_PREFIX);
 }
 
 /**
  * Returns the compaction item that stands for `items`. Only its tenant can send it back, and nothing opens it after the
  * tenant was erased.
- * @param options `isWhole`: whether the item also stands for the items before it
+ * @param options `replacesEarlier`: whether the item also replaces the items before it
  * @throws LambentError as `Vault.seal` does
  */
 export async function sealCompaction(
@@ -51,9 +45,9 @@ export async function sealCompaction(
   tenant: string,
   vault: Pick<Vault, 'seal'>,
   createItemId: ItemIdGenerator,
-  { isWhole = false }: { readonly isWhole?: boolean } = {},
+  { replacesEarlier = false }: { readonly replacesEarlier?: boolean } = {},
 ) {
-  const prefix = isWhole ? WHOLE_PREFIX : PREFIX;
+  const prefix = replacesEarlier ? REPLACING_PREFIX : PREFIX;
   const sealed = await vault.seal(recordName(tenant, prefix), Buffer.from(JSON.stringify({ items })));
   const encrypted_content = prefix + Buffer.from(sealed).toString('base64url');
   return { id: `cmp_${createItemId()}`, type: 'compaction' as const, encrypted_content };
@@ -87,7 +81,7 @@ export async function openCompaction(
   vault: Pick<Vault, 'open'>,
 ): Promise<StoredItem[]> {
   const content = item['encrypted_content'];
-  const prefix = [PREFIX, WHOLE_PREFIX].find((each) => typeof content === 'string' && content.startsWith(each));
+  const prefix = [PREFIX, REPLACING_PREFIX].find((each) => typeof content === 'string' && content.startsWith(each));
   if (typeof content !== 'string' || prefix === undefined) throw unreadableError();
   try {
     const sealed = Buffer.from(content.slice(prefix.length), 'base64url');
@@ -100,9 +94,9 @@ export async function openCompaction(
   throw unreadableError();
 }
 
-/** Names a record. A caller can't change the prefix of its content, because the name authenticates it. */
+/** Returns the name of a sealed record. It depends on the prefix, so that a record with another prefix doesn't open. */
 function recordName(tenant: string, prefix: string): RecordName {
-  return { tenant, kind: 'compaction', id: '', epoch: 0, field: prefix === WHOLE_PREFIX ? 'whole' : '' };
+  return { tenant, kind: 'compaction', id: '', epoch: 0, field: prefix === REPLACING_PREFIX ? 'whole' : '' };
 }
 
 function unreadableError(): LambentError {

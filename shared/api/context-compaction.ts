@@ -14,15 +14,15 @@ import { addContinuation } from './turn-items.ts';
 
 /** How the context of a request is to be compacted. */
 export interface CompactionPlan {
-  /** What is summarized, oldest first. */
-  readonly head: readonly StoredItem[];
-  /** What follows and is kept as it is: the latest user message, or the latest calls with their outputs. */
-  readonly tail: readonly StoredItem[];
-  /** Tokens of user messages in `head` that are kept as they are. */
+  /** The items that a summary replaces, oldest first. */
+  readonly summarized: readonly StoredItem[];
+  /** The items after them, which are kept: the latest user message, or the latest calls with their outputs. */
+  readonly kept: readonly StoredItem[];
+  /** The most tokens of user messages that are kept beside the summary. */
   readonly userTokens: number;
 }
 
-/** A plan, and how to go on with its result. */
+/** A plan, and how the request is built from its result. */
 export interface ContextCompaction extends CompactionPlan {
   /** Returns the request with these items in place of all others, fitted into its model's context. */
   readonly rebuild: (items: readonly StoredItem[]) => {
@@ -35,15 +35,15 @@ export interface ContextCompaction extends CompactionPlan {
 export interface CompactedContext {
   readonly generation: GenerationRequest;
   readonly droppedItems: number;
-  /** The output item that stands for the context: for all items before it. */
+  /** The output item with the compacted context. It replaces all items before it. */
   readonly item: CompactionItem;
   /** The tokens of the summary. */
   readonly usage: Usage;
 }
 
-/** The part of the threshold that the user's earlier messages may have in a compacted context. */
+/** The share of the threshold that the user's earlier messages may take in a compacted context. */
 const USER_SHARE = 0.25;
-/** The part of the model's context that is the threshold if the request names none. */
+/** The threshold if the request names none, as a share of the model's context. */
 const DEFAULT_SHARE = 0.75;
 
 /**
@@ -60,16 +60,16 @@ export function planCompaction(
 ): CompactionPlan | undefined {
   const threshold = getThreshold(parsed);
   if (threshold === undefined || estimatePromptTokens(request) <= threshold) return undefined;
-  // The ids are those of no response: nothing refers to an item inside a compaction.
+  // Nothing refers to an item inside a compaction, so the ids needn't name a response.
   const ownItems = toStoredInput(own, createItemIdGenerator('resp_', 0)).map((item): ExpandedItem => ({ item }));
   const all = [...stored, ...ownItems];
-  const start = findTail(all.map(({ item }) => item));
-  const head = all.slice(0, start);
-  // Notes of notes only lose.
-  if (head.every(({ item, isCompacted }) => isCompacted || isInstruction(item))) return undefined;
+  const start = findFirstKept(all.map(({ item }) => item));
+  const summarized = all.slice(0, start);
+  // A summary of an earlier summary alone would only lose information.
+  if (summarized.every(({ item, isCompacted }) => isCompacted || isInstruction(item))) return undefined;
   return {
-    head: head.map(addContinuation),
-    tail: all.slice(start).map(addContinuation),
+    summarized: summarized.map(addContinuation),
+    kept: all.slice(start).map(addContinuation),
     userTokens: Math.floor(threshold * USER_SHARE),
   };
 }
@@ -83,8 +83,8 @@ function getThreshold({ body, alias }: Pick<ParsedResponsesBody, 'body' | 'alias
   );
 }
 
-/** Returns the index of the first item that the model has not answered yet, or of the calls whose outputs it has not seen. */
-function findTail(items: readonly StoredItem[]): number {
+/** Returns the index of the first item that has no answer yet, or of the first call whose output the model hasn't seen. */
+function findFirstKept(items: readonly StoredItem[]): number {
   let start = items.length;
   const moveWhile = (test: (item: StoredItem) => boolean): void => {
     for (let item = items[start - 1]; item !== undefined && test(item); item = items[start - 1]) start -= 1;
@@ -96,33 +96,26 @@ function findTail(items: readonly StoredItem[]): number {
 }
 
 /**
- * Lets the model summarize the head of a context, and builds the request that goes on with the notes.
+ * Lets the model summarize the beginning of a context, and builds the request with the summary in its place.
  * @throws LambentError as `summarize` does, `context_length_exceeded`, and the errors of the vault
  */
 export async function compactContext(
-  { head, tail, userTokens, rebuild }: ContextCompaction,
+  { summarized, kept, userTokens, rebuild }: ContextCompaction,
   parsed: ParsedResponsesBody,
   { vault, ...ports }: SummaryPorts & { readonly vault: Pick<Vault, 'seal'> },
   call: GenerateOptions,
   createItemId: () => string,
 ): Promise<CompactedContext> {
-  const summary = await summarize(parsed, head, ports, call, createItemId);
-  const items = [
-    ...head.filter(isInstruction),
-    ...keepNewest(
-      head.filter((item) => isFromUser(item) && !isNotes(item)),
-      userTokens,
-    ),
-    summary.item,
-    ...tail,
-  ];
+  const summary = await summarize(parsed, summarized, ports, call, createItemId);
+  const userMessages = summarized.filter((item) => isFromUser(item) && !isNotes(item));
+  const items = [...summarized.filter(isInstruction), ...selectNewest(userMessages, userTokens), summary.item, ...kept];
   const { request, droppedItems } = rebuild(items);
-  const item = await sealCompaction(items, ports.tenant, vault, createItemId, { isWhole: true });
+  const item = await sealCompaction(items, ports.tenant, vault, createItemId, { replacesEarlier: true });
   return { generation: request, droppedItems, item, usage: summary.usage };
 }
 
-/** Returns the newest items that have no more than `limit` tokens together. */
-function keepNewest(items: readonly StoredItem[], limit: number): StoredItem[] {
+/** Returns the newest items that have at most `limit` tokens together. */
+function selectNewest(items: readonly StoredItem[], limit: number): StoredItem[] {
   let tokens = 0;
   const tooMany = items.findLastIndex((item) => {
     tokens += estimateTokens(JSON.stringify(item['content']));

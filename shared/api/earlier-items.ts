@@ -2,7 +2,7 @@ import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import { estimateTokens } from '../core/token-estimate.ts';
 import type { EarlierItems } from '../sessions/conversations.ts';
-import { isWholeCompaction } from './compaction.ts';
+import { replacesEarlierItems } from './compaction.ts';
 import { parseTurnItem, type TurnItem } from './turn-items.ts';
 
 /** The stored items that precede a request, or those of them that may fit into its model's context. */
@@ -92,8 +92,7 @@ class ConversationEnds {
   add({ content, sizeBytes }: { readonly content: unknown; readonly sizeBytes: number }): void {
     const turnItem = parseTurnItem(content);
     this.#ids.add(turnItem.item.id);
-    if (isWholeCompaction(turnItem.item)) this.#clear();
-
+    if (replacesEarlierItems(turnItem.item)) this.#clear();
     const size = { tokens: countTokens(turnItem.item), bytes: sizeBytes };
     if (!this.#oldest.exceeds(this.#limits)) {
       this.#oldest.push(turnItem, size);
@@ -110,7 +109,7 @@ class ConversationEnds {
     if (this.#instructions.exceeds(this.#limits)) throw conversationTooLongError(this.#options);
   }
 
-  /** Forgets the items so far, for which another one stands. */
+  /** Removes the items so far, which a compaction item replaces. */
   #clear(): void {
     this.#oldest = new SizedItems();
     this.#instructions = new SizedItems();

@@ -2,8 +2,7 @@ import type { Generation } from '../inference/router.ts';
 import { type ChatStreamOptions, encodeChatStream } from '../openai/chat/stream.ts';
 
 /**
- * Encodes an answer as the frames of a stream. The code for the chunks of an upstream that was passed the request is loaded
- * with the first of them.
+ * Encodes an answer as the frames of a stream. The code for native answers is loaded with the first of them.
  */
 export async function encodeChatAnswer(
   { events, isNative }: Pick<Generation, 'events' | 'isNative'>,

@@ -2,7 +2,7 @@ import type { Generation } from '../inference/router.ts';
 import { type EncodeResponseOptions, encodeResponse } from '../openai/responses/response.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 
-/** Loads the code for the answers of upstreams that were passed the request, which most deployments don't have. */
+/** Loads the code for native answers, which most deployments don't need. */
 const loadNative = () => import('../openai/responses/native.ts');
 
 /**

@@ -28,9 +28,9 @@ export interface QueuedRequest {
   /** The request's body, as stored with the job. */
   readonly body: unknown;
   readonly generation: GenerationRequest;
-  /** Present if the job's messages are built when it runs, because only a worker can open the items of its input. */
+  /** Present if the job's messages are built when it runs, because only a worker can open the input's compaction items. */
   readonly context?: InputContext;
-  /** The items of the input as the caller sent them; present only for targets that get them so. */
+  /** The items of the input as the caller sent them, for native requests; absent if no target takes these. */
   readonly rawInput?: readonly unknown[];
   /** Whether the job's events are logged, so that its stream can be resumed. */
   readonly streamed: boolean;
@@ -48,11 +48,11 @@ export type EncodeAnswer = (events: AsyncIterable<GenerationEvent>, options: Ans
 
 /** The result of compacting a job's context. */
 export interface AnswerCompaction {
-  /** The output item that stands for the context. */
+  /** The output item with the compacted context. */
   readonly item: CompactionItem;
   /** The tokens of the summary. */
   readonly usage: Usage;
-  /** Returns the ids of the attempt's further items. */
+  /** Creates the ids of the attempt's further items. */
   readonly createItemId: ItemIdGenerator;
 }
 

@@ -13,7 +13,7 @@ export function describeHandling(
   ignored: readonly string[],
   generation?: Omit<Generation, 'events'>,
 ): Record<string, string> {
-  // Of a request that was passed on as it is, the router says all that had no effect.
+  // For a native request, the router lists all parameters that had no effect.
   const parsed = generation?.isNative === true ? [] : ignored;
   const paths = new Set([...parsed, ...(generation?.ignored ?? [])].map(encodePath));
   let text = '';

@@ -15,7 +15,7 @@ export interface JobCompactionPorts extends JobContextPorts {
 }
 
 /**
- * Completes the input of a job that asks for compaction: its stored items as they are now, compacted if they are too long.
+ * Completes the input of a job that asks for compaction with its stored items, compacted if they are too long.
  * @param options how the router is called
  * @throws LambentError as `addContext` and `compactContext` do
  */

@@ -10,8 +10,8 @@ import { fitToContext } from '../sessions/fit-to-context.ts';
 import {
   type ExpandedItem,
   expandCompactions,
-  isWholeCompaction,
   openCompaction,
+  replacesEarlierItems,
   startFromCompaction,
 } from './compaction.ts';
 import { type ContextCompaction, planCompaction } from './context-compaction.ts';
@@ -28,9 +28,9 @@ export interface ResponseContext {
   readonly generation: GenerationRequest;
   /** Number of items that were dropped to fit the context. */
   readonly droppedItems: number;
-  /** Present if the request has to be compacted before it is sent. It isn't fitted into the context before. */
+  /** Present if the request must be compacted before it is sent. `generation` is then not fitted into the context. */
   readonly compaction?: ContextCompaction;
-  /** The items of `body.input` as the caller sent them; absent if no target gets them so. */
+  /** The items of `body.input` as the caller sent them, for native requests; absent if no target takes these. */
   readonly rawInput?: readonly unknown[];
 }
 
@@ -45,43 +45,61 @@ export async function buildResponseContext(
   context: ParseContext,
   stores: ResponseStores,
 ): Promise<ResponseContext> {
-  const { original } = parsed;
   const input = await resolveInput(parsed, earlier.ids, context.tenant, stores);
   const body = { ...parsed.body, input: toItems(input) };
   if (typeof body.input !== 'string') rejectDuplicateIds(body.input, 'input', earlier.ids);
-  const raw = original !== undefined && typeof input !== 'string' ? { rawInput: toRaw(input) } : {};
-  // A compaction item of the request's own input may stand for all that precedes it.
-  const start = typeof input === 'string' ? -1 : input.findLastIndex(({ item }) => isWholeCompaction(item));
-  const earlierItems = start === -1 ? startFromCompaction(earlier.items) : [];
-  const own =
-    typeof input === 'string' ? input : await expandInput(input.slice(Math.max(0, start)), context.tenant, stores);
-  const ownItems = toItems(own);
-  const expanded = removeUnpairedCalls(await expandCompactions(earlierItems, context.tenant, stores.vault), ownItems);
-  const build = (storedItems: readonly ResolvedItem[], items: string | readonly ResolvedItem[]) =>
-    toGenerationRequest({ ...parsed, body }, context, storedItems, items);
-  const request = build(expanded.map(toResolvedItem), ownItems);
-  const compaction = planCompaction(parsed, request, expanded, ownItems);
-  if (compaction !== undefined) {
-    const rebuild = (items: readonly StoredItem[]) =>
-      fitRequest(
-        parsed,
-        build(
-          [],
-          items.map((item) => parseStoredItem(item, true)),
-        ),
-        true,
-      );
-    const dropped = { droppedItems: earlier.droppedItems };
-    return { body, generation: request, ...dropped, compaction: { ...compaction, rebuild }, ...raw };
+  const raw = parsed.original !== undefined && typeof input !== 'string' ? { rawInput: toRaw(input) } : {};
+  const items = await expandItems(input, earlier.items, context.tenant, stores);
+  const ownItems = toItems(items.own);
+  const build = (storedItems: readonly ResolvedItem[], own: string | readonly ResolvedItem[]) =>
+    toGenerationRequest({ ...parsed, body }, context, storedItems, own);
+  const request = build(items.earlier.map(toResolvedItem), ownItems);
+  const plan = planCompaction(parsed, request, items.earlier, ownItems);
+  if (plan !== undefined) {
+    const resolve = (item: StoredItem) => parseStoredItem(item, true);
+    const rebuild = (kept: readonly StoredItem[]) => fitRequest(parsed, build([], kept.map(resolve)), true);
+    const compaction = { ...plan, rebuild };
+    return { body, generation: request, droppedItems: earlier.droppedItems, compaction, ...raw };
   }
-  const { request: fitted, droppedItems } = fitRequest(parsed, request, earlierItems.length > 0);
-  const dropped = earlier.droppedItems + droppedItems;
-  const completed =
-    original === undefined || dropped > 0
-      ? undefined
-      : completeInput(original, expanded.map(toNativeItem), toRaw(own), parsed.alias);
-  const generation = completed === undefined ? fitted : { ...fitted, original: completed };
-  return { body, generation, droppedItems: dropped, ...raw };
+  const fitted = fitRequest(parsed, request, items.followsStored);
+  const droppedItems = earlier.droppedItems + fitted.droppedItems;
+  // Without the original if items were dropped: a target that gets it would get these items, too.
+  const generation = droppedItems > 0 ? fitted.request : addOriginal(fitted.request, parsed, items);
+  return { body, generation, droppedItems, ...raw };
+}
+
+/** The items of a request, with the content of compaction items in their place. */
+interface ContextItems {
+  /** The stored items that precede the input, oldest first. */
+  readonly earlier: readonly ExpandedItem[];
+  readonly own: string | readonly InputEntry[];
+  /** Whether stored items precede the input, calls and outputs without a counterpart included. */
+  readonly followsStored: boolean;
+}
+
+/** Opens the compaction items of a request, and leaves out the items that they replace. */
+async function expandItems(
+  input: string | readonly InputEntry[],
+  stored: readonly TurnItem[],
+  tenant: string,
+  stores: ResponseStores,
+): Promise<ContextItems> {
+  // A compaction item of the input may replace everything before it, stored items included.
+  const start = typeof input === 'string' ? -1 : input.findLastIndex(({ item }) => replacesEarlierItems(item));
+  const remaining = start === -1 ? startFromCompaction(stored) : [];
+  const own = typeof input === 'string' ? input : await expandInput(input.slice(Math.max(0, start)), tenant, stores);
+  const expanded = await expandCompactions(remaining, tenant, stores.vault);
+  return { earlier: removeUnpairedCalls(expanded, toItems(own)), own, followsStored: remaining.length > 0 };
+}
+
+/** Returns a request with its native form for targets that speak this API, if there are any. */
+function addOriginal(
+  request: GenerationRequest,
+  { original, alias }: ParsedResponsesBody,
+  { earlier, own }: ContextItems,
+): GenerationRequest {
+  if (original === undefined) return request;
+  return { ...request, original: completeInput(original, earlier.map(toNativeItem), toRaw(own), alias) };
 }
 
 /** An item of a request's input. */
@@ -109,7 +127,7 @@ export function listEarlierItems(items: readonly TurnItem[]): EarlierTurnItems {
   return { items, ids: new Set(items.map(({ item }) => item.id)), droppedItems: 0 };
 }
 
-/** Returns a request without what was made of earlier items: its messages, and a key that has the first of them. */
+/** Returns a request without the parts that are built from earlier items: its messages, and the key of its conversation. */
 export function omitMessages({ original, ...generation }: GenerationRequest): GenerationRequest {
   const stored = { ...generation, messages: [], conversationKey: '' };
   return original === undefined ? stored : { ...stored, original: omitInput(original) };
@@ -147,7 +165,7 @@ export function fitRequest(parsed: ParsedResponsesBody, request: GenerationReque
   const truncation = body.truncation ?? 'disabled';
   const fitted = fitToContext(request, { contextTokens, answerTokens: getAnswerTokens(parsed), truncation });
   if (fitted.droppedItems === 0) return fitted;
-  // An upstream that gets the items as they are would get the dropped ones, too.
+  // The original has all items, so a target that gets it would get the dropped ones, too.
   const { original: _, ...translated } = fitted.request;
   return { ...fitted, request: translated };
 }

@@ -11,8 +11,9 @@ export interface SummaryPorts extends ParseContext {
   readonly router: Router;
 }
 
-/** The notes that a model made of a conversation. */
+/** A model's summary of a conversation. */
 export interface Summary {
+  /** The summary as a user's message. */
   readonly item: StoredItem;
   readonly usage: Usage;
   readonly handling: Omit<Generation, 'events'>;
@@ -21,8 +22,8 @@ export interface Summary {
 /**
  * Lets the request's own model summarize items.
  * @param items without compaction items
- * @throws LambentError `upstream_malformed` if the model writes no summary, `upstream_cut` if it doesn't end it, and the
- * errors of the router
+ * @throws LambentError `upstream_malformed` if the model writes no summary, `upstream_cut` if the summary is incomplete,
+ * and the errors of the router
  */
 export async function summarize(
   parsed: ParsedResponsesBody,
@@ -108,19 +109,19 @@ function createNotes(summary: string, createItemId: () => string): StoredItem {
   return { id: `msg_${createItemId()}`, type: 'message', status: 'completed', role: 'user', content };
 }
 
-/** Returns whether an item has the notes of an earlier compaction. */
+/** Returns whether an item is the summary of an earlier compaction. */
 export function isNotes({ role, content }: StoredItem): boolean {
   const [part]: unknown[] = role === 'user' && Array.isArray(content) ? content : [];
   return isObject(part) && typeof part['text'] === 'string' && part['text'].startsWith(HEADING);
 }
 
-/** Returns the calls that have no output yet, whose outputs the caller still sends. */
+/** Returns the calls without an output, which the caller still has to send. */
 export function findOpenCalls(items: readonly StoredItem[]): StoredItem[] {
   const answered = new Set(items.filter(isCallOutput).map((item) => item['call_id']));
   return items.filter((item) => isCall(item) && !answered.has(item['call_id']));
 }
 
-/** Returns whether an item has instructions, or adds tools. */
+/** Returns whether an item is a system or developer message, or adds tools, which has the role, too. */
 export function isInstruction({ role }: StoredItem): boolean {
   return role === 'system' || role === 'developer';
 }

@@ -16,8 +16,8 @@ export interface TurnItem {
   /** The encoded continuation of a reasoning item, which the provider needs in the next turn. */
   readonly continuation?: string;
   /**
-   * The id of an item for an upstream that gets the request as it is: the one by which the upstream or the caller knows it,
-   * or '' for none. Absent for items of other requests.
+   * The item's id in native requests: the one that the upstream or the caller gave it, or '' for none. Absent for items of
+   * requests that no target could get natively.
    */
   readonly upstreamId?: string;
 }
@@ -59,7 +59,7 @@ export function listInputItems(id: string, { body, rawInput = [] }: JobInput): S
   return items.map((item, index) => addRawFields(item, rawInput[index]));
 }
 
-/** Returns a stored item with the fields that only the caller's own form has: its own, and those of its parts. */
+/** Returns a stored item with the fields of the caller's own item that validation drops, those of its parts included. */
 function addRawFields(item: StoredItem, raw: unknown): StoredItem {
   if (!isObject(raw)) return item;
   const merged: StoredItem = { ...raw, ...item };
@@ -73,14 +73,13 @@ function readId(item: unknown): string {
   return isObject(item) && typeof item['id'] === 'string' ? item['id'] : '';
 }
 
-/** Returns whether an item is of a request that an upstream may get as it is. It may be of any kind. */
+/** Returns whether an item is from a native request. Such an item may be of any kind. */
 export function isNative({ upstreamId }: TurnItem): boolean {
   return upstreamId !== undefined;
 }
 
 /**
- * Returns an item as input for an upstream that gets the request as it is. This service's own id is left out, which the
- * upstream doesn't know.
+ * Returns an item as input of a native request. Lambent's own id is left out, because the upstream doesn't know it.
  */
 export function toNativeItem({ item, continuation, upstreamId }: TurnItem): NativeItem {
   const { id: _, ...fields } = item;

@@ -82,9 +82,9 @@ export type Protocol = (typeof PROTOCOLS)[number];
  */
 export interface OriginalRequest {
   readonly protocol: Protocol;
-  /** The caller's body without what no target gets, and of responses with all items that precede the input. */
+  /** The caller's body, without the fields that no target gets. That of a response has all earlier items in its input. */
   readonly body: Readonly<Record<string, unknown>>;
-  /** The caller's parameters that the body leaves out and that therefore have no effect. */
+  /** The caller's parameters that are missing in the body, so that they have no effect. */
   readonly ignored: readonly string[];
   /** The names in the caller's header `anthropic-beta`. */
   readonly betas?: readonly string[];
@@ -207,7 +207,7 @@ export interface ReasoningPart {
   readonly type: 'reasoning';
   readonly text: string;
   readonly continuation?: Continuation;
-  /** The upstream's own records of it, from a caller whose API shows them. */
+  /** The upstream's own records of this reasoning, from a caller whose API shows them. */
   readonly details?: readonly ReasoningDetail[];
 }
 

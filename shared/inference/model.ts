@@ -29,13 +29,13 @@ export interface Model extends Callable {
    */
   asksForFormat?(request: GenerationRequest): boolean;
   /**
-   * True if the upstream can't force the tool call of this request, so that the model is only asked for it in the prompt.
+   * True if the upstream can't force the model to make the tool call of this request, so that only the prompt asks for it.
    * The router then checks that the answer has the call.
    */
   asksForCall?(request: GenerationRequest): boolean;
   /**
-   * The caller's parameters that this upstream doesn't get when it gets the caller's own request, besides those that no
-   * upstream gets.
+   * Lists the caller's parameters that this upstream doesn't get in a native request, besides those that no upstream
+   * gets.
    */
   listIgnored?(request: GenerationRequest): Promise<readonly string[]>;
   /**

@@ -3,8 +3,8 @@ import { isObject } from '../core/objects.ts';
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Returns a native event of OpenAI's responses with its output items replaced: the item of the event, or those of the
- * response that it has or is. Any other event is returned as it is.
+ * Returns a native event of OpenAI's Responses API with its output items replaced by `map`: the event's item, or the items
+ * of its response. An event may also be a whole response. Any other event is returned as it is.
  */
 export function mapOutputItems(event: Fields, map: (item: Fields) => Fields): Fields {
   const { item, response, output } = event;

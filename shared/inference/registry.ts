@@ -36,7 +36,7 @@ const common = {
   weight: v.optional(v.pipe(v.number(), v.minValue(0)), 1),
   /** Capabilities of the target; replaces the provider's defaults. */
   capabilities: v.optional(v.array(v.picklist(CAPABILITIES))),
-  /** What its tokens cost. If absent, as the alias says. */
+  /** What its tokens cost. If absent, the price of the alias. */
   price: v.optional(priceSchema),
 };
 
@@ -54,8 +54,8 @@ const bedrockTarget = v.strictObject({
     }),
   ),
   /**
-   * Cache points that are set if the caller marks none: for how long, and whether also where the prompt will probably not be
-   * repeated. False for none. If absent, five minutes where it will probably be repeated.
+   * The cache points of requests without the caller's marks: how long the cache keeps the prompt, and whether they are also
+   * set if the prompt will probably not be repeated. False for no points. If absent, for five minutes, where it will.
    */
   promptCache: v.optional(
     v.union([
@@ -96,7 +96,7 @@ const openAICompatibleTarget = v.strictObject({
   headers: v.optional(v.record(v.pipe(v.string(), v.regex(/^[!#$%&'*+.^_`|~\w-]+$/)), v.string())),
   /** The upstream's parameter for the output limit. */
   maxTokensParameter: v.optional(v.picklist(['max_tokens', 'max_completion_tokens']), 'max_tokens'),
-  /** The protocols in which the upstream gets a caller's own request, and its answer is passed on, without translation. */
+  /** The protocols in which requests and answers are passed on without translation. */
   passThrough: v.optional(v.array(v.picklist(PROTOCOLS))),
 });
 
@@ -351,8 +351,8 @@ function matchesPattern(name: string, pattern: string): boolean {
 }
 
 /**
- * Returns whether a request for an alias may go to a target that gets the caller's own body: one of its targets, or of
- * its fallbacks, speaks the protocol.
+ * Returns whether a request for an alias may be sent natively: whether a target of the alias or of its fallbacks speaks
+ * the protocol.
  */
 export function maySpeak(protocol: Exclude<Protocol, 'messages'>, name: string, registry: ModelRegistry): boolean {
   return expandFallbacks(name, registry).some((each) =>

@@ -23,8 +23,8 @@ export interface Generation {
   /** The caller's parameters that the target doesn't support and that the answer doesn't need; absent if none. */
   readonly ignored?: readonly string[];
   /**
-   * True if the answer consists of `native` events, because the target got the caller's own request. `ignored` then has
-   * all parameters without effect, those of the parser included.
+   * True if the answer consists of `native` events, because the target got the original. `ignored` then has all parameters
+   * without effect, those of the parser included.
    */
   readonly isNative?: boolean;
   /**
@@ -66,7 +66,7 @@ export function createRouter(options: RouterOptions): Router {
       const isEnforced = !asked.format && !asked.call && model.enforcesSchemas?.(limited) !== false;
       if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(limited, asked);
       const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, asked);
-      // What the router does in the target's place, it can do with a translated answer only.
+      // The router can only check translated answers, and can only drop further tool calls from those.
       const sent = unenforced === undefined && !adapted.keepsFirstCall ? limited : omitOriginal(limited);
       const cancel = new AbortController();
       const firstToken =
@@ -190,7 +190,7 @@ function omitOriginal({ original: _, ...request }: GenerationRequest): Generatio
   return request;
 }
 
-/** Returns what differs for a target that got the caller's own request: it was not adapted, and nothing is checked. */
+/** Returns how a native request was handled: it was not adapted, and its answer is not checked. */
 async function describeNative(sent: GenerationRequest, { listIgnored }: Model) {
   const ignored = [...(sent.original?.ignored ?? []), ...((await listIgnored?.(sent)) ?? [])];
   return { ignored, servedTier: undefined };

@@ -104,7 +104,7 @@ export interface JobInput {
   readonly body: unknown;
   /** What is sent to the model. With a `context` it has no messages until an attempt begins. */
   readonly generation: GenerationRequest;
-  /** The items of the body's input as the caller sent them, for targets that get them so. */
+  /** The items of the body's input as the caller sent them, for native requests. */
   readonly rawInput?: readonly unknown[];
   /** Present if stored items precede the request. */
   readonly context?: InputContext;

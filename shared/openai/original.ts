@@ -2,7 +2,7 @@ import type { OriginalRequest, Protocol } from '../inference/generation.ts';
 import { type ModelRegistry, maySpeak } from '../inference/registry.ts';
 import { classifyUnknownField } from '../wire/unknown-fields.ts';
 
-/** Parameters that this service carries out itself, so that no target gets them. */
+/** Parameters that Lambent carries out itself, so that no target gets them. */
 const OWN: ReadonlySet<string> = new Set([
   ...['model', 'store', 'metadata', 'background', 'conversation', 'previous_response_id', 'context_management'],
 ]);
@@ -19,7 +19,7 @@ export interface OriginalOptions {
 }
 
 /**
- * Returns the caller's body for targets that speak the API's own protocol; undefined if the request can't go to one.
+ * Returns the original of a request; undefined if none of its targets speaks the API's protocol.
  * @param body a valid body, as the caller sent it
  */
 export function createOriginal(

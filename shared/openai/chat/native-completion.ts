@@ -2,13 +2,13 @@ import { isObject } from '../../core/objects.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What the service sets itself. */
+/** The fields that Lambent sets itself. */
 interface Head {
   readonly id: string;
   readonly model: string;
 }
 
-/** Joins the chunks of an upstream that was passed the request into one completion, with every field that they have. */
+/** Joins the chunks of a native answer into one completion, with every field that they have. */
 export class NativeCompletion {
   #completion: Fields = {};
 
@@ -40,12 +40,12 @@ function toMessage({ delta, ...choice }: Fields): Fields {
   return delta === undefined ? choice : { ...choice, message: delta };
 }
 
-/** Strings that are not pieces of a longer one. */
+/** Fields whose strings are complete in each chunk. Other strings are pieces of a longer one. */
 const WHOLE: ReadonlySet<string> = new Set([
   ...['id', 'object', 'model', 'system_fingerprint', 'service_tier', 'finish_reason', 'role', 'type'],
 ]);
 
-/** Joins two objects: texts are appended, and elements of lists that have the same `index` are joined. */
+/** Joins two objects: strings are concatenated, and list elements with the same `index` are joined. */
 function join(first: Fields, second: Fields): Fields {
   const joined: Record<string, unknown> = { ...first };
   for (const [name, value] of Object.entries(second)) {
@@ -71,7 +71,7 @@ function joinLists(first: readonly unknown[], second: readonly unknown[]): unkno
   return joined;
 }
 
-/** Only the chunks of a stream number the calls. */
+/** Returns a choice without the numbers of its calls, which only the chunks of a stream have. */
 function withoutCallIndexes(choice: unknown): unknown {
   if (!isObject(choice) || !isObject(choice['message'])) return choice;
   const { message } = choice;

@@ -6,8 +6,7 @@ import type { ChatStreamOptions } from './stream.ts';
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Encodes the chunks of an upstream that was passed the request as the frames of a stream: as they are, but for the id and
- * the model's name.
+ * Encodes the chunks of a native answer as the frames of a stream. Only their id and the model's name are replaced.
  * @throws the same errors as `encodeStream`
  */
 export function encodeNativeChatStream(
@@ -16,7 +15,7 @@ export function encodeNativeChatStream(
 ): AsyncGenerator<string> {
   const encodeChunk = ({ usage, ...chunk }: Fields): string => {
     const { choices } = chunk;
-    // The upstream was asked for the usage, even if the caller didn't.
+    // The request to the upstream always asks for the usage.
     if (!includeUsage && usage != null && Array.isArray(choices) && choices.length === 0) return '';
     const shown = includeUsage && usage !== undefined ? { usage } : {};
     return encodeDataFrame(JSON.stringify({ ...chunk, id, model, ...shown }));

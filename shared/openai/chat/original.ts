@@ -5,7 +5,7 @@ import type { ChatRequest } from './request.ts';
 import { chatParameters } from './schema.ts';
 
 /**
- * Returns a chat request with the caller's own body, for targets that speak this API; as it is if it can't go to one.
+ * Returns a chat request with its original, for targets that speak this API; without one if there are none.
  * @param body the body as the caller sent it
  */
 export function addOriginalChat(parsed: ChatRequest, body: unknown, registry: ModelRegistry): ChatRequest {
@@ -16,7 +16,7 @@ export function addOriginalChat(parsed: ChatRequest, body: unknown, registry: Mo
     name: generation.model,
     registry,
     fields: chatParameters,
-    // A web search is a hosted tool in this API's own form.
+    // In this API, this parameter declares the hosted tool for web searches.
     dropped: findAlias(generation.model, registry).hostedTools === 'pass' ? [] : ['web_search_options'],
   });
   return original === undefined ? parsed : { ...parsed, generation: { ...generation, original } };

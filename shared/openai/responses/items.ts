@@ -68,7 +68,7 @@ const systemParts = arrayOf(
     min: 1,
   },
 );
-/** A part that a target which was passed the request has generated. No other target gets it. */
+/** A part of an unknown kind, from a native answer. Translated requests leave it out. */
 const otherPart = v.pipe(
   object({ type: string }),
   v.transform(({ type }) => ({ type: 'other' as const, kind: type })),
@@ -195,7 +195,7 @@ export function isHostedItem(item: { readonly type?: string | null | undefined }
   return typeof item.type === 'string' && !Object.hasOwn(ownItems, item.type);
 }
 
-/** Returns whether an item is of a kind that this service doesn't know. Only targets that get the request as it is read it. */
+/** Returns whether an item is of a kind that this service doesn't know. Only native requests have such items. */
 export function isUnknownItem(item: { readonly type?: string | null | undefined }): item is HostedItem {
   return isHostedItem(item) && !Object.hasOwn(hostedItems, item.type);
 }

@@ -23,7 +23,7 @@ import {
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Reads all events of an upstream that was passed the request, stores the response if required, and returns it.
+ * Reads all events of a native answer, stores the response if required, and returns it.
  * @throws LambentError `upstream_cut` if the events end without `finish`, and every error of `events` and `commit`
  */
 export async function encodeNativeResponse(
@@ -42,7 +42,7 @@ export async function encodeNativeResponse(
 }
 
 /**
- * Encodes the events of an upstream that was passed the request as the frames of a response stream.
+ * Encodes the events of a native answer as the frames of a response stream.
  * @returns whether the response is complete
  * @throws the same errors as `encodeStream`
  */
@@ -56,7 +56,7 @@ export function encodeNativeResponseStream(
 class NativeEncoder implements StreamEncoder {
   readonly #options: EncodeResponseOptions;
   readonly #native: NativeResponse;
-  /** The event that ends the stream. It is sent when the response is stored. */
+  /** The event that ends the stream. It is sent after the response has been stored. */
   #last: Fields | undefined;
   #usage: Usage | undefined;
 
@@ -96,14 +96,14 @@ function encodeFrame(event: Fields): string {
 }
 
 /**
- * A response that an upstream generates by this API's own protocol. It stays as it is, but for what the service sets
- * itself: the response's id, the model's name and what is said about storage; and, if it is stored, its items' ids.
+ * A native response. It is unchanged except for the fields that Lambent sets: the response's id, the model's name, the
+ * fields about storage, and, if it is stored, the ids of its items.
  */
 export class NativeResponse {
   readonly #options: EncodeResponseOptions;
   readonly #isStored: boolean;
   readonly #head: Fields;
-  /** Our ids of the items, by the upstream's; by `#index` for items without one. */
+  /** Lambent's ids of the items, by the upstream's; by `#` and the item's position for items without an id. */
   readonly #ids = new Map<string, string>();
   readonly #continuations: Record<string, string> = {};
   readonly #items: Fields[] = [];
@@ -129,7 +129,7 @@ export class NativeResponse {
     return this.#sequenceNumber;
   }
 
-  /** Reads an event of the upstream's stream, or its response. Returns it as the caller gets it. */
+  /** Reads an event of the upstream's stream, or a whole response, and returns it as the caller gets it. */
   read(event: Fields): Fields {
     if (typeof event['sequence_number'] === 'number') this.#sequenceNumber = event['sequence_number'];
     const own = this.#renameItemId(this.#encodeItems(event));
@@ -209,7 +209,7 @@ export class NativeResponse {
     return ours;
   }
 
-  /** Keeps what the upstream needs back in the next turn, and shows it only to a caller who includes it. */
+  /** Records an item's continuation for the next turn. Returns the item with it if the caller includes it, or without. */
   #encodeContinuation(item: Fields): Fields {
     const { encrypted_content: continuation, ...rest } = item;
     if (!isObject(continuation)) return item;
@@ -219,10 +219,10 @@ export class NativeResponse {
   }
 }
 
-/** The events that have the response. */
+/** The types of events that have the response. */
 const LIFECYCLE = /^response\.(created|queued|in_progress|completed|incomplete|failed)$/;
 
-/** Returns whether an event is about the response, whose beginning and end a job reports itself. */
+/** Returns whether an event has the response. A job writes such events itself. */
 export function isLifecycleEvent({ type, object }: Fields): boolean {
   return object === 'response' || LIFECYCLE.test(String(type));
 }
@@ -231,7 +231,7 @@ function isWhole({ status }: Fields): boolean {
   return status === 'completed' || status === 'incomplete';
 }
 
-/** Returns what the service sets itself. */
+/** Returns the fields of a response that Lambent sets itself. */
 function createHead({ body, id, createdAt, stored = false }: EncodeResponseOptions): Fields {
   const conversation = getConversationId(body);
   return {
@@ -243,7 +243,7 @@ function createHead({ body, id, createdAt, stored = false }: EncodeResponseOptio
     metadata: { ...body.metadata },
     previous_response_id: body.previous_response_id ?? null,
     ...(conversation !== undefined && { conversation: { id: conversation } }),
-    // The caller has seen this response before the upstream began.
+    // The caller got this time with the queued response, before the upstream created its own.
     ...(body.background && { created_at: createdAt }),
   };
 }

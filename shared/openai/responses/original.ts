@@ -10,8 +10,8 @@ import { isHostedTool, type ResponsesTool, rejectUnknownTools } from './tools.ts
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Returns the caller's body of `POST /v1/responses` for targets that speak this API; undefined if the request can't go to
- * one. Its input is the caller's own: `completeInput` adds the rest.
+ * Returns the original of a `POST /v1/responses`; undefined if none of its targets speaks this API. Its input is the
+ * caller's own: `completeInput` adds the earlier items.
  * @param whole the body as the caller sent it
  * @param body the same body, validated
  * @throws LambentError `invalid_value` for an item or a tool of an unknown kind that no target reads
@@ -81,12 +81,12 @@ function dropHostedChoices(choice: unknown): unknown {
   return isObject(choice) && 'tools' in choice ? { ...choice, tools: dropHostedTools(choice['tools']) } : choice;
 }
 
-/** An item of an input for a target that speaks this API. */
+/** An item in the input of a native request. */
 export type NativeItem = Fields;
 
 /**
- * Returns the request with its whole input: earlier items, then the caller's. Hosted tools' items and tools are left out
- * if the alias drops them, and continuations are decoded.
+ * Returns the request with its whole input: earlier items, then the caller's. Hosted tools and their items are left out if
+ * the alias drops them, and continuations are decoded.
  * @param input the caller's own text or items, without references
  */
 export function completeInput(
@@ -114,7 +114,7 @@ function withoutHosted(item: NativeItem): NativeItem {
   return { ...item, tools: dropHostedTools(item['tools']) };
 }
 
-/** Another service's encrypted content is left out. */
+/** Returns an item with its continuation decoded, and without the encrypted content of another service. */
 function decodeContinuation(item: NativeItem): NativeItem {
   const { encrypted_content: encoded, ...rest } = item;
   if (encoded === undefined) return item;

@@ -19,7 +19,7 @@ export interface OutputOptions extends ReasoningOptions {
   /** Whether the request asks for log probabilities. */
   readonly includeLogprobs: boolean;
   readonly emit: EmitEvent;
-  /** The item before all that the model generates, if any. */
+  /** The first item, which precedes what the model generates. Absent if the context was not compacted. */
   readonly compaction?: CompactionItem;
 }
 
@@ -39,7 +39,7 @@ export class ResponseOutput {
     this.#options = options;
   }
 
-  /** Emits the item that precedes what the model generates. Call it once, before any `add`. */
+  /** Emits the compaction item, if there is one. Call it once, before any `add`. */
   start(): void {
     const { compaction: item, emit } = this.#options;
     if (item === undefined) return;

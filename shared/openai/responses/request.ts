@@ -23,7 +23,7 @@ export interface ParsedResponsesBody extends ResolvedModel {
   readonly body: ResponsesBody;
   /** Fields that the alias passes on to its upstream. */
   readonly unknown: Readonly<Record<string, unknown>>;
-  /** The caller's body for targets that speak this API, with the caller's own input; absent if there are none. */
+  /** The original, with the caller's own input only; absent if no target speaks this API. */
   readonly original?: OriginalRequest;
   readonly streamed: boolean;
   /** Paths of the fields that have no effect. */
@@ -36,7 +36,7 @@ export interface ResponsesRequest {
   readonly generation: GenerationRequest;
   /** Whether the input has compaction items, so that the messages can only be built with the vault. */
   readonly isSealed: boolean;
-  /** The items of the input as the caller sent them; absent if no target gets them so. */
+  /** The items of the input as the caller sent them, for native requests; absent if no target takes these. */
   readonly rawInput?: readonly unknown[];
   /** The request, which the response repeats. */
   readonly body: ResponsesBody;

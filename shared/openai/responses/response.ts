@@ -37,7 +37,7 @@ export interface EncodeResponseOptions extends InProgressOptions {
   readonly reasoningSummary: boolean;
   /** Whether reasoning items have `encrypted_content`. */
   readonly includeContinuations: boolean;
-  /** The first item of the output: what stands for the request's context. */
+  /** The first item of the output, if the request's context was compacted. */
   readonly compaction?: CompactionItem;
   /** Stores the response or its turn before the caller learns that it is complete. Absent if neither is stored. */
   readonly commit?: (stored: StoredAnswer, usage: Usage | undefined) => Promise<void>;
@@ -50,7 +50,7 @@ export interface StoredAnswer {
   readonly answer: ResponseObject;
   /** Encoded continuations, which the provider needs in the next turn, by reasoning item id. */
   readonly continuations: Readonly<Record<string, string>>;
-  /** The upstream's ids of the items, by item id; absent unless the upstream was passed the request. */
+  /** The upstream's ids of the items, by item id; present for native answers only. */
   readonly upstreamIds?: Readonly<Record<string, string>>;
 }
 

@@ -210,7 +210,7 @@ export function isStoredItem(input: unknown): input is StoredItem {
 /**
  * Parses a stored item as input for a model. Unknown fields are removed, because a newer version that runs during a
  * deployment may have written them.
- * @param isNative true for an item of an upstream, which may be of any kind
+ * @param isNative true for an item of a native request or answer, which may be of any kind
  * @throws LambentError `record_unreadable` if this version doesn't know the item's type or can't read its fields
  */
 export function parseStoredItem(item: StoredItem, isNative = false): ResolvedItem {

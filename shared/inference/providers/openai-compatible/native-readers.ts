@@ -9,17 +9,15 @@ import { createItemContinuation } from './native-reasoning.ts';
 import { UsageReader } from './usage.ts';
 import { asObject, asObjects, asText, type WireObject } from './wire.ts';
 
-/**
- * The readers of answers that are passed on. The first events of a stream say nothing about the answer, so they wait
- * for the next: until then, another target can be tried.
- */
+// The readers of native answers. Until a stream has an event with a part of the answer, another target can be tried, so the
+// readers hold the events before it back.
 
-/** Passes on the chunks of a chat completion, and reads them as any other answer to see whether it is whole. */
+/** Passes on the chunks of a chat completion. Also reads them as translated answers are read, to see whether it is whole. */
 export class NativeChatReader {
   readonly #answer: AnswerReader;
   readonly #streamed: boolean;
   readonly #waiting: GenerationEvent[] = [];
-  /** True if the upstream answers in the other form than requested. Its answer is then translated. */
+  /** True if the upstream streams a buffered request, or the reverse. Its answer is then translated. */
   #isTranslated = false;
 
   constructor(answer: AnswerReader, streamed: boolean) {
@@ -63,6 +61,7 @@ const FIRST_EVENTS: ReadonlySet<unknown> = new Set(['response.created', 'respons
 
 /** Passes on the events of a response's stream, or the response. */
 export class NativeResponseReader {
+  // An answer without its last event is incomplete, whatever it has.
   readonly hasOutput = true;
   readonly looksWhole = false;
   readonly #upstream: string;
@@ -81,17 +80,17 @@ export class NativeResponseReader {
     return this.#ending;
   }
 
-  /** True after the event with the whole response: nothing follows it. */
+  /** True after the last event, which has the whole response. */
   get isOver(): boolean {
     return this.#ending.type !== 'none';
   }
 
   read(event: WireObject, events: GenerationEvent[], isBuffered = false): void {
-    if (isBuffered && this.#streamed) throw otherFormError();
+    if (isBuffered && this.#streamed) throw wrongFormError();
     const isLast = isBuffered || LAST_EVENTS.has(event['type']);
     const response = isBuffered ? event : asObject(event['response']);
     if (isLast && response !== undefined) this.#readFinal(response);
-    // Only the last event of a stream that wasn't asked for has the whole response.
+    // Of a stream in place of a buffered answer, only the response of the last event is passed on.
     const passed = isBuffered || this.#streamed ? event : isLast ? response : undefined;
     if (passed === undefined) return;
     const native = mapOutputItems(passed, (item) => createItemContinuation(item, this.#upstream));
@@ -112,7 +111,7 @@ export class NativeResponseReader {
     if (type === 'response.failed') return findInBandError({ error: response?.['error'] ?? UNKNOWN_FAILURE });
     if (status === 'failed') return findInBandError({ error: error ?? UNKNOWN_FAILURE });
     if (type === 'error' || eventName === 'error') return findInBandError(event, 'error');
-    // A body that is nothing but an error.
+    // A body with only an error.
     return type === undefined && error && event['object'] !== 'response' ? findInBandError({ error }) : undefined;
   }
 
@@ -141,15 +140,13 @@ function readResponseEnding(response: WireObject): AnswerEnding {
 
 const CALLS: ReadonlySet<unknown> = new Set(['function_call', 'custom_tool_call']);
 
-function otherFormError(): Error {
-  return malformedAnswerError(
-    'The upstream answered a request for a stream without one, or the other way round',
-    'nextTarget',
-  );
+function wrongFormError(): Error {
+  return malformedAnswerError('The upstream streamed the answer of a buffered request, or the reverse', 'nextTarget');
 }
 
 /** Passes on the events of a message's stream, or the message. */
 export class NativeMessageReader {
+  // As in `NativeResponseReader`.
   readonly hasOutput = true;
   readonly looksWhole = false;
   readonly #streamed: boolean;
@@ -169,7 +166,7 @@ export class NativeMessageReader {
   }
 
   read(event: WireObject, events: GenerationEvent[], isBuffered = false): void {
-    if (isBuffered === this.#streamed) throw otherFormError();
+    if (isBuffered === this.#streamed) throw wrongFormError();
     if (isBuffered) this.#end.readMessage(event);
     else this.#end.read(event);
     this.#waiting.push({ type: 'native', event });

@@ -5,8 +5,8 @@ import { asObject, asObjects, asText, type WireObject } from './wire.ts';
 const PROVIDER = 'openai-responses';
 
 /**
- * Returns an output item with a continuation in place of its `encrypted_content`. It has the item's id, because the
- * upstream refuses the content under any other.
+ * Returns an output item with a continuation in place of its `encrypted_content`. The continuation has the item's id,
+ * because the upstream refuses the content under another id.
  * @param upstream fingerprint of the target
  * @see https://github.com/BerriAI/litellm/pull/15782
  */
@@ -17,8 +17,8 @@ export function createItemContinuation(item: WireObject, upstream: string): Wire
 }
 
 /**
- * Returns the items of an input as the upstream has issued them. Reasoning without content that this upstream can read
- * is dropped: it would be looked up among stored items, and nothing is stored there.
+ * Returns the items of an input as the upstream issued them. Reasoning without content that this upstream can read is
+ * dropped: the upstream would look it up among its stored items, and it stores none.
  */
 export function restoreItems(input: readonly unknown[], upstream: string): unknown[] {
   return input.flatMap((item) => (isObject(item) ? restoreItem(item, upstream) : [item]));

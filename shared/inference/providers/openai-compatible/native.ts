@@ -14,13 +14,13 @@ import { findOutputLimitName } from './request.ts';
 import type { AnswerOptions } from './tool-calls.ts';
 import { asObjects, type WireObject } from './wire.ts';
 
-/** A call in which the upstream gets the caller's own request. */
+/** A call that sends the original. */
 export interface NativeCall {
   /** The path of the endpoint, after the base URL. */
   readonly path: string;
   /**
-   * Finds what the upstream refuses although the answer is the same without it.
-   * @param refused names of what it has refused before
+   * Finds a field that the upstream refuses and that the answer doesn't depend on.
+   * @param refused names of the fields that it has refused before
    */
   findRefusal(error: WireError, refused: readonly string[]): Refusal | undefined;
   /** Returns the headers for this endpoint, from those of the target. */
@@ -31,8 +31,8 @@ export interface NativeCall {
    */
   write(refused: readonly string[]): WireObject;
   createReader(options: AnswerOptions): ChunkReader;
-  /** Returns whether the upstream refuses a field that it doesn't know. A translated request doesn't have it. */
-  isForeign(error: WireError): boolean;
+  /** Returns whether a translated request may succeed, because the upstream refuses a field that it doesn't know. */
+  mayTranslate(error: WireError): boolean;
 }
 
 type Refusal = Pick<FieldRefusal, 'field' | 'isRequired'>;
@@ -45,10 +45,10 @@ export interface NativeOptions {
   readonly upstream: string;
 }
 
-/** What `include` has if the upstream is to return reasoning that it can continue from. */
+/** The value of `include` that asks for reasoning from which the upstream can continue. */
 const ENCRYPTED_REASONING = 'reasoning.encrypted_content';
 
-/** An upstream refuses it for a model that doesn't reason: "Encrypted content is not supported with this model." */
+/** Finds a refusal of encrypted reasoning, for models without it: "Encrypted content is not supported with this model." */
 function findRefusal({ status, param, message = '' }: WireError, refused: readonly string[]): Refusal | undefined {
   const isRefused = status === 400 && (param?.startsWith('include') || /encrypted.?content/i.test(message));
   return isRefused && !refused.includes(ENCRYPTED_REASONING)
@@ -66,8 +66,8 @@ function refusesUnknownField({ status, codes, message = '' }: WireError): boolea
 }
 
 /**
- * Prepares a call with the caller's own body. Only the model, the output limit and what this service does itself are
- * replaced in it.
+ * Prepares a native call. In the original's body, only the model, the output limit, and fields about streaming and storage
+ * are replaced.
  */
 export function prepareNativeCall(
   request: GenerationRequest,
@@ -81,7 +81,7 @@ export function prepareNativeCall(
   const call = {
     findRefusal: () => undefined,
     toHeaders: (headers: Headers) => headers,
-    isForeign: refusesUnknownField,
+    mayTranslate: refusesUnknownField,
   };
   switch (original.protocol) {
     case 'chat':
@@ -113,8 +113,8 @@ export function prepareNativeCall(
         toHeaders: (headers) => toMessagesHeaders(headers, original),
         write: () => ({ ...writeMessages(common, maxTokens), ...(streamed && { stream: true }) }),
         createReader: () => new NativeMessageReader(streamed),
-        // No other endpoint of such an upstream could serve the request.
-        isForeign: () => false,
+        // The upstream may have no chat completions, to which a translated request would go.
+        mayTranslate: () => false,
       };
   }
 }
@@ -137,23 +137,24 @@ function writeChat(
     ...(maxTokens !== undefined && { [findOutputLimitName(target, findDialect(target), refused)]: maxTokens }),
     ...(streamed && {
       stream: true,
-      // The usage is counted, whether the caller wants to see it or not.
+      // The service counts the usage even if the caller doesn't ask for it.
       stream_options: { ...(isObject(options) && options), include_usage: true },
     }),
   };
 }
 
-/** A call may be streamed although the caller didn't ask for it, and the other way round. */
+/** Returns the body without the fields about streaming: whether a call is streamed doesn't depend on the caller alone. */
 function omitStream({ stream: _, stream_options: __, ...body }: WireObject): WireObject {
   return body;
 }
 
-/** Adds to `include` what a stored response needs in its next turn. */
+/** Returns `include`, with encrypted reasoning if the next turn of the response may need it. */
 function toInclude({ omitsContinuations }: GenerationRequest, include: unknown, refused: readonly string[]) {
   const others = (Array.isArray(include) ? include : []).filter((each) => each !== ENCRYPTED_REASONING);
-  const isAsked = omitsContinuations !== true && !refused.includes(ENCRYPTED_REASONING);
-  if (!isAsked) return others.length === 0 && !Array.isArray(include) ? {} : { include: others };
-  return { include: [...others, ENCRYPTED_REASONING] };
+  if (omitsContinuations !== true && !refused.includes(ENCRYPTED_REASONING)) {
+    return { include: [...others, ENCRYPTED_REASONING] };
+  }
+  return Array.isArray(include) ? { include: others } : {};
 }
 
 function pick(fields: WireObject, name: string): WireObject {
@@ -171,7 +172,7 @@ function toMessagesHeaders({ authorization, ...headers }: Headers, { betas = [] 
   };
 }
 
-/** Leaves out tools that the model doesn't get, and thinking that only other targets can read. */
+/** Writes the body of a message, without the tools that no model gets and without thinking that another target sealed. */
 function writeMessages({ tools, messages, ...body }: WireObject, maxTokens: number | undefined): WireObject {
   const kept = asObjects(messages).map((message) => {
     const { content } = message;

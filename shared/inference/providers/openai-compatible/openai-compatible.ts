@@ -84,7 +84,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     for (const field of added) reportRefused(field, call);
   }
 
-  /** Prepares the call of an upstream that gets the caller's own request; undefined if the request is translated. */
+  /** Prepares a native call; undefined if the request is translated. */
   async function prepareNative(request: GenerationRequest, streamed: boolean): Promise<NativeCall | undefined> {
     const { original } = request;
     if (original === undefined || target.passThrough?.includes(original.protocol) !== true) return undefined;
@@ -94,8 +94,8 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
   }
 
   /**
-   * Sends the request until it is accepted, each time without one more field that the upstream refused. A caller's own
-   * request is translated if the upstream refuses a field that this service doesn't know either.
+   * Sends the request until it is accepted, each time without one more field that the upstream refused. A native request
+   * is translated if the upstream refuses a field that it doesn't know.
    */
   async function sendRequest(
     request: GenerationRequest,
@@ -120,7 +120,10 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       const error = parseErrorResponse(response.status, response.headers, await readErrorBody(response), now());
       const refusable = native === undefined ? refusals.filter(({ field }) => field in extras) : [];
       const refusal = native?.findRefusal(error, without) ?? findRefusedField(error, body, without, refusable);
-      if (native !== undefined && (refusal === undefined ? native.isForeign(error) : IN_MESSAGES.has(refusal.field))) {
+      if (
+        native !== undefined &&
+        (refusal === undefined ? native.mayTranslate(error) : IN_MESSAGES.has(refusal.field))
+      ) {
         native = undefined;
         continue;
       }
@@ -181,7 +184,7 @@ interface SentRequest {
   readonly native: NativeCall | undefined;
 }
 
-/** What a translated request can say differently in its messages. */
+/** The refusals of parts of messages that a translated request writes in another form. */
 const IN_MESSAGES: ReadonlySet<string> = new Set([MESSAGE_REASONING, CALL_IDS]);
 
 /** Returns whether the upstream accepts the ids of all tool calls. Ids of other targets may be longer. */

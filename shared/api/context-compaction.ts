@@ -91,8 +91,24 @@ function findFirstKept(items: readonly StoredItem[]): number {
   };
   moveWhile((item) => isFromUser(item) || isInstruction(item) || isCallOutput(item));
   if (!items.slice(start).some(isCallOutput)) return start;
-  moveWhile((item) => isCall(item) || isCallOutput(item) || item.type === 'reasoning');
-  return start;
+  for (;;) {
+    moveWhile((item) => isCall(item) || isCallOutput(item) || item.type === 'reasoning');
+    // The model may have written a text between its calls.
+    const call = findMissingCall(items, start);
+    if (call === -1) return start;
+    start = call;
+  }
+}
+
+/** Returns the index of the latest call before `start` whose output follows without it; -1 if there is none. */
+function findMissingCall(items: readonly StoredItem[], start: number): number {
+  const tail = items.slice(start);
+  const called = new Set(tail.filter(isCall).map((item) => item['call_id']));
+  const missing = new Set(tail.filter(isCallOutput).map((item) => item['call_id']));
+  return items.findLastIndex((item, index) => {
+    const id = item['call_id'];
+    return index < start && isCall(item) && missing.has(id) && !called.has(id);
+  });
 }
 
 /**

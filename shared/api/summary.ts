@@ -69,7 +69,8 @@ function renderItem(item: Readonly<Record<string, unknown>>): string {
   const { type, role, call_id: id, name } = item;
   if (type === 'reasoning' || type === 'additional_tools') return '';
   if (typeof role === 'string') return `<message role="${role}">${renderContent(item['content'])}</message>`;
-  if (isCallOutput(item)) return `<tool_result id="${String(id)}">${renderContent(item['output'])}</tool_result>`;
+  if (isCallOutput(item) && 'output' in item)
+    return `<tool_result id="${String(id)}">${renderContent(item['output'])}</tool_result>`;
   if (isCall(item)) {
     const content = renderContent(item['arguments'] ?? item['input']);
     return `<tool_call id="${String(id)}" name="${String(name)}">${content}</tool_call>`;
@@ -138,5 +139,5 @@ export function isCall({ type, call_id: id }: Readonly<Record<string, unknown>>)
 
 /** Returns whether an item is the output of a call. */
 export function isCallOutput({ type }: Readonly<Record<string, unknown>>): boolean {
-  return typeof type === 'string' && type.endsWith('_call_output');
+  return type === 'tool_search_output' || (typeof type === 'string' && type.endsWith('_call_output'));
 }

@@ -173,6 +173,40 @@ describe('a request whose input exceeds the threshold of context_management', ()
     for (const part of ['Oslo', 'Bern', 'Cold', 'Mild', 'Noted heron.']) expect(getLastRequest()).toContain(part);
     expect(getLastRequest()).not.toContain('lorem ipsum');
   });
+
+  it('a call is kept with its output although the model has written a text after it', async () => {
+    const input: Input = [
+      ...history,
+      { type: 'function_call', call_id: 'call_2', name: 'weather', arguments: '{"city":"Oslo"}' },
+      { role: 'assistant', content: 'And the other one.' },
+      { type: 'function_call', call_id: 'call_3', name: 'weather', arguments: '{"city":"Bern"}' },
+      { type: 'function_call_output', call_id: 'call_2', output: 'Cold' },
+      { type: 'function_call_output', call_id: 'call_3', output: 'Mild' },
+    ];
+    const response = await client.responses.create({ model, input, context_management });
+    expect(response.output[0]?.type).toBe('compaction');
+    for (const part of ['Oslo', 'other one', 'Bern', 'Cold', 'Mild']) expect(getLastRequest()).toContain(part);
+  });
+
+  it('what a tool search has just found is kept, and an older search is an answered call', async () => {
+    const tools = [{ type: 'function' as const, name: 'found_tool', parameters: {}, strict: false }];
+    const search = (call_id: string): Input => [
+      { type: 'tool_search_call', call_id, execution: 'client', arguments: { query: 'q' } },
+      { type: 'tool_search_output', call_id, execution: 'client', tools },
+    ];
+    const { output } = await client.responses.create({
+      model,
+      input: [...history, ...search('s1')],
+      context_management,
+    });
+    expect(output[0]?.type).toBe('compaction');
+    expect(JSON.stringify(Object(service.upstream.requests.at(-1)?.body).tools)).toContain('found_tool');
+    const input = [...history.slice(0, 1), ...search('s2'), ...history.slice(1)];
+    const compacted = await client.responses.compact({ model, input });
+    const next = [...(compacted.output as Input), { role: 'user' as const, content: 'Go on' }];
+    expect((await client.responses.create({ model, input: next })).status).toBe('completed');
+    expect(getLastRequest()).not.toContain('s2');
+  });
 });
 
 describe('a compaction item in a message of the queue', () => {

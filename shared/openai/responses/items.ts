@@ -74,7 +74,12 @@ const otherPart = v.pipe(
   v.transform(({ type }) => ({ type: 'other' as const, kind: type })),
 );
 
-const assistantParts = arrayOf(variant('type', { output_text: outputText, refusal }, [], otherPart), 'objects');
+/** Parts of other messages, which an upstream might read here, too: their files and URLs would not be checked. */
+const CALLER_PARTS = ['input_image', 'input_file', 'input_audio'] as const;
+const assistantParts = arrayOf(
+  variant('type', { output_text: outputText, refusal }, CALLER_PARTS, otherPart),
+  'objects',
+);
 
 const envelope = { type: optional(v.literal('message')), id, status, phase: ignored };
 const instructions = object({

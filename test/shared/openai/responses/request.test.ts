@@ -32,6 +32,32 @@ function catchError(changes: object): LambentError {
 }
 
 describe('parseResponsesRequest', () => {
+  it('files and URLs in an assistant’s message are refused, also if a target gets the request as it is', () => {
+    const target = {
+      provider: 'openai-compatible',
+      model: 'm',
+      baseUrl: 'http://127.0.0.1:1/v1',
+      passThrough: ['responses'],
+    };
+    const context = { registry: createTestRegistry({ targets: [target] }), tenant: TENANT };
+    const question = { role: 'user', content: 'Hi' };
+    const parseAnswer = (part: object) =>
+      parseResponsesRequest({ model: 'default', input: [question, { role: 'assistant', content: [part] }] }, context);
+    for (const part of [
+      { type: 'input_image', image_url: 'http://169.254.169.254/' },
+      { type: 'input_file', file_url: 'http://169.254.169.254/' },
+      { type: 'input_file', file_id: 'file-of-another' },
+    ]) {
+      const refused = { code: 'unsupported_value', param: 'input[1].content[0].type' };
+      expect(() => parseAnswer(part)).toThrow(expect.objectContaining(refused));
+    }
+    const novel = { type: 'output_novelty', a: 1 };
+    expect(parseAnswer(novel).generation.original?.body['input']).toContainEqual({
+      role: 'assistant',
+      content: [novel],
+    });
+  });
+
   it.each(['response_format', 'web_search_options', 'functions'])(
     'the field %s, which only chat completions check, is refused even with passUnknown',
     (field) => {

@@ -156,7 +156,7 @@ export function splitBody(body: unknown, fields: object, registry: ModelRegistry
   const passed = Object.entries(body).filter(([name, value]) => {
     if (Object.hasOwn(fields, name)) return false;
     const treatment = classifyUnknownField(name, value, alias);
-    if (treatment === 'refuse') throw unknownParameterError(name);
+    if (treatment === 'refuse') throw unknownParameterError(name, fields);
     return treatment === 'pass';
   });
   if (passed.length === 0) return { name: aliasName, alias, known: body, unknown: {} };
@@ -165,9 +165,22 @@ export function splitBody(body: unknown, fields: object, registry: ModelRegistry
   return { name: aliasName, alias, known, unknown };
 }
 
-function unknownParameterError(name: string): LambentError {
+/** What parameters of one of OpenAI's APIs are called in another one. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ['messages', 'input'],
+  ['max_tokens', 'max_output_tokens'],
+  ['max_completion_tokens', 'max_output_tokens'],
+  ['max_output_tokens', 'max_completion_tokens'],
+  ['response_format', 'text.format'],
+  ['instructions', 'messages'],
+]);
+
+function unknownParameterError(name: string, fields: object): LambentError {
   const param = name.slice(0, 200).toWellFormed();
-  return new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
+  const otherName = OTHER_NAMES.get(name);
+  const isField = otherName !== undefined && Object.hasOwn(fields, otherName.replace(/\..*/, ''));
+  const advice = isField ? ` Use '${otherName}' instead.` : '';
+  return new LambentError('unknown_parameter', `Unknown parameter: '${param}'.${advice}`, { param });
 }
 
 export interface SplitBody extends ResolvedModel {

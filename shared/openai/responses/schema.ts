@@ -62,6 +62,8 @@ const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
  */
 export const responsesParameters = {
   model: string,
+  // Before `input`, which a request with a prompt needs not have at OpenAI.
+  prompt: unsupported('is not supported. Lambent stores no prompts.'),
   input: textOrParts(inputItems),
   // `standard` asks for no program.
   access_programs: optional(
@@ -96,7 +98,6 @@ export const responsesParameters = {
   moderation,
   parallel_tool_calls: optional(boolean),
   previous_response_id: optional(storedId),
-  prompt: unsupported('is not supported. Lambent stores no prompts.'),
   reasoning: optional(
     object({
       effort: reasoningEffort,

@@ -550,6 +550,13 @@ describe('parseChatRequest', () => {
       ],
       ['an unknown parameter', { grammar: 'x' }, 'unknown_parameter', 'grammar', "Unknown parameter: 'grammar'."],
       [
+        'an output limit of responses',
+        { max_output_tokens: 9 },
+        'unknown_parameter',
+        'max_output_tokens',
+        "Unknown parameter: 'max_output_tokens'. Use 'max_completion_tokens' instead.",
+      ],
+      [
         'a string for a number',
         { temperature: 'warm' },
         'invalid_type',

@@ -12,7 +12,9 @@ export function readModelRegistry(file: string): ModelRegistry {
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    throw new LambentError('configuration', `The model registry ${file} can't be read`, { cause });
+    throw new LambentError('configuration', `The model registry ${file} can't be read: ${(cause as Error).message}`, {
+      cause,
+    });
   }
   return parseModelRegistry(text, file);
 }

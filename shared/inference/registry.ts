@@ -305,9 +305,16 @@ export function parseModelRegistry(text: string, source: string): ModelRegistry 
   if (result.success) return result.output;
   const lines = result.issues.map((issue) => {
     const path = v.getDotPath(issue);
-    return path ? `${path}: ${issue.message}` : issue.message;
+    const problem = describeProblem(issue);
+    return path ? `${path}: ${problem}` : problem;
   });
   throw new LambentError('configuration', `${source} is not valid:\n  ${lines.join('\n  ')}`);
+}
+
+/** Says of a key what is wrong with it, which valibot doesn't: "Expected never but received "weigth"". */
+function describeProblem({ expected, path, message }: v.BaseIssue<unknown>): string {
+  if (path?.at(-1)?.origin !== 'key') return message;
+  return expected === 'never' ? 'is not a field of this object' : 'is missing';
 }
 
 /** An alias and its name in the registry. */

@@ -108,10 +108,7 @@ describe('prices in the registry', () => {
   const base = { inputPerMillion: 1, outputPerMillion: 2 };
 
   it.each<[object, string]>([
-    [
-      { inputPerMillion: 1 },
-      'models.m.price.outputPerMillion: Invalid key: Expected "outputPerMillion" but received undefined',
-    ],
+    [{ inputPerMillion: 1 }, 'models.m.price.outputPerMillion: is missing'],
     [
       { ...base, inputPerMillion: '3' },
       'models.m.price.inputPerMillion: must be 0 to 10000 US dollars for a million tokens, with at most six decimal places',
@@ -128,13 +125,13 @@ describe('prices in the registry', () => {
       { ...base, inputPerMillion: 0.0000001 },
       'models.m.price.inputPerMillion: must be 0 to 10000 US dollars for a million tokens, with at most six decimal places',
     ],
-    [{ ...base, flex: { inputPerMillion: 1 } }, 'models.m.price.flex.outputPerMillion: Invalid key'],
+    [{ ...base, flex: { inputPerMillion: 1 } }, 'models.m.price.flex.outputPerMillion: is missing'],
     [
       { ...base, flex: -0.5 },
       'models.m.price.flex: must be 0 to 100 times the usual price, with at most six decimal places',
     ],
     [{ ...base, batch: '50%' }, 'models.m.price.batch: Invalid type: Expected Object but received "50%"'],
-    [{ ...base, cachedPerMillion: 1 }, 'models.m.price.cachedPerMillion: Invalid key: Expected never'],
+    [{ ...base, cachedPerMillion: 1 }, 'models.m.price.cachedPerMillion: is not a field of this object'],
     [{ ...base, date: 'today' }, 'models.m.price.date: must be a date such as 2026-11-30'],
   ])('%j is refused', (price, message) => {
     expect(() => parse(price)).toThrow(message);

@@ -19,7 +19,7 @@ describe('readModelRegistry', () => {
   });
 
   it.each([
-    ['missing.json', undefined, "can't be read"],
+    ['missing.json', undefined, "can't be read: ENOENT: no such file or directory"],
     ['text.json', 'no JSON', 'is not JSON'],
     ['empty.json', '{}', 'is not valid'],
   ])('readModelRegistry names the file %s in its error', async (name, text, problem) => {

@@ -8,6 +8,20 @@ function buildRegistry(fleets: Record<string, { workers: readonly { id: string; 
 
 const W1 = { id: 'w1', url: 'http://w1:8000/v1' };
 
+describe('parseModelRegistry', () => {
+  it.each([
+    [{ targets: [{ provider: 'bedrock', model: 'm', weigth: 2 }] }, 'targets.0.weigth: is not a field of this object'],
+    [{ targets: [{ provider: 'openai-compatible', model: 'm' }] }, 'targets.0.baseUrl: is missing'],
+    [
+      { targets: [{ provider: 'bedrock', model: 'm' }], outputLimit: 'cut' },
+      'outputLimit: Invalid type: Expected ("clamp" | "refuse") but received "cut"',
+    ],
+  ])('the error for the model %j says what is wrong with which field', (model, problem) => {
+    const parse = () => parseModelRegistry(JSON.stringify({ models: { default: model } }), 'models.json');
+    expect(parse).toThrow(`models.json is not valid:\n  models.default.${problem}`);
+  });
+});
+
 describe('the workers of a fleet', () => {
   it('workers of two fleets may have the same ids and addresses', () => {
     const { fleets } = buildRegistry({

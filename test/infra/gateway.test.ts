@@ -196,8 +196,8 @@ describe("API Gateway's own error responses", () => {
       expect(response).toBeDefined();
       const { message, code, ...others } = Object(Object(response?.body).error);
       expect(message).toMatch(/^[A-Z].*\.$/);
-      const { 'x-request-id': requestId, ...headers } = response?.headers ?? {};
-      expect(requestId).toBe('context.requestId');
+      const { 'x-request-id': requestId, 'request-id': anthropicId, ...headers } = response?.headers ?? {};
+      expect([requestId, anthropicId]).toEqual(['context.requestId', 'context.requestId']);
       if (code === null) {
         expect([type, others]).toEqual(['DEFAULT_4XX', { type: 'invalid_request_error', param: null }]);
         return;

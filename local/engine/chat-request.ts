@@ -18,6 +18,11 @@ export const chatRequestSchema = v.looseObject({
   stream_options: v.optional(v.nullable(v.looseObject({ include_usage: v.optional(v.boolean()) }))),
   max_tokens: v.optional(v.nullable(tokens)),
   max_completion_tokens: v.optional(v.nullable(tokens)),
+  response_format: v.optional(
+    v.nullable(
+      v.looseObject({ type: v.string(), json_schema: v.optional(v.looseObject({ schema: v.optional(v.unknown()) })) }),
+    ),
+  ),
   stop: v.optional(v.nullable(v.union([v.string(), v.array(v.string())]))),
   n: v.optional(v.nullable(v.literal(1, 'only 1 is supported'))),
   // The following fields are vLLM's extensions.

@@ -38,6 +38,8 @@ const longRequest = (tokens: number, extra: object = {}) => ({
   ...extra,
 });
 
+const CITY = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+
 describe('chat completions with the OpenAI client', () => {
   it('a completion names the stand-in, repeats the question and reports its usage', async () => {
     const { client } = await start();
@@ -52,6 +54,20 @@ describe('chat completions with the OpenAI client', () => {
     const { prompt_tokens: prompt = 0, completion_tokens: completion = 0, total_tokens: total } = answer.usage ?? {};
     expect(prompt).toBeGreaterThan(5);
     expect(total).toBe(prompt + completion);
+  });
+
+  it.each([
+    ['a schema', { type: 'json_schema', json_schema: { name: 'out', schema: CITY } }, { city: /stand-in/ }],
+    ['any JSON object', { type: 'json_object' }, { answer: /stand-in/ }],
+  ] as const)('an answer whose format is %s has this format, as engines enforce it', async (_, format, expected) => {
+    const { client } = await start();
+    const answer = await client.chat.completions.create({
+      model: 'stand-in',
+      messages: [{ role: 'user', content: 'Where is the Colosseum?' }],
+      response_format: format,
+    });
+    const [[name, pattern]] = Object.entries(expected) as [[string, RegExp]];
+    expect(JSON.parse(answer.choices[0]?.message.content ?? '')).toEqual({ [name]: expect.stringMatching(pattern) });
   });
 
   it('a stream gives the same text token by token, and usage if the request includes it', async () => {

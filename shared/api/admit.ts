@@ -4,6 +4,7 @@ import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
+import { checkEndpoint } from '../inference/served-endpoints.ts';
 import { type Lifetime, timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import type { Admitted } from '../jobs/submit.ts';
@@ -99,7 +100,11 @@ export function toJob(
   requestBody: unknown,
   { registry, lifetime, now }: AdmissionPorts,
 ): Admitted {
-  const request = rejectOnClientError(() => parseQueuedRequest(endpoint, requestBody, { registry, tenant }));
+  const request = rejectOnClientError(() => {
+    const parsed = parseQueuedRequest(endpoint, requestBody, { registry, tenant });
+    checkEndpoint(parsed.generation, registry);
+    return parsed;
+  });
   const { body, generation, rawInput, continuations, streamed, stored, context } = request;
   if (!stored && replyTo === undefined) {
     const message =

@@ -1,6 +1,7 @@
 import { createFailureLog } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
+import { checkEndpoint } from '../inference/served-endpoints.ts';
 import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
@@ -28,6 +29,7 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
     conversation === undefined ? undefined : await state.conversations.readEarlier({ tenant, id: conversation });
   // Built here only to reject a request that can't be answered. The attempt builds it again.
   const context = await buildContext(call, earlier);
+  checkEndpoint(context.generation, api.registry);
   const job = await submitJob(call, context, { conversation, end: earlier?.end });
   const headers = { ...describeHandling(parsed.ignored), ...reportDroppedItems(context, request) };
   if (!parsed.streamed) {

@@ -4,6 +4,7 @@ import { type Capability, listPreferences, listRequirements, type Requirement } 
 import type { GenerationRequest } from './generation.ts';
 import { getLimits } from './model-limits.ts';
 import { type Alias, expandFallbacks, findAlias, type ModelRegistry, type Target } from './registry.ts';
+import { checkEndpoint, servesEndpoint, servesMessagesOnly } from './served-endpoints.ts';
 
 /** A target that can serve a request, with the alias whose limits apply. */
 export interface Candidate {
@@ -17,29 +18,50 @@ export interface Candidate {
 /**
  * Lists every target that can serve `request`, best first: the targets of its alias, ordered by the conversation's
  * hash, then the targets of the fallbacks.
- * @throws LambentError `model_not_found`; `unsupported_parameter` with the parameter that no target supports
+ * @throws LambentError `model_not_found`, also if no target has an endpoint for the request; `unsupported_parameter` with the
+ * parameter that no target supports
  */
 export function findCandidates(
   request: GenerationRequest,
   registry: ModelRegistry,
   getCapabilities: (target: Target) => ReadonlySet<Capability>,
 ): Candidate[] {
+  checkEndpoint(request, registry);
   const all = expandFallbacks(request.model, registry).flatMap((aliasName) => {
     const alias = registry.models[aliasName];
     if (alias === undefined) return [];
-    return preferCapable(rankTargets(aliasName, alias, request.conversationKey), request, getCapabilities);
+    const ranked = rankTargets(aliasName, alias, request.conversationKey);
+    const served = ranked.filter(({ target }) => servesEndpoint(target, request));
+    return preferCapable(served, request, getCapabilities);
   });
-  if (registry.models[request.model]?.embeddings !== undefined) {
-    const message = `The model \`${request.model}\` only generates embeddings: use /v1/embeddings.`;
-    throw new LambentError('model_not_found', message, { param: 'model' });
-  }
   const isMet = ({ capabilities }: Requirement, { target }: Candidate): boolean =>
     capabilities.some((capability) => getCapabilities(target).has(capability));
-  const capable = all.filter((each) =>
-    listRequirements(request, each.alias.strictOutput).every((requirement) => isMet(requirement, each)),
-  );
+  const capable = all.filter((each) => listNeeds(request, each).every((requirement) => isMet(requirement, each)));
   if (capable.length === 0) throw unsupportedError(request, all, isMet);
-  return capable.filter((each) => each.aliasName === request.model || canSubstitute(request, each));
+  const usable = capable.filter((each) => each.aliasName === request.model || canSubstitute(request, each));
+  if (usable.length === 0) throw substitutionError(request);
+  return usable;
+}
+
+/** Returns the error of a request that only fallbacks could serve, whose answers would differ. */
+function substitutionError({ model, unknown, parameterNames }: GenerationRequest): LambentError {
+  const param = Object.keys(unknown)[0] ?? parameterNames['maxOutputTokens'] ?? 'model';
+  const message = `Unsupported parameter: '${param}' is not supported by the fallbacks of the model \`${model}\`.`;
+  return new LambentError('unsupported_parameter', message, { param });
+}
+
+/**
+ * Lists what a request needs of a target. One that gets only callers' own requests has to do all of it by itself: the router
+ * can't check or shorten its answer.
+ */
+function listNeeds(request: GenerationRequest, { alias, target }: Candidate): Requirement[] {
+  if (!servesMessagesOnly(target)) return listRequirements(request, alias.strictOutput);
+  const needs = listRequirements(request, 'refuse');
+  if (request.parallelToolCalls || request.tools.length === 0) return needs;
+  return [
+    ...needs,
+    { capabilities: ['singleToolCall'], param: request.parameterNames['parallelToolCalls'] ?? 'tools' },
+  ];
 }
 
 function unsupportedError(
@@ -47,7 +69,7 @@ function unsupportedError(
   all: readonly Candidate[],
   isMet: (requirement: Requirement, candidate: Candidate) => boolean,
 ): LambentError {
-  const requirements = all.flatMap(({ alias }) => listRequirements(request, alias.strictOutput));
+  const requirements = all.flatMap((candidate) => listNeeds(request, candidate));
   const missing = requirements.find((each) => !all.some((candidate) => isMet(each, candidate))) ?? requirements[0];
   const param = missing?.param ?? 'model';
   const reason = missing === undefined ? '' : ` (missing capability: ${missing.capabilities[0]})`;

@@ -1,3 +1,4 @@
+import Anthropic from '@anthropic-ai/sdk';
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
@@ -29,6 +30,8 @@ beforeAll(async () => {
         failing: { targets: [target] },
         'failing-chat': { targets: [target] },
         backed: { targets: [target], fallbacks: ['bedrock'] },
+        claude: { targets: [{ ...target, passThrough: ['messages'] }] },
+        'failing-claude': { targets: [{ ...target, passThrough: ['messages'] }] },
       };
     },
   });
@@ -386,5 +389,80 @@ describe('a chat completion of a target that speaks the protocol', () => {
       for await (const _ of await client.chat.completions.create({ ...ask, model: 'failing-chat', stream: true }));
     };
     await expect(read()).rejects.toMatchObject({ code: 'upstream_cut' });
+  });
+});
+
+describe('a target that speaks nothing but messages', () => {
+  const ask = { model: 'claude', max_tokens: 100, messages: [{ role: 'user' as const, content: 'Hi' }] };
+  const anthropic = () =>
+    new Anthropic({ baseURL: new URL(service.cloud.url).origin, apiKey: 'sk-local', maxRetries: 0 });
+  const EVENTS = [
+    {
+      type: 'message_start',
+      message: {
+        id: 'msg_upstream',
+        type: 'message',
+        role: 'assistant',
+        model: 'upstream-model',
+        content: [],
+        stop_reason: null,
+        stop_sequence: null,
+        usage: { input_tokens: 3, output_tokens: 1, brand_new_count: 1 },
+        brand_new: 1,
+      },
+    },
+    { type: 'ping' },
+    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '', citations: [] } },
+    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hello' } },
+    { type: 'content_block_delta', index: 0, delta: { type: 'citations_delta', citation: { type: 'new_location' } } },
+    { type: 'novelty', progress: 1 },
+    { type: 'content_block_stop', index: 0 },
+    {
+      type: 'message_delta',
+      delta: { stop_reason: 'end_turn', stop_sequence: null },
+      usage: { output_tokens: 5 },
+      brand_new: 1,
+    },
+    { type: 'message_stop' },
+  ];
+
+  it('every event of a stream is passed on, unknown ones and unknown fields included', async () => {
+    reply = () => streamEvents(EVENTS);
+    const body = { ...ask, stream: true, brand_new_parameter: 1 };
+    const response = await fetch(`${service.cloud.url}/messages`, {
+      method: 'POST',
+      headers: { 'x-api-key': 'sk-local', 'content-type': 'application/json', 'anthropic-version': '2023-06-01' },
+      body: JSON.stringify(body),
+    });
+    const frames = (await response.text()).trim().split('\n\n');
+    const events = frames.map((frame) => JSON.parse(frame.slice(frame.indexOf('data: ') + 6)) as Fields);
+    expect(frames.map((frame) => frame.split('\n')[0])).toEqual(EVENTS.map(({ type }) => `event: ${type}`));
+    expect(normalize(events)).toEqual(normalize(EVENTS));
+    expect(events[0]).toMatchObject({ message: { model: 'claude', id: expect.not.stringContaining('upstream') } });
+    expect(lastRequest()).toEqual({ ...body, model: 'upstream-model' });
+    expect(service.upstream.requests.at(-1)?.path).toBe('/v1/messages');
+  });
+
+  it('a stream that ends early is an error, for Anthropic’s client as well', async () => {
+    reply = () => streamEvents(EVENTS.slice(0, 5));
+    const stream = anthropic().messages.stream({ ...ask, model: 'failing-claude' });
+    const texts: string[] = [];
+    stream.on('text', (text) => texts.push(text));
+    await expect(stream.finalMessage()).rejects.toMatchObject({ error: { error: { type: 'api_error' } } });
+    expect(texts).toEqual(['Hello']);
+  });
+
+  it('requests of other endpoints are refused at once, background responses included', async () => {
+    const calls = service.upstream.requests.length;
+    const refusal = {
+      status: 404,
+      code: 'model_not_found',
+      message: expect.stringContaining('only supported in /v1/messages'),
+    };
+    const { model, messages } = ask;
+    await expect(client.chat.completions.create({ model, messages })).rejects.toMatchObject(refusal);
+    await expect(client.responses.create({ model, input: 'Hi' })).rejects.toMatchObject(refusal);
+    await expect(client.responses.create({ model, input: 'Hi', background: true })).rejects.toMatchObject(refusal);
+    expect(service.upstream.requests.length).toBe(calls);
   });
 });

@@ -1,5 +1,6 @@
 import { CAPABILITIES, type Capability, RARE_CAPABILITIES } from '../../capabilities.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
+import { servesMessagesOnly } from '../../served-endpoints.ts';
 import type { ReasoningPlace } from './reasoning.ts';
 
 /** The differences between an upstream and OpenAI's API, derived from the upstream's host name. */
@@ -155,7 +156,9 @@ export function findDialect(target: Pick<OpenAICompatibleTarget, 'baseUrl'>): Di
 /** Returns a target's capabilities: those it declares, or else all of OpenAI's API that its dialect supports. */
 export function getOpenAICompatibleCapabilities(target: OpenAICompatibleTarget): ReadonlySet<Capability> {
   const { unsupported, optionalFields, rare = [] } = findDialect(target);
-  const usual = CAPABILITIES.filter((each) => !unsupported.includes(each) && !RARE_CAPABILITIES.includes(each));
+  // What an upstream with only Anthropic's own endpoint lacks depends on its model: the upstream refuses it.
+  const lacks = (each: Capability): boolean => unsupported.includes(each) && !servesMessagesOnly(target);
+  const usual = CAPABILITIES.filter((each) => !lacks(each) && !RARE_CAPABILITIES.includes(each));
   const capabilities = new Set<Capability>(target.capabilities ?? [...usual, ...rare]);
   // Its own protocol has all of them.
   if (target.capabilities === undefined && target.passThrough !== undefined) capabilities.add('hostedTools');

@@ -113,8 +113,6 @@ export function prepareNativeCall(
         toHeaders: (headers) => toMessagesHeaders(headers, original),
         write: () => ({ ...writeMessages(common, maxTokens), ...(streamed && { stream: true }) }),
         createReader: () => new NativeMessageReader(streamed),
-        // The upstream may have no chat completions, to which a translated request would go.
-        mayTranslate: () => false,
       };
   }
 }

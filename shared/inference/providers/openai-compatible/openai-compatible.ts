@@ -5,6 +5,7 @@ import { newId } from '../../../core/ids.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
+import { servesMessagesOnly } from '../../served-endpoints.ts';
 import { type Access, rejectOnAbort, resolveAccess, toEndpoint } from './access.ts';
 import { AnswerReader } from './answer.ts';
 import { readAnswer, readErrorBody } from './body.ts';
@@ -17,7 +18,7 @@ import {
   toUpstreamError,
 } from './errors.ts';
 import type { NativeCall } from './native.ts';
-import { CALL_IDS, type FieldRefusal, findRefusedField, MESSAGE_REASONING } from './refused-fields.ts';
+import { CALL_IDS, type FieldRefusal, findRefusedField, MESSAGE_REASONING, SYSTEM_MESSAGES } from './refused-fields.ts';
 import { createRequestWriter, toCallerParam } from './request.ts';
 import { createTransport, type Transport, type UpstreamResponse } from './transport.ts';
 import type { WireObject } from './wire.ts';
@@ -118,6 +119,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
         return { response, native };
       }
       const error = parseErrorResponse(response.status, response.headers, await readErrorBody(response), now());
+      if (servesMessagesOnly(target)) throw toUpstreamError(error, context);
       const refusable = native === undefined ? refusals.filter(({ field }) => field in extras) : [];
       const refusal = native?.findRefusal(error, without) ?? findRefusedField(error, body, without, refusable);
       if (
@@ -185,7 +187,7 @@ interface SentRequest {
 }
 
 /** The refusals of parts of messages that a translated request writes in another form. */
-const IN_MESSAGES: ReadonlySet<string> = new Set([MESSAGE_REASONING, CALL_IDS]);
+const IN_MESSAGES: ReadonlySet<string> = new Set([MESSAGE_REASONING, CALL_IDS, SYSTEM_MESSAGES]);
 
 /** Returns whether the upstream accepts the ids of all tool calls. Ids of other targets may be longer. */
 function hasAcceptedCallIds({ messages }: GenerationRequest, rule: CallIdRule | undefined): boolean {

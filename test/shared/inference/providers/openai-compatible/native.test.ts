@@ -100,3 +100,32 @@ it('a message for Anthropic’s own API has its key, its betas and its tools, wi
     ],
   });
 });
+
+const SYSTEM = [
+  { role: 'user', content: 'Hi' },
+  { role: 'system', content: 'Be brief.' },
+];
+
+it('a chat request is translated if the upstream refuses its later system messages', async () => {
+  const refusal = { error: { message: 'System message must be at the beginning.' } };
+  const completion = { choices: [{ message: { content: 'Yes' }, finish_reason: 'stop' }] };
+  await using upstream = await startUpstream(({ body }) =>
+    JSON.stringify(body).includes('brief') ? { status: 400, body: refusal } : { body: completion },
+  );
+  const model = makeModel(upstream.baseUrl, { passThrough: ['chat'] });
+  const original: OriginalRequest = { protocol: 'chat', body: { messages: SYSTEM }, ignored: [] };
+  const events = [];
+  for await (const event of model.generate(makeRequest({ original }), { ...call, streamed: false })) events.push(event);
+  expect(events[0]).toEqual({ type: 'text', text: 'Yes' });
+});
+
+it('a target that speaks nothing but messages is asked at no other endpoint, whatever it refuses', async () => {
+  const error = { type: 'invalid_request_error', message: 'thinking: unknown parameter, max_tokens not supported' };
+  await using upstream = await startUpstream(() => ({ status: 400, body: { type: 'error', error } }));
+  const model = makeModel(upstream.baseUrl, { passThrough: ['messages'] });
+  const thinking = { role: 'assistant', content: [{ type: 'thinking', thinking: 'T', signature: 'x' }] };
+  const original: OriginalRequest = { protocol: 'messages', body: { messages: [...SYSTEM, thinking] }, ignored: [] };
+  const answer = model.generate(makeRequest({ original }), { ...call, streamed: false })[Symbol.asyncIterator]();
+  await expect(answer.next()).rejects.toMatchObject({ code: 'upstream_rejected' });
+  expect(upstream.requests.map(({ path }) => path)).toEqual(['/v1/messages']);
+});

@@ -22,13 +22,12 @@ export function expectReuse({ messages, tools, toolChoice, hints, inSession }: G
 }
 
 /** Returns whether the caller has marked a part or a tool. */
-export function hasMarks({ messages, tools }: GenerationRequest): boolean {
-  return (
-    tools.some(({ cache }) => cache !== undefined) ||
-    messages.some(
-      (message) =>
-        ('cache' in message && message.cache !== undefined) ||
-        message.content.some((part) => 'cache' in part && part.cache !== undefined),
-    )
-  );
+export function hasMarks(request: GenerationRequest): boolean {
+  return countMarks(request) > 0;
+}
+
+/** Returns how many parts, tool results and tools the caller has marked. */
+export function countMarks({ messages, tools }: GenerationRequest): number {
+  const marked = [...tools, ...messages, ...messages.flatMap(({ content }): readonly object[] => content)];
+  return marked.filter((each) => 'cache' in each && each.cache !== undefined).length;
 }

@@ -27,6 +27,8 @@ export interface Dialect {
   readonly unsignedCall?: string;
   /** Gets back the records of reasoning and the signatures of calls that callers have. Others may refuse these fields. */
   readonly returnsRecords?: true;
+  /** The field by which parts of messages mark the end of a prefix to cache. Others may refuse it, or an array of texts. */
+  readonly markField?: 'cache_control' | 'prompt_cache_breakpoint';
   /** Sends embeddings in base64 on request, which are a quarter of the size. Others may refuse `encoding_format`. */
   readonly encodesEmbeddings?: true;
 }
@@ -72,6 +74,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
     maxTokensParameter: 'max_completion_tokens',
     reasoningPlaces: [],
     callIds: OPENAI_CALL_IDS,
+    markField: 'prompt_cache_breakpoint',
     encodesEmbeddings: true,
   },
   'openai.azure.com': {
@@ -85,7 +88,14 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   },
   // https://openrouter.ai/docs/guides/best-practices/reasoning-tokens: text in `reasoning`, signatures in
   // `reasoning_details`.
-  'openrouter.ai': { unsupported: [], optionalFields: ['user'], returnsRecords: true, reasoningPlaces: ['reasoning'] },
+  'openrouter.ai': {
+    unsupported: [],
+    optionalFields: ['user'],
+    returnsRecords: true,
+    reasoningPlaces: ['reasoning'],
+    // https://openrouter.ai/docs/guides/best-practices/prompt-caching
+    markField: 'cache_control',
+  },
   // https://api-docs.deepseek.com/guides/thinking_mode: "will return a 400 error" if reasoning_content is missing from
   // a turn with tool calls. In other turns it is ignored.
   'deepseek.com': {

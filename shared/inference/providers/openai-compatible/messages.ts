@@ -1,6 +1,7 @@
 import { decodeCustomInput } from '../../custom-input.ts';
 import type {
   AssistantMessage,
+  CacheMark,
   ContentPart,
   ImagePart,
   Message,
@@ -8,6 +9,7 @@ import type {
   ToolCallPart,
   ToolMessage,
 } from '../../generation.ts';
+import type { WriteMark } from './cache-marks.ts';
 import type { Dialect } from './dialect.ts';
 import { type ReasoningPlace, readContinuation } from './reasoning.ts';
 import { joinThinking } from './think-tags.ts';
@@ -25,13 +27,15 @@ export interface MessageOptions {
   readonly hasOneSystemMessage: boolean;
   /** Whether calls of custom tools are written as such, and not as functions. */
   readonly hasCustomTools: boolean;
+  /** Writes the caller's cache marks; undefined if there are none, or the upstream knows none. */
+  readonly writeMark: WriteMark | undefined;
 }
 
-/** Converts the conversation. Texts become plain strings, because several dialects refuse an array of text parts. */
+/** Converts the conversation. Texts become plain strings where nothing is marked: several dialects refuse an array of them. */
 export function toWireMessages(messages: readonly Message[], options: MessageOptions): WireObject[] {
   const wire: WireObject[] = [];
   let files: FilePart[] = [];
-  for (const message of joinSystemMessages(messages, options.hasOneSystemMessage)) {
+  for (const message of joinSystemMessages(messages, options)) {
     if (message.role !== 'tool' && files.length > 0) {
       wire.push(toToolFilesMessage(files));
       files = [];
@@ -45,28 +49,36 @@ export function toWireMessages(messages: readonly Message[], options: MessageOpt
 
 /**
  * Joins the system messages at the front, which says the same to every model: chat templates such as Qwen's accept one only.
- * @param all true to move those inside the conversation to the front, too
+ * If the upstream accepts one only, those inside the conversation are moved to the front, too.
  */
-function joinSystemMessages(messages: readonly Message[], all: boolean): readonly Message[] {
+function joinSystemMessages(
+  messages: readonly Message[],
+  { hasOneSystemMessage: all, writeMark }: MessageOptions,
+): readonly Message[] {
   const isSystem = (message: Message) => message.role === 'system' && message.name === undefined;
   const end = messages.findIndex((message) => !isSystem(message));
   const front = all ? messages.filter(isSystem) : messages.slice(0, end === -1 ? messages.length : end);
   if (front.length === 0 || (front.length === 1 && messages[0] === front[0])) return messages;
-  const content = front.map(({ content: parts }) => joinText(parts.filter((part) => part.type === 'text')));
-  const joined: Message = { role: 'system', content: [{ type: 'text', text: content.join('\n\n') }] };
+  const texts = front.map(({ content }) => content.filter((part) => part.type === 'text'));
+  const text = { type: 'text', text: texts.map(joinText).join('\n\n') } as const;
+  const joined: Message = { role: 'system', content: writeMark === undefined ? [text] : texts.flat() };
   return [joined, ...messages.filter((message) => !front.includes(message))];
 }
 
 function toWireMessage(message: Message, options: MessageOptions): WireObject {
   switch (message.role) {
     case 'system':
-      return { role: 'system', content: joinText(message.content), ...toNameField(message) };
+      return { role: 'system', content: toTextContent(message.content, options), ...toNameField(message) };
     case 'user':
-      return { role: 'user', content: toUserContent(message.content), ...toNameField(message) };
+      return { role: 'user', content: toUserContent(message.content, options), ...toNameField(message) };
     case 'assistant':
       return toAssistantMessage(message, options);
     case 'tool':
-      return { role: 'tool', tool_call_id: options.callId(message.toolCallId), content: toToolText(message) };
+      return {
+        role: 'tool',
+        tool_call_id: options.callId(message.toolCallId),
+        content: toToolContent(message, options),
+      };
   }
 }
 
@@ -79,6 +91,22 @@ function joinText(parts: readonly { readonly text: string }[]): string {
   return parts.map(({ text }) => text).join('\n');
 }
 
+interface Text {
+  readonly text: string;
+  readonly cache?: CacheMark | undefined;
+}
+
+/**
+ * Returns texts as one string, or as parts if the caller marks any part of the request. A message without marks then has parts, too,
+ * so that it stays the same when the next request marks another one.
+ */
+function toTextContent(texts: readonly Text[], { writeMark }: MessageOptions): string | WireObject[] {
+  const parts = texts.filter(({ text }) => text !== '');
+  if (writeMark === undefined || parts.length === 0) return joinText(texts);
+  const written = parts.map(({ text, cache }) => ({ type: 'text', text, ...writeMark(cache) }));
+  return written.length === 1 && parts[0]?.cache === undefined ? joinText(parts) : written;
+}
+
 /** A part that is not text. */
 type FilePart = ImagePart | PdfDocument;
 
@@ -86,17 +114,22 @@ function isFile(part: ContentPart): part is FilePart {
   return part.type === 'image' || (part.type === 'document' && part.mediaType === 'application/pdf');
 }
 
-function toUserContent(parts: readonly ContentPart[]): string | WireObject[] {
-  if (!parts.some(isFile)) return joinText(toTexts(parts));
-  return parts.flatMap((part) => (isFile(part) ? [toFilePart(part)] : toTexts([part])));
+function toUserContent(parts: readonly ContentPart[], options: MessageOptions): string | WireObject[] {
+  if (!parts.some(isFile)) return toTextContent(toTexts(parts), options);
+  const { writeMark } = options;
+  return parts.flatMap((part): WireObject[] => {
+    if (isFile(part)) return [toFilePart(part)];
+    return toTexts([part]).map(({ text, cache }) => ({ type: 'text', text, ...writeMark?.(cache) }));
+  });
 }
 
 /** Returns the texts and text documents. Only PDFs have a part of their own in this API. */
-function toTexts(parts: readonly ContentPart[]): { type: 'text'; text: string }[] {
+function toTexts(parts: readonly ContentPart[]): Text[] {
   return parts.flatMap((part) => {
-    if (part.type === 'text') return [{ type: 'text', text: part.text }];
+    if (part.type === 'text') return [{ text: part.text, cache: part.cache }];
     if (part.type !== 'document' || part.mediaType !== 'text/plain') return [];
-    return [{ type: 'text', text: part.title === undefined ? part.text : `${part.title}\n\n${part.text}` }];
+    const { title, text, cache } = part;
+    return [{ text: title === undefined ? text : `${title}\n\n${text}`, cache }];
   });
 }
 
@@ -112,6 +145,12 @@ function toFilePart(part: FilePart): WireObject {
 function toImagePart(image: ImagePart): WireObject {
   const url = 'url' in image ? image.url : `data:${image.mediaType};base64,${image.base64}`;
   return { type: 'image_url', image_url: image.detail === undefined ? { url } : { url, detail: image.detail } };
+}
+
+/** Returns the content of a tool message. A mark on the result or on a part of it marks its end. */
+function toToolContent(message: ToolMessage, options: MessageOptions): string | WireObject[] {
+  const cache = message.cache ?? message.content.findLast((part) => part.cache !== undefined)?.cache;
+  return toTextContent([{ text: toToolText(message), cache }], options);
 }
 
 /** Returns the text of a tool result. Tool messages hold text only; files follow the last tool message of the turn. */
@@ -141,7 +180,9 @@ function toAssistantMessage(message: AssistantMessage, options: MessageOptions):
   const hasReasoning = calls.length > 0 || dialect.needsAllReasoning;
   const { fields, toContent } = hasReasoning ? toReasoning(message, options) : NO_REASONING;
   const said = { role: 'assistant', ...toNameField(message) };
-  const content = toContent(joinText(texts));
+  const text = joinText(texts);
+  const written = toContent(text);
+  const content = written === text ? toTextContent(texts, options) : written;
   if (calls.length === 0) return { ...said, content, ...fields };
   return {
     ...said,

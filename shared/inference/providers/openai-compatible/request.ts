@@ -2,8 +2,8 @@ import { omitUndefined } from '../../../core/objects.ts';
 import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
-import { hasMarks } from '../../prompt-reuse.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
+import { addAutomaticMarks, createMarkWriter, paysForWrites, writeToolMark } from './cache-marks.ts';
 import { createCallIdWriter } from './call-ids.ts';
 import { type Dialect, findDialect, type OptionalField, SHORT_CALL_IDS } from './dialect.ts';
 import { toWireMessages } from './messages.ts';
@@ -54,7 +54,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
    * refuse fields that it doesn't know.
    * @param refused names of the fields that the upstream has refused; a refused output limit is sent by its other name
    */
-  return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
+  const write = (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
     ...request.unknown,
     model: target.model,
     messages: toWireMessages(request.messages, {
@@ -64,6 +64,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
       omitsReasoning: refused.includes(MESSAGE_REASONING),
       hasOneSystemMessage: refused.includes(SYSTEM_MESSAGES),
       hasCustomTools,
+      writeMark: createMarkWriter(request, dialect, target.model),
     }),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
     ...omitUndefined({
@@ -78,12 +79,14 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...(request.stop.length > 0 ? { stop: request.stop } : {}),
     ...(request.logitBias && Object.keys(request.logitBias).length > 0 ? { logit_bias: request.logitBias } : {}),
     ...toLogprobFields(request.topLogprobs),
-    ...toToolFields(request, hasCustomTools),
+    ...toToolFields(request, dialect, hasCustomTools),
     ...omitUndefined({ web_search_options: request.hostedTools?.webSearch }),
     ...toFormatFields(request.format),
     ...(supportsReasoning ? toReasoningFields(request, dialect) : {}),
     ...toOptionalFields(request, target.model, dialect.optionalFields),
   });
+  return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject =>
+    addAutomaticMarks(write(request, streamed, refused), request, dialect, target.model);
 }
 
 /** Returns the upstream's name of the output limit: the other one if it has refused the usual one. */
@@ -104,9 +107,14 @@ function toLogprobFields(topLogprobs: number | undefined): WireObject {
 
 function toToolFields(
   { tools, hostedTools, toolChoice, parallelToolCalls }: GenerationRequest,
+  dialect: Dialect,
   hasCustomTools: boolean,
 ): WireObject {
-  const all = [...tools.map((tool) => toWireTool(tool, hasCustomTools)), ...(hostedTools?.tools ?? [])];
+  const functions = tools.map((tool) => ({
+    ...toWireTool(tool, hasCustomTools),
+    ...writeToolMark(tool.cache, dialect),
+  }));
+  const all = [...functions, ...(hostedTools?.tools ?? [])];
   if (all.length === 0) return {};
   const choice =
     hostedTools?.choice ?? (toolChoice === 'auto' ? undefined : toWireToolChoice(toolChoice, tools, hasCustomTools));
@@ -157,27 +165,18 @@ function toReasoningFields({ reasoningEffort }: GenerationRequest, dialect: Dial
 function toOptionalFields(request: GenerationRequest, model: string, accepted: readonly OptionalField[]): WireObject {
   const { hints, serviceTier } = request;
   const hasCache = accepted.includes('prompt_cache_retention');
-  const paysForWrites = PAID_WRITES.test(model);
+  const pays = paysForWrites(model);
   // `metadata` is never sent: OpenAI accepts it only with `store`, and Lambent stores responses itself.
   const all: Record<OptionalField, string | undefined> = {
     user: hints.user,
     safety_identifier: hints.safetyIdentifier,
     prompt_cache_key: hints.promptCacheKey,
-    prompt_cache_retention: paysForWrites ? undefined : hints.promptCacheRetention,
+    prompt_cache_retention: pays ? undefined : hints.promptCacheRetention,
     service_tier: serviceTier === 'auto' ? undefined : serviceTier,
   };
   return {
     ...Object.fromEntries(accepted.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]]))),
-    // OpenAI then reads and writes no cache.
-    ...(hasCache &&
-      paysForWrites &&
-      hints.cachesMarksOnly &&
-      !hasMarks(request) && { prompt_cache_options: { mode: 'explicit' } }),
+    // Without marks, OpenAI then reads and writes no cache.
+    ...(hasCache && pays && hints.cachesMarksOnly && { prompt_cache_options: { mode: 'explicit' } }),
   };
 }
-
-/**
- * The models of OpenAI that charge for writes to the cache and have options for it. Others cache by themselves, for free.
- * @see https://developers.openai.com/api/docs/guides/prompt-caching
- */
-const PAID_WRITES = /^gpt-(?:5\.[6-9]|[6-9])/;

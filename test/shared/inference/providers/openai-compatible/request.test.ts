@@ -546,8 +546,6 @@ describe('a dialect', () => {
     expect(write('gpt-5.6', { hints })).toEqual({ retention: undefined, options: off });
     expect(write('gpt-6', { hints: { promptCacheKey: 'k' } })).toEqual({ retention: undefined, options: undefined });
     expect(write('gpt-5.6', { hints }, 'openai.example.org')).toEqual({ retention: undefined, options: undefined });
-    const content = [{ type: 'text', text: 'A', cache: {} }] as const;
-    expect(write('gpt-5.6', { hints, messages: [{ role: 'user', content }] }).options).toBeUndefined();
   });
 
   it('a dialect is detected by host and subdomains, not by a similar name', () => {

@@ -145,18 +145,24 @@ describe('agents', () => {
     120_000,
   );
 
-  it.each<'chat' | 'messages'>(['chat', 'messages'])(
-    'conversations through %s read at least as much as with the marks of a client',
-    async (endpoint) => {
-      const route = createRoutes()[endpoint];
+  // Clients set no marks in responses. The same conversation in a chat, which reaches Bedrock by the same API, has them.
+  it.each<[Endpoint, 'chat' | 'messages']>([
+    ['chat', 'chat'],
+    ['messages', 'messages'],
+    ['responses', 'chat'],
+  ])(
+    'conversations through %s read at least as much as through %s with the marks of a client',
+    async (endpoint, clientEndpoint) => {
+      const routes = createRoutes();
       const sizes = { ...CODING_AGENT, requests: { min: 2, max: 8 } };
       await fc.assert(
         fc.asyncProperty(agentConversations(sizes), async (conversation) => {
-          const bodies = conversation.rounds.map((_, index) => toBodies[endpoint](conversation, index + 1));
-          const own = await converse(route, bodies);
+          const list = (name: Endpoint) =>
+            conversation.rounds.map((_, index) => toBodies[name](conversation, index + 1));
+          const own = await converse(routes[endpoint], list(endpoint));
           const marked = await converse(
-            route,
-            bodies.map((body) => addClientMarks(body as Parameters<typeof addClientMarks>[0])),
+            routes[clientEndpoint],
+            list(clientEndpoint).map((body) => addClientMarks(body as Parameters<typeof addClientMarks>[0])),
           );
           expect(marked.total).toBe(own.total);
           expect(own.read).toBeGreaterThanOrEqual(marked.read);

@@ -116,8 +116,11 @@ function toBlock(block: Content): object[] {
     }
     case 'thinking':
       return [{ reasoningContent: { reasoningText: { text: block.thinking, signature: block.signature } } }];
+    case 'redacted_thinking':
+      return [{ reasoningContent: { redactedContent: block.data } }];
     default:
-      return [];
+      // Converse has rules for media that Claude's own API doesn't, such as a text beside each document.
+      return [{ text: `[${block.type}]` }, ...toPoint(block)];
   }
 }
 

@@ -11,12 +11,12 @@ export function createThinkingContinuation(text: string, signature: string): Con
   return { provider: 'bedrock', data: { family: 'claude', text, signature } };
 }
 
-/** True for a thinking block of another target, which only this service can read. */
-export function isSealedThinking(block: unknown): boolean {
+/** True for a thinking block that Claude can't read: one of another target, which is sealed, or without a signature or data. */
+export function isUnreadableThinking(block: unknown): boolean {
   if (!isObject(block)) return false;
   const { type, signature, data } = block;
   if (type === 'thinking') return signature === '' || SEALED.test(String(signature));
-  return type === 'redacted_thinking' && SEALED.test(String(data));
+  return type === 'redacted_thinking' && (data === '' || SEALED.test(String(data)));
 }
 
 const SEALED = /^lambent\d+\./;

@@ -74,7 +74,7 @@ function expectDocumentedRefusal({ path }: Endpoint, status: number, text: strin
   const { error } = JSON.parse(text);
   // Anthropic's errors name the parameter in their message.
   if (path.startsWith('/messages')) {
-    expect(error.message, context).toMatch(/^((Invalid|Unsupported) value: ')?[a-z_]+[\w.[\]]*'?: /);
+    expect(error.message, context).toMatch(/^((Invalid|Unsupported) (value|parameter): ')?[a-z_]+[\w.[\]]*'?(: | is )/);
     return;
   }
   expect(listDocumentedCodes(status), context).toContain(error.code);
@@ -110,7 +110,7 @@ describe('requests made from the types of the SDKs', () => {
         expect(types.check(value, isNative ? `Bedrock${answer}` : answer), context).toEqual([]);
       }),
       // A seed of its own, so that a build fails only for its own change. Change it to search further.
-      { numRuns: 40, seed: 20_261_130 },
+      { numRuns: 40, seed: 22 },
     );
     expect(answered).toBeGreaterThan(0);
   });

@@ -1,7 +1,7 @@
 import type { ToolSpecification } from '@aws-sdk/client-bedrock-runtime';
 import { isObject } from '../../../core/objects.ts';
 import { listIgnoredBetas, selectBedrockBetas } from '../../claude-betas.ts';
-import { isSealedThinking, limitThinking } from '../../claude-thinking.ts';
+import { isUnreadableThinking, limitThinking } from '../../claude-thinking.ts';
 import type { GenerationRequest, OriginalRequest } from '../../generation.ts';
 import { hasMarks } from '../../prompt-reuse.ts';
 import type { BedrockTarget } from '../../registry.ts';
@@ -155,7 +155,7 @@ function createBlockFilter(version: number): (block: Fields) => Fields[] {
     if (!BLOCKS.has(type)) return [];
     // An empty text is refused, and a client's own metadata changes with every request.
     if (type === 'text' && (String(text).trim() === '' || /^x-anthropic-billing-header:/.test(String(text)))) return [];
-    if (isSealedThinking(block)) return [];
+    if (isUnreadableThinking(block)) return [];
     const { cache_control: mark, citations, caller: _, toolset_name: __, ...rest } = block;
     const content = type === 'tool_result' && Array.isArray(rest['content']) ? rest['content'] : undefined;
     return [

@@ -1,5 +1,5 @@
 import { isObject } from '../../../core/objects.ts';
-import { isSealedThinking, limitThinking } from '../../claude-thinking.ts';
+import { isUnreadableThinking, limitThinking } from '../../claude-thinking.ts';
 import type { GenerationRequest, OriginalRequest } from '../../generation.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
@@ -175,7 +175,7 @@ function writeMessages({ tools, messages, ...body }: WireObject, maxTokens: numb
   const kept = asObjects(messages).map((message) => {
     const { content } = message;
     return Array.isArray(content)
-      ? { ...message, content: content.filter((block) => !isSealedThinking(block)) }
+      ? { ...message, content: content.filter((block) => !isUnreadableThinking(block)) }
       : message;
   });
   return {

@@ -199,14 +199,30 @@ describe('the request', () => {
 
   it('Claude’s own thinking is sent back, that of another target is not', async () => {
     const thinking = (signature: string) => ({ type: 'thinking', thinking: 'T', signature });
-    const content = [thinking('c2ln'), thinking('lambent1.e30'), { type: 'text', text: 'Yes' }];
+    const redacted = (data: string) => ({ type: 'redacted_thinking', data });
+    const content = [
+      ...[thinking('c2ln'), redacted('cmVk'), thinking('lambent1.e30'), redacted('lambent1.e30'), redacted('')],
+      { type: 'text', text: 'Yes' },
+    ];
     const messages = [
       { role: 'user', content: 'Hi' },
       { role: 'assistant', content },
       { role: 'user', content: 'Go' },
     ];
     const body = await capture({ messages, thinking: { type: 'adaptive' } });
-    expect(body['messages']).toMatchObject([{}, { content: [{ signature: 'c2ln' }, { type: 'text' }] }, {}]);
+    expect(body['messages']).toMatchObject([
+      {},
+      { content: [{ signature: 'c2ln' }, { data: 'cmVk' }, { type: 'text' }] },
+      {},
+    ]);
+  });
+
+  it.each([
+    ['document', 'application/pdf', 'JVBERi0='],
+    ['image', 'image/png', 'iVBORw0KGgo='],
+  ])('a message may consist of one %s', async (type, media_type, data) => {
+    const content = [{ type, source: { type: 'base64', media_type, data } }];
+    expect((await capture({ messages: [{ role: 'user', content }] }))['messages']).toEqual([{ role: 'user', content }]);
   });
 
   it.each([

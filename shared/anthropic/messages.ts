@@ -1,3 +1,4 @@
+import { isObject } from '../core/objects.ts';
 import { createThinkingContinuation } from '../inference/claude-thinking.ts';
 import type { AssistantMessage, ContentPart, Message, ReasoningPart, TextPart } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
@@ -94,12 +95,14 @@ class Translation {
       if (block.type !== 'tool_result') {
         const translated = toContentParts(block, path, this.#registry);
         if (translated.length === 0) this.ignored.push(path);
+        this.ignored.push(...listCitations(block, path));
         parts.push(...translated);
         continue;
       }
-      const content = toBlocks(block.content).flatMap((each, position) =>
-        toContentParts(each, `${path}.content.${position}`, this.#registry),
-      );
+      const content = toBlocks(block.content).flatMap((each, position) => {
+        this.ignored.push(...listCitations(each, `${path}.content.${position}`));
+        return toContentParts(each, `${path}.content.${position}`, this.#registry);
+      });
       this.messages.push({
         role: 'tool',
         toolCallId: block.tool_use_id,
@@ -147,6 +150,12 @@ class Translation {
     }
     if (content.length > 0) this.messages.push({ role: 'assistant', content });
   }
+}
+
+/** Returns the path of a block's citations if it asks for them. */
+function listCitations(block: object, param: string): string[] {
+  const isAsked = 'citations' in block && isObject(block.citations) && block.citations['enabled'] === true;
+  return isAsked ? [`${param}.citations`] : [];
 }
 
 /** The `provider` of reasoning that no provider needs back. */

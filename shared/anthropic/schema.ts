@@ -49,6 +49,8 @@ function textOr<T extends v.GenericSchema>(block: T) {
 }
 
 const text = object({ type: v.literal('text'), text: string, cache_control: cacheControl });
+/** Whether the answer is to cite a document. Only a target that gets the caller's own body can do it. */
+const citations = v.nullish(v.unknown());
 const image = object({
   type: v.literal('image'),
   source: variant({
@@ -66,6 +68,7 @@ const document = object({
   }),
   title: optionalString,
   context: optionalString,
+  citations,
   cache_control: cacheControl,
 });
 const searchResult = object({
@@ -73,6 +76,7 @@ const searchResult = object({
   source: string,
   title: string,
   content: array(variant({ text })),
+  citations,
   cache_control: cacheControl,
 });
 const toolReference = object({ type: v.literal('tool_reference'), tool_name: string });

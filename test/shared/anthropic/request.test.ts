@@ -144,6 +144,24 @@ describe('messages', () => {
     expect(messagesFor(user, reminder, user).map(({ role }) => role)).toEqual(['user', 'user']);
   });
 
+  it('citations that are asked for are named, wherever the documents are', () => {
+    const document = (citations?: object) => ({ type: 'document', source: { type: 'text', data: 'x' }, citations });
+    const found = { type: 'search_result', source: 's', title: 't', content: [{ type: 'text', text: 'x' }] };
+    const asked = { enabled: true };
+    const { ignored } = parse({
+      messages: [
+        { role: 'user', content: [document(), document({ enabled: false }), document(asked)] },
+        { role: 'assistant', content: [use('a')] },
+        { role: 'user', content: [result('a', [document(asked), { ...found, citations: asked }])] },
+      ],
+    });
+    expect(ignored).toEqual([
+      'messages.0.content.2.citations',
+      'messages.2.content.0.content.0.citations',
+      'messages.2.content.0.content.1.citations',
+    ]);
+  });
+
   it('what no model gets is ignored and named', () => {
     const { generation, ignored } = parse({
       messages: [

@@ -13,8 +13,7 @@ import {
   toCompletionOptions,
 } from '../openai/chat/completion.ts';
 import type { ChatRequest } from '../openai/chat/request.ts';
-import { isChatCompletion, replayCompletion } from '../openai/chat/stored.ts';
-import { encodeChatStream } from '../openai/chat/stream.ts';
+import { encodeStoredChatStream, isChatCompletion } from '../openai/chat/stored.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
 import type { ApiState } from './api-state.ts';
 import { encodeChatAnswer } from './encode-chat.ts';
@@ -45,9 +44,7 @@ export async function createStoredChat(
   const earlier = operation?.isRepeated ? await findEarlier(principal.tenant, id, state) : undefined;
   if (earlier !== undefined) {
     if (!streamed) return { stored: id, json: earlier };
-    const { created, system_fingerprint = options.head.system_fingerprint } = earlier;
-    const head = { ...options.head, created, system_fingerprint };
-    return { stored: id, frames: encodeChatStream(replayCompletion(earlier), { ...options, head }) };
+    return { stored: id, frames: yieldFrames(encodeStoredChatStream(earlier, includeUsage)) };
   }
   const answer = await api.router.generate(generation, { signal, deadlineAt, telemetry, streamed });
   const headers = describeHandling(parsed.ignored, answer);
@@ -79,6 +76,10 @@ export async function createStoredChat(
       api.now,
     );
   }
+}
+
+async function* yieldFrames(frames: readonly string[]): AsyncGenerator<string> {
+  yield* frames;
 }
 
 /** Returns the completion that an earlier attempt of this operation has stored, or undefined. */

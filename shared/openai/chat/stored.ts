@@ -1,13 +1,10 @@
-import * as v from 'valibot';
-import { isObject, omitUndefined } from '../../core/objects.ts';
-import { encodeCustomInput } from '../../inference/custom-input.ts';
-import type { FinishReason, GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
+import { isObject } from '../../core/objects.ts';
+import { encodeDataFrame } from '../../wire/sse.ts';
 import { metadata } from '../parameters.ts';
 import { object } from '../schema.ts';
 import { missingParameterError, validate } from '../validation.ts';
-import { type ChatCompletionObject, FINISH_REASONS } from './completion.ts';
+import type { ChatCompletionObject } from './completion.ts';
 import type { ChatBody } from './schema.ts';
-import { readSignature } from './thought-signature.ts';
 
 export type Metadata = Readonly<Record<string, string>>;
 
@@ -81,47 +78,31 @@ export function parseMetadataFilter(query: Readonly<Record<string, string>>): Me
   return validate(metadataFilter, { metadata: Object.fromEntries(pairs) }).metadata ?? {};
 }
 
-/** Yields the events of a stored completion, so that it can be streamed again. */
-export async function* replayCompletion({
-  choices: [choice],
-  usage,
-  service_tier,
-}: ChatCompletionObject): AsyncGenerator<GenerationEvent> {
-  if (choice === undefined) return;
-  const { message, logprobs, finish_reason } = choice;
-  if (message.reasoning_content !== undefined) yield { type: 'reasoning', text: message.reasoning_content };
-  if (message.reasoning_details !== undefined) yield { type: 'reasoningEnd', details: message.reasoning_details };
-  if (message.content) yield { type: 'text', text: message.content, ...decodeLogprobs(logprobs?.content) };
-  if (message.refusal) yield { type: 'refusal', text: message.refusal, ...decodeLogprobs(logprobs?.refusal) };
-  for (const [index, call] of (message.tool_calls ?? []).entries()) {
-    const [name, fragment] =
-      call.type === 'function'
-        ? [call.function.name, call.function.arguments]
-        : [call.custom.name, encodeCustomInput(call.custom.input)];
-    yield { type: 'toolCall', index, id: call.id, name, ...readSignature(call) };
-    yield { type: 'toolArguments', index, fragment };
-  }
-  yield {
-    type: 'finish',
-    reason: REASONS.find((reason) => FINISH_REASONS[reason] === finish_reason) ?? 'stop',
-    usage: usage && {
-      inputTokens: usage.prompt_tokens,
-      cachedInputTokens: usage.prompt_tokens_details?.cached_tokens ?? 0,
-      ...omitUndefined({ cacheWriteTokens: usage.prompt_tokens_details?.cache_write_tokens }),
-      outputTokens: usage.completion_tokens,
-      reasoningTokens: usage.completion_tokens_details?.reasoning_tokens ?? 0,
-    },
-    ...(isTier(service_tier) ? { serviceTier: service_tier } : {}),
-  };
+/**
+ * Encodes a stored completion as the frames of a stream, as if it were generated now: every field of it, in chunks of its
+ * own.
+ */
+export function encodeStoredChatStream(completion: ChatCompletionObject, includeUsage: boolean): string[] {
+  const { usage, choices, ...head } = completion;
+  const encodeChunk = (fields: object): string =>
+    encodeDataFrame(
+      JSON.stringify({ ...head, object: 'chat.completion.chunk', ...(includeUsage && { usage: null }), ...fields }),
+    );
+  const messages = choices.map(({ message, ...choice }) => ({
+    ...choice,
+    delta: { ...message, ...(message.tool_calls && { tool_calls: message.tool_calls.map(addIndex) }) },
+    finish_reason: null,
+  }));
+  const ends = choices.map(({ index, finish_reason }) => ({ index, delta: {}, logprobs: null, finish_reason }));
+  return [
+    encodeChunk({ choices: messages }),
+    encodeChunk({ choices: ends }),
+    ...(includeUsage && usage !== undefined ? [encodeChunk({ choices: [], usage })] : []),
+    encodeDataFrame('[DONE]'),
+  ];
 }
 
-const REASONS = ['stop', 'length', 'toolCalls', 'contentFilter'] as const satisfies FinishReason[];
-
-const isTier = (value: unknown) => v.is(v.picklist(['auto', 'default', 'flex', 'priority']), value);
-
-type Tokens = NonNullable<NonNullable<ChatCompletionObject['choices'][number]['logprobs']>['content']>;
-
-function decodeLogprobs(tokens: Tokens | null | undefined): { logprobs?: TokenLogprob[] } {
-  if (tokens == null) return {};
-  return { logprobs: tokens.map(({ top_logprobs, ...token }) => ({ ...token, alternatives: top_logprobs })) };
+/** Only the chunks of a stream number the calls. */
+function addIndex<T extends object>(call: T, index: number): T & { readonly index: number } {
+  return { index, ...call };
 }

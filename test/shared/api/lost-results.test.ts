@@ -6,6 +6,7 @@ import type { ApiState } from '../../../shared/api/api-state.ts';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
 import { CLAIM_TIMINGS } from '../../../shared/idempotency/key-lease.ts';
+import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
@@ -126,14 +127,9 @@ async function createWorld() {
     conversation: conversation.id,
     clock,
     /** Starts a function environment. */
-    async start(write?: Write, fault?: Fault) {
+    async start(write?: Write, fault?: Fault, script: readonly GenerationEvent[] = makeAnswer('Hello')) {
       const environment = createStores(write, fault);
-      const service = await startService(
-        [makeAnswer('Hello')],
-        createTestRegistry(),
-        environment.state,
-        environment.idempotency,
-      );
+      const service = await startService([script], createTestRegistry(), environment.state, environment.idempotency);
       return { service, queue: environment.queue, isDead: environment.isDead };
     },
     readItems: async () =>
@@ -309,6 +305,50 @@ describe.each(CALLS)('a %s that is not stored, with an idempotency key', (_name,
         expect(result).toMatchObject({ error: { code: 'idempotent_answer_not_kept' } });
     },
   );
+});
+
+it('a repeated stream of a stored chat completion has every field that an upstream has sent', async () => {
+  const world = await createWorld();
+  await using stack = new AsyncDisposableStack();
+  const chunk = (delta: object, more: object = {}): GenerationEvent => ({
+    type: 'native',
+    event: { object: 'chat.completion.chunk', brand_new: 1, choices: [{ index: 0, delta, ...more }] },
+  });
+  const call = { id: 'call_1', type: 'function', function: { name: 'f', arguments: '{}' } };
+  const script = [
+    chunk({ role: 'assistant', content: 'Hel' }),
+    chunk({ content: 'lo', annotations: [{ type: 'url_citation' }] }),
+    chunk({ tool_calls: [{ index: 0, ...call }] }, { brand_new: 2 }),
+    chunk({}, { finish_reason: 'tool_calls' }),
+  ];
+  const request = {
+    model: 'default',
+    messages: [{ role: 'user' as const, content: 'Hi' }],
+    store: true,
+    stream: true as const,
+  };
+  const first = await world.start('create', 'death', [...script, { type: 'finish', reason: 'stop', usage: undefined }]);
+  stack.use(first.service);
+  void (async () => {
+    for await (const _ of await first.service.client.chat.completions.create(request, optionsOf(world)));
+  })().catch(() => {});
+  await waitUntil('the process has died', first.isDead);
+  world.clock.skewMs += CLAIM_TIMINGS.claimMs;
+  const second = await world.start();
+  stack.use(second.service);
+  const chunks = [];
+  for await (const each of await second.service.client.chat.completions.create(request, optionsOf(world)))
+    chunks.push(each);
+  const delta = { role: 'assistant', content: 'Hello', annotations: [{ type: 'url_citation' }] };
+  expect(chunks).toMatchObject([
+    {
+      brand_new: 1,
+      object: 'chat.completion.chunk',
+      choices: [{ delta: { ...delta, tool_calls: [{ index: 0, ...call }] }, brand_new: 2, finish_reason: null }],
+    },
+    { choices: [{ delta: {}, finish_reason: 'tool_calls' }] },
+  ]);
+  expect(second.service.generationRequests).toEqual([]);
 });
 
 describe('a conversation with an idempotency key', () => {

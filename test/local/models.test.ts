@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage } from 'node:http';
+import http, { createServer, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { GUIDE_MODEL } from '../../local/bedrock/guide.ts';
 import { type Discovery, discoverModels } from '../../local/models.ts';
 import { type ModelRegistry, parseModelRegistry, resolveModel } from '../../shared/inference/registry.ts';
@@ -188,6 +190,27 @@ describe('an OpenAI-compatible endpoint', () => {
   it('an endpoint without a preferred model has its alphabetically first model as default', async () => {
     const url = await startServer(() => listing('b', 'a'));
     expect(getTarget((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).toMatchObject({ model: 'a' });
+  });
+
+  it('requests are passed on to OpenAI’s own host as they are, and translated for any other', async () => {
+    const url = await startServer(() => listing('gpt-5-mini'));
+    const { registry: other } = await discover({ OPENAI_BASE_URL: `${url}/v1`, OPENAI_API_KEY: 'sk-secret' });
+    expect(getTarget(other, 'default')).not.toHaveProperty('passThrough');
+    expect(getTarget(other, 'default')).toMatchObject({ maxTokensParameter: 'max_tokens' });
+    const redirect = (to: unknown, ...rest: unknown[]) =>
+      Reflect.apply(http.get, http, [String(to).replace('https://api.openai.com', url), ...rest]);
+    vi.spyOn(https, 'get').mockImplementation(redirect as typeof https.get);
+    syncBuiltinESMExports();
+    onTestFinished(() => {
+      vi.restoreAllMocks();
+      syncBuiltinESMExports();
+    });
+    const { registry } = await discover({ OPENAI_API_KEY: 'sk-secret' });
+    expect(getTarget(registry, 'default')).toMatchObject({
+      baseUrl: 'https://api.openai.com/v1',
+      maxTokensParameter: 'max_completion_tokens',
+      passThrough: ['chat', 'responses'],
+    });
   });
 
   it('an endpoint needs no key', async () => {

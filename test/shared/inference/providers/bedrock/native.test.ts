@@ -261,6 +261,25 @@ describe('the request', () => {
     expect(JSON.stringify(body['messages'])).not.toContain('citations');
   });
 
+  it('the service tier is the caller’s, and without one the target’s', async () => {
+    const tiers: unknown[] = [];
+    upstream.client.middlewareStack.add(
+      (next) => (args) => {
+        tiers.push(Object(args.request).headers['x-amzn-bedrock-service-tier']);
+        return next(args);
+      },
+      { step: 'finalizeRequest', name: 'recordTier', override: true },
+    );
+    const target = { ...makeTarget({ model: SONNET_4_6 }), serviceTier: 'priority' as const };
+    for (const service_tier of ['standard_only', 'auto', undefined]) {
+      const body = { model: 'default', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }], service_tier };
+      const { generation } = parseMessagesRequest(body, { registry, tenant: TENANT, headers: {} });
+      const [first] = await upstream.generate(generation, { target });
+      expect(first?.type).toBe('native');
+    }
+    expect(tiers).toEqual(['default', 'priority', 'priority']);
+  });
+
   it('a budget stays below the output limit', async () => {
     const thinking = { type: 'enabled', budget_tokens: 8_000 };
     expect((await capture({ thinking, max_tokens: 4_000 }))['thinking']).toMatchObject({ budget_tokens: 3_999 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { OriginalRequest } from '../../../../../shared/inference/generation.ts';
+import { encodeNativeChatStream } from '../../../../../shared/openai/chat/native.ts';
 import { encodeNativeResponseStream } from '../../../../../shared/openai/responses/native.ts';
 import { startUpstream } from '../../../../upstreams/openai-upstream.ts';
 import { type Reply, streamEvents } from '../../../../upstreams/reply.ts';
@@ -45,6 +46,55 @@ it('any events and fields of a response stream come through unchanged, but for w
       const own = { id: 'resp_own', model: 'alias', store: false, background: false, metadata: {} };
       const last = { type: 'response.completed', response: { ...response, ...own, previous_response_id: null } };
       expect(received).toEqual(JSON.parse(JSON.stringify([...events, last])));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+it('any chunks and fields of a chat stream come through unchanged, but for the id and the model’s name', async () => {
+  let reply: Reply = {};
+  await using upstream = await startUpstream(() => reply);
+  const model = makeModel(upstream.baseUrl, { passThrough: ['chat'] });
+  const original: OriginalRequest = { protocol: 'chat', body: { messages: [] }, ignored: [] };
+  const json = fc.dictionary(
+    fc.string().map((name) => `x_${name}`),
+    fc.jsonValue({ depthSize: 'small' }),
+  );
+  const call_1 = { index: 0, id: 'call_1', type: 'function', function: { name: 'f', arguments: '{}' } };
+  const delta = fc.constantFrom<object>(
+    { content: 'a\u2028b' },
+    { role: 'assistant', content: '' },
+    { reasoning_content: 'r' },
+    { refusal: 'no' },
+    { tool_calls: [call_1] },
+    {},
+  );
+  const chunk = fc.tuple(json, json, json, delta).map(([top, choice, more, known]) => ({
+    ...top,
+    id: 'up',
+    model: 'up',
+    object: 'chat.completion.chunk',
+    choices: [{ ...choice, index: 0, delta: { ...more, ...known }, finish_reason: null }],
+  }));
+  await fc.assert(
+    fc.asyncProperty(fc.array(chunk, { maxLength: 6 }), json, fc.boolean(), async (chunks, extra, includeUsage) => {
+      const choices = [{ ...extra, index: 0, delta: { content: 'end' }, finish_reason: 'stop' }];
+      const usage = { ...extra, prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
+      const sent = [...chunks, { choices }, { choices: [], usage }];
+      reply = streamEvents([...sent, '[DONE]']);
+      const head = { id: 'chatcmpl-own', model: 'alias', created: 1, system_fingerprint: 'fp' };
+      const events = model.generate(makeRequest({ original }), call);
+      let text = '';
+      for await (const frame of encodeNativeChatStream(events, { head, includeUsage, includeLogprobs: false }))
+        text += frame;
+      const received = text.trim().split('\n\n');
+      const expected = (includeUsage ? sent : sent.slice(0, -1)).map((each) => ({
+        ...each,
+        id: head.id,
+        model: 'alias',
+      }));
+      expect(received.pop()).toBe('data: [DONE]');
+      expect(received.map((frame) => JSON.parse(frame.slice(6)))).toEqual(JSON.parse(JSON.stringify(expected)));
     }),
     { numRuns: 60 },
   );

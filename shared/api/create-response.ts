@@ -4,8 +4,8 @@ import { newId } from '../core/ids.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import type { ParseContext } from '../openai/parameters.ts';
+import { asksForCompaction } from '../openai/responses/context-management.ts';
 import {
-  asksForCompaction,
   includesEncryptedReasoning,
   type ParsedResponsesBody,
   parseResponsesBody,
@@ -14,7 +14,7 @@ import {
 } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { findSession } from '../wire/session.ts';
-import { encodeAnswer, encodeAnswerStream } from './encode-response.ts';
+import { encodeResponseAnswer, encodeResponseAnswerStream } from './encode-response.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 
@@ -54,11 +54,11 @@ export async function createResponse(
     includeContinuations: includesEncryptedReasoning(body),
   };
   return streamed
-    ? { headers, frames: encodeAnswerStream(answer, options) }
-    : { headers, json: await encodeAnswer(answer, options) };
+    ? { headers, frames: encodeResponseAnswerStream(answer, options) }
+    : { headers, json: await encodeResponseAnswer(answer, options) };
 }
 
-/** Returns whether a response is stored, refers to stored objects, or may have a sealed item. */
+/** Returns whether a response is stored, refers to stored objects, or may be compacted, which seals an item. */
 function needsState(body: ResponsesBody): boolean {
   return (body.store ?? true) || refersToStoredObjects(body) || asksForCompaction(body);
 }

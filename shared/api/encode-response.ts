@@ -9,7 +9,7 @@ const loadNative = () => import('../openai/responses/native.ts');
  * Encodes an answer as a response object.
  * @throws as `encodeResponse`
  */
-export async function encodeAnswer({ events, isNative }: Answer, options: EncodeResponseOptions) {
+export async function encodeResponseAnswer({ events, isNative }: Answer, options: EncodeResponseOptions) {
   if (isNative !== true) return encodeResponse(events, options);
   return (await loadNative()).encodeNativeResponse(events, options);
 }
@@ -19,7 +19,7 @@ export async function encodeAnswer({ events, isNative }: Answer, options: Encode
  * @returns whether the response is complete
  * @throws as `encodeResponseStream`
  */
-export async function* encodeAnswerStream(
+export async function* encodeResponseAnswerStream(
   { events, isNative }: Answer,
   options: EncodeResponseOptions,
 ): AsyncGenerator<string, boolean> {

@@ -19,7 +19,7 @@ import { addSummaryUsage } from './add-summary-usage.ts';
 import { persist, storeAnsweredJob } from './answered-job.ts';
 import { type CompactedContext, compactContext } from './context-compaction.ts';
 import { createConversationStep } from './conversation-step.ts';
-import { encodeAnswer, encodeAnswerStream } from './encode-response.ts';
+import { encodeResponseAnswer, encodeResponseAnswerStream } from './encode-response.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
@@ -115,10 +115,10 @@ class ForegroundResponse {
     };
     const stored = this.#isStored ? { stored: id } : {};
     if (parsed.streamed) {
-      const frames = this.#releaseAfter(encodeAnswerStream(answer, this.#encodeOptions(compacted)));
+      const frames = this.#releaseAfter(encodeResponseAnswerStream(answer, this.#encodeOptions(compacted)));
       return { headers, ...stored, frames };
     }
-    const json = await encodeAnswer(answer, this.#encodeOptions(compacted));
+    const json = await encodeResponseAnswer(answer, this.#encodeOptions(compacted));
     await this.#releaseTurn();
     return { headers, ...stored, json };
   }

@@ -1,4 +1,5 @@
 import { isObject } from '../core/objects.ts';
+import { asksForCompaction } from '../openai/responses/context-management.ts';
 import type { ResponseObject } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 
@@ -11,7 +12,7 @@ export function isResponsesBody(body: unknown): body is ResponsesBody {
 
 /** True if a job's request asks for the compaction of a long context. */
 export function needsCompaction(body: unknown): boolean {
-  return isResponsesBody(body) && body.context_management?.some(({ type }) => type === 'compaction') === true;
+  return isResponsesBody(body) && asksForCompaction(body);
 }
 
 /** True if a job's answer is a response. */

@@ -1,8 +1,8 @@
 import { LambentError } from '../../core/errors.ts';
 import { classifyUnknownField } from '../../wire/unknown-fields.ts';
 import type { ParseContext } from '../parameters.ts';
+import { asksForCompaction } from '../responses/context-management.ts';
 import {
-  asksForCompaction,
   includesEncryptedReasoning,
   parseResponsesBody,
   requireResolvedInput,

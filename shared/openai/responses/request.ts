@@ -12,6 +12,7 @@ import {
   toHints,
 } from '../parameters.ts';
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
+import { listUnknownManagement } from './context-management.ts';
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
 import { completeInput, createOriginalResponse, omitInput } from './original.ts';
@@ -62,7 +63,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
     ...listUnknownFields(known, request),
     ...listDroppedTools(request, alias),
     ...listHostedItems(request.input),
-    ...listOtherManagement(request),
+    ...listUnknownManagement(request),
   ];
   return { body: request, name, alias, unknown, ...(original && { original }), streamed, ignored };
 }
@@ -162,11 +163,6 @@ function needsContinuations(body: ResponsesBody): boolean {
   return (body.store ?? true) || body.conversation != null || includesEncryptedReasoning(body);
 }
 
-/** Returns whether a request asks for the compaction of a long context. */
-export function asksForCompaction({ context_management: entries }: ResponsesBody): boolean {
-  return entries?.some(({ type }) => type === 'compaction') ?? false;
-}
-
 /** Returns whether a request refers to stored objects, or has items that the vault has to open. */
 export function refersToStoredObjects({ conversation, previous_response_id, input }: ResponsesBody): boolean {
   if (conversation != null || previous_response_id != null) return true;
@@ -240,11 +236,6 @@ function listFormatSchemas({ text }: ResponsesBody): RequestSchema[] {
   // OpenAI's messages use the name of the older API's parameter here, too.
   const subject = `response_format '${name}'`;
   return [{ schema, strict: strict ?? false, subject, param: 'text.format.schema', code: 'invalid_json_schema' }];
-}
-
-/** Lists the entries of `context_management` whose type is unknown. */
-function listOtherManagement({ context_management: entries }: ResponsesBody): string[] {
-  return (entries ?? []).filter(({ type }) => type !== 'compaction').map(({ type }) => `context_management[${type}]`);
 }
 
 /** Lists the items that no model gets, as paths such as `input[web_search_call]`. */

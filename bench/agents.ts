@@ -156,13 +156,13 @@ function toReport(measured: readonly Measured[], stages: readonly StageTimes[], 
     title: 'Requests of coding agents: what a gateway adds to 50 to 300 KB',
     method: [
       'Bodies are generated: the prompt of an agent, 20 tools with schemas, and turns of which each has a call and its result, most of them source files. A few characters are beyond Latin-1, as in real prompts. The body of 1 KB has one question and no tools. One client process sends the same request to every target over one connection, one after another: directly to the upstream, through a bare `node:http` proxy, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2), and through the chat function’s bundle in one process behind `node:http` (“function alone”). The upstream responds at once.',
-      `“Added” is the time to the first byte of the answer’s body above that of the direct request in the same round. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it forwards the first event; “less pause” subtracts that. Processor time is that of the target’s process, user and system, divided by its requests. The function gets its event as an object: its JSON is made by API Gateway and parsed by Lambda’s runtime, whose time these figures don’t have.`,
+      `“Added” is the time to the first byte of the answer’s body above that of the direct request in the same round. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it forwards the first event; “less pause” subtracts that. Processor time is that of the target’s process, user and system, divided by its requests. The function gets its event as an object: API Gateway writes its JSON and Lambda’s runtime parses it, which these figures exclude.`,
       'The upstream has OpenAI’s chat API, so that responses and messages are translated. They are compared with the direct chat request of the same size.',
     ],
     tables: [...measured.map((each) => toTable(each, rounds)), toStagesTable(stages, measured)],
     budgets: toBudgets(measured),
     limits: [
-      '**Time in the kernel.** A body of 300 KB is copied four times between processes, which the bare proxy’s figures show: its code looks at no byte.',
+      '**Time in the kernel.** A body of 300 KB is copied four times between processes. The bare proxy’s figures show the cost, because its code never reads the body.',
       '**Where the time goes.** A body is parsed once and encoded once. The stages are measured on the functions’ own code in a process without other work, so that their sum is less than the processor time of a request.',
     ],
     charts: [

@@ -60,7 +60,7 @@ function expectCompacted(last = getLastRequest()): void {
 }
 
 describe('a request whose input exceeds the threshold of context_management', () => {
-  it('its response begins with a sealed compaction item, and its usage counts the summary', async () => {
+  it('the response begins with a sealed compaction item, and its usage includes the summary', async () => {
     const response = await client.responses.create({ model, input: history, context_management });
     expect(response.output).toMatchObject([
       { type: 'compaction', id: expect.stringMatching(/^cmp_/), encrypted_content: expect.any(String) },
@@ -74,7 +74,7 @@ describe('a request whose input exceeds the threshold of context_management', ()
     expect(stored.output).toEqual(response.output);
   });
 
-  it('its stream has the events of the compaction item before those of the answer', async () => {
+  it('the stream has the events of the compaction item before those of the answer', async () => {
     const stream = await client.responses.create({ model, input: history, context_management, stream: true });
     const events = await collect(stream);
     expect(events.map(({ type }) => type).slice(0, 5)).toEqual([
@@ -96,7 +96,7 @@ describe('a request whose input exceeds the threshold of context_management', ()
     expect(last.response.usage?.input_tokens).toBeGreaterThan(SUMMARY_USAGE.prompt_tokens);
   });
 
-  it('a client that stores nothing goes on with the item in place of all before it', async () => {
+  it('a stateless client continues with the compaction item in place of all items before it', async () => {
     const first = await client.responses.create({ model, input: history, context_management, store: false });
     expect(first.output[0]?.type).toBe('compaction');
     const before = countSummaries();
@@ -111,7 +111,7 @@ describe('a request whose input exceeds the threshold of context_management', ()
     expect(countSummaries()).toBe(before);
   });
 
-  it('a chain goes on from the compaction, in the foreground and in the background', async () => {
+  it('a chain continues from the compaction item, in the foreground and in the background', async () => {
     const first = await client.responses.create({ model, input: history, context_management });
     const second = await client.responses.create({ model, input: 'Go on', previous_response_id: first.id });
     expectCompacted();
@@ -127,7 +127,7 @@ describe('a request whose input exceeds the threshold of context_management', ()
     expect(getLastRequest()).toContain('Go on');
   });
 
-  it('a conversation goes on from the compaction', async () => {
+  it('a conversation continues from the compaction item', async () => {
     const conversation = (await client.conversations.create({ items: history.slice(0, 3) })).id;
     const input = 'And which one now?';
     const first = await client.responses.create({ model, input, conversation, context_management });
@@ -158,7 +158,7 @@ describe('a request whose input exceeds the threshold of context_management', ()
     }
   });
 
-  it('calls whose outputs the model has not seen are kept as they are', async () => {
+  it('calls whose outputs the model has not seen are kept unchanged', async () => {
     const input: Input = [
       ...history,
       { type: 'function_call', call_id: 'call_1', name: 'weather', arguments: '{"city":"Rome"}' },
@@ -210,7 +210,7 @@ describe('a request whose input exceeds the threshold of context_management', ()
 });
 
 describe('a compaction item in a message of the queue', () => {
-  it('reaches the model as what it stands for, with tools and a compaction of its own', async () => {
+  it('a compaction item in a queue message reaches the model opened, and its context can be compacted again', async () => {
     const { output } = await client.responses.compact({ model, input: history });
     const sqs = new SQSClient({
       endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
@@ -261,7 +261,7 @@ describe('a request that is not compacted', () => {
     expect(countSummaries()).toBe(before);
   });
 
-  it('entries of an unknown type have no effect, and a header names them', async () => {
+  it('entries of context_management with an unknown type have no effect, and a header names them', async () => {
     const { data, response } = await client.responses
       .create({ model, input: history, context_management: [{ type: 'prune', compact_threshold: 1_000 }] })
       .withResponse();
@@ -279,7 +279,7 @@ describe('a request that is not compacted', () => {
     await expect(call).rejects.toMatchObject({ status: 400, param });
   });
 
-  it('the sealed content of the other kind of compaction is refused', async () => {
+  it('a compaction item whose prefix was replaced by that of the other kind is refused', async () => {
     const { output } = await client.responses.create({ model, input: history, context_management });
     const [item] = output;
     if (item?.type !== 'compaction') throw new Error('There is no compaction');

@@ -130,7 +130,7 @@ describe.each(APIS)('an answer of the service, sent back (%s)', (api) => {
     );
   });
 
-  it('the thought signature of a call reaches the upstream again', async () => {
+  it('the thought signature of a call reaches the upstream again with the next turn', async () => {
     finish_reason = 'tool_calls';
     const signed = { extra_content: { google: { thought_signature: 'c2lnbmVk' } } };
     const called = { type: 'function', function: { name: 'weather', arguments: '{}' } };
@@ -170,7 +170,7 @@ describe('a chat completion', () => {
     message = { reasoning_details, tool_calls: [call] };
   });
 
-  it('its stream has signatures and records of reasoning as its message has', async () => {
+  it('the stream of a chat completion has the signatures and reasoning records that its message has', async () => {
     const body = { model: 'compatible', messages: [USER], tools: chatTools };
     const { choices } = await client.chat.completions.create(body);
     expect(choices[0]?.message).toMatchObject({ reasoning_content: 'Hm.', reasoning_details, tool_calls: [signed] });
@@ -183,7 +183,7 @@ describe('a chat completion', () => {
     expect(deltas).toContainEqual({ tool_calls: [expect.objectContaining({ index: 0, ...signed })] });
   });
 
-  it('a replayed stream of a stored completion has them, too', async () => {
+  it('the replayed stream of a stored completion has signatures and reasoning records', async () => {
     const body = { model: 'compatible', messages: [USER], tools: chatTools, store: true, stream: true as const };
     const options = { headers: { 'Idempotency-Key': 'signed' } };
     for (const _ of ['first', 'again']) {

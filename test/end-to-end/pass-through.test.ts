@@ -79,14 +79,14 @@ function normalize(value: unknown): unknown {
 }
 
 describe('a response of a target that speaks the protocol', () => {
-  it('the response is the upstream’s own, but for its id, the model’s name and what the service stores', async () => {
+  it('a native response is the upstream’s, except for its id, the model’s name and the fields about storage', async () => {
     const response = await client.responses.create({ ...QUESTION, store: false });
     expect(normalize(response)).toEqual(normalize(expectedAnswer({ ...QUESTION })));
     expect(response).toMatchObject({ model: 'native', store: false });
     expect(response.id).not.toContain('upstream');
   });
 
-  it('the upstream gets the caller’s own body, without what the service does itself', async () => {
+  it('the upstream gets the caller’s own body, without the fields that the service carries out itself', async () => {
     const body = {
       ...QUESTION,
       input: [{ role: 'user', content: [{ type: 'input_text', text: 'Hi', brand_new: 1 }], brand_new: { a: 1 } }],
@@ -124,7 +124,7 @@ describe('a response of a target that speaks the protocol', () => {
     expect(output.map(({ id }) => id)).toEqual(output.map(() => expect.stringMatching(/^[a-z]+_[0-9a-f]{8}0a1b2c3d$/)));
   });
 
-  it('reasoning is sealed, and the upstream gets its own back', async () => {
+  it('reasoning is sealed for the caller, and the upstream gets its own content back', async () => {
     const include = ['reasoning.encrypted_content' as const];
     const first = await client.responses.create({ ...QUESTION, store: false, include });
     const [reasoning] = first.output as unknown as Fields[];
@@ -165,7 +165,7 @@ describe('a response of a target that speaks the protocol', () => {
 });
 
 describe('a stored response of a target that speaks the protocol', () => {
-  it('it can be retrieved as it was returned, with ids of the service', async () => {
+  it('a stored native response can be retrieved as it was returned, with ids of the service', async () => {
     const response = await client.responses.create(QUESTION);
     const { output_text: _, ...stored } = await client.responses.retrieve(response.id);
     expect(stored).toMatchObject({
@@ -238,7 +238,7 @@ describe('a stored response of a target that speaks the protocol', () => {
     expect((lastRequest()['input'] as Fields[]).map(({ type }) => type)).toContain('novelty_call');
   });
 
-  it('a response of another kind of target can follow', async () => {
+  it('a response of another kind of target can continue a native one', async () => {
     const first = await client.responses.create(QUESTION);
     const next = await client.responses.create({ model: 'bedrock', input: 'And now?', previous_response_id: first.id });
     expect(next.status).toBe('completed');
@@ -261,7 +261,7 @@ describe('failures of a target that speaks the protocol', () => {
     });
   });
 
-  it('before the first item, another kind of target answers instead', async () => {
+  it('a native stream that fails before its first item is answered by another kind of target', async () => {
     reply = ({ body }) => replyAsResponsesModel(body, { cutAfter: 2 });
     const stream = await client.responses.create({ model: 'backed', input: 'Hi', stream: true, store: false });
     const events: Fields[] = [];
@@ -295,7 +295,7 @@ describe('failures of a target that speaks the protocol', () => {
     await expect(client.responses.create(FAILING)).rejects.toMatchObject({ status, code });
   });
 
-  it('a response that failed in its stream is an error', async () => {
+  it('a native stream with the event response.failed is an error', async () => {
     const response = { object: 'response', status: 'failed', error: { code: 'server_error', message: 'x' } };
     reply = () =>
       streamEvents([
@@ -346,7 +346,7 @@ describe('a chat completion of a target that speaks the protocol', () => {
     expect(normalize(await read({ stream_options: { include_usage: true } }))).toEqual(normalize(CHUNKS));
   });
 
-  it('a completion is passed on, and a stored stream can be retrieved as one', async () => {
+  it('a native completion is passed on, and a stored stream can be retrieved as one completion', async () => {
     const message = { role: 'assistant', content: 'Hello', refusal: null, annotations: [], brand_new: 1 };
     const whole = {
       ...chunk({}),
@@ -383,7 +383,7 @@ describe('a chat completion of a target that speaks the protocol', () => {
     });
   });
 
-  it('a stream that ends without a finish reason is an error', async () => {
+  it('a native stream that ends without a finish reason is an error', async () => {
     reply = () => streamEvents(CHUNKS.slice(0, 3));
     const read = async () => {
       for await (const _ of await client.chat.completions.create({ ...ask, model: 'failing-chat', stream: true }));

@@ -46,7 +46,7 @@ const compatible = (model: string, host: string) => ({
 });
 
 describe('npm run prices', () => {
-  it('writes the prices of a table, with their source and date', () => {
+  it('npm run prices writes the prices of a table, with their source and date', () => {
     const { prices, results } = update([bedrock('eu.anthropic.claude-x'), compatible('chat', 'api.deepseek.com')]);
     expect(prices).toEqual([
       {
@@ -64,13 +64,13 @@ describe('npm run prices', () => {
     expect(results).toEqual(['updated', 'updated']);
   });
 
-  it('prefers the price of the target’s region', () => {
+  it('npm run prices prefers the price of the target’s region', () => {
     const { prices } = update([bedrock('openai.gpt-oss', { region: 'us-west-2' }), bedrock('openai.gpt-oss')]);
     expect(prices?.map((price) => price?.inputPerMillion)).toEqual([0.1, 1.75]);
     expect(prices?.[0]?.flex).toEqual({ inputPerMillion: 0.875, outputPerMillion: 7, cacheReadPerMillion: 0.0875 });
   });
 
-  it('replaces prices that have a date, but no others', () => {
+  it('npm run prices replaces prices that have a date, but no others', () => {
     const dated = { inputPerMillion: 9, outputPerMillion: 9, date: '2020-01-01' };
     const own = { inputPerMillion: 1, outputPerMillion: 1 };
     const { prices, results } = update([
@@ -85,7 +85,7 @@ describe('npm run prices', () => {
     });
   });
 
-  it('says which models the table doesn’t have, and which cost more for long prompts', () => {
+  it('npm run prices says which models the table doesn’t have, and which cost more for long prompts', () => {
     const { prices, results } = update([
       bedrock('other'),
       compatible('gpt-x', 'api.openai.com'),

@@ -141,7 +141,7 @@ describe("the guide's note that it is not a language model", () => {
   });
 });
 
-it('the guide answers the question beside what a program adds in elements', () => {
+it('the guide ignores the XML elements that a program adds to a question', () => {
   const context = '<environment_context>\n<cwd>/home/fallbacks/timeouts</cwd>\n</environment_context>';
   const content = [{ text: context }, { text: 'What is Lambent?' }, { text: '<reminder>Be brief.</reminder>' }];
   const answer = reply(library, { messages: [{ role: 'user', content }] });
@@ -279,7 +279,7 @@ describe('the guide, with requests for a certain form of answer', () => {
     expect({ value: JSON.parse(text), tool }).toEqual({ value: { verdict: STATEMENT, score: 3 }, tool: undefined });
   });
 
-  it('the guide says what it is in an object of any form', async () => {
+  it('the guide says what it is if the schema allows any object', async () => {
     const any = { type: 'object' as const };
     const textFormat = { structure: { jsonSchema: { schema: JSON.stringify(any) } } };
     const answers = [

@@ -25,7 +25,7 @@ const account = (body: object, model = SONNET) => {
 };
 
 describe('the prompt cache of the Bedrock stand-in', () => {
-  it('writes a prefix once and then reads it, and charges the rest as input', () => {
+  it('the cache writes a prefix once and then reads it, and charges the rest as input', () => {
     const body = (question: string) => ({ system: [block(2_000), POINT], messages: [user({ text: question })] });
     const first = account(body('A'));
     expect(first).toMatchObject({ read: 0, written: expect.closeTo(2_000, -2) });
@@ -43,7 +43,7 @@ describe('the prompt cache of the Bedrock stand-in', () => {
     expect(account(body(minimum), model).written).toBeGreaterThanOrEqual(minimum);
   });
 
-  it('reads tools, system prompt and messages in this order', () => {
+  it('the cache reads tools, system prompt and messages in this order', () => {
     const messages = [user(block(2_000), POINT)];
     const tools = [{ toolSpec: { name: 'a' } }];
     account({ toolConfig: { tools }, system: [block(1_000)], messages });
@@ -79,7 +79,7 @@ describe('the prompt cache of the Bedrock stand-in', () => {
     );
   });
 
-  it('keeps a prefix for five minutes after its last use', () => {
+  it('the cache keeps a prefix for five minutes after its last use', () => {
     const body = { messages: [user(block(2_000), POINT)] };
     account(body);
     now = 4 * MINUTE;
@@ -90,7 +90,7 @@ describe('the prompt cache of the Bedrock stand-in', () => {
     expect(account(body)).toMatchObject({ read: 0 });
   });
 
-  it('keeps a prefix for an hour if the point says so, and reports what was written for how long', () => {
+  it('the cache keeps a prefix for an hour if the point says so, and reports the written tokens by their lifetime', () => {
     const hour = { cachePoint: { type: 'default', ttl: '1h' } };
     const body = { system: [block(2_000), hour], messages: [user(block(3_000), POINT)] };
     expect(cache.account(SONNET, listPromptBlocks(body)).cacheDetails).toEqual([
@@ -107,7 +107,7 @@ describe('the prompt cache of the Bedrock stand-in', () => {
     expect(account(body, HAIKU)).toMatchObject({ read: 0 });
   });
 
-  it('reads the marks of bodies in Claude’s own format', () => {
+  it('the cache reads the marks of bodies in Claude’s own format', () => {
     const content = [{ type: 'text', text: 'x'.repeat(8_000), cache_control: { type: 'ephemeral', ttl: '1h' } }];
     const usage = cache.account(SONNET, listPromptBlocks({ messages: [{ role: 'user', content }] }));
     expect(usage.cacheDetails).toEqual([{ ttl: '1h', inputTokens: expect.closeTo(2_000, -2) }]);

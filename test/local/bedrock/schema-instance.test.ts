@@ -46,7 +46,7 @@ describe('createMinimalInstance', () => {
     });
   }
 
-  it('a text that matches the pattern is kept', () => {
+  it('a preferred text that matches the pattern is kept', () => {
     expect(createMinimalInstance({ type: 'string', pattern: '^Text' }, { text })).toBe(text);
   });
 

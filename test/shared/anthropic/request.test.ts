@@ -246,7 +246,7 @@ describe('tools in the form of OpenAI’s APIs', () => {
     expect(generationFor({ tools: [flat], tool_choice }).toolChoice).toEqual(expected);
   });
 
-  it('a function without parameters has none, and one without a name is refused', () => {
+  it('a function without parameters becomes a tool without parameters, and a function without a name is refused', () => {
     const { tools } = generationFor({ tools: [{ type: 'function', name: 'now' }] });
     expect(tools).toEqual([{ name: 'now', parameters: { type: 'object', properties: {} }, strict: false }]);
     for (const tool of [{ type: 'function' }, { type: 'function', function: 'now' }]) {

@@ -252,7 +252,7 @@ describe('what caching must not cost', () => {
     }
   });
 
-  it('callers can turn it off, but for what they mark', async () => {
+  it('callers can turn automatic caching off, and their own marks still count', async () => {
     const { chat } = createRoutes();
     const options = { model: 'default', prompt_cache_options: { mode: 'explicit' } };
     const messages = [question(long('A')), { role: 'assistant', content: 'B' }, question('C')];
@@ -286,7 +286,7 @@ describe('sessions', () => {
     expect(written).toBe(total);
   });
 
-  it('what a client keeps for an hour is reported as such', async () => {
+  it('a prefix that a client caches for an hour is reported as such', async () => {
     const content = [{ type: 'text', text: system, cache_control: { type: 'ephemeral', ttl: '1h' } }];
     const body = { model: 'default', max_tokens: 9, messages: [{ role: 'user', content }] };
     const { messages } = createRoutes();

@@ -35,7 +35,7 @@ it('a ticket parses to itself, and so does the pointer of an earlier version', (
   expect(parseMessage(JSON.stringify(earlier))).toMatchObject(pointer);
 });
 
-it('members of body and metadata are kept whatever their names', () => {
+it('members of a message’s body and metadata are kept whatever their names', () => {
   const text = JSON.stringify({ ...MESSAGE, metadata: { constructor: 'x' } });
   const message = text.replace('"input":', '"__proto__":1,"constructor":2,"input":');
   expect(parseMessage(message)).toMatchObject({

@@ -179,7 +179,7 @@ describe('reports', () => {
     expect(await report({ price: SONNET }, { price })).toMatchObject({ costUsd: '0.00101' });
   });
 
-  it('without a price no cost is reported', async () => {
+  it('no cost is reported without a price', async () => {
     const line = await report({});
     expect(line).not.toHaveProperty('costUsd');
     expect(line).not.toHaveProperty('CostUsd');

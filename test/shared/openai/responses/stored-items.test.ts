@@ -76,7 +76,7 @@ describe('stored items', () => {
     ]);
   });
 
-  it('parts of an output are stored as those of a message are', () => {
+  it('the parts of a call’s output are stored in the same form as those of a message', () => {
     const part = { type: 'input_text' as const, text: 'seen', prompt_cache_breakpoint: null };
     const output = { type: 'function_call_output' as const, call_id: 'c1', output: [part] };
     const [, stored] = toStoredInput([input[2] as never, output], createItemIdGenerator(RESPONSE, 0));

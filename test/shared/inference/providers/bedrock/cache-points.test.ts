@@ -35,7 +35,7 @@ const findPoints = async (messages: readonly Message[], model: string, changes =
 };
 
 describe('the cache points of the conversation', () => {
-  it('are set where the previous request ended, and at the end', async () => {
+  it('cache points are set where the previous request ended, and at the end of the messages', async () => {
     const messages = [say('user', 'A'), ...roundTrip, ...roundTrip];
     expect(await findPoints(messages, SONNET_4_6, { tools })).toEqual([2, 4]);
     const examples = [
@@ -48,27 +48,27 @@ describe('the cache points of the conversation', () => {
     expect(await findPoints(examples, SONNET_4_6)).toEqual([2, 4]);
   });
 
-  it('are not set after an answer that the model goes on with', async () => {
+  it('no cache point is set after an answer that the model continues', async () => {
     const messages = [say('user', 'A'), say('assistant', 'B'), say('user', 'C'), say('assistant', 'The')];
     expect(await findPoints(messages, CLAUDE)).toEqual([0, 2]);
   });
 
-  it('are not set after reasoning', async () => {
+  it('no cache point is set after reasoning', async () => {
     const messages = [say('user', 'A'), thought, say('user', 'B')];
     expect(await findPoints(messages, SONNET_4_6, { reasoningEffort: 'low' })).toEqual([0, 2]);
   });
 
-  it('are set on turns without tool calls and results for Nova, which refuses them there', async () => {
+  it('cache points for Nova are set only on turns without tool calls and results, where it accepts them', async () => {
     const messages = [say('user', 'A'), ...roundTrip, ...roundTrip];
     expect(await findPoints(messages, NOVA, { tools })).toEqual([0]);
   });
 
-  it('are left out for models that cache nothing', async () => {
+  it('cache points are left out for models that cache nothing', async () => {
     const messages = [say('system', 'S'), say('user', 'A'), say('assistant', 'B'), say('user', 'C')];
     expect(await findPoints(messages, LLAMA)).toEqual([]);
   });
 
-  it('the time of an hour is left out for models without it', async () => {
+  it('the lifetime of an hour is left out for models that don’t have it', async () => {
     const messages = [say('system', 'S'), say('user', 'A'), say('assistant', 'B'), say('user', 'C')];
     const body = await upstream.send({ messages }, { model: NOVA, promptCache: { ttl: '1h' } });
     expect(body.system?.at(-1)).toEqual({ cachePoint: { type: 'default' } });
@@ -103,13 +103,13 @@ describe('where cache points are set by default', () => {
     expect(isMarked(body.messages.at(-1)?.content)).toBe(expected === 'conversation');
   });
 
-  it('instructions of calls that don’t seem to be repeated are cached if the operator says so', async () => {
+  it('instructions of calls that will probably not be repeated are cached if the operator sets it', async () => {
     const body = await upstream.send({ messages: start }, { model: SONNET_4_6, promptCache: { when: 'always' } });
     expect(body.system).toEqual([{ text: 'S' }, { cachePoint: { type: 'default' } }]);
     expect(JSON.stringify(body.messages)).not.toContain('cachePoint');
   });
 
-  it('an ARN, which doesn’t show its model, gets none unless the operator sets them', async () => {
+  it('an ARN, which doesn’t show its model, gets no cache points unless the operator sets them', async () => {
     const model = 'arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc';
     const send = (promptCache: unknown) => upstream.send({ messages: start, inSession: true }, { model, promptCache });
     expect(JSON.stringify(await send(undefined))).not.toContain('cachePoint');

@@ -428,7 +428,7 @@ describe('system messages', () => {
   const system = (text: string): Message => ({ role: 'system', content: [{ type: 'text', text }] });
   const say = (role: 'user' | 'assistant', text: string): Message => ({ role, content: [{ type: 'text', text }] });
 
-  it('those at the front become one, and later ones stay where they are', () => {
+  it('system messages at the front become one, and later ones stay in their places', () => {
     const messages = [system('Be brief.'), system('Be kind.'), say('user', 'Hi'), system('Now be formal.')];
     expect(writeBody('http://gpu.internal/v1', { messages })['messages']).toEqual([
       { role: 'system', content: 'Be brief.\n\nBe kind.' },
@@ -437,7 +437,7 @@ describe('system messages', () => {
     ]);
   });
 
-  it('messages that only consist of them become one', () => {
+  it('a conversation of system messages only becomes one message', () => {
     const messages = [system('Be brief.'), system('Be kind.')];
     expect(writeBody('http://gpu.internal/v1', { messages })['messages']).toEqual([
       { role: 'system', content: 'Be brief.\n\nBe kind.' },
@@ -469,7 +469,7 @@ describe('system messages', () => {
     expect(upstream.requests.length - before).toBe(3);
   });
 
-  it('an error about something else is reported', async () => {
+  it('an error that isn’t about system messages is reported', async () => {
     answer = () => ({ status: 400, body: { error: { message: 'The system prompt is too long' } } });
     const messages = [say('user', 'q'), system('Be brief.')];
     const { error } = await call(upstream.baseUrl, { request: { messages }, streamed: false });

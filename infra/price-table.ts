@@ -5,10 +5,10 @@ import type { Target } from '../shared/inference/registry.ts';
 /** LiteLLM's table of prices: US dollars for a token, by its own names of models. */
 export type PriceTable = Readonly<Record<string, unknown>>;
 
-/** What a table has of a model. */
+/** The price of a model in a table. */
 export interface FoundPrice {
   readonly price: Price;
-  /** True if long prompts cost more, which `models.json` can't express. */
+  /** True if long prompts cost more. `models.json` can't express that. */
   readonly costsMoreWhenLong: boolean;
 }
 
@@ -64,7 +64,7 @@ function toRates(entry: Readonly<Record<string, unknown>>, tier: string) {
     outputPerMillion,
     ...omitUndefined({
       cacheReadPerMillion: perMillion('cache_read_input_token_cost'),
-      // Some entries say 0 for what their provider doesn't have.
+      // Some entries have 0 where their provider has no such cache.
       cacheWritePerMillion: perMillion('cache_creation_input_token_cost') || undefined,
       hourCacheWritePerMillion: perMillion('cache_creation_input_token_cost_above_1hr') || undefined,
     }),

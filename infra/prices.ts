@@ -14,7 +14,7 @@ date are your own and stay as they are.
   FILE or URL    LiteLLM's table of prices; by default its latest version, ${SOURCE}
   --source NAME  what the prices name as their source; by default LiteLLM`;
 
-/** What was found for a target. */
+/** The outcome for a target. */
 interface Finding {
   readonly target: string;
   readonly result: 'updated' | 'own price' | 'not in the table' | 'more for long prompts';
@@ -35,8 +35,9 @@ export function updatePrices(
   const findings: Finding[] = [];
   for (const [name, alias] of Object.entries(registry.models)) {
     for (const [index, target] of alias.targets.entries()) {
-      const found = isOwn(target) || isOwn(alias) ? undefined : findPrice(target, table);
-      const result = getResult(isOwn(target) || isOwn(alias), found);
+      const hasOwn = isOwn(target) || isOwn(alias);
+      const found = hasOwn ? undefined : findPrice(target, table);
+      const result = getResult(hasOwn, found);
       findings.push({ target: `${name}/${index} (${target.model})`, result });
       if (found !== undefined) json.models[name].targets[index].price = { ...found.price, source, date };
     }
@@ -46,6 +47,7 @@ export function updatePrices(
   return { text: updated, findings };
 }
 
+/** Returns whether a target or alias has a price that this command didn't write. */
 function isOwn({ price }: Pick<Target, 'price'>): boolean {
   return price !== undefined && price.date === undefined;
 }

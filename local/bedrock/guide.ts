@@ -78,7 +78,7 @@ export function reply(library: Library, body: ConverseBody): string {
 
 const INTRODUCTION = '*From the documentation. I am a search engine, not a language model.*';
 
-/** Returns the text of a message, without what programs such as Codex add to it in elements: `<environment_context>…`. */
+/** Returns the text of a message without the XML elements that programs such as Codex add: `<environment_context>…`. */
 function extractText({ content }: ConverseBody['messages'][number]): string {
   const text = content.flatMap((block) => block.text ?? []).join('\n');
   const own = text.replaceAll(/<([a-z][\w-]*)>[\s\S]*?<\/\1>/gi, '').trim();

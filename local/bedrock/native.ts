@@ -88,7 +88,7 @@ export function translateNativeBody(modelId: string, json: unknown): object | st
   };
 }
 
-/** As Claude does, takes consecutive messages of one role for one turn. */
+/** Merges consecutive messages of one role into one turn, as Claude does. */
 function mergeTurns(messages: NativeBody['messages']) {
   const turns: { role: string; content: object[] }[] = [];
   for (const { role: given, content } of messages) {

@@ -6,7 +6,7 @@ export interface PromptBlock {
   readonly text: string;
   /** Characters that count as tokens. */
   readonly size: number;
-  /** The time of the cache point after the block. Absent if there is none. */
+  /** How long the cache point after the block keeps the prefix. Absent without a cache point. */
   readonly point?: '5m' | '1h';
 }
 
@@ -25,7 +25,7 @@ export function listPromptBlocks(body: unknown): PromptBlock[] {
 }
 
 /**
- * Describes the settings whose change makes the messages another prefix, but not the tools and the system prompt.
+ * Returns the settings that belong to the prefix of the messages, but not to that of the tools and the system prompt.
  * @see https://platform.claude.com/docs/en/build-with-claude/prompt-caching#what-invalidates-the-cache
  */
 function describeMessages({ toolConfig, tool_choice, thinking, additionalModelRequestFields }: Fields): string {

@@ -11,7 +11,7 @@ export interface PromptUsage {
 }
 
 /**
- * The shortest prefix in tokens that a model caches, the first match counts. From the table of Bedrock's guide, November 2026.
+ * The shortest prefix in tokens that a model caches, by the first pattern that matches. From Bedrock's guide, November 2026.
  * @see https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
  */
 const MINIMUM_TOKENS: readonly (readonly [model: RegExp, tokens: number])[] = [
@@ -23,8 +23,8 @@ const MINIMUM_TOKENS: readonly (readonly [model: RegExp, tokens: number])[] = [
 const USUAL_MINIMUM = 1_024;
 
 /**
- * The blocks at whose ends a prefix is looked up, from each point backwards and including it. Only Claude has them
- * ("simplified cache management"); other models look up the points themselves.
+ * How many blocks' ends are looked up from each point backwards, the point included. Only Claude looks back ("simplified
+ * cache management"); other models look up the points alone.
  */
 const LOOKBACK_BLOCKS = 20;
 
@@ -37,7 +37,7 @@ interface Entry {
 
 /**
  * The prompt caches of the models. A cache point writes one entry: a hash of everything before it. Of the entries that
- * match a prompt, the longest is read, and its time starts anew. What follows it, up to the last point, is written.
+ * match a prompt, the longest is read, and its lifetime starts again. The blocks after it, up to the last point, are written.
  * @see https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
  */
 export class PromptCache {
@@ -79,7 +79,7 @@ export class PromptCache {
     };
   }
 
-  /** Returns the tokens of the longest prefix that is cached, and starts its time anew. */
+  /** Returns the tokens of the longest prefix that is cached, and restarts its lifetime. */
   #findLongest(points: readonly Prefix[], prefixes: readonly Prefix[], lookback: number): number {
     for (const { index } of points.toReversed()) {
       const candidates = prefixes.slice(Math.max(0, index + 1 - lookback), index + 1).reverse();

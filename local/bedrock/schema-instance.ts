@@ -47,7 +47,7 @@ function createInstance(schema: unknown, outer: Context): unknown {
 const LIMIT =
   /\b(minimum|maximum|exclusiveMinimum|exclusiveMaximum|multipleOf|minLength|maxLength|minItems|uniqueItems|pattern): (-?[\d.]+(?:e[+-]?\d+)?|true|"(?:[^"\\]|\\.)*")/gi;
 
-/** Reads the limits that a description has. Where a model's grammar can't enforce them, that is their place. */
+/** Reads the limits that a description has in place of the schema, if a model's grammar can't enforce them. */
 function readLimits(description: unknown): Schema {
   const found = typeof description === 'string' ? description.matchAll(LIMIT) : [];
   return Object.fromEntries(Array.from(found, ([, name = '', value = '']) => [name, JSON.parse(value)]));

@@ -46,8 +46,9 @@ type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
 /**
- * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream, and InvokeModel for Claude, on 127.0.0.1. It has the service's event stream,
- * errors and prompt cache, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS SDK uses HTTP/2 by default.
+ * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream, and InvokeModel for Claude, on 127.0.0.1. It has the
+ * service's event stream, errors and prompt cache, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS
+ * SDK uses HTTP/2 by default.
  * @throws Error `EADDRINUSE` if the port is in use
  */
 export async function startBedrock({ respond, port = 0, accessKeys, now }: BedrockOptions): Promise<BedrockStandIn> {

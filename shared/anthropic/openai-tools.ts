@@ -17,7 +17,7 @@ function isFunction(tool: unknown): tool is Readonly<Record<string, unknown>> {
 
 function toTool({ type: _, function: nested, ...flat }: Readonly<Record<string, unknown>>) {
   const { parameters, ...tool } = isObject(nested) ? { ...flat, ...nested } : flat;
-  // A function without parameters has none.
+  // A function may leave out its parameters, but `input_schema` is required.
   return { ...tool, input_schema: tool['input_schema'] ?? parameters ?? { type: 'object', properties: {} } };
 }
 

@@ -85,7 +85,7 @@ function toRequest(
     ignored: [
       ...listUnknown(original),
       ...tools.ignored,
-      ...tools.needless,
+      ...tools.serverSearches,
       ...ignored,
       ...listIgnoredBetas(betas, []),
     ],

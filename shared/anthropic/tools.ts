@@ -15,8 +15,8 @@ export interface TranslatedTools {
   readonly parallelToolCalls: boolean;
   /** The paths of the tools that no model gets, because of the alias. */
   readonly ignored: readonly string[];
-  /** The paths of searches by Anthropic's servers, which only they carry out. */
-  readonly needless: readonly string[];
+  /** The paths of tools that search for other tools on Anthropic's servers. No model gets them, whatever the alias says. */
+  readonly serverSearches: readonly string[];
 }
 
 /**
@@ -40,14 +40,14 @@ export function translateTools(
   const translated: Tool[] = [];
   const passed: Readonly<Record<string, unknown>>[] = [];
   const ignored: string[] = [];
-  const needless: string[] = [];
+  const serverSearches: string[] = [];
   const originals = isObject(original) && Array.isArray(original['tools']) ? original['tools'] : [];
   for (const [index, tool] of (tools ?? []).entries()) {
     const each = toTool(tool, `tools.${index}`);
     if (each === undefined) {
       const type = tool.type ?? '';
       const isHosted = !SERVER_SEARCH.test(type);
-      if (!isHosted) needless.push(`tools.${index}`);
+      if (!isHosted) serverSearches.push(`tools.${index}`);
       else if (policy === 'refuse') throw hostedToolError(type, `tools.${index}.type`);
       else if (policy === 'pass') passed.push(originals[index]);
       else ignored.push(`tools.${index}`);
@@ -72,7 +72,7 @@ export function translateTools(
     ...(isPassed && { hostedTools: { tools: passed, ...(chosen && { choice: { ...tool_choice } }) } }),
     parallelToolCalls: tool_choice?.disable_parallel_tool_use !== true,
     ignored,
-    needless,
+    serverSearches,
   };
 }
 

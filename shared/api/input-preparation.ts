@@ -5,8 +5,8 @@ import type { JobContextPorts } from './job-context.ts';
 
 /**
  * Creates the function that completes a job's input before its model is asked. Jobs without stored items before them load no
- * code for it, and those that ask for compaction are completed with it. An earlier version stored the messages of each job
- * with its input.
+ * code for it, and `compactJobContext` completes those that ask for compaction. An earlier version stored the messages of
+ * each job with its input.
  */
 export function createInputPreparation(ports: JobContextPorts) {
   return async (job: Job, input: JobInput): Promise<JobInput> => {

@@ -117,21 +117,28 @@ function writeName(message: Message): Message {
   return { ...unnamed, content };
 }
 
+/** What only the prompt asks the model for, because the upstream can't enforce it. */
+export interface PromptOnly {
+  readonly format: boolean;
+  readonly call: boolean;
+}
+
 /**
  * Returns the strict schemas of a request; undefined if nothing is to be checked.
- * @param asked what the model is only asked for: a format, whose schema is returned also if it is not strict, or a call
+ * @param promptOnly whether only the prompt asks for the format, whose schema is then returned even if it is not strict, and
+ * for the tool call
  */
 export function collectStrictSchemas(
   { format, tools, toolChoice }: GenerationRequest,
-  asked: { readonly format: boolean; readonly call: boolean },
+  promptOnly: PromptOnly,
 ): UnenforcedSchemas | undefined {
   const isStrict = format.type === 'jsonSchema' && format.strict;
   const strictTools = tools.filter(({ strict }) => strict);
-  const call = asked.call && toolChoice !== 'auto' && toolChoice !== 'none' ? toolChoice : undefined;
-  if (!isStrict && !asked.format && call === undefined && strictTools.length === 0) return undefined;
+  const call = promptOnly.call && toolChoice !== 'auto' && toolChoice !== 'none' ? toolChoice : undefined;
+  if (!isStrict && !promptOnly.format && call === undefined && strictTools.length === 0) return undefined;
   const schema = format.type === 'jsonSchema' ? format.schema : { type: 'object' };
   return {
-    ...(isStrict || asked.format ? { format: schema } : {}),
+    ...(isStrict || promptOnly.format ? { format: schema } : {}),
     ...(call !== undefined && { call }),
     tools: new Map(strictTools.map(({ name, parameters }) => [name, parameters])),
   };

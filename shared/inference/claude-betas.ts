@@ -1,8 +1,8 @@
 /**
- * The betas of the header `anthropic-beta` that have an effect on every target. Those of features that are generally
- * available, or that the service has itself, need no flag: the request's fields say all.
+ * The betas of the header `anthropic-beta` whose features work on every target without the flag: they are generally available,
+ * or Lambent implements them.
  */
-const NEEDLESS: readonly RegExp[] = [
+const ALWAYS_ACTIVE: readonly RegExp[] = [
   /^claude-code-/,
   /^prompt-caching-/,
   /^extended-cache-ttl-/,
@@ -34,17 +34,17 @@ const ACCEPTED_BY_BEDROCK: ReadonlySet<string> = new Set([
   'fine-grained-tool-streaming-2025-05-14',
 ]);
 
-/** Returns those betas that Bedrock accepts. */
+/** Returns the betas that Bedrock accepts. */
 export function selectBedrockBetas(betas: readonly string[]): string[] {
   return betas.filter((name) => ACCEPTED_BY_BEDROCK.has(name));
 }
 
 /**
  * Lists the betas that have no effect, as `anthropic-beta.NAME`.
- * @param passed those that the target gets
+ * @param passed the betas that the target gets
  */
 export function listIgnoredBetas(betas: readonly string[], passed: readonly string[]): string[] {
   return betas
-    .filter((name) => !passed.includes(name) && !NEEDLESS.some((pattern) => pattern.test(name)))
+    .filter((name) => !passed.includes(name) && !ALWAYS_ACTIVE.some((pattern) => pattern.test(name)))
     .map((name) => `anthropic-beta.${name}`);
 }

@@ -37,7 +37,7 @@ export function computeCost(usage: Usage, price: Price, tier: PriceTier = 'defau
   );
 }
 
-/** Upstreams report what they like. What is no count costs nothing. */
+/** Upstreams may report anything: a value that isn't a token count costs nothing. */
 function toCount(tokens: number): bigint {
   return Number.isSafeInteger(tokens) && tokens > 0 ? BigInt(tokens) : 0n;
 }

@@ -1,7 +1,7 @@
 import type { GenerationRequest } from './generation.ts';
 import type { Alias } from './registry.ts';
 
-/** Returns the request as an alias lets targets cache it. */
+/** Returns the request, limited to the caller's own cache marks if the alias doesn't allow automatic cache points. */
 export function limitCaching(
   request: GenerationRequest,
   { promptCache }: Pick<Alias, 'promptCache'>,

@@ -3,7 +3,7 @@ import type { FinishReason, GenerationEvent, Usage } from './generation.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Reads from native events of Anthropic's Messages API how the answer ended, for the metrics. */
+/** Reads how an answer ended, and its usage, from native events of Anthropic's Messages API. */
 export class MessageEnding {
   #usage: Fields = {};
   #reason: FinishReason | undefined;

@@ -6,12 +6,12 @@ import type { GenerationRequest } from './generation.ts';
  */
 export type PromptReuse = 'none' | 'instructions' | 'conversation';
 
-/** So many tools belong to an agent, whose next request has the result of a call. */
+/** A request with at least so many tools is probably an agent's, and a request with the result of a call will follow. */
 const AGENT_TOOLS = 4;
 
 /**
- * Estimates from a request alone what the next ones repeat. A conversation that has begun will probably go on, and so will
- * one that the caller names. `prompt_cache_key` without tools may also belong to requests that only begin alike.
+ * Estimates from a request alone how much of it later requests repeat. A conversation with an answer will probably go on,
+ * and so will one that the caller names. Requests with the same `prompt_cache_key` but no tools may only begin alike.
  */
 export function expectReuse({ messages, tools, toolChoice, hints, inSession }: GenerationRequest): PromptReuse {
   if (inSession || messages.some(({ role }) => role === 'assistant')) return 'conversation';
@@ -21,7 +21,7 @@ export function expectReuse({ messages, tools, toolChoice, hints, inSession }: G
   return hasKey ? 'instructions' : 'none';
 }
 
-/** Returns whether the caller has marked a part or a tool. */
+/** Returns whether the caller has marked a message, a part of one, or a tool as the end of a prefix to cache. */
 export function hasMarks(request: GenerationRequest): boolean {
   return countMarks(request) > 0;
 }

@@ -1,6 +1,6 @@
 import { toLambentError } from '../core/errors.ts';
 import { getOrCreate } from '../core/get-or-create.ts';
-import { type AdaptedRequest, adaptRequest, collectStrictSchemas } from './adapt-request.ts';
+import { type AdaptedRequest, adaptRequest, collectStrictSchemas, type PromptOnly } from './adapt-request.ts';
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import { type Accepted, type CallOptions, Failover, type FailoverOptions, FirstTokenTimeoutError } from './failover.ts';
@@ -62,10 +62,13 @@ export function createRouter(options: RouterOptions): Router {
     const accepted = await failover.call(request, candidates, call, async (candidate, model, signal) => {
       const adapted = adaptRequest(request, getCapabilities(candidate.target));
       const limited = limitCaching(limitOutput(adapted.request, candidate), candidate.alias);
-      const asked = { format: model.asksForFormat?.(limited) === true, call: model.asksForCall?.(limited) === true };
-      const isEnforced = !asked.format && !asked.call && model.enforcesSchemas?.(limited) !== false;
-      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(limited, asked);
-      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, asked);
+      const promptOnly: PromptOnly = {
+        format: model.asksForFormat?.(limited) === true,
+        call: model.asksForCall?.(limited) === true,
+      };
+      const isEnforced = !promptOnly.format && !promptOnly.call && model.enforcesSchemas?.(limited) !== false;
+      if (!isEnforced && candidate.alias.strictOutput === 'refuse') throw unenforcedError(limited, promptOnly);
+      const unenforced = isEnforced ? adapted.unenforced : collectStrictSchemas(request, promptOnly);
       // The router can only check translated answers, and can only drop further tool calls from those.
       const sent = unenforced === undefined && !adapted.keepsFirstCall ? limited : omitOriginal(limited);
       const cancel = new AbortController();
@@ -197,14 +200,11 @@ async function describeNative(sent: GenerationRequest, { listIgnored }: Model) {
 }
 
 /** The error for what the target would enforce only in part or not at all, if the alias accepts no check instead. */
-function unenforcedError(
-  { format, parameterNames }: GenerationRequest,
-  asked: { readonly format: boolean; readonly call: boolean },
-): UpstreamError {
-  const schema = asked.format || (format.type === 'jsonSchema' && format.strict) ? 'format' : 'tools';
-  const name = asked.call ? 'toolChoice' : schema;
+function unenforcedError({ format, parameterNames }: GenerationRequest, promptOnly: PromptOnly): UpstreamError {
+  const schema = promptOnly.format || (format.type === 'jsonSchema' && format.strict) ? 'format' : 'tools';
+  const name = promptOnly.call ? 'toolChoice' : schema;
   const param = parameterNames[name] ?? name;
-  const reason = asked.call ? "can't be forced to use a tool" : "doesn't fully enforce the schema";
+  const reason = promptOnly.call ? "can't be forced to use a tool" : "doesn't fully enforce the schema";
   const message = `Unsupported value: '${param}': this model ${reason}.`;
   return new UpstreamError('unsupported_value', message, { param, recovery: 'nextTarget' });
 }

@@ -6,7 +6,7 @@ import { mapOutputItems } from './native-items.ts';
 type Fields = Readonly<Record<string, unknown>>;
 type NativeEvent = Extract<GenerationEvent, { type: 'native' }>;
 
-/** Opens a request in the format of OpenAI's responses. Returns what changes in it, and what seals the answer. */
+/** Opens the original of a request to OpenAI's Responses API. Returns the changed fields, and the sealer of its answer. */
 export async function openRequest(
   { original, tenant, omitsContinuations = false }: GenerationRequest,
   seal: ContinuationSeal,
@@ -15,12 +15,12 @@ export async function openRequest(
   return { opened: original ? { original: await openItems(original, seal, tenant) } : {}, sealer };
 }
 
-/** Opens the continuations in the items of a request's input. Items whose continuation can't be opened lose it. */
+/** Opens the continuations in the items of a request's input, and removes those that can't be opened. */
 async function openItems(original: OriginalRequest, seal: ContinuationSeal, tenant: string): Promise<OriginalRequest> {
   const { input } = original.body;
   if (!Array.isArray(input) || !input.some(hasSealed)) return original;
   const opened: unknown[] = [];
-  // One after the other, so that the first that the vault refuses is the last that a caller makes it look up.
+  // One after the other, so that a request causes no further lookups after one that fails.
   for (const item of input) {
     if (!hasSealed(item)) {
       opened.push(item);
@@ -85,7 +85,7 @@ class ItemSealer {
   }
 }
 
-/** Returns the readable part of a reasoning item, for targets that can take a text only. */
+/** Returns the text of a reasoning item, for targets that accept only text. */
 function readTexts({ summary, content }: Fields): string {
   const parts = [summary, content].find((list) => Array.isArray(list) && list.length > 0);
   if (!Array.isArray(parts)) return '';

@@ -8,7 +8,7 @@ export async function openMessages(
   tenant: string,
 ): Promise<readonly Message[]> {
   const opened: Message[] = [];
-  // One after the other, so that the first that the vault refuses is the last that a caller makes it look up.
+  // One after the other, so that a request causes no further lookups after one that fails.
   for (const message of messages) {
     if (message.role !== 'assistant') {
       opened.push(message);

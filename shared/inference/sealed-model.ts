@@ -3,8 +3,8 @@ import type { GenerationRequest, Message } from './generation.ts';
 import type { Model } from './model.ts';
 
 /**
- * Returns the same model, which takes and gives sealed continuations. Drops those that it can't open, and those of answers
- * whose caller doesn't get them.
+ * Returns the model with sealed continuations in its requests and answers. Drops continuations that can't be opened, and
+ * those of answers whose caller doesn't get them.
  */
 export function sealContinuations(model: Model, seal: ContinuationSeal): Model {
   return {

@@ -2,8 +2,8 @@ import type { Message } from '../inference/generation.ts';
 
 /**
  * Returns a key that all requests of one conversation share: the name that the caller gives it (`prompt_cache_key`, a
- * session), or else the first system and user messages, which stay the same while the conversation grows. The key contains only the ends and the length of
- * a long text, so it stays short for a prompt of 1 MB.
+ * session), or else the first system and user messages, which stay the same while the conversation grows. The key contains
+ * only the ends and the length of a long text, so it stays short for a prompt of 1 MB.
  */
 export function deriveConversationKey(tenant: string, name: string | undefined, messages: readonly Message[]): string {
   if (name !== undefined) return [tenant, 'key', abbreviate(name)].join(SEPARATOR);

@@ -2,14 +2,14 @@ import type { AutomaticPoints } from './cache-points.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** A body of Claude's own API, as far as its cache is concerned. */
+/** A body of Claude's own API: the fields that can have cache marks. */
 export interface NativeBody extends Fields {
   readonly messages: readonly { readonly role: unknown; readonly content: readonly Fields[] }[];
   readonly system?: readonly Fields[];
   readonly tools?: readonly Fields[];
 }
 
-/** Marks the same places of a prompt as the cache points of a Converse call. */
+/** Marks the same places of a prompt as `addTurnPoints` and `endWithPoint` in a Converse call. */
 export function markPrompt(body: NativeBody, { ttl, inMessages }: AutomaticPoints): NativeBody {
   const mark = { type: 'ephemeral', ...(ttl === '1h' && { ttl }) };
   const { messages, system = [], tools = [] } = body;

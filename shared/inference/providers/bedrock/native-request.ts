@@ -64,7 +64,7 @@ export function findNativeRequest(
   return isAccepted ? original : undefined;
 }
 
-/** Returns whether a conversation begins as Claude wants it. A translation adds what is missing. */
+/** Returns whether the first message is a user's and isn't empty, as Claude requires. A translation adds a missing one. */
 function startsWithUser({ messages }: GenerationRequest): boolean {
   const first = messages.find(({ role }) => role !== 'system');
   return first?.role === 'user' && first.content.some((part) => part.type !== 'text' || part.text.trim() !== '');
@@ -170,7 +170,7 @@ function createBlockFilter(version: number): (block: Fields) => Fields[] {
   return keep;
 }
 
-/** Leaves out citations of what Anthropic's servers have found, whose results Bedrock doesn't get. */
+/** Returns the citations, without those of searches by Anthropic's servers, whose results Bedrock doesn't get. */
 function toCitations(citations: unknown): Fields {
   if (citations == null || !Array.isArray(citations)) return citations == null ? {} : { citations };
   const kept = citations.filter((each) => !isObject(each) || each['type'] !== 'web_search_result_location');
@@ -192,7 +192,7 @@ function markLast(messages: readonly { readonly role: unknown; readonly content:
   });
 }
 
-/** Returns the tools, each name once: a tool of a server, which is dropped later, may have the name of another one. */
+/** Returns the tools, each name once. A tool of a server, which is dropped later, may have the name of a caller's tool. */
 function listTools(tools: readonly Fields[]): Fields[] {
   const isCallers = ({ type }: Fields): boolean => type == null || type === 'custom' || KNOWN_TOOL.test(String(type));
   const names = new Set(tools.filter(isCallers).map(({ name }) => name));

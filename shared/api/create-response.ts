@@ -3,8 +3,8 @@ import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
+import { asksForCompaction } from '../openai/context-management.ts';
 import type { ParseContext } from '../openai/parameters.ts';
-import { asksForCompaction } from '../openai/responses/context-management.ts';
 import {
   includesEncryptedReasoning,
   type ParsedResponsesBody,

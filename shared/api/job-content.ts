@@ -1,5 +1,5 @@
 import { isObject } from '../core/objects.ts';
-import { asksForCompaction } from '../openai/responses/context-management.ts';
+import { asksForCompaction } from '../openai/context-management.ts';
 import type { ResponseObject } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 

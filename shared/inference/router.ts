@@ -108,7 +108,7 @@ export function createRouter(options: RouterOptions): Router {
       const isHeld = !call.streamed || call.heldBack === true || candidate.alias.strictOutput === 'hold';
       if (!isHeld) return { events: checkStream(first), ignored, strict: 'checked' };
       const deadlineAt = Math.min(call.deadlineAt, startedAt + candidate.alias.timeoutMs);
-      // Translated, too: a target that got the caller's own request would answer in another form than the first.
+      // The second try is translated, too: a native answer would have another form than the first.
       const answer = await answerStrictly(first, () => start(omitOriginal(request), { ...call, deadlineAt }));
       return {
         events: yieldAll(answer.events),

@@ -27,7 +27,7 @@ const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
 
 /**
  * Returns `url` normalized if a provider may fetch it: https, default port, no credentials and a listed host. The host
- * must be written as it is: a target that gets the caller's own request parses the original text.
+ * must be written in its normalized form, because the target of a native request parses the original text.
  */
 export function normalizeAllowedUrl(url: string, hosts: readonly string[]): string | undefined {
   const parsed = PLAIN_HTTPS.test(url) ? URL.parse(url) : null;

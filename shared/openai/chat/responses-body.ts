@@ -1,7 +1,7 @@
 import { LambentError } from '../../core/errors.ts';
 import { classifyUnknownField } from '../../wire/unknown-fields.ts';
+import { asksForCompaction } from '../context-management.ts';
 import type { ParseContext } from '../parameters.ts';
-import { asksForCompaction } from '../responses/context-management.ts';
 import {
   includesEncryptedReasoning,
   parseResponsesBody,

@@ -3,6 +3,7 @@ import type { GenerationRequest, OriginalRequest, OutputFormat } from '../../inf
 import type { ResolvedModel } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
 import { checkSchemas, type RequestSchema } from '../../wire/json-schema.ts';
+import { listUnknownManagement } from '../context-management.ts';
 import {
   checkMaxTokens,
   checkStreamOptions,
@@ -12,7 +13,6 @@ import {
   toHints,
 } from '../parameters.ts';
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
-import { listUnknownManagement } from './context-management.ts';
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
 import { completeInput, createOriginalResponse, omitInput } from './original.ts';

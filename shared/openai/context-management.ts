@@ -1,4 +1,4 @@
-import type { ResponsesBody } from './schema.ts';
+import type { ResponsesBody } from './responses/schema.ts';
 
 type ContextManagement = Pick<ResponsesBody, 'context_management'>;
 

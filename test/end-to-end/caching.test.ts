@@ -76,18 +76,17 @@ it('background responses of a session go to the target of its other requests, al
       .filter(({ text }) => text.includes(input))
       .map(({ body }) => (body as { model: string }).model);
   const { id: previous_response_id } = await client.responses.create({ model: EITHER, input: 'Hello' });
-  const chosen = await Promise.all(
-    Array.from({ length: 8 }, async (_, index) => {
-      const session = { headers: { 'x-session-affinity': `session ${index}` } };
-      const ask = { model: EITHER, input: `Question ${index}`, previous_response_id };
-      await client.responses.create(ask, session);
-      await complete(await client.responses.create({ ...ask, background: true }, session));
-      const compacted = { context_management: [{ type: 'compaction' as const, compact_threshold: 100_000 }] };
-      await complete(await client.responses.create({ ...ask, ...compacted, background: true }, session));
-      const [first, ...others] = listTargets(`Question ${index}`);
-      expect(others).toEqual([first, first]);
-      return first;
-    }),
-  );
-  expect(new Set(chosen).size).toBe(2);
+  const chosen = new Set<string | undefined>();
+  for (let index = 0; index < 6; index += 1) {
+    const session = { headers: { 'x-session-affinity': `session ${index}` } };
+    const ask = { model: EITHER, input: `Question ${index}`, previous_response_id };
+    await client.responses.create(ask, session);
+    await complete(await client.responses.create({ ...ask, background: true }, session));
+    const compacted = { context_management: [{ type: 'compaction' as const, compact_threshold: 100_000 }] };
+    await complete(await client.responses.create({ ...ask, ...compacted, background: true }, session));
+    const [first, ...others] = listTargets(`Question ${index}`);
+    expect(others).toEqual([first, first]);
+    chosen.add(first);
+  }
+  expect(chosen.size).toBe(2);
 });

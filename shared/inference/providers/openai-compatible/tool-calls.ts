@@ -35,8 +35,13 @@ interface OpenCall {
   name: string;
   /** What has arrived of the arguments. */
   arguments: string;
-  /** Characters of `arguments` that events have passed on. */
-  sentLength: number;
+  /**
+   * What no event has passed on yet. A piece cut from `arguments` would keep all of its text in memory, once for each
+   * piece.
+   */
+  unsent: string;
+  /** The last character of `arguments` that is no space. Reading it from there would copy all of them each time. */
+  last: string;
   /**
    * Number of the call among the answer's `toolCall` events (0, 1, 2…), independent of the upstream's number. Undefined
    * until the call's name is complete, which the event needs.
@@ -79,7 +84,7 @@ export class ToolCallAssembler {
 
   /** True if the arguments of every call are a complete JSON object, or absent. */
   get areWhole(): boolean {
-    return this.#calls.every((call) => call.isCustom || call.arguments.trim() === '' || isWhole(call.arguments));
+    return this.#calls.every((call) => call.isCustom || call.last === '' || hasWholeArguments(call));
   }
 
   /** Adds one element of a delta's `tool_calls`, and appends its events to `events`. */
@@ -106,8 +111,8 @@ export class ToolCallAssembler {
     for (const call of this.#calls) {
       if (call.name === '') return false;
       this.#announce(call, events);
-      if (call.isCustom) call.arguments += CUSTOM_INPUT_FRAME[1];
-      else if (call.arguments.trim() === '') call.arguments += '{}';
+      if (call.isCustom) appendArguments(call, CUSTOM_INPUT_FRAME[1]);
+      else if (call.last === '') appendArguments(call, '{}');
       sendArguments(call, events);
     }
     return true;
@@ -120,9 +125,9 @@ export class ToolCallAssembler {
     const last = this.#calls.at(-1);
     if (index !== undefined) {
       const sameIndex = this.#calls.findLast((call) => call.wireIndex === index);
+      if (sameIndex !== undefined) return sameIndex;
       // Some upstreams count fragments instead of calls.
-      const continuesLast = name === undefined && id === undefined && last && last.name !== '' && isOpen(last);
-      return sameIndex ?? (continuesLast ? last : undefined);
+      return name === undefined && id === undefined && last && last.name !== '' && isOpen(last) ? last : undefined;
     }
     if (id === undefined) return last;
     // A new id without a name: some upstreams create an id for each fragment.
@@ -137,7 +142,7 @@ export class ToolCallAssembler {
     const hasOtherIndex = index !== undefined && call.wireIndex !== undefined && index !== call.wireIndex;
     if (call.arguments === '')
       return hasOtherIndex || (name !== call.name && this.#tools.has(call.name) && this.#tools.has(name));
-    if (!isWhole(call.arguments)) return name !== call.name;
+    if (!hasWholeArguments(call)) return name !== call.name;
     if (name !== call.name || hasOtherIndex) return true;
     return text !== '' && !isRepetition(call, fragment);
   }
@@ -151,7 +156,8 @@ export class ToolCallAssembler {
       wireId: undefined,
       name: '',
       arguments: '',
-      sentLength: 0,
+      unsent: '',
+      last: '',
       index: undefined,
       isCustom: false,
       signature: undefined,
@@ -164,13 +170,14 @@ export class ToolCallAssembler {
   #continueCall(call: OpenCall, { id, name, text, isCustom, signature }: Fragment, events: GenerationEvent[]): void {
     call.wireId ??= id;
     call.signature ??= signature;
-    if (isCustom && !call.isCustom) call.arguments = CUSTOM_INPUT_FRAME[0];
+    if (isCustom && !call.isCustom) replaceArguments(call, CUSTOM_INPUT_FRAME[0]);
     call.isCustom ||= isCustom;
     call.mayRestart = name !== undefined && name === call.name && text === '';
     if (name !== undefined && call.index === undefined) call.name = this.#joinName(call.name, name);
     // Some proxies begin with an empty object, and send the arguments after it.
     const replacesEmpty = isHeldBack(call) && text.trimStart().startsWith('{');
-    call.arguments = replacesEmpty ? text : call.arguments + text;
+    if (replacesEmpty) replaceArguments(call, text);
+    else appendArguments(call, text);
     if (call.name === '') return;
     if (call.arguments !== '' || this.#isCompleteName(call.name)) this.#announce(call, events);
     if (call.index !== undefined && !isHeldBack(call)) sendArguments(call, events);
@@ -221,24 +228,40 @@ function isRepetition(call: OpenCall, { id, name, text }: Fragment): boolean {
 
 /** True if arguments follow the arguments of a complete call. */
 function restarts(call: OpenCall, { name, text }: Fragment): boolean {
-  return name === undefined && text.trim() !== '' && isWhole(call.arguments);
+  return name === undefined && text.trim() !== '' && hasWholeArguments(call);
 }
 
 /** True for an empty object of which no event has been sent: arguments may follow that replace it. */
 function isHeldBack(call: OpenCall): boolean {
-  return call.sentLength === 0 && call.arguments.length < 8 && call.arguments.trim() === '{}';
+  const { length } = call.arguments;
+  return length < 8 && call.unsent.length === length && call.arguments.trim() === '{}';
 }
 
 /** True if more arguments may follow. */
 function isOpen(call: OpenCall): boolean {
-  return isHeldBack(call) || !isWhole(call.arguments);
+  return isHeldBack(call) || !hasWholeArguments(call);
+}
+
+function appendArguments(call: OpenCall, text: string): void {
+  call.arguments += text;
+  call.unsent += text;
+  call.last = text.trimEnd().at(-1) ?? call.last;
+}
+
+/** Replaces arguments of which no event has been sent. */
+function replaceArguments(call: OpenCall, text: string): void {
+  Object.assign(call, { arguments: '', unsent: '', last: '' });
+  appendArguments(call, text);
 }
 
 function sendArguments(call: OpenCall, events: GenerationEvent[]): void {
-  const fragment = call.arguments.slice(call.sentLength);
-  if (fragment === '' || call.index === undefined) return;
-  call.sentLength = call.arguments.length;
-  events.push({ type: 'toolArguments', index: call.index, fragment });
+  if (call.unsent === '' || call.index === undefined) return;
+  events.push({ type: 'toolArguments', index: call.index, fragment: call.unsent });
+  call.unsent = '';
+}
+
+function hasWholeArguments(call: OpenCall): boolean {
+  return call.last === '}' && isWhole(call.arguments);
 }
 
 /** True if the text is a complete JSON object. */

@@ -18,7 +18,9 @@ export function encodeDataFrame(json: string): string {
 
 /** Encodes a frame whose event name is the `type` of its data, as the Responses API uses. */
 export function encodeTypedFrame<T extends { readonly type: string }>(event: T): string {
-  return escapeLineSeparators(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+  // Of events that are passed on, the upstream chooses the type. A line break in it would begin another event.
+  const name = event.type.replace(/[\r\n]/g, ' ');
+  return escapeLineSeparators(`event: ${name}\ndata: ${JSON.stringify(event)}\n\n`);
 }
 
 /**

@@ -106,7 +106,8 @@ export class NativeResponse {
   /** Lambent's ids of the items, by the upstream's; by `#` and the item's position for items without an id. */
   readonly #ids = new Map<string, string>();
   readonly #continuations: Record<string, string> = {};
-  readonly #items: Fields[] = [];
+  /** The items by their index, which may be any number. */
+  readonly #items = new Map<number, Fields>();
   #response: Fields;
   #isFinished = false;
   #sequenceNumber = -1;
@@ -138,7 +139,7 @@ export class NativeResponse {
       (own['response']['object'] === 'response' || LIFECYCLE.test(String(own['type'])))
     ) {
       this.#response = { ...own['response'], ...this.#head };
-      this.#isFinished ||= isWhole(this.#response);
+      this.#isFinished ||= ENDS.test(String(own['type'])) && isWhole(this.#response);
       return { ...own, response: this.#response };
     }
     if (own['object'] === 'response') {
@@ -148,7 +149,7 @@ export class NativeResponse {
     }
     const { item, output_index: index } = own;
     if (own['type'] === 'response.output_item.done' && isObject(item) && typeof index === 'number')
-      this.#items[index] = item;
+      this.#items.set(index, item);
     return own;
   }
 
@@ -179,7 +180,7 @@ export class NativeResponse {
   }
 
   #listItems(): Fields[] {
-    return this.#items.filter((item) => item !== undefined);
+    return [...this.#items].sort(([first], [second]) => first - second).map(([, item]) => item);
   }
 
   #encodeItems(event: Fields): Fields {
@@ -221,6 +222,9 @@ export class NativeResponse {
 
 /** The types of events that have the response. */
 const LIFECYCLE = /^response\.(created|queued|in_progress|completed|incomplete|failed)$/;
+
+/** The types of events that have the whole response. */
+const ENDS = /^response\.(completed|incomplete)$/;
 
 /** Returns whether an event has the response. A job writes such events itself. */
 export function isLifecycleEvent({ type, object }: Fields): boolean {

@@ -14,6 +14,13 @@ describe('a frame', () => {
   });
 });
 
+it.each(['\n', '\r', '\r\n'])('a type with the line break %j begins no other event', (end) => {
+  const type = `x${end}event: response.completed${end}data: {}${end}${end}`;
+  const frame = encodeTypedFrame({ type });
+  expect(isFinalFrame(frame)).toBe(false);
+  expect(frame.split(/\r\n|\n|\r/)).toHaveLength(4);
+});
+
 describe('isFinalFrame', () => {
   it.each([
     ['data: [DONE]\n\n', true],

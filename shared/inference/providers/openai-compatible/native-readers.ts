@@ -89,7 +89,9 @@ export class NativeResponseReader {
     if (isBuffered && this.#streamed) throw wrongFormError();
     const isLast = isBuffered || LAST_EVENTS.has(event['type']);
     const response = isBuffered ? event : asObject(event['response']);
-    if (isLast && response !== undefined) this.#readFinal(response);
+    if (isLast) this.#readFinal(response ?? {});
+    // An event that looks like a regular end is not passed on if the response in it isn't whole.
+    if (this.#ending.type === 'broken') return;
     // Of a stream in place of a buffered answer, only the response of the last event is passed on.
     const passed = isBuffered || this.#streamed ? event : isLast ? response : undefined;
     if (passed === undefined) return;

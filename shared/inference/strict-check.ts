@@ -3,7 +3,7 @@ import { Validator } from '@cfworker/json-schema';
 import type { JsonSchema, UnenforcedSchemas } from './adapt-request.ts';
 import type { FinishReason, GenerationEvent } from './generation.ts';
 
-/** Limit of one check. A caller's pattern may take exponential time. */
+/** Limit of all checks of one answer. A caller's pattern may take exponential time. */
 const MAX_CHECK_MS = 250;
 
 const UNENFORCED = "The model doesn't enforce strict schemas.";
@@ -37,29 +37,35 @@ export class StrictCheck {
     if (call === 'required' && this.#calls.length === 0) return `The answer calls no tool. ${UNFORCED}`;
     if (typeof call === 'object' && !this.#calls.some(({ name }) => name === call.name))
       return `The answer doesn't call the tool ${call.name}. ${UNFORCED}`;
+    const endAt = performance.now() + MAX_CHECK_MS;
     for (const { name, arguments: text } of this.#calls) {
       const schema = tools.get(name);
-      if (schema !== undefined && !matches(text === '' ? '{}' : text, schema))
+      if (schema !== undefined && !matches(text === '' ? '{}' : text, schema, endAt))
         return `The arguments of a call of the tool ${name} don't match its schema. ${UNENFORCED}`;
     }
     if (format === undefined || this.#calls.length > 0 || this.#text === '') return undefined;
-    if (matches(this.#text, format)) return undefined;
+    if (matches(this.#text, format, endAt)) return undefined;
     return `The answer doesn't match the schema of the output format. ${UNENFORCED}`;
   }
 }
 
-/** Returns whether a text is JSON that matches a schema. True if the schema itself can't be used or takes too long. */
-function matches(text: string, schema: JsonSchema): boolean {
+/**
+ * Returns whether a text is JSON that matches a schema. True if the schema itself can't be used or takes too long.
+ * @param endAt time of `performance.now()` at which the check ends
+ */
+function matches(text: string, schema: JsonSchema, endAt: number): boolean {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     return false;
   }
+  const timeout = Math.ceil(endAt - performance.now());
+  if (timeout <= 0) return true;
   try {
     const validate = () => new Validator(schema, '2020-12', true).validate(value).valid;
     // The timeout of a context also stops functions from outside that it calls.
-    return runInNewContext('validate()', { validate }, { timeout: MAX_CHECK_MS }) === true;
+    return runInNewContext('validate()', { validate }, { timeout }) === true;
   } catch {
     return true;
   }

@@ -185,6 +185,15 @@ describe('strict schemas on a target that does not enforce them', () => {
       expect(check.findViolation('stop')).toBeUndefined();
     }
   });
+
+  it('many calls whose schema takes exponential time keep no function busy either', () => {
+    const check = new StrictCheck({ tools: new Map([['add', { type: 'string', pattern: '^(a+)+$' }]]) });
+    const text = JSON.stringify(`${'a'.repeat(60)}!`);
+    for (const event of call(...Array.from({ length: 40 }, () => text))) check.add(event);
+    const startedAt = performance.now();
+    expect(check.findViolation('toolCalls')).toBeUndefined();
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+  });
 });
 
 describe('what the router does in the place of a target', () => {

@@ -1,7 +1,6 @@
 import type { HttpRequest } from '../access/route.ts';
-import { isObject } from '../core/objects.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
-import { type ParsedResponsesBody, parseResponsesBody } from '../openai/responses/request.ts';
+import { parseResponsesBody } from '../openai/responses/request.ts';
 import { encodeUsage } from '../openai/responses/response.ts';
 import { createItemIdGenerator, toStoredInput } from '../openai/responses/stored-items.ts';
 import { missingParameterError } from '../openai/validation.ts';
@@ -26,7 +25,7 @@ export async function compactResponse(
   state: ApiState,
 ): Promise<HttpResponse> {
   const { tenant } = request.principal;
-  const parsed = parseCompactBody(request.body, registry);
+  const parsed = parseResponsesBody(request.body, { registry });
   const { previous_response_id: previousId, input } = parsed.body;
   const earlier = previousId == null ? [] : await readChain(state, tenant, previousId);
   const earlierIds = new Set(earlier.map(({ item }) => item.id));
@@ -52,11 +51,4 @@ export async function compactResponse(
       usage: encodeUsage(summary.usage),
     },
   };
-}
-
-/** Parses a body as that of a response. Its input may be absent if it names a previous response. */
-function parseCompactBody(body: unknown, registry: GenerationApi['registry']): ParsedResponsesBody {
-  if (!isObject(body) || body['input'] != null) return parseResponsesBody(body, { registry });
-  const parsed = parseResponsesBody({ ...body, input: '' }, { registry });
-  return { ...parsed, body: { ...parsed.body, input: [] } };
 }

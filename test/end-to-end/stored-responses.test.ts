@@ -1,5 +1,5 @@
 import type OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Responder } from '../../local/bedrock/frames.ts';
 import { SEALED } from '../../shared/inference/continuation-seal.ts';
 import { decodeReasoning } from '../../shared/wire/continuation.ts';
@@ -185,6 +185,27 @@ describe('a chain of responses', () => {
       'user: Three',
     ]);
     expect(second.previous_response_id).toBe(first.id);
+  });
+
+  it.each([false, true])('a response may go on without input (in the background: %s)', async (background) => {
+    const first = await client.responses.create({ model, input: 'One' });
+    const call = client.responses.create({ model, previous_response_id: first.id, background });
+    const { id } = await call;
+    await vi.waitFor(async () => expect(await client.responses.retrieve(id)).toMatchObject({ status: 'completed' }));
+    expect(getLastMessages()).toEqual(['user: One', 'assistant: You said: One']);
+    expect((await client.responses.inputItems.list(id)).data).toEqual([]);
+    const empty = await client.conversations.create();
+    expect(await getError(client.responses.create({ model, conversation: empty.id }))).toMatchObject({
+      status: 400,
+      code: 'missing_required_parameter',
+      param: 'input',
+    });
+  });
+
+  it('a finished response names the tier that served it', async () => {
+    const stream = client.responses.stream({ model, input: 'One' });
+    const { service_tier } = await stream.finalResponse();
+    expect(service_tier).toBe('default');
   });
 
   it('a chain connects a tool call with its output', async () => {

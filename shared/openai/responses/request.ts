@@ -1,4 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
+import { isObject } from '../../core/objects.ts';
 import type { GenerationRequest, OriginalRequest, OutputFormat } from '../../inference/generation.ts';
 import type { ResolvedModel } from '../../inference/registry.ts';
 import { deriveConversationKey } from '../../wire/conversation-key.ts';
@@ -12,7 +13,7 @@ import {
   splitBody,
   toHints,
 } from '../parameters.ts';
-import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
+import { invalidValueError, listUnknownFields, missingParameterError, validate } from '../validation.ts';
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
 import { completeInput, createOriginalResponse, omitInput } from './original.ts';
@@ -47,10 +48,22 @@ export interface ResponsesRequest {
 }
 
 /**
- * Parses the body of `POST /v1/responses`.
+ * Parses the body of `POST /v1/responses`. One that goes on from a response or a conversation may be without input.
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
-export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
+export function parseResponsesBody(body: unknown, context: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
+  const isComplete = !isObject(body) || body['input'] != null;
+  if (isComplete || (body['previous_response_id'] == null && body['conversation'] == null))
+    return parseCompleteBody(body, context);
+  const { original, ...parsed } = parseCompleteBody({ ...body, input: '' }, context);
+  return {
+    ...parsed,
+    body: { ...parsed.body, input: [] },
+    ...(original && { original: { ...original, body: { ...original.body, input: [] } } }),
+  };
+}
+
+function parseCompleteBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
   const { name, alias, known, unknown } = splitBody(body, responsesParameters, registry);
   const request = validate(responsesRequestSchema, known);
   checkHostedTools(request, alias);
@@ -80,6 +93,7 @@ export function toGenerationRequest(
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
 ): GenerationRequest {
+  if (Array.isArray(input) && input.length === 0 && storedItems.length === 0) throw missingParameterError('input');
   const allMessages = translateInputItems(body.instructions, input, registry, storedItems);
   const messages = body.reasoning?.context === 'current_turn' ? keepCurrentReasoning(allMessages) : allMessages;
   const { schemas, ...tools } = resolveToolList(body, alias, storedItems, input);

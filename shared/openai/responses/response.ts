@@ -153,6 +153,8 @@ export function finishedResponse(
     completed_at: incomplete === undefined ? completedAt : null,
     incomplete_details: incomplete === undefined ? null : { reason: incomplete },
     output: items,
+    // OpenAI's name for the tier of what asks for none.
+    ...(inProgress.service_tier === 'auto' && { service_tier: 'default' }),
     ...omitUndefined({ service_tier: serviceTier, usage: usage && encodeUsage(usage) }),
   };
 }

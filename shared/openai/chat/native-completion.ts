@@ -10,11 +10,12 @@ interface Head {
 
 /** Joins the chunks of a native answer into one completion, with every field that they have. */
 export class NativeCompletion {
-  #completion: Fields = {};
+  #completion: Record<string, unknown> = {};
 
   /** Adds a chunk, or the completion of a call that isn't streamed. */
   add(chunk: Fields): void {
-    this.#completion = chunk['object'] === 'chat.completion' ? chunk : join(this.#completion, toMessages(chunk));
+    this.#completion =
+      chunk['object'] === 'chat.completion' ? { ...chunk } : addFields(this.#completion, toMessages(chunk));
   }
 
   /** Returns the completion with the service's own id and name of the model. */
@@ -45,30 +46,41 @@ const WHOLE: ReadonlySet<string> = new Set([
   ...['id', 'object', 'model', 'system_fingerprint', 'service_tier', 'finish_reason', 'role', 'type'],
 ]);
 
-/** Joins two objects: strings are concatenated, and list elements with the same `index` are joined. */
-function join(first: Fields, second: Fields): Fields {
-  const joined: Record<string, unknown> = { ...first };
-  for (const [name, value] of Object.entries(second)) {
-    const known = joined[name];
-    if (known == null) joined[name] = Array.isArray(value) ? joinLists([], value) : value;
+/**
+ * Adds the fields of a chunk to those of the chunks before it: strings are concatenated, and list elements with the same `index`
+ * are joined. Changes `joined`, because copying it for each chunk takes time that grows with the square of their number.
+ */
+function addFields(joined: Record<string, unknown>, chunk: Fields): Record<string, unknown> {
+  for (const [name, value] of Object.entries(chunk)) {
+    const known = Object.hasOwn(joined, name) ? joined[name] : undefined;
+    if (known == null) define(joined, name, copy(value));
     else if (typeof known === 'string' && typeof value === 'string' && !WHOLE.has(name)) joined[name] = known + value;
-    else if (Array.isArray(known) && Array.isArray(value)) joined[name] = joinLists(known, value);
-    else if (isObject(known) && isObject(value)) joined[name] = join(known, value);
-    else if (value != null) joined[name] = value;
+    else if (Array.isArray(known) && Array.isArray(value)) addElements(known, value);
+    else if (isObject(known) && isObject(value)) addFields(known, value);
+    else if (value != null) define(joined, name, copy(value));
   }
   return joined;
 }
 
-function joinLists(first: readonly unknown[], second: readonly unknown[]): unknown[] {
-  const joined = [...first];
-  for (const element of second) {
+function addElements(joined: unknown[], elements: readonly unknown[]): unknown[] {
+  for (const element of elements) {
     const index = isObject(element) ? element['index'] : undefined;
-    const at = index === undefined ? -1 : joined.findIndex((each) => isObject(each) && each['index'] === index);
-    const known = joined[at];
-    if (isObject(known) && isObject(element)) joined[at] = join(known, element);
-    else joined.push(element);
+    const known = index === undefined ? undefined : joined.find((each) => isObject(each) && each['index'] === index);
+    if (isObject(known) && isObject(element)) addFields(known, element);
+    else joined.push(copy(element));
   }
   return joined;
+}
+
+/** Returns a copy that may be changed: the chunk itself is passed on. */
+function copy(value: unknown): unknown {
+  if (Array.isArray(value)) return addElements([], value);
+  return isObject(value) ? addFields({}, value) : value;
+}
+
+/** Sets a field of any name. An assignment to `__proto__` would set the prototype. */
+function define(object: object, name: string, value: unknown): void {
+  Object.defineProperty(object, name, { value, configurable: true, enumerable: true, writable: true });
 }
 
 /** Returns a choice without the numbers of its calls, which only the chunks of a stream have. */

@@ -100,6 +100,25 @@ it('any chunks and fields of a chat stream come through unchanged, but for the i
   );
 });
 
+it.each([
+  [{ type: 'response.completed' }],
+  [{ type: 'response.completed', response: { object: 'response', status: 'in_progress', output: [] } }],
+  [{ type: 'response.cancelled', response: { object: 'response', status: 'cancelled', output: [] } }],
+])('a stream that ends with %j is not complete, and the caller doesn’t get this event', async (last) => {
+  const delta = { type: 'response.output_text.delta', delta: 'Hi' };
+  await using upstream = await startUpstream(() => streamEvents([delta, last]));
+  const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
+  const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
+  let text = '';
+  for await (const frame of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), OPTIONS))
+    text += frame;
+  expect(text.match(/^event: .*/gm)).toEqual([
+    'event: response.output_text.delta',
+    'event: error',
+    'event: response.failed',
+  ]);
+});
+
 it('a message for Anthropic’s own API has its key, its betas and its tools, without those that are dropped', async () => {
   const message = {
     type: 'message',

@@ -1,7 +1,7 @@
 import { createParser } from 'eventsource-parser';
 import { isObject } from '../../../core/objects.ts';
 import type { GenerationEvent } from '../../generation.ts';
-import type { UpstreamError } from '../../model.ts';
+import { UpstreamError } from '../../model.ts';
 import { BareJsonSeparator } from './bare-json.ts';
 import type { AnswerEnding } from './ending.ts';
 import { cutAnswerError, findInBandError, malformedAnswerError, type WireError } from './errors.ts';
@@ -295,8 +295,17 @@ class EventStream {
 
   #readChunk(chunk: WireObject, name: string | undefined): void {
     const error = findError(chunk, this.#answer, name);
-    if (error) this.failure = this.#toError(error);
-    else this.#answer.read(chunk, this.#events);
+    if (error) {
+      this.failure = this.#toError(error);
+      return;
+    }
+    try {
+      this.#answer.read(chunk, this.#events);
+    } catch (thrown) {
+      // Not a broken connection, after which the same target would be tried again.
+      if (!(thrown instanceof UpstreamError)) throw thrown;
+      this.failure = thrown;
+    }
   }
 }
 

@@ -198,3 +198,69 @@ it('a target that speaks nothing but messages is asked at no other endpoint, wha
   await expect(answer.next()).rejects.toMatchObject({ code: 'upstream_rejected' });
   expect(upstream.requests.map(({ path }) => path)).toEqual(['/v1/messages']);
 });
+
+it('the items of a stream are stored if the upstream leaves them out at its end', async () => {
+  const item = { type: 'message', id: 'msg_up', content: [{ type: 'output_text', text: 'Hi' }] };
+  const done = { type: 'response.output_item.done', output_index: 0, item };
+  const response = { object: 'response', status: 'completed', output: [] };
+  await using upstream = await startUpstream(() => streamEvents([done, { type: 'response.completed', response }]));
+  const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
+  const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
+  const stored: unknown[] = [];
+  const options = { ...OPTIONS, stored: true, commit: async (answer: unknown) => void stored.push(answer) };
+  for await (const _ of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), options));
+  expect(stored).toMatchObject([
+    { answer: { id: 'resp_own', output: [{ ...item, id: 'msg_x' }] }, upstreamIds: { msg_x: 'msg_up' } },
+  ]);
+});
+
+const MESSAGE_START = { type: 'message_start', message: { usage: { input_tokens: 3 } } };
+
+async function readMessage(reply: Reply, { body = {}, streamed = true } = {}) {
+  await using upstream = await startUpstream(() => reply);
+  const model = makeModel(upstream.baseUrl, { passThrough: ['messages'] });
+  const messages = [{ role: 'user', content: 'Hi' }];
+  const original: OriginalRequest = { protocol: 'messages', ignored: [], body: { messages, ...body } };
+  const types: string[] = [];
+  let error: unknown;
+  try {
+    const request = makeRequest({ original, maxOutputTokens: 2_000 });
+    for await (const event of model.generate(request, { ...call, streamed }))
+      types.push(event.type === 'native' ? String(event.event['type']) : event.type);
+  } catch (thrown) {
+    error = thrown;
+  }
+  return { types, error, sent: upstream.requests[0]?.body };
+}
+
+it('the first events of a message wait for one that says something, so that another target can be tried', async () => {
+  const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+  const failed = await readMessage(streamEvents([MESSAGE_START, { type: 'ping' }, overloaded]));
+  expect(failed.types).toEqual([]);
+  expect(failed.error).toMatchObject({ recovery: 'retry' });
+  const block = { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } };
+  const cut = await readMessage(streamEvents([MESSAGE_START, block]));
+  expect(cut.types).toEqual(['message_start', 'content_block_start']);
+  expect(cut.error).toMatchObject({ code: 'upstream_cut' });
+});
+
+it('a message in the other form than requested is refused, so that another target can be tried', async () => {
+  const message = { type: 'message', stop_reason: 'end_turn', content: [] };
+  const stopped = { type: 'message_delta', delta: { stop_reason: 'end_turn' } };
+  for (const [reply, streamed] of [
+    [{ body: message }, true],
+    [streamEvents([MESSAGE_START, stopped, { type: 'message_stop' }]), false],
+  ] as const) {
+    const { types, error } = await readMessage(reply, { streamed });
+    expect({ types, error }).toMatchObject({
+      types: [],
+      error: { code: 'upstream_malformed', recovery: 'nextTarget' },
+    });
+  }
+});
+
+it('a thinking budget is lowered below the output limit', async () => {
+  const thinking = { type: 'enabled', budget_tokens: 8_000 };
+  const { sent } = await readMessage({ status: 400 }, { body: { max_tokens: 9_000, thinking } });
+  expect(sent).toMatchObject({ max_tokens: 1_000, thinking: { type: 'disabled' } });
+});

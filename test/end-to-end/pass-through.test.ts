@@ -238,6 +238,16 @@ describe('a stored response of a target that speaks the protocol', () => {
     expect((lastRequest()['input'] as Fields[]).map(({ type }) => type)).toContain('novelty_call');
   });
 
+  it('the stream of a background response begins and ends once', async () => {
+    const types: string[] = [];
+    for await (const { type } of await client.responses.create({ ...QUESTION, background: true, stream: true }))
+      types.push(type);
+    for (const type of ['response.created', 'response.in_progress', 'response.completed'])
+      expect(types.filter((each) => each === type)).toHaveLength(1);
+    expect(types.at(-1)).toBe('response.completed');
+    expect(types).toContain('response.novelty.progress');
+  });
+
   it('a response of another kind of target can continue a native one', async () => {
     const first = await client.responses.create(QUESTION);
     const next = await client.responses.create({ model: 'bedrock', input: 'And now?', previous_response_id: first.id });

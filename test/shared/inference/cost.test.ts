@@ -57,6 +57,16 @@ describe('the cost of an answer', () => {
     expect(dollars({ inputTokens: 10, cacheWriteTokens: 10, hourCacheWriteTokens: 10 }, written)).toBe('0.000003');
   });
 
+  it('no more tokens are written for an hour than are written', () => {
+    expect(dollars({ inputTokens: 100, cacheWriteTokens: 100, hourCacheWriteTokens: 300 })).toBe('0.0006');
+  });
+
+  it('a price that a factor makes of another one is rounded to the nearest picodollar', () => {
+    expect(dollars({ inputTokens: 1 }, { inputPerMillion: 0.000003, outputPerMillion: 1, flex: 0.5 }, 'flex')).toBe(
+      '0.000000000002',
+    );
+  });
+
   it('tiers cost a factor of the usual prices, or have their own', () => {
     const price: Price = {
       ...SONNET,

@@ -197,6 +197,27 @@ describe('strict schemas on a target that does not enforce them', () => {
 });
 
 describe('what the router does in the place of a target', () => {
+  const original = { protocol: 'chat', body: {}, ignored: ['x'] } as const;
+
+  it('the target then doesn’t get the caller’s own request, whose answer could not be changed', async () => {
+    const { generate, received } = buildRouter({ answers: [call('{"a":1}'), say('{"a":1}'), say('a')] });
+    const plain = [{ name: 'add', parameters: {}, strict: false }];
+    for (const request of [{ tools: plain, parallelToolCalls: false }, { format }, {}])
+      await collect((await generate({ ...request, original })).events);
+    expect(received.map((request) => request.original)).toEqual([undefined, undefined, original]);
+  });
+
+  it('an answer in the caller’s own format is not changed, and names what had no effect', async () => {
+    const answer: GenerationEvent[] = [{ type: 'native', event: { a: 1 } }, finish('stop')];
+    const { generate } = buildRouter({ answers: [answer] });
+    const { events, isNative, ignored } = await generate({ original, serviceTier: 'flex', verbosity: 'low' });
+    expect({ events: await collect(events), isNative, ignored }).toEqual({
+      events: answer,
+      isNative: true,
+      ignored: ['x'],
+    });
+  });
+
   it('of several tool calls only the first is kept if the caller allows only one', async () => {
     const { generate } = buildRouter({ answers: [call('{"a":1}', '{"a":2}')] });
     const { events } = await generate({

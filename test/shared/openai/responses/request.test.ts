@@ -32,29 +32,50 @@ function catchError(changes: object): LambentError {
 }
 
 describe('parseResponsesRequest', () => {
-  it('files and URLs in an assistant’s message are refused, also if a target gets the request as it is', () => {
+  describe('for a target that gets the request as it is', () => {
     const target = {
       provider: 'openai-compatible',
       model: 'm',
       baseUrl: 'http://127.0.0.1:1/v1',
       passThrough: ['responses'],
     };
-    const context = { registry: createTestRegistry({ targets: [target] }), tenant: TENANT };
-    const question = { role: 'user', content: 'Hi' };
-    const parseAnswer = (part: object) =>
-      parseResponsesRequest({ model: 'default', input: [question, { role: 'assistant', content: [part] }] }, context);
-    for (const part of [
-      { type: 'input_image', image_url: 'http://169.254.169.254/' },
-      { type: 'input_file', file_url: 'http://169.254.169.254/' },
-      { type: 'input_file', file_id: 'file-of-another' },
-    ]) {
-      const refused = { code: 'unsupported_value', param: 'input[1].content[0].type' };
-      expect(() => parseAnswer(part)).toThrow(expect.objectContaining(refused));
-    }
-    const novel = { type: 'output_novelty', a: 1 };
-    expect(parseAnswer(novel).generation.original?.body['input']).toContainEqual({
-      role: 'assistant',
-      content: [novel],
+    const parseFor = (alias: object, ...items: object[]) =>
+      parseResponsesRequest(
+        { model: 'default', input: [{ role: 'user', content: 'Hi' }, ...items] },
+        { registry: createTestRegistry({ targets: [target], ...alias }), tenant: TENANT },
+      ).generation.original;
+
+    it('files and URLs in an assistant’s message are refused', () => {
+      const parseAnswer = (part: object) => parseFor({}, { role: 'assistant', content: [part] });
+      for (const part of [
+        { type: 'input_image', image_url: 'http://169.254.169.254/' },
+        { type: 'input_file', file_url: 'http://169.254.169.254/' },
+        { type: 'input_file', file_id: 'file-of-another' },
+      ]) {
+        const refused = { code: 'unsupported_value', param: 'input[1].content[0].type' };
+        expect(() => parseAnswer(part)).toThrow(expect.objectContaining(refused));
+      }
+      const novel = { type: 'output_novelty', a: 1 };
+      expect(parseAnswer(novel)?.body['input']).toContainEqual({ role: 'assistant', content: [novel] });
+    });
+
+    it('hosted tools and their items are left out, also in additional_tools, unless the alias passes them', () => {
+      const mcp = { type: 'mcp', server_label: 'm', server_url: 'https://evil.test/mcp' };
+      const additional = { type: 'additional_tools', role: 'developer', tools: [TOOL, mcp] };
+      const output = { type: 'computer_call_output', call_id: 'c', output: { image_url: 'http://169.254.169.254/' } };
+      const dropped = parseFor({}, additional, output);
+      expect(dropped?.body['input']).toEqual([expect.anything(), { ...additional, tools: [TOOL] }]);
+      expect(dropped?.ignored).toEqual(['tools[mcp]', 'input[computer_call_output]']);
+      expect(parseFor({ hostedTools: 'pass' }, additional, output)?.body['input']).toContainEqual(additional);
+    });
+
+    it('encrypted content of another service is left out', () => {
+      const reasoning = { type: 'reasoning', id: 'rs_1', summary: [] };
+      const continuation = { provider: 'p', data: { a: 1 } };
+      const encode = (encrypted_content: unknown) => ({ ...reasoning, encrypted_content });
+      const read = (item: object) => Object(parseFor({}, item)?.body['input'])[1];
+      expect(read(encode('gAAA-of-another-account'))).toEqual(reasoning);
+      expect(read(encode(encodeReasoning('', continuation)))).toEqual(encode(continuation));
     });
   });
 

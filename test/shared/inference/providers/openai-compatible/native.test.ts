@@ -105,7 +105,7 @@ it.each([
   [{ type: 'response.completed', response: { object: 'response', status: 'in_progress', output: [] } }],
   [{ type: 'response.cancelled', response: { object: 'response', status: 'cancelled', output: [] } }],
 ])('a stream that ends with %j is not complete, and the caller doesn’t get this event', async (last) => {
-  const delta = { type: 'response.output_text.delta', delta: 'Hi' };
+  const delta = { type: 'response.output_text.delta', delta: 'Hi', sequence_number: 4 };
   await using upstream = await startUpstream(() => streamEvents([delta, last]));
   const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
   const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
@@ -117,6 +117,7 @@ it.each([
     'event: error',
     'event: response.failed',
   ]);
+  expect(text.match(/"sequence_number":\d+/g)).toEqual([4, 5, 6].map((number) => `"sequence_number":${number}`));
 });
 
 it('a message for Anthropic’s own API has its key, its betas and its tools, without those that are dropped', async () => {
@@ -197,6 +198,47 @@ it('a target that speaks nothing but messages is asked at no other endpoint, wha
   const answer = model.generate(makeRequest({ original }), { ...call, streamed: false })[Symbol.asyncIterator]();
   await expect(answer.next()).rejects.toMatchObject({ code: 'upstream_rejected' });
   expect(upstream.requests.map(({ path }) => path)).toEqual(['/v1/messages']);
+});
+
+it('only the upstream that has encrypted reasoning gets it back, under its own id', async () => {
+  const item = { type: 'reasoning', id: 'rs_up', summary: [], encrypted_content: 'gAAA' };
+  const response = { object: 'response', status: 'completed', output: [item] };
+  await using upstream = await startUpstream(() => ({ body: response }));
+  const ask = async (model: string, input: readonly object[]) => {
+    const original: OriginalRequest = { protocol: 'responses', body: { input }, ignored: [] };
+    const target = makeModel(upstream.baseUrl, { passThrough: ['responses'], model });
+    const events = [];
+    for await (const event of target.generate(makeRequest({ original }), { ...call, streamed: false }))
+      events.push(event);
+    return events;
+  };
+  const question = { role: 'user', content: 'Hi' };
+  const [first] = await ask('a', [question]);
+  const [own] = first?.type === 'native' ? (first.event['output'] as object[]) : [];
+  expect(own).toMatchObject({ encrypted_content: { provider: 'openai-responses' } });
+  const input = [{ ...own, id: 'rs_own' }, question];
+  await ask('a', input);
+  await ask('b', input);
+  expect(upstream.requests.slice(1).map(({ body }) => Object(body).input)).toEqual([[item, question], [question]]);
+});
+
+it.each([
+  [false, 'msg_up'],
+  [true, 'msg_x'],
+])('events name their item by its id in the answer (stored: %s)', async (stored, id) => {
+  const events = [
+    { type: 'response.output_item.added', output_index: 0, item: { type: 'message', id: 'msg_up' } },
+    { type: 'response.output_text.delta', output_index: 0, item_id: 'msg_up', delta: 'Hi' },
+    { type: 'response.completed', response: { object: 'response', status: 'completed', output: [] } },
+  ];
+  await using upstream = await startUpstream(() => streamEvents(events));
+  const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
+  const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
+  const options = { ...OPTIONS, ...(stored && { stored, commit: async () => {} }) };
+  let text = '';
+  for await (const frame of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), options))
+    text += frame;
+  expect(text.match(/"(item_)?id":"msg_\w+"/g)).toEqual([`"id":"${id}"`, `"item_id":"${id}"`]);
 });
 
 it('the items of a stream are stored if the upstream leaves them out at its end', async () => {

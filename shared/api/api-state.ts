@@ -7,7 +7,7 @@ import type { Vault } from '../vault/vault.ts';
 
 /** The stores and settings that stateful endpoints use. */
 export interface ApiState {
-  readonly vault: Pick<Vault, 'seal' | 'open'>;
+  readonly vault: Pick<Vault, 'seal' | 'open' | 'openReceived'>;
   readonly jobs: JobStore;
   readonly bodies: Bodies;
   readonly events: EventLog;

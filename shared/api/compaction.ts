@@ -60,7 +60,7 @@ export async function sealCompaction(
 export async function expandCompactions(
   turnItems: readonly TurnItem[],
   tenant: string,
-  vault: Pick<Vault, 'open'>,
+  vault: Pick<Vault, 'openReceived'>,
 ): Promise<ExpandedItem[]> {
   const expanded: ExpandedItem[] = [];
   for (const turnItem of turnItems) {
@@ -78,14 +78,14 @@ export async function expandCompactions(
 export async function openCompaction(
   item: Readonly<Record<string, unknown>>,
   tenant: string,
-  vault: Pick<Vault, 'open'>,
+  vault: Pick<Vault, 'openReceived'>,
 ): Promise<StoredItem[]> {
   const content = item['encrypted_content'];
   const prefix = [PREFIX, REPLACING_PREFIX].find((each) => typeof content === 'string' && content.startsWith(each));
   if (typeof content !== 'string' || prefix === undefined) throw unreadableError();
   try {
     const sealed = Buffer.from(content.slice(prefix.length), 'base64url');
-    const json = await vault.open(recordName(tenant, prefix), sealed);
+    const json = await vault.openReceived(recordName(tenant, prefix), sealed);
     const opened: unknown = JSON.parse(Buffer.from(json).toString('utf8'));
     if (isObject(opened) && Array.isArray(opened['items'])) return opened['items'].filter(isStoredItem);
   } catch (thrown) {

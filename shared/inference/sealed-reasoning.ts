@@ -5,7 +5,7 @@ import { type ContinuedReasoning, SEALED } from './continuation-seal.ts';
 import type { Continuation } from './generation.ts';
 
 /** Opens the vault, which most requests don't need. */
-export type OpenVault = () => Promise<Pick<Vault, 'seal' | 'open'>>;
+export type OpenVault = () => Promise<Pick<Vault, 'seal' | 'openReceived'>>;
 
 /** Seals reasoning as `ContinuationSeal.seal` does. */
 export async function sealReasoning(
@@ -26,7 +26,7 @@ export async function openReasoning(
   if (typeof data !== 'string') return undefined;
   const vault = await openVault();
   try {
-    const opened = await vault.open(recordName(tenant), Buffer.from(data, 'base64url'));
+    const opened = await vault.openReceived(recordName(tenant), Buffer.from(data, 'base64url'));
     return toReasoning(JSON.parse(Buffer.from(opened).toString('utf8')));
   } catch (thrown) {
     if (thrown instanceof LambentError && thrown.code === 'record_unreadable') return undefined;

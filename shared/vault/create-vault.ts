@@ -1,3 +1,4 @@
+import { LambentError } from '../core/errors.ts';
 import {
   openRecord,
   prepareRecord,
@@ -8,8 +9,8 @@ import {
   startSealing,
 } from './record.ts';
 import { openChunks, sealChunks } from './record-stream.ts';
-import { TenantKeys, type TenantKeysOptions } from './tenant-keys.ts';
-import type { Vault } from './vault.ts';
+import { MissingKeyError, TenantKeys, type TenantKeysOptions } from './tenant-keys.ts';
+import type { RecordName, Vault } from './vault.ts';
 
 export interface VaultOptions extends TenantKeysOptions {
   /** Source of the records' salts. Default: Node's random generator. */
@@ -25,14 +26,26 @@ export interface TenantVault extends Vault {
 /** Creates a vault from the keys table and the KMS operations that its function may use. */
 export function createVault({ random, ...options }: VaultOptions): TenantVault {
   const keys = new TenantKeys(options);
+
+  async function open(name: RecordName, sealed: Uint8Array): Promise<Uint8Array> {
+    const version = readKeyVersion(sealed);
+    return keys.withKeyVersion(name.tenant, version, ({ secret }) => openRecord(sealed, name, secret));
+  }
+
   return {
     seal: (name, plaintext) => keys.withCurrentKey(name.tenant, (key) => sealRecord(plaintext, name, key, random)),
 
     prepareSeal: (name) => keys.withCurrentKey(name.tenant, (key) => prepareRecord(name, key, random)),
 
-    async open(name, sealed) {
-      const version = readKeyVersion(sealed);
-      return keys.withKeyVersion(name.tenant, version, ({ secret }) => openRecord(sealed, name, secret));
+    open,
+
+    async openReceived(name, sealed) {
+      try {
+        return await open(name, sealed);
+      } catch (error) {
+        if (!(error instanceof MissingKeyError)) throw error;
+        throw new LambentError('record_unreadable', 'The record names a key that its tenant does not have');
+      }
     },
 
     sealStream(name, plaintext) {

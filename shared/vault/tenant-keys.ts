@@ -23,6 +23,13 @@ export interface TenantKeysOptions {
   readonly maxTenants?: number | undefined;
 }
 
+/** The keys table has no key of a record's tenant and version: it is the wrong table, or the record isn't the tenant's. */
+export class MissingKeyError extends LambentError {
+  constructor() {
+    super('vault_unavailable', "The keys table has no key of the record's key version");
+  }
+}
+
 const ROTATE_AFTER_MS = 90 * 86_400_000;
 /** Upper bound for the time that a deleted tenant's key stays in memory: see docs/sealed-record.md. */
 const CACHE_MS = 300_000;
@@ -73,7 +80,7 @@ export class TenantKeys {
 
   /**
    * Calls `use` with this version of the tenant's key.
-   * @throws LambentError `vault_unavailable` if the version doesn't exist; otherwise as `withCurrentKey`
+   * @throws MissingKeyError if the version doesn't exist; otherwise as `withCurrentKey`
    */
   async withKeyVersion<Result>(tenant: string, version: number, use: (key: TenantKey) => Result): Promise<Result> {
     const key = this.#cache.get(tenant, version) ?? (await this.#fetchVersion(tenant, version));
@@ -147,7 +154,7 @@ export class TenantKeys {
     const wrapped = history?.versions.get(version);
     // A table that lacks a tenant's keys is the wrong one, or an old copy: only a tombstone says that they are gone.
     if (wrapped === undefined) {
-      throw new LambentError('vault_unavailable', "The keys table has no key of the record's key version");
+      throw new MissingKeyError();
     }
     return this.#unwrapping.run(`${version} ${tenant}`, async () => {
       const cached = this.#cache.get(tenant, version);

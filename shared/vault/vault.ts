@@ -35,6 +35,12 @@ export interface Vault {
    */
   open(name: RecordName, sealed: Uint8Array): Promise<Uint8Array>;
   /**
+   * Opens a record that a caller keeps and has sent back.
+   * @throws as `open`, and `record_unreadable` also if the tenant has no key of the record's version: the caller may have
+   * another tenant's record
+   */
+  openReceived(name: RecordName, sealed: Uint8Array): Promise<Uint8Array>;
+  /**
    * Seals a body of any length chunk by chunk, into the same format as `seal`.
    * @throws as `seal`, and any error of `plaintext`, during the iteration
    */

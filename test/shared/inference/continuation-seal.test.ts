@@ -84,11 +84,17 @@ describe('a sealed continuation', () => {
 
   it('the model gets no continuation of another tenant, and no changed one', async () => {
     const sealed = await generateContinuation();
-    // The other tenant has a key of the same version.
-    await findEnd(makeRequest({ tenant: 'other' }));
     const text = String(sealed.data);
     const nothing = [{ type: 'reasoning', text: '' }];
     expect(await open(makeRequestWith(sealed, 'other'))).toEqual(nothing);
+    // Now the other tenant has a key of the same version.
+    await findEnd(makeRequest({ tenant: 'other' }));
+    expect(await open(makeRequestWith(sealed, 'other'))).toEqual(nothing);
+    const laterVersion = Buffer.from(text, 'base64url');
+    laterVersion.writeUInt32BE(9, 1);
+    expect(await open(makeRequestWith({ provider: SEALED, data: laterVersion.toString('base64url') }))).toEqual(
+      nothing,
+    );
     const changed = `${text.slice(0, 60)}${text[60] === 'x' ? 'y' : 'x'}${text.slice(61)}`;
     for (const data of [changed, '', 'x', `${text}AA`, 7, null]) {
       expect(await open(makeRequestWith({ provider: SEALED, data }))).toEqual(nothing);
@@ -97,9 +103,9 @@ describe('a sealed continuation', () => {
 
   it('a continuation can no longer be opened once its tenant was erased', async () => {
     const sealed = await generateContinuation();
-    const erased: Pick<Vault, 'seal' | 'open'> = {
+    const erased: Pick<Vault, 'seal' | 'openReceived'> = {
       seal: () => Promise.reject(new Error('unused')),
-      open: () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
+      openReceived: () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
     };
     await expect(createContinuationSeal(async () => erased).open(sealed, 'acme')).rejects.toMatchObject({
       code: 'tenant_deleted',

@@ -136,6 +136,15 @@ describe('strict schemas on a target that does not enforce them', () => {
     expect(received[0]).toMatchObject({ format, tools });
   });
 
+  it('a call without arguments has none, and neither a text beside a call nor a refusal has the format', () => {
+    const check = new StrictCheck({ format: SCHEMA, tools: new Map([['add', { type: 'object' }]]) });
+    expect(check.findViolation('stop')).toBeUndefined();
+    check.add({ type: 'text', text: 'I will add.' });
+    expect(check.findViolation('stop')).toContain('output format');
+    check.add({ type: 'toolCall', index: 0, id: 'c', name: 'add' });
+    expect(check.findViolation('toolCalls')).toBeUndefined();
+  });
+
   it('an answer that must call a tool matches only with that call', () => {
     const findViolation = (required: 'required' | { name: string }, events: readonly GenerationEvent[]) => {
       const check = new StrictCheck({ tools: new Map(), call: required });

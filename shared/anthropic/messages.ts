@@ -3,6 +3,7 @@ import { createThinkingContinuation } from '../inference/claude-thinking.ts';
 import type { AssistantMessage, ContentPart, Message, ReasoningPart, TextPart } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { decodeReasoning } from '../wire/continuation.ts';
+import { markMessage } from '../wire/mark-message.ts';
 import { toContentParts, toMark, toTextPart } from './content.ts';
 import type { Block, MessageParam, MessagesBody } from './schema.ts';
 import { checkToolResults } from './tool-results.ts';
@@ -51,17 +52,6 @@ function toBlocks<T>(
   content: string | readonly T[],
 ): readonly (T | { type: 'text'; text: string; cache_control?: null })[] {
   return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
-}
-
-/** Marks the end of a message as the end of a prefix to cache: what `cache_control` of the whole request means. */
-function markMessage(message: Message, mark: ReturnType<typeof toMark>): Message {
-  if (message.role === 'tool') return { ...message, ...mark };
-  const content = message.content.map((part, index) =>
-    index === message.content.length - 1 && part.type !== 'reasoning' && part.type !== 'refusal'
-      ? { ...part, ...mark }
-      : part,
-  );
-  return { ...message, content } as Message;
 }
 
 class Translation {

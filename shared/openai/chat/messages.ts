@@ -9,6 +9,7 @@ import type {
   ToolCallPart,
 } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
+import { markMessage } from '../../wire/mark-message.ts';
 import { toMark } from '../cache-marks.ts';
 import { parseFileData } from '../documents.ts';
 import { parseImageUrl } from '../images.ts';
@@ -22,7 +23,9 @@ import { readSignature } from './thought-signature.ts';
  * messages that don't match
  */
 export function translateChatMessages(messages: readonly ChatMessage[], registry: ModelRegistry): Message[] {
-  const translated = messages.map((message, index) => markEnd(translate(message, index, registry), toMark(message)));
+  const translated = messages.map((message, index) =>
+    markMessage(translate(message, index, registry), toMark(message)),
+  );
   checkToolAnswers(translated);
   return translated;
 }
@@ -43,19 +46,6 @@ function translate(message: ChatMessage, index: number, registry: ModelRegistry)
     case 'tool':
       return { role: 'tool', toolCallId: message.tool_call_id, content: toTextParts(message.content) };
   }
-}
-
-/** Marks the last part of a message, or the result of a tool, as the end of a prefix to cache. */
-function markEnd(message: Message, mark: ReturnType<typeof toMark>): Message {
-  if (mark.cache === undefined) return message;
-  if (message.role === 'tool') return { ...message, ...mark };
-  const content = message.content.map((part, index) =>
-    index === message.content.length - 1 && part.type !== 'reasoning' && part.type !== 'refusal'
-      ? { ...part, ...mark }
-      : part,
-  );
-  // Each part keeps its type.
-  return { ...message, content } as Message;
 }
 
 function toName(name: string | null | undefined): { name?: string } {

@@ -193,6 +193,16 @@ describe('a stored response of a target that speaks the protocol', () => {
     expect(lastRequest()).not.toHaveProperty('previous_response_id');
   });
 
+  it('reasoning that the caller sends back without its content is left out', async () => {
+    const { output } = await client.responses.create(QUESTION);
+    expect(output.map(({ type }) => type)).toContain('reasoning');
+    const input = [...output, { role: 'user' as const, content: 'And now?' }];
+    await client.responses.create({ ...QUESTION, input: input as OpenAI.Responses.ResponseInput });
+    const sent = lastRequest()['input'] as Fields[];
+    expect(sent.map(({ type }) => type)).not.toContain('reasoning');
+    expect(sent).toHaveLength(input.length - 1);
+  });
+
   it('a streamed function call is continued in a conversation', async () => {
     const conversation = (await client.conversations.create()).id;
     const tools = [{ type: 'function' as const, name: 'weather', parameters: {}, strict: false }];

@@ -1,8 +1,9 @@
 import type OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Responder } from '../../local/bedrock/frames.ts';
 import { SEALED } from '../../shared/inference/continuation-seal.ts';
 import { decodeReasoning } from '../../shared/wire/continuation.ts';
+import { waitUntil } from '../wait.ts';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
 
@@ -189,9 +190,11 @@ describe('a chain of responses', () => {
 
   it.each([false, true])('a response may go on without input (in the background: %s)', async (background) => {
     const first = await client.responses.create({ model, input: 'One' });
-    const call = client.responses.create({ model, previous_response_id: first.id, background });
-    const { id } = await call;
-    await vi.waitFor(async () => expect(await client.responses.retrieve(id)).toMatchObject({ status: 'completed' }));
+    const { id } = await client.responses.create({ model, previous_response_id: first.id, background });
+    await waitUntil('the response is completed', async () => {
+      const { status } = await client.responses.retrieve(id);
+      return status === 'completed' || undefined;
+    });
     expect(getLastMessages()).toEqual(['user: One', 'assistant: You said: One']);
     expect((await client.responses.inputItems.list(id)).data).toEqual([]);
     const empty = await client.conversations.create();

@@ -52,10 +52,12 @@ export interface ResponsesRequest {
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
 export function parseResponsesBody(body: unknown, context: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
-  const isComplete = !isObject(body) || body['input'] != null;
-  if (isComplete || (body['previous_response_id'] == null && body['conversation'] == null))
-    return parseCompleteBody(body, context);
-  const { original, ...parsed } = parseCompleteBody({ ...body, input: '' }, context);
+  if (!isObject(body) || body['input'] != null) return parseCompleteBody(body, context);
+  // Null is absence.
+  const { input: _, ...others } = body;
+  if (others['previous_response_id'] == null && others['conversation'] == null)
+    return parseCompleteBody(others, context);
+  const { original, ...parsed } = parseCompleteBody({ ...others, input: '' }, context);
   return {
     ...parsed,
     body: { ...parsed.body, input: [] },

@@ -333,6 +333,7 @@ describe('parseResponsesRequest', () => {
 
   const faults: [fault: string, changes: object, code: string, param: string | undefined, message: RegExp][] = [
     ['no input', { input: undefined }, 'missing_required_parameter', 'input', /Missing/],
+    ['null for an input', { input: null }, 'missing_required_parameter', 'input', /Missing/],
     [
       'a number for input',
       { input: 4 },

@@ -1,5 +1,6 @@
 import type { HttpRequest } from '../access/route.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
+import { missingParameterError } from '../openai/validation.ts';
 import type { EarlierItems } from '../sessions/conversations.ts';
 import { findSession } from '../wire/session.ts';
 import type { ApiState } from './api-state.ts';
@@ -23,17 +24,20 @@ export interface StatefulCall {
 /**
  * Builds the context of a request: its input after the items of its conversation or of its previous responses.
  * @param conversationItems the items of the conversation that the request names, or undefined if it names none
+ * @throws LambentError `missing_required_parameter` if there is neither; as `buildResponseContext` does
  */
 export async function buildContext(
   { parsed, request, api, state }: StatefulCall,
   conversationItems: EarlierItems | undefined,
 ): Promise<ResponseContext> {
   const { tenant } = request.principal;
-  const previousId = parsed.body.previous_response_id;
+  const { previous_response_id: previousId, input } = parsed.body;
   const earlier =
     conversationItems !== undefined
       ? await collectItems(conversationItems, getContextLimit(parsed))
       : listEarlierItems(previousId == null ? [] : await readChain(state, tenant, previousId));
+  if (input.length === 0 && typeof input !== 'string' && earlier.items.length === 0)
+    throw missingParameterError('input');
   const context = { registry: api.registry, tenant, session: findSession(request.headers) };
   return buildResponseContext(parsed, earlier, context, state);
 }

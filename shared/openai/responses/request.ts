@@ -13,7 +13,7 @@ import {
   splitBody,
   toHints,
 } from '../parameters.ts';
-import { invalidValueError, listUnknownFields, missingParameterError, validate } from '../validation.ts';
+import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
 import { completeInput, createOriginalResponse, omitInput } from './original.ts';
@@ -95,7 +95,6 @@ export function toGenerationRequest(
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
 ): GenerationRequest {
-  if (Array.isArray(input) && input.length === 0 && storedItems.length === 0) throw missingParameterError('input');
   const allMessages = translateInputItems(body.instructions, input, registry, storedItems);
   const messages = body.reasoning?.context === 'current_turn' ? keepCurrentReasoning(allMessages) : allMessages;
   const { schemas, ...tools } = resolveToolList(body, alias, storedItems, input);

@@ -99,8 +99,7 @@ export function completeInput(
   const own = Array.isArray(input) ? input.filter(isObject) : [{ role: 'user', content: input }];
   const items = [...earlier, ...own].flatMap((item): NativeItem[] => {
     if (hostedTools !== 'pass' && isDroppedItem(item)) return [];
-    const decoded = decodeContinuation(hostedTools !== 'pass' && 'tools' in item ? withoutHosted(item) : item);
-    return isUnknownReasoning(decoded) ? [] : [decoded];
+    return [decodeContinuation(hostedTools !== 'pass' && 'tools' in item ? withoutHosted(item) : item)];
   });
   return { ...original, body: { ...original.body, input: items } };
 }
@@ -113,15 +112,6 @@ export function omitInput({ body, ...original }: OriginalRequest): OriginalReque
 
 function withoutHosted(item: NativeItem): NativeItem {
   return { ...item, tools: dropHostedTools(item['tools']) };
-}
-
-/**
- * True for reasoning without content of its own. The upstream, which stores nothing, would look for its id and refuse the
- * request.
- */
-function isUnknownReasoning({ type, content, encrypted_content: encrypted }: NativeItem): boolean {
-  const hasContent = Array.isArray(content) && content.length > 0;
-  return type === 'reasoning' && encrypted === undefined && !hasContent;
 }
 
 /** Returns an item with its continuation decoded, and without the encrypted content of another service. */

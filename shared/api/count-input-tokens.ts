@@ -5,6 +5,7 @@ import type { HttpResponse } from '../lambda/http-responder.ts';
 import {
   type ParsedResponsesBody,
   parseResponsesBody,
+  parseWithoutInput,
   refersToStoredObjects,
   requireResolvedInput,
   toGenerationRequest,
@@ -56,7 +57,6 @@ export async function countInputTokens(
 function parseBody(body: unknown, registry: GenerationApi['registry']): ParsedResponsesBody {
   const fields = body === undefined ? {} : body;
   if (!isObject(fields)) return parseResponsesBody(fields, { registry });
-  const { model, input } = fields;
-  const parsed = parseResponsesBody({ ...fields, model: model ?? 'default', input: input ?? '' }, { registry });
-  return input == null ? { ...parsed, body: { ...parsed.body, input: [] } } : parsed;
+  const named = { ...fields, model: fields['model'] ?? 'default' };
+  return fields['input'] == null ? parseWithoutInput(named, { registry }) : parseResponsesBody(named, { registry });
 }

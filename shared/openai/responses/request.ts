@@ -17,6 +17,7 @@ import { invalidValueError, listUnknownFields, validate } from '../validation.ts
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
 import { completeInput, createOriginalResponse, omitInput } from './original.ts';
+import { getConversationId } from './response.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 import { checkHostedTools, listDroppedTools, resolveToolList } from './tool-list.ts';
 
@@ -53,11 +54,18 @@ export interface ResponsesRequest {
  */
 export function parseResponsesBody(body: unknown, context: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
   if (!isObject(body) || body['input'] != null) return parseCompleteBody(body, context);
+  if (body['previous_response_id'] != null || body['conversation'] != null) return parseWithoutInput(body, context);
   // Null is absence.
   const { input: _, ...others } = body;
-  if (others['previous_response_id'] == null && others['conversation'] == null)
-    return parseCompleteBody(others, context);
-  const { original, ...parsed } = parseCompleteBody({ ...others, input: '' }, context);
+  return parseCompleteBody(others, context);
+}
+
+/** Parses a body without input as one whose input has no items. Throws as `parseResponsesBody` does. */
+export function parseWithoutInput(
+  body: Readonly<Record<string, unknown>>,
+  context: Pick<ParseContext, 'registry'>,
+): ParsedResponsesBody {
+  const { original, ...parsed } = parseCompleteBody({ ...body, input: '' }, context);
   return {
     ...parsed,
     body: { ...parsed.body, input: [] },
@@ -122,7 +130,7 @@ export function toGenerationRequest(
     omitsContinuations: !needsContinuations(body),
     conversationKey: deriveConversationKey(
       tenant,
-      body.prompt_cache_key ?? session ?? findConversation(body),
+      body.prompt_cache_key ?? session ?? getConversationId(body),
       messages,
     ),
     ...((session !== undefined || body.conversation != null || body.previous_response_id != null) && {
@@ -167,10 +175,6 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
       : generation,
     ...(Array.isArray(rawInput) && { rawInput }),
   };
-}
-
-function findConversation({ conversation }: ResponsesBody): string | undefined {
-  return typeof conversation === 'string' ? conversation : conversation?.id;
 }
 
 /** Returns whether the response or its turn has to keep what the model's provider needs back. */

@@ -6,8 +6,8 @@ import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import { type Alias, type ModelRegistry, resolveModel } from '../inference/registry.ts';
 import { deriveConversationKey } from '../wire/conversation-key.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
+import { selectOriginalFields } from '../wire/original-fields.ts';
 import { findSession } from '../wire/session.ts';
-import { classifyUnknownField } from '../wire/unknown-fields.ts';
 import { type AppliedEdit, applyEdits, type EditPlan, planEdits } from './context-edits.ts';
 import { translateMessages } from './messages.ts';
 import { toAnthropicTools } from './openai-tools.ts';
@@ -220,20 +220,16 @@ const HOSTED_FIELDS: ReadonlySet<string> = new Set(['mcp_servers', 'container'])
  */
 function prepareOriginal(body: unknown, { betas, plan, dropped, policy }: OriginalParts): OriginalRequest {
   const { context_management: _, ...all } = isObject(body) ? body : {};
-  const isPassed = ([name, value]: readonly [string, unknown]): boolean =>
-    Object.hasOwn(messagesParameters, name) ||
-    (policy === 'pass' && HOSTED_FIELDS.has(name)) ||
-    classifyUnknownField(name, value, { passUnknown: true }) === 'pass';
-  const entries = Object.entries(all);
-  const fields = Object.fromEntries(entries.filter(isPassed));
-  const refused = entries.filter((entry) => !isPassed(entry) && entry[1] != null && !isEmpty(entry[1]));
-  const { messages, tools } = fields;
+  const isKnown = (name: string): boolean =>
+    Object.hasOwn(messagesParameters, name) || (policy === 'pass' && HOSTED_FIELDS.has(name));
+  const { passed, ignored } = selectOriginalFields(all, (name) => isKnown(name) || undefined);
+  const { messages, tools } = passed;
   return {
     protocol: 'messages',
-    ignored: [...dropped, ...refused.map(([name]) => name)],
+    ignored: [...dropped, ...ignored.filter((name) => all[name] != null && !isEmpty(all[name]))],
     betas,
     body: {
-      ...fields,
+      ...passed,
       ...(plan !== undefined && Array.isArray(messages) && { messages: applyEdits(messages, plan) }),
       ...(dropped.length > 0 &&
         Array.isArray(tools) && {

@@ -1,6 +1,6 @@
 import type { OriginalRequest, Protocol } from '../inference/generation.ts';
 import { type ModelRegistry, maySpeak } from '../inference/registry.ts';
-import { classifyUnknownField } from '../wire/unknown-fields.ts';
+import { selectOriginalFields } from '../wire/original-fields.ts';
 
 /** Parameters that Lambent carries out itself, so that no target gets them. */
 const OWN: ReadonlySet<string> = new Set([
@@ -28,13 +28,8 @@ export function createOriginal(
 ): OriginalRequest | undefined {
   if (!maySpeak(protocol, name, registry)) return undefined;
   const entries = Object.entries(body).filter(([key, value]) => value != null && !OWN.has(key));
-  const isPassed = ([key, value]: readonly [string, unknown]): boolean =>
-    Object.hasOwn(fields, key)
-      ? !dropped.includes(key)
-      : classifyUnknownField(key, value, { passUnknown: true }) === 'pass';
-  return {
-    protocol,
-    body: Object.fromEntries(entries.filter(isPassed)),
-    ignored: entries.filter((entry) => !isPassed(entry)).map(([key]) => key),
-  };
+  const { passed, ignored } = selectOriginalFields(Object.fromEntries(entries), (key) =>
+    Object.hasOwn(fields, key) ? !dropped.includes(key) : undefined,
+  );
+  return { protocol, body: passed, ignored };
 }

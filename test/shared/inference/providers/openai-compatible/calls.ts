@@ -101,3 +101,16 @@ function omitEmpty(name: string, text: string): Record<string, string> {
 export function readRecording(name: string): Buffer {
   return readFileSync(new URL(`../../../../upstreams/recordings/${name}.sse`, import.meta.url));
 }
+
+/** Options of the encoders of responses. */
+export const RESPONSE_OPTIONS = {
+  body: { model: 'alias', input: 'Hi' },
+  id: 'resp_own',
+  createdAt: 1,
+  now: () => 2,
+  createItemId: () => 'x',
+  tools: [],
+  includeLogprobs: false,
+  reasoningSummary: false,
+  includeContinuations: false,
+};

@@ -5,19 +5,7 @@ import { isFinalFrame } from '../../../../../shared/wire/sse.ts';
 import { startUpstream } from '../../../../upstreams/openai-upstream.ts';
 import { streamEvents } from '../../../../upstreams/reply.ts';
 import { makeRequest } from '../../requests.ts';
-import { makeModel } from './calls.ts';
-
-const OPTIONS = {
-  body: { model: 'alias', input: 'Hi' },
-  id: 'resp_own',
-  createdAt: 1,
-  now: () => 2,
-  createItemId: () => 'x',
-  tools: [],
-  includeLogprobs: false,
-  reasoningSummary: false,
-  includeContinuations: false,
-};
+import { makeModel, RESPONSE_OPTIONS } from './calls.ts';
 
 const message = { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'Hi' }] };
 const created = { type: 'response.created', response: { object: 'response', status: 'in_progress', output: [] } };
@@ -35,7 +23,7 @@ async function encode(sent: readonly object[]): Promise<string[]> {
   const call = { signal: new AbortController().signal, streamed: true };
   const events = model.generate(makeRequest({ original }), call);
   const frames: string[] = [];
-  for await (const frame of encodeNativeResponseStream(events, OPTIONS)) frames.push(frame);
+  for await (const frame of encodeNativeResponseStream(events, RESPONSE_OPTIONS)) frames.push(frame);
   return frames;
 }
 

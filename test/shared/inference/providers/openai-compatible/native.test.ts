@@ -6,20 +6,8 @@ import { encodeNativeResponseStream } from '../../../../../shared/openai/respons
 import { startUpstream } from '../../../../upstreams/openai-upstream.ts';
 import { type Reply, streamEvents } from '../../../../upstreams/reply.ts';
 import { makeRequest } from '../../requests.ts';
-import { KEY, makeModel } from './calls.ts';
+import { KEY, makeModel, RESPONSE_OPTIONS } from './calls.ts';
 
-const BODY = { model: 'alias', input: 'Hi' };
-const OPTIONS = {
-  body: BODY,
-  id: 'resp_own',
-  createdAt: 1,
-  now: () => 2,
-  createItemId: () => 'x',
-  tools: [],
-  includeLogprobs: false,
-  reasoningSummary: false,
-  includeContinuations: false,
-};
 const call = { signal: new AbortController().signal, streamed: true };
 
 it('any events and fields of a response stream come through unchanged, but for what the service sets', async () => {
@@ -37,7 +25,10 @@ it('any events and fields of a response stream come through unchanged, but for w
       const sent = [...events, { type: 'response.completed', response }];
       reply = streamEvents(sent);
       let text = '';
-      for await (const frame of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), OPTIONS))
+      for await (const frame of encodeNativeResponseStream(
+        model.generate(makeRequest({ original }), call),
+        RESPONSE_OPTIONS,
+      ))
         text += frame;
       const received = text.split('\n\n').flatMap((frame) => {
         const at = frame.indexOf('data: ');
@@ -110,7 +101,10 @@ it.each([
   const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
   const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
   let text = '';
-  for await (const frame of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), OPTIONS))
+  for await (const frame of encodeNativeResponseStream(
+    model.generate(makeRequest({ original }), call),
+    RESPONSE_OPTIONS,
+  ))
     text += frame;
   expect(text.match(/^event: .*/gm)).toEqual([
     'event: response.output_text.delta',
@@ -234,7 +228,7 @@ it.each([
   await using upstream = await startUpstream(() => streamEvents(events));
   const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
   const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
-  const options = { ...OPTIONS, ...(stored && { stored, commit: async () => {} }) };
+  const options = { ...RESPONSE_OPTIONS, ...(stored && { stored, commit: async () => {} }) };
   let text = '';
   for await (const frame of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), options))
     text += frame;
@@ -249,7 +243,7 @@ it('the items of a stream are stored if the upstream leaves them out at its end'
   const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
   const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
   const stored: unknown[] = [];
-  const options = { ...OPTIONS, stored: true, commit: async (answer: unknown) => void stored.push(answer) };
+  const options = { ...RESPONSE_OPTIONS, stored: true, commit: async (answer: unknown) => void stored.push(answer) };
   for await (const _ of encodeNativeResponseStream(model.generate(makeRequest({ original }), call), options));
   expect(stored).toMatchObject([
     { answer: { id: 'resp_own', output: [{ ...item, id: 'msg_x' }] }, upstreamIds: { msg_x: 'msg_up' } },

@@ -1,4 +1,4 @@
-/** Returns the map's value for `key`, which `make` creates if there is none. */
+/** Returns the map's value for `key`, which `make` creates if it is missing. */
 export function getOrCreate<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const known = map.get(key);
   if (known !== undefined) return known;

@@ -1,3 +1,4 @@
+import { getOrCreate } from '../core/get-or-create.ts';
 import type { ServiceTier, Usage } from './generation.ts';
 import type { Price } from './price-schema.ts';
 
@@ -65,12 +66,10 @@ const known = new WeakMap<Price, Map<PriceTier, TokenPrices>>();
 function findTokenPrices(price: Price, tier: PriceTier): TokenPrices {
   const byTier = known.get(price) ?? new Map<PriceTier, TokenPrices>();
   known.set(price, byTier);
-  const existing = byTier.get(tier);
-  if (existing !== undefined) return existing;
-  const own = tier === 'batch' || tier === 'flex' || tier === 'priority' ? price[tier] : undefined;
-  const prices = typeof own === 'object' ? toTokenPrices(own) : multiply(toTokenPrices(price), own ?? 1);
-  byTier.set(tier, prices);
-  return prices;
+  return getOrCreate(byTier, tier, () => {
+    const own = tier === 'batch' || tier === 'flex' || tier === 'priority' ? price[tier] : undefined;
+    return typeof own === 'object' ? toTokenPrices(own) : multiply(toTokenPrices(price), own ?? 1);
+  });
 }
 
 function toTokenPrices(rates: Rates): TokenPrices {

@@ -1,4 +1,5 @@
 import type { LambentError } from '../../core/errors.ts';
+import { getOrCreate } from '../../core/get-or-create.ts';
 import { isObject } from '../../core/objects.ts';
 import type { Continuation, GenerationEvent, Usage } from '../../inference/generation.ts';
 import { mapOutputItems } from '../../inference/native-items.ts';
@@ -202,12 +203,10 @@ export class NativeResponse {
   #toOwnId(theirs: unknown, index: number): string {
     const hasId = typeof theirs === 'string' && theirs !== '';
     const key = hasId ? theirs : `#${index}`;
-    const known = this.#ids.get(key);
-    if (known !== undefined) return known;
-    const prefix = (hasId ? /^[a-z]{1,16}(?=_)/.exec(theirs)?.[0] : undefined) ?? 'item';
-    const ours = `${prefix}_${this.#options.createItemId()}`;
-    this.#ids.set(key, ours);
-    return ours;
+    return getOrCreate(this.#ids, key, () => {
+      const prefix = (hasId ? /^[a-z]{1,16}(?=_)/.exec(theirs)?.[0] : undefined) ?? 'item';
+      return `${prefix}_${this.#options.createItemId()}`;
+    });
   }
 
   /** Records an item's continuation for the next turn. Returns the item with it if the caller includes it, or without. */

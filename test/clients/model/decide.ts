@@ -98,7 +98,7 @@ function runCommand(asked: string, tools: readonly Tool[]): ModelAnswer | undefi
 const TASK =
   /Do the task in (\S+): read (\S+) and (\S+), replace (\w+) by (\w+) in the first, then run the command: ([^\n<"]+)/;
 
-/** Returns the next step of a task; undefined if there is none. */
+/** Returns the next step of a task; undefined after the last. */
 function continueTask(messages: readonly Message[], tools: readonly Tool[]): ModelAnswer | undefined {
   const start = messages.findLastIndex(({ role, text }) => role === 'user' && TASK.test(text));
   const [, folder, first, second, old = '', by = '', command = ''] = TASK.exec(messages[start]?.text ?? '') ?? [];

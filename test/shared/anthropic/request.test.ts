@@ -215,8 +215,11 @@ describe('tools', () => {
 
 describe('tools in the form of OpenAI’s APIs', () => {
   const parameters = { type: 'object', properties: { city: { type: 'string' } } };
-  const flat = { type: 'function', name: 'weather', description: 'Tells it', parameters, strict: true };
-  const nested = { type: 'function', function: { name: 'weather', description: 'Tells it', parameters, strict: true } };
+  const flat = { type: 'function', name: 'weather', description: 'Returns the weather', parameters, strict: true };
+  const nested = {
+    type: 'function',
+    function: { name: 'weather', description: 'Returns the weather', parameters, strict: true },
+  };
   const own = { name: 'now', input_schema: { type: 'object' } };
 
   it.each([
@@ -225,12 +228,12 @@ describe('tools in the form of OpenAI’s APIs', () => {
   ])('a function as in %s is read as a tool, also in the body that is passed on', (_, tool) => {
     const { generation, ignored } = parse({ tools: [tool, own], tool_choice: 'required' });
     expect(generation.tools).toEqual([
-      { name: 'weather', description: 'Tells it', parameters, strict: true },
+      { name: 'weather', description: 'Returns the weather', parameters, strict: true },
       { name: 'now', parameters: { type: 'object' }, strict: false },
     ]);
     expect(generation.toolChoice).toBe('required');
     expect(generation.original?.body).toMatchObject({
-      tools: [{ name: 'weather', description: 'Tells it', input_schema: parameters, strict: true }, own],
+      tools: [{ name: 'weather', description: 'Returns the weather', input_schema: parameters, strict: true }, own],
       tool_choice: { type: 'any' },
     });
     expect(ignored).toEqual([]);

@@ -28,6 +28,7 @@ export function markPrompt(body: NativeBody, { ttl, inMessages }: AutomaticPoint
   };
 }
 
-function markLast(blocks: readonly Fields[], mark: Fields): Fields[] {
+/** Returns the blocks with the mark on the last of them. */
+export function markLast(blocks: readonly Fields[], mark: Fields): Fields[] {
   return blocks.map((block, index) => (index === blocks.length - 1 ? { ...block, cache_control: mark } : block));
 }

@@ -7,7 +7,7 @@ import { hasMarks } from '../../prompt-reuse.ts';
 import type { BedrockTarget } from '../../registry.ts';
 import { planAutomaticPoints } from './cache-points.ts';
 import { type BedrockFamily, describeTarget, detectFamily, parseClaudeVersion } from './family.ts';
-import { markPrompt, type NativeBody } from './native-cache.ts';
+import { markLast, markPrompt, type NativeBody } from './native-cache.ts';
 import { asksForCall, toToolSpecs } from './tools.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -102,7 +102,7 @@ export function buildNativeBody(
     anthropic_version: 'bedrock-2023-05-31',
     ...(passedBetas.length > 0 && { anthropic_beta: passedBetas }),
     max_tokens: maxTokens,
-    messages: body['cache_control'] == null ? messages : markLast(messages, cleanMark(body['cache_control'], version)),
+    messages: body['cache_control'] == null ? messages : markEnd(messages, cleanMark(body['cache_control'], version)),
     ...(body['system'] == null ? {} : { system: toBlocks(body['system']).flatMap(keep) }),
     ...('tools' in known && { tools }),
     ...('thinking' in known && { thinking }),
@@ -183,13 +183,10 @@ function cleanMark(mark: unknown, version: number): Fields {
   return { type: 'ephemeral', ...(ttl != null && version >= 405 && { ttl }) };
 }
 
-function markLast(messages: readonly { readonly role: unknown; readonly content: Fields[] }[], mark: Fields) {
-  return messages.map((message, index) => {
-    if (index < messages.length - 1) return message;
-    const last = message.content.length - 1;
-    const content = message.content.map((block, at) => (at === last ? { ...block, cache_control: mark } : block));
-    return { ...message, content };
-  });
+function markEnd(messages: NativeBody['messages'], mark: Fields): NativeBody['messages'] {
+  return messages.map((message, index) =>
+    index === messages.length - 1 ? { ...message, content: markLast(message.content, mark) } : message,
+  );
 }
 
 /** Returns the tools, each name once. A tool of a server, which is dropped later, may have the name of a caller's tool. */

@@ -79,7 +79,7 @@ export function addAutomaticMarks(
 
 const MARK = { cache_control: { type: 'ephemeral' } } as const;
 
-/** Returns the index of the last message, and of that at which the previous request ended; -1 if there is none. */
+/** Returns the index of the last message, and of that at which the previous request ended; -1 for a missing one. */
 function findTurnEnds(messages: readonly WireObject[]): number[] {
   // An answer that the model continues is not repeated as it is.
   const end = messages.at(-1)?.['role'] === 'assistant' ? messages.length - 1 : messages.length;

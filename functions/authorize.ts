@@ -4,10 +4,10 @@
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
+import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
 import { collectKeyValues, isCalledEachTime, parseKey, toAuthorizerContext } from '../shared/access/keys.ts';
-import { createAllowPolicy, createDenyPolicy } from '../shared/access/policy.ts';
 import type { Principal } from '../shared/access/principal.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';

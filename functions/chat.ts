@@ -10,6 +10,7 @@ import {
   responsesRoute,
   retrieveModelRoute,
 } from '../shared/api/generation-routes.ts';
+import { createGovernedRouter } from '../shared/api/governed-router.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { countTokensRoute, loadMessagesFormat, messagesRoute } from '../shared/api/messages-routes.ts';
 import { readConfig } from '../shared/core/config.ts';
@@ -50,20 +51,22 @@ const loadVault = once(async () => {
   const { openRequestVault } = await import('../shared/api/open-request-vault.ts');
   return openRequestVault(config, telemetry.metrics);
 });
-const router = createRouter({
-  registry,
-  createModel: createModelFactory({
-    secret: createSecretResolver({ environment: process.env }),
-    seal: createContinuationSeal(loadVault),
-    gpu: {
-      fleets: registry.fleets,
-      tableName: config.FLEET_TABLE,
-      tier: 'interactive',
-      timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
-    },
+const router = createGovernedRouter(
+  createRouter({
+    registry,
+    createModel: createModelFactory({
+      secret: createSecretResolver({ environment: process.env }),
+      seal: createContinuationSeal(loadVault),
+      gpu: {
+        fleets: registry.fleets,
+        tableName: config.FLEET_TABLE,
+        tier: 'interactive',
+        timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
+      },
+    }),
+    getCapabilities,
   }),
-  getCapabilities,
-});
+);
 /** Loads the stores when a request first needs them, so that chats that store nothing start without them. */
 const loadState = once(async () => {
   const [{ openApiState }, vault] = await Promise.all([import('../shared/api/open-api-state.ts'), loadVault()]);

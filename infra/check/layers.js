@@ -5,6 +5,7 @@
 
 /** The folders of `shared/`, from the top down. A folder may import itself and the folders below it. */
 const LAYERS = [
+  'admin',
   'api',
   'idempotency',
   'jobs',
@@ -12,8 +13,12 @@ const LAYERS = [
   'openai',
   'anthropic',
   'wire',
+  'safety',
+  'limits',
+  'usage',
   'inference',
   'gpu',
+  'audit',
   'access',
   'vault',
   'lambda',

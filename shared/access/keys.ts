@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
+import { UNRESTRICTED } from './policy.ts';
 import { type Principal, SCOPES, type Scope } from './principal.ts';
 
 /** The contents of a key's item in the access table. */
-export interface KeyRecord extends Principal {
+export interface KeyRecord extends Omit<Principal, 'policy'> {
   /** Epoch seconds at which the key expires. Default: never. */
   readonly expiresAt?: number;
 }
@@ -56,7 +57,7 @@ export function parseKeyItem(item: Item, now: number): Principal | undefined {
   const record = parseKeyRecord(item);
   if (record === undefined) return undefined;
   const { expiresAt, ...principal } = record;
-  return expiresAt !== undefined && expiresAt * 1000 <= now ? undefined : principal;
+  return expiresAt !== undefined && expiresAt * 1000 <= now ? undefined : { ...principal, policy: UNRESTRICTED };
 }
 
 /** True if this version knows a scope with this name. */
@@ -107,7 +108,7 @@ export function parseKey(header: string | undefined): string | undefined {
 }
 
 /** Converts a principal to the authorizer's context, in which API Gateway allows only flat strings. */
-export function toAuthorizerContext({ tenant, keyId, scopes }: Principal): Record<string, string> {
+export function toAuthorizerContext({ tenant, keyId, scopes }: Omit<Principal, 'policy'>): Record<string, string> {
   return { tenant, keyId, scopes: scopes.join(' ') };
 }
 
@@ -118,5 +119,5 @@ export function parseAuthorizerContext(context: unknown): Principal | undefined 
   const result = v.safeParse(contextSchema, context);
   if (!result.success) return undefined;
   const { tenant, keyId, scopes } = result.output;
-  return { tenant, keyId, scopes: scopes.split(' ').filter(isScope) };
+  return { tenant, keyId, scopes: scopes.split(' ').filter(isScope), policy: UNRESTRICTED };
 }

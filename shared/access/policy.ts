@@ -1,34 +1,34 @@
-import type { APIGatewayAuthorizerResult } from 'aws-lambda';
-
 /**
- * Returns a policy that allows every method and path of the stage. API Gateway caches the policy per key and applies it
- * to all routes, so a narrower policy would deny the caller's next request to another route. The key's scopes are
- * checked for each request.
- * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path`
+ * What a caller may do besides its scopes. The administration writes and checks it, and the authorizer passes it on, so
+ * that a request needs no further read.
  */
-export function createAllowPolicy(
-  methodArn: string,
-  principalId: string,
-  context: Record<string, string>,
-): APIGatewayAuthorizerResult {
-  return { principalId, policyDocument: createPolicyDocument('Allow', methodArn), context };
+export interface Policy {
+  /** Restricts all callers of the deployment together. */
+  readonly account?: Restrictions;
+  /** Restricts all callers of the tenant together. */
+  readonly project?: Restrictions;
+  /** Restricts the key. */
+  readonly key?: Restrictions;
 }
 
-/**
- * Returns a policy that denies everything. Unlike an error, it is cached, and unknown keys don't count as failures of
- * the authorizer.
- */
-export function createDenyPolicy(methodArn: string): APIGatewayAuthorizerResult {
-  return { principalId: 'nobody', policyDocument: createPolicyDocument('Deny', methodArn) };
+/** The restrictions of an account, a project or a key. An absent part restricts nothing. */
+export interface Restrictions {
+  readonly models?: ModelPermissions;
 }
 
-function createPolicyDocument(
-  effect: 'Allow' | 'Deny',
-  methodArn: string,
-): APIGatewayAuthorizerResult['policyDocument'] {
-  const [api, stage] = methodArn.split('/');
-  return {
-    Version: '2012-10-17',
-    Statement: [{ Action: 'execute-api:Invoke', Effect: effect, Resource: `${api}/${stage}/*/*` }],
-  };
+/** The aliases of `models.json` that may be used. */
+export interface ModelPermissions {
+  readonly mode: 'allow' | 'deny';
+  readonly models: readonly string[];
+}
+
+/** The policy of a caller without restrictions. */
+export const UNRESTRICTED: Policy = {};
+
+/** Returns whether all levels of a policy permit a model. */
+export function permitsModel({ account, project, key }: Policy, model: string): boolean {
+  return [account, project, key].every((level) => {
+    const permissions = level?.models;
+    return permissions === undefined || permissions.models.includes(model) === (permissions.mode === 'allow');
+  });
 }

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { isScope } from './keys.ts';
+import { UNRESTRICTED } from './policy.ts';
 import type { Principal, Scope } from './principal.ts';
 
 /** An AWS identity that may send to the generation queue, and the tenants that it may act for. */
@@ -54,7 +55,7 @@ export function parseSenderItem(item: Item, now: number): Sender | undefined {
 /** Returns the principal of a sender that acts for `tenant`. Returns undefined if it may not. */
 export function resolvePrincipal(sender: Sender | undefined, tenant: string): Principal | undefined {
   if (sender === undefined || !sender.tenants.includes(tenant)) return undefined;
-  return { tenant, keyId: sender.keyId, scopes: sender.scopes };
+  return { tenant, keyId: sender.keyId, scopes: sender.scopes, policy: UNRESTRICTED };
 }
 
 /** Returns whether the sender's messages may name the reply queue with this alias. */

@@ -38,7 +38,7 @@ export async function compactResponse(
   const userMessages = turnItems.map(({ item }) => item).filter(isFromUser);
   if (items.length === 0) throw missingParameterError('input');
   const { signal, deadlineAt, telemetry } = request;
-  const call = { signal, deadlineAt, telemetry, streamed: false };
+  const call = { signal, deadlineAt, telemetry, streamed: false, caller: request.principal };
   const summary = await summarize(parsed, items, { router, registry, tenant }, call, createItemId);
   const kept = [...items.filter(isInstruction), summary.item, ...findOpenCalls(items)];
   return {

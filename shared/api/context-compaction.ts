@@ -2,13 +2,13 @@ import { estimateTokens } from '../core/token-estimate.ts';
 import type { GenerationRequest, Usage } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
-import type { GenerateOptions } from '../inference/router.ts';
 import type { CompactionItem } from '../openai/responses/item-builders.ts';
 import type { ResolvedItem } from '../openai/responses/items.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import { createItemIdGenerator, type StoredItem, toStoredInput } from '../openai/responses/stored-items.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type ExpandedItem, sealCompaction } from './compaction.ts';
+import type { GovernedOptions } from './governed-router.ts';
 import { isCall, isCallOutput, isFromUser, isInstruction, isNotes, type SummaryPorts, summarize } from './summary.ts';
 import { addContinuation } from './turn-items.ts';
 
@@ -119,7 +119,7 @@ export async function compactContext(
   { summarized, kept, userTokens, rebuild }: ContextCompaction,
   parsed: ParsedResponsesBody,
   { vault, ...ports }: SummaryPorts & { readonly vault: Pick<Vault, 'seal'> },
-  call: GenerateOptions,
+  call: GovernedOptions,
   createItemId: () => string,
 ): Promise<CompactedContext> {
   const summary = await summarize(parsed, summarized, ports, call, createItemId);

@@ -20,7 +20,13 @@ export async function createMessage(
   const { signal, deadlineAt, telemetry, requestId } = request;
   const parsed = parseMessagesRequest(request.body, createParseContext(request, registry));
   const { generation, streamed, model, appliedEdits } = parsed;
-  const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
+  const answer = await router.generate(generation, {
+    signal,
+    deadlineAt,
+    telemetry,
+    streamed,
+    caller: request.principal,
+  });
   const headers = describeHandling(parsed.ignored, answer);
   const isThinkingShown = generation.reasoningSummary;
   const options = { id: `msg_${ids()}`, model, isThinkingShown, appliedEdits, requestId };

@@ -36,7 +36,7 @@ export async function createResponse(
   const { signal, deadlineAt, telemetry, principal } = request;
   const context = { registry, tenant: principal.tenant, session: findSession(request.headers) };
   const { generation, droppedItems } = await buildStatelessRequest(parsed, context);
-  const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
+  const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed, caller: principal });
   const headers = {
     ...describeHandling(parsed.ignored, answer),
     ...(droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) }),

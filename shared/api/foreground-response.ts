@@ -3,7 +3,6 @@ import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
 import type { Usage } from '../inference/generation.ts';
-import type { GenerateOptions } from '../inference/router.ts';
 import { completeJob, readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
@@ -20,6 +19,7 @@ import { persist, storeAnsweredJob } from './answered-job.ts';
 import { type CompactedContext, compactContext } from './context-compaction.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { encodeResponseAnswer, encodeResponseAnswerStream } from './encode-response.ts';
+import type { GovernedOptions } from './governed-router.ts';
 import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
@@ -102,7 +102,7 @@ class ForegroundResponse {
   async generate(): Promise<HttpResponse> {
     const { id, parsed, request, api } = this.#call;
     const { signal, deadlineAt, telemetry } = request;
-    const options = { signal, deadlineAt, telemetry, streamed: parsed.streamed };
+    const options = { signal, deadlineAt, telemetry, streamed: parsed.streamed, caller: request.principal };
     const compacted = await this.#compact({ ...options, streamed: false });
     const generated = await api.router.generate(this.#context.generation, options);
     const answer =
@@ -124,7 +124,7 @@ class ForegroundResponse {
   }
 
   /** Compacts the context if it has to be. The request to the model is then another one. */
-  async #compact(options: GenerateOptions): Promise<CompactedContext | undefined> {
+  async #compact(options: GovernedOptions): Promise<CompactedContext | undefined> {
     const { compaction, ...context } = this.#context;
     if (compaction === undefined) return undefined;
     const { parsed, request, api, state } = this.#call;

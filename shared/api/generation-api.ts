@@ -1,11 +1,11 @@
 import type { Sleep } from '../core/heartbeat.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
-import type { Router } from '../inference/router.ts';
 import type { ApiState } from './api-state.ts';
+import type { GovernedRouter } from './governed-router.ts';
 
 /** The dependencies of the generation routes. */
 export interface GenerationApi {
-  readonly router: Router;
+  readonly router: GovernedRouter;
   readonly registry: ModelRegistry;
   /** Returns the `system_fingerprint` for the name of a model. */
   readonly fingerprint: (model: string) => string;

@@ -34,7 +34,13 @@ export function chatCompletionsRoute({
       }
       const { generation, model, streamed, includeUsage, ignored } = parsed;
       const { signal, deadlineAt, telemetry } = request;
-      const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed });
+      const answer = await router.generate(generation, {
+        signal,
+        deadlineAt,
+        telemetry,
+        streamed,
+        caller: request.principal,
+      });
       const headers = describeHandling(ignored, answer);
       const source = { id: ids(), createdAt: now(), model, generation, fingerprint };
       const options = { ...toCompletionOptions(source), includeUsage };

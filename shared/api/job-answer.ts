@@ -1,10 +1,11 @@
+import type { Caller } from '../access/principal.ts';
 import { LambentError } from '../core/errors.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
-import type { Router } from '../inference/router.ts';
-import type { AnswerCall, AnswerJob } from '../jobs/answer-job.ts';
+import type { AnswerJob } from '../jobs/answer-job.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { type AnswerCompaction, type EncodeAnswer, type Endpoint, isEndpoint } from './endpoints.ts';
+import type { GovernedOptions, GovernedRouter } from './governed-router.ts';
 import { needsCompaction } from './job-content.ts';
 
 /** Loads the code that encodes an endpoint's answers, with the first job of that endpoint. */
@@ -15,12 +16,14 @@ const ANSWERS: Readonly<Record<Endpoint, () => Promise<EncodeAnswer>>> = {
 
 /** Options of `createAnswerJob`. */
 export interface AnswerJobOptions {
-  readonly router: Router;
+  readonly router: GovernedRouter;
+  /** Returns for whom a job calls the model, with the policy of now. */
+  readonly findCaller: (job: Job) => Promise<Caller>;
   /** Completes the input of a job that asks for compaction, as `compactJobContext` does. */
   readonly compactContext: (
     job: Job,
     input: JobInput,
-    call: Pick<AnswerCall, 'signal' | 'deadlineAt' | 'telemetry'>,
+    call: Pick<GovernedOptions, 'signal' | 'deadlineAt' | 'telemetry' | 'caller'>,
   ) => Promise<{ readonly input: JobInput; readonly compaction?: AnswerCompaction }>;
   /** Returns the `system_fingerprint` for the name of a model. */
   readonly fingerprint: (model: string) => string;
@@ -32,21 +35,21 @@ export interface AnswerJobOptions {
  * Creates the function that answers jobs: it sends a job's request to the router and encodes the events for the job's
  * endpoint. It throws LambentError `overloaded` for an unknown endpoint, so that the job waits for a newer version.
  */
-export function createAnswerJob({ router, compactContext, fingerprint, now }: AnswerJobOptions): AnswerJob {
+export function createAnswerJob({ router, findCaller, compactContext, fingerprint, now }: AnswerJobOptions): AnswerJob {
   return async (job, input, { signal, deadlineAt, telemetry, log, onBegin }) => {
     const { endpoint } = job;
     if (!isEndpoint(endpoint)) {
       throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
     }
-    const encodeAnswer = await ANSWERS[endpoint]();
+    const [encodeAnswer, caller] = await Promise.all([ANSWERS[endpoint](), findCaller(job)]);
     const { input: prepared, compaction } = needsCompaction(input.body)
-      ? await compactContext(job, input, { signal, deadlineAt, telemetry })
+      ? await compactContext(job, input, { signal, deadlineAt, telemetry, caller })
       : { input };
     // Inputs stored by earlier versions have no tenant in their request.
     const request = { ...prepared.generation, tenant: job.tenant };
     // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
     const options = { queued: true, heldBack: log === undefined, retriesThrottled: false };
-    const call = { signal, deadlineAt, streamed: true, telemetry, ...options };
+    const call = { signal, deadlineAt, streamed: true, telemetry, caller, ...options };
     const { events } = await router.generate(request, call);
     return encodeAnswer(notifyBegin(events, onBegin), { job, input: prepared, compaction, now, fingerprint, log });
   };

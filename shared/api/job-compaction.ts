@@ -1,16 +1,15 @@
-import type { Router } from '../inference/router.ts';
-import type { AnswerCall } from '../jobs/answer-job.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
 import type { Vault } from '../vault/vault.ts';
 import { compactContext } from './context-compaction.ts';
 import type { AnswerCompaction } from './endpoints.ts';
+import type { GovernedOptions, GovernedRouter } from './governed-router.ts';
 import { buildJobContext, type JobContextPorts } from './job-context.ts';
 
 /** What compacting the context of a job depends on. */
 export interface JobCompactionPorts extends JobContextPorts {
-  readonly router: Router;
+  readonly router: GovernedRouter;
   readonly vault: Vault;
 }
 
@@ -23,7 +22,7 @@ export async function compactJobContext(
   job: Job,
   input: JobInput,
   { router, ...ports }: JobCompactionPorts,
-  options: Pick<AnswerCall, 'signal' | 'deadlineAt' | 'telemetry'>,
+  options: Pick<GovernedOptions, 'signal' | 'deadlineAt' | 'telemetry' | 'caller'>,
 ): Promise<{ readonly input: JobInput; readonly compaction?: AnswerCompaction }> {
   const { parsed, context } = await buildJobContext(job, input, ports);
   if (context.compaction === undefined) return { input: { ...input, generation: context.generation } };

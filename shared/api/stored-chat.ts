@@ -46,7 +46,7 @@ export async function createStoredChat(
     if (!streamed) return { stored: id, json: earlier };
     return { stored: id, frames: yieldFrames(encodeStoredChatStream(earlier, includeUsage)) };
   }
-  const answer = await api.router.generate(generation, { signal, deadlineAt, telemetry, streamed });
+  const answer = await api.router.generate(generation, { signal, deadlineAt, telemetry, streamed, caller: principal });
   const headers = describeHandling(parsed.ignored, answer);
   const commit = (completion: ChatCompletionObject, usage: Usage | undefined) =>
     persist(() => store(completion, usage), { request, timings: state.timings, now: api.now, sleep: api.sleep });

@@ -1,14 +1,15 @@
 import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../inference/generation.ts';
-import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
+import type { Generation } from '../inference/router.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 import { type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { StoredItem } from '../openai/responses/stored-items.ts';
+import type { GovernedOptions, GovernedRouter } from './governed-router.ts';
 
 /** What summarizing depends on. */
 export interface SummaryPorts extends ParseContext {
-  readonly router: Router;
+  readonly router: GovernedRouter;
 }
 
 /** A model's summary of a conversation. */
@@ -29,7 +30,7 @@ export async function summarize(
   parsed: ParsedResponsesBody,
   items: readonly StoredItem[],
   { router, ...context }: SummaryPorts,
-  call: GenerateOptions,
+  call: GovernedOptions,
   createItemId: () => string,
 ): Promise<Summary> {
   const { events, ...handling } = await router.generate(createSummaryRequest(parsed, items, context), call);

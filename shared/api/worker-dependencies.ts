@@ -1,4 +1,5 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
+import { UNRESTRICTED } from '../access/policy.ts';
 import { newId } from '../core/ids.ts';
 import { createFailureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
@@ -12,6 +13,7 @@ import { createPace } from '../jobs/pace.ts';
 import type { JobSettings } from '../jobs/settings.ts';
 import { createYielding } from '../jobs/yielding.ts';
 import { createSystemFingerprint } from '../openai/fingerprint.ts';
+import { createGovernedRouter } from './governed-router.ts';
 import { createInputPreparation } from './input-preparation.ts';
 import { createAnswerJob } from './job-answer.ts';
 import type { createJobClients } from './job-clients.ts';
@@ -35,13 +37,14 @@ export function createWorkerDependencies(
   const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
   const { jobs, bodies, vault } = dependencies;
   const createModel = createModels(createContinuationSeal(async () => vault));
-  const router = createRouter({ registry, createModel, getCapabilities });
+  const router = createGovernedRouter(createRouter({ registry, createModel, getCapabilities }));
   const contextPorts = { registry, conversations, jobs, bodies, vault };
   return {
     ...dependencies,
     prepareInput: createInputPreparation(contextPorts),
     answerJob: createAnswerJob({
       router,
+      findCaller: async ({ tenant }) => ({ tenant, policy: UNRESTRICTED }),
       // Loaded with the first job that needs it.
       compactContext: async (job, input, call) =>
         (await import('./job-compaction.ts')).compactJobContext(job, input, { ...contextPorts, router }, call),

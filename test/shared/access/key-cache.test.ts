@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest';
 import { createKeyCache } from '../../../shared/access/key-cache.ts';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { Principal } from '../../../shared/access/principal.ts';
 
 it('a found key is looked up again only after its time, and a missing one each time', async () => {
-  const keys = new Map<string, Principal>([['a', { tenant: 'acme', keyId: 'k', scopes: [] }]]);
+  const keys = new Map<string, Principal>([['a', { tenant: 'acme', keyId: 'k', scopes: [], policy: UNRESTRICTED }]]);
   const lookups: string[] = [];
   let time = 0;
   const find = createKeyCache(

@@ -8,9 +8,10 @@ import {
   parseKeyItem,
   toAuthorizerContext,
 } from '../../../shared/access/keys.ts';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { Principal } from '../../../shared/access/principal.ts';
 
-const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'] };
+const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'], policy: UNRESTRICTED };
 
 describe('the item of a key', () => {
   it('the item of a key contains the hash of the key and no part of the key itself', () => {
@@ -74,7 +75,7 @@ describe('parseKey', () => {
 
 describe('the authorizer’s context', () => {
   it('the authorizer’s context is parsed into the same principal', () => {
-    const both: Principal = { ...principal, scopes: ['inference', 'models'] };
+    const both: Principal = { ...principal, scopes: ['inference', 'models'], policy: UNRESTRICTED };
     expect(parseAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
   });
 

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type BedrockStandIn, startBedrock } from '../../../local/bedrock/server.ts';
 import { say } from '../../../local/bedrock/speech.ts';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import { chatCompletionsRoute, responsesRoute } from '../../../shared/api/generation-routes.ts';
 import { messagesRoute } from '../../../shared/api/messages-routes.ts';
@@ -75,7 +76,7 @@ async function send(route: Route, body: object, headers: Record<string, string> 
     query: {},
     headers,
     body,
-    principal: { tenant: 'acme', keyId: 'key', scopes: ['inference'] },
+    principal: { tenant: 'acme', keyId: 'key', scopes: ['inference'], policy: UNRESTRICTED },
     signal: new AbortController().signal,
     deadlineAt: Date.now() + 60_000,
     telemetry: recordTelemetry(),

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import OpenAI from 'openai';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import {
@@ -152,7 +153,7 @@ function createHttpRequest(body: unknown, telemetry: Telemetry): HttpRequest {
     query: {},
     headers: {},
     body,
-    principal: { tenant: TENANT, keyId: 'key', scopes: ['inference', 'models'] },
+    principal: { tenant: TENANT, keyId: 'key', scopes: ['inference', 'models'], policy: UNRESTRICTED },
     signal: new AbortController().signal,
     deadlineAt: Date.now() + 60_000,
     telemetry,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { HttpRequest } from '../../../shared/access/route.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
@@ -119,7 +120,7 @@ function makeRequest(word: string): HttpRequest {
     query: {},
     headers: { 'idempotency-key': word },
     body: { a: 1 },
-    principal: { tenant, keyId: 'key', scopes: ['inference'] },
+    principal: { tenant, keyId: 'key', scopes: ['inference'], policy: UNRESTRICTED },
     signal: new AbortController().signal,
     deadlineAt: START + 330_000,
     telemetry: { logger: { ...logger, warn: (message) => expect.unreachable(message) }, metrics },

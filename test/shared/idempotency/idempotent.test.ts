@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { HttpRequest } from '../../../shared/access/route.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
@@ -118,7 +119,7 @@ function makeRequest(word: string, body: unknown): HttpRequest {
     query: {},
     headers: { 'idempotency-key': word },
     body,
-    principal: { tenant: 'acme', keyId: 'key', scopes: ['inference'] },
+    principal: { tenant: 'acme', keyId: 'key', scopes: ['inference'], policy: UNRESTRICTED },
     signal: new AbortController().signal,
     deadlineAt: START + 330_000,
     telemetry: recordTelemetry(),

@@ -1,0 +1,37 @@
+import { permitsModel } from '../access/policy.ts';
+import type { Caller } from '../access/principal.ts';
+import { LambentError } from '../core/errors.ts';
+import type { GenerationRequest } from '../inference/generation.ts';
+import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
+
+/**
+ * A router that applies the caller's policy. Every request to a model passes it, whatever its endpoint and whether it came
+ * by HTTP or from a queue.
+ */
+export interface GovernedRouter {
+  /**
+   * As `Router.generate`.
+   * @throws LambentError `model_not_found` if the caller's policy doesn't permit the model
+   */
+  generate(request: GenerationRequest, options: GovernedOptions): Promise<Generation>;
+}
+
+export interface GovernedOptions extends GenerateOptions {
+  readonly caller: Caller;
+}
+
+/** Creates a router that applies the policies of callers. */
+export function createGovernedRouter(router: Router): GovernedRouter {
+  return {
+    async generate(request, { caller, ...options }) {
+      if (!permitsModel(caller.policy, request.model)) throw modelNotPermittedError(request.model);
+      return router.generate(request, options);
+    },
+  };
+}
+
+function modelNotPermittedError(model: string): LambentError {
+  return new LambentError('model_not_found', `The model \`${model}\` does not exist or you do not have access to it.`, {
+    param: 'model',
+  });
+}

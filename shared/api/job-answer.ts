@@ -1,5 +1,7 @@
 import type { Caller } from '../access/principal.ts';
 import { LambentError } from '../core/errors.ts';
+import type { LogFields } from '../core/logger.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
 import type { AnswerJob } from '../jobs/answer-job.ts';
 import type { Job } from '../jobs/job.ts';
@@ -36,12 +38,14 @@ export interface AnswerJobOptions {
  * endpoint. It throws LambentError `overloaded` for an unknown endpoint, so that the job waits for a newer version.
  */
 export function createAnswerJob({ router, findCaller, compactContext, fingerprint, now }: AnswerJobOptions): AnswerJob {
-  return async (job, input, { signal, deadlineAt, telemetry, log, onBegin }) => {
+  return async (job, input, { signal, deadlineAt, telemetry: ticketTelemetry, log, onBegin }) => {
     const { endpoint } = job;
     if (!isEndpoint(endpoint)) {
       throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
     }
     const [encodeAnswer, caller] = await Promise.all([ANSWERS[endpoint](), findCaller(job)]);
+    const { telemetry, notes } = ticketTelemetry === undefined ? {} : collectNotes(ticketTelemetry);
+    telemetry?.logger.annotate({ keyId: caller.keyId, costUsd: undefined, serviceTier: undefined });
     const { input: prepared, compaction } = needsCompaction(input.body)
       ? await compactContext(job, input, { signal, deadlineAt, telemetry, caller })
       : { input };
@@ -51,8 +55,26 @@ export function createAnswerJob({ router, findCaller, compactContext, fingerprin
     const options = { queued: true, heldBack: log === undefined, retriesThrottled: false };
     const call = { signal, deadlineAt, streamed: true, telemetry, caller, ...options };
     const { events } = await router.generate(request, call);
-    return encodeAnswer(notifyBegin(events, onBegin), { job, input: prepared, compaction, now, fingerprint, log });
+    const encoding = { job, input: prepared, compaction, now, fingerprint, log };
+    const answer = await encodeAnswer(notifyBegin(events, onBegin), encoding);
+    return notes === undefined ? answer : { ...answer, notes: notes() };
   };
+}
+
+/**
+ * Returns telemetry for one attempt, and a function that returns what the attempt has noted for its log line. What an attempt
+ * costs is counted from zero, although earlier attempts may have served the same ticket.
+ */
+function collectNotes({ logger, metrics }: Telemetry): {
+  readonly telemetry: Telemetry;
+  readonly notes: () => LogFields;
+} {
+  let notes: LogFields = {};
+  const annotate: Telemetry['logger']['annotate'] = (fields) => {
+    notes = { ...notes, ...fields };
+    logger.annotate(fields);
+  };
+  return { telemetry: { logger: { ...logger, annotate }, metrics }, notes: () => notes };
 }
 
 /** Passes events on, and calls `onBegin` with the first. */

@@ -20,8 +20,11 @@ export interface Logger {
 export interface RequestLogger extends Logger {
   /** Adds fields to every later line of this logger. */
   annotate(fields: LogFields): void;
-  /** Writes the request's summary line at level `info`. `LOG_LEVEL` never suppresses it, because it carries metrics. */
-  summarize(message: string, fields: LogFields, metrics: EmbeddedMetrics): void;
+  /**
+   * Writes a line at level `info` that `LOG_LEVEL` never suppresses: the request's summary, which carries its metrics, or a line
+   * that is recorded.
+   */
+  summarize(message: string, fields: LogFields, metrics?: EmbeddedMetrics): void;
 }
 
 /** The logger of a process. It has no annotations of its own: requests run concurrently and each gets a logger. */

@@ -69,7 +69,8 @@ export async function reportEnd(
     outputTokens,
     ...(cachedInputTokens > 0 && { cachedInputTokens }),
     ...(cacheWriteTokens > 0 && { cacheWriteTokens }),
-    ...(cost && { costUsd: cost.exactSum }),
+    costUsd: cost?.exactSum,
+    serviceTier,
   });
   telemetry.metrics.gather(
     {

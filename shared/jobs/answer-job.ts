@@ -1,3 +1,4 @@
+import type { LogFields } from '../core/logger.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Usage } from '../inference/generation.ts';
 import type { EventWriter } from './event-writer.ts';
@@ -29,4 +30,6 @@ export interface JobAnswer {
   readonly status: 'completed' | 'incomplete';
   readonly output: JobOutput;
   readonly usage: Usage | undefined;
+  /** What the attempt noted for its log line: model, target, cost. An answer of an earlier version has none. */
+  readonly notes?: LogFields;
 }

@@ -80,7 +80,10 @@ class Attempt {
     this.#input = stored;
     const input = prepareInput === undefined ? stored : await prepareInput(this.#job, stored);
     const saved = await this.#findSavedAnswer();
-    if (saved !== undefined) return saved;
+    if (saved !== undefined) {
+      if (saved.notes !== undefined) this.#call.telemetry?.logger.annotate(saved.notes);
+      return saved;
+    }
     // Prepared now, because an outage may outlast the keys in the cache.
     const writeResult = await bodies.prepare({ ...this.#resultName(), expiresAt: this.#job.expiresAt });
     signal.throwIfAborted();

@@ -1,4 +1,7 @@
+import type { LogFields } from '../core/logger.ts';
+import { recordedAs } from '../core/recorded-line.ts';
 import type { Telemetry } from '../core/telemetry.ts';
+import type { Job } from './job.ts';
 import type { Outcome } from './worker-ports.ts';
 
 /** Writes the outcome of a ticket to the log and the metrics: ids, names and times, never content. */
@@ -9,16 +12,13 @@ export function observeOutcome(
 ): void {
   if (outcome.kind === 'unneeded') logger.debug('ticket not needed', { status: outcome.status });
   else if (outcome.kind === 'deferred') logger.debug('ticket deferred', { reason: outcome.reason });
-  else {
-    const { tenant, id, status, epoch, attempts, releases, errorCode } = outcome.job;
-    logger.info('job', { outcome: outcome.kind, tenant, jobId: id, status, epoch, attempts, releases, errorCode });
-  }
+  else if (outcome.kind !== 'ended') logger.info('job', describeJob(outcome));
   if (outcome.kind !== 'ended') {
     metrics.publish({ [UNENDED[outcome.kind]]: [1, 'Count'] });
     return;
   }
   const { createdAt, startedAt: claimedAt = startedAt, status } = outcome.job;
-  metrics.publish(
+  metrics.gather(
     {
       Jobs: [1, 'Count'],
       JobWaitMs: [Math.max(0, claimedAt - createdAt), 'Milliseconds'],
@@ -26,6 +26,31 @@ export function observeOutcome(
     },
     { Status: status },
   );
+  logger.summarize('job', { ...describeJob(outcome), ...describeEnd(outcome.job, now) }, metrics.takeGathered());
+}
+
+function describeJob({ kind, job }: Extract<Outcome, { readonly job: Job }>): LogFields {
+  const { tenant, id, status, epoch, attempts, releases, errorCode } = job;
+  return { outcome: kind, tenant, jobId: id, status, epoch, attempts, releases, errorCode };
+}
+
+/**
+ * Returns what the line of an ended job says of its answer: the job's own usage, whatever its attempts have used. A job is
+ * ended by one conditional write, and only its writer logs this line, so that an answer is recorded once.
+ */
+function describeEnd({ endpoint, model, usage, startedAt }: Job, now: number): LogFields {
+  return {
+    ...recordedAs('call'),
+    endpoint,
+    model,
+    ms: startedAt === undefined ? undefined : Math.max(0, now - startedAt),
+    inputTokens: usage?.inputTokens,
+    outputTokens: usage?.outputTokens,
+    cachedInputTokens: usage?.cachedInputTokens,
+    cacheWriteTokens: usage?.cacheWriteTokens,
+    // The cost that the attempts have noted is the answer's, if there is one.
+    ...(usage === undefined && { costUsd: undefined }),
+  };
 }
 
 /** The metric of each outcome in which the job doesn't end. */

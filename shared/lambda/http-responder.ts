@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import { toCounts, type Unit } from '../core/metrics.ts';
+import { recordedAs } from '../core/recorded-line.ts';
 import { createKeepAliveStream } from './keep-alive.ts';
 import type { RequestContext } from './request-context.ts';
 
@@ -100,6 +101,7 @@ export class HttpResponder {
     const error = toLambentError(thrown);
     const { status, headers, json } = this.#format.errorResponse(error, this.#context.requestId);
     this.#context.telemetry.logger[status >= 500 ? 'error' : 'info']('request failed', describeError(error));
+    this.#context.telemetry.logger.annotate({ errorCode: error.code });
     return this.#respondWithJson(status, json, headers);
   }
 
@@ -124,6 +126,7 @@ export class HttpResponder {
       const { requestId } = this.#context;
       status = this.#format.errorResponse(error, requestId).status;
       this.#context.telemetry.logger.error('stream failed', describeError(error));
+      this.#context.telemetry.logger.annotate({ errorCode: error.code });
       yield this.#format.errorFrame(error, requestId);
     } finally {
       this.#close(status);
@@ -154,7 +157,7 @@ export class HttpResponder {
     });
     telemetry.logger.summarize(
       'request',
-      { status, ms: Math.round(elapsedMs), cold },
+      { ...recordedAs('call'), status, ms: Math.round(elapsedMs), cold },
       telemetry.metrics.takeGathered(),
     );
   }

@@ -4,6 +4,7 @@ import type { Context } from 'aws-lambda';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { createFailureLog, describeError } from '../core/logger.ts';
 import { toCounts } from '../core/metrics.ts';
+import { recordedAs } from '../core/recorded-line.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { markInitEnd } from './environment.ts';
 import {
@@ -148,7 +149,7 @@ async function processMessage(
       await options.queue.deadLetter(record, thrown.reason);
       // By this id an operator can admit the sender. The part after the colon names a role's session.
       const senderId = record.attributes.SenderId.split(':')[0];
-      logger.warn('message rejected', { ...describeError(thrown.reason), senderId });
+      logger.warn('message rejected', { ...recordedAs('call'), ...describeError(thrown.reason), senderId });
       publish({ rejected: 1 });
       return { kind: 'delete' };
     } catch (failure) {

@@ -10,7 +10,7 @@ function observe(outcome: Outcome) {
   observeOutcome(outcome, { startedAt: START + 2_000, now: START + 9_000 }, telemetry);
   const published = telemetry.lines.filter(({ _aws }) => _aws !== undefined);
   return {
-    logged: telemetry.lines.filter(({ _aws }) => _aws === undefined),
+    logged: telemetry.lines.filter(({ message }) => message !== undefined),
     published,
     units: JSON.parse(JSON.stringify(published.map(({ _aws }) => _aws)))
       .flatMap(({ CloudWatchMetrics }: { CloudWatchMetrics: { Metrics: unknown[] }[] }) => CloudWatchMetrics)
@@ -19,11 +19,13 @@ function observe(outcome: Outcome) {
 }
 
 it('an ended job is logged with its ids, and its waiting and running times are published', () => {
-  const job = aJob({ status: 'completed', epoch: 1, attempts: 1, startedAt: START + 5_000 });
+  const usage = { inputTokens: 7, cachedInputTokens: 4, outputTokens: 3, reasoningTokens: 0 };
+  const job = aJob({ status: 'completed', epoch: 1, attempts: 1, startedAt: START + 5_000, usage });
   const { logged, published, units } = observe({ kind: 'ended', job });
   expect(logged).toMatchObject([
     { level: 'info', message: 'job', outcome: 'ended', tenant: 'acme', jobId: 'resp_1', status: 'completed', epoch: 1 },
   ]);
+  expect(logged).toMatchObject([{ record: 'call', inputTokens: 7, cachedInputTokens: 4, outputTokens: 3, ms: 4_000 }]);
   expect(published).toMatchObject([{ Jobs: 1, JobWaitMs: 5_000, JobRunMs: 4_000, Status: 'completed' }]);
   expect(units).toEqual([
     { Name: 'Jobs', Unit: 'Count' },

@@ -9,12 +9,14 @@ import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { observeOutcome } from '../../../shared/jobs/observe.ts';
 import type { Pace } from '../../../shared/jobs/pace.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, requestCancel } from '../../../shared/jobs/transitions.ts';
 import { runJob, type TicketAction, ticketAction } from '../../../shared/jobs/worker.ts';
 import type { Outcome, WorkerCall } from '../../../shared/jobs/worker-ports.ts';
 import { answerWith } from '../api/answer-with.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -129,6 +131,16 @@ it('answers a job and commits it', async () => {
   const room = await aRoom();
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', usage: { outputTokens: 2 } } });
   expect(await room.run()).toEqual({ kind: 'unneeded', status: 'completed' });
+});
+
+it('counts the cost of each attempt from zero', async () => {
+  const room = await aRoom();
+  const telemetry = recordTelemetry();
+  telemetry.logger.annotate({ costUsd: '0.5', serviceTier: 'flex' });
+  observeOutcome(await room.run({ telemetry }), { startedAt: START, now: START }, telemetry);
+  expect(telemetry.lines.at(-1)).toMatchObject({ message: 'job', outputTokens: 2 });
+  expect(telemetry.lines.at(-1)).not.toHaveProperty('costUsd');
+  expect(telemetry.lines.at(-1)).not.toHaveProperty('serviceTier');
 });
 
 it('counts no attempt for throttling before an answer begins, and waits longer each time', async () => {
@@ -716,7 +728,11 @@ describe('an answer that is complete when the invocation ends, and can not be co
   const findResult = ({ ports }: Awaited<ReturnType<typeof aRoom>>) => ports.bodies.find(RESULT, { place: 's3' });
 
   /** Lets a job be answered while the table is away, and its invocation end. Returns the outcome. */
-  async function loseCommit(room: Awaited<ReturnType<typeof aRoom>>, until: 'for good' | 'until the end') {
+  async function loseCommit(
+    room: Awaited<ReturnType<typeof aRoom>>,
+    until: 'for good' | 'until the end',
+    telemetry?: WorkerCall['telemetry'],
+  ) {
     const { jobs } = room.ports;
     const { update } = jobs;
     const shutdown = new AbortController();
@@ -725,7 +741,7 @@ describe('an answer that is complete when the invocation ends, and can not be co
       const status = args[3].set?.status;
       return isAway && (status === 'completed' || status === 'queued') ? Promise.reject(away()) : update(...args);
     };
-    const running = room.run({ shutdown: shutdown.signal });
+    const running = room.run({ shutdown: shutdown.signal, telemetry });
     await room.pass(0);
     if (until === 'until the end') isAway = false;
     shutdown.abort();
@@ -747,6 +763,20 @@ describe('an answer that is complete when the invocation ends, and can not be co
     const job = await room.job();
     expect(job && (await readOutput(job, room.ports.bodies))).toMatchObject({ answer: { status: 'completed' } });
     expect(await findResult(room)).toBeUndefined();
+  });
+
+  it('is saved with its cost, which appears on the line of the attempt that commits it', async () => {
+    const room = await aRoom();
+    room.behave(async function* ({ telemetry }) {
+      telemetry?.logger.annotate({ costUsd: '0.5', provider: 'bedrock' });
+      yield* makeAnswer('Hello');
+    });
+    await loseCommit(room, 'for good', recordTelemetry());
+    await room.pass(JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs);
+    const telemetry = recordTelemetry();
+    const outcome = await room.run({ telemetry });
+    observeOutcome(outcome, { startedAt: START, now: START }, telemetry);
+    expect(telemetry.lines).toMatchObject([{ message: 'job', costUsd: '0.5', provider: 'bedrock', outputTokens: 2 }]);
   });
 
   it('is saved, and its job is released at once if the table is available again', async () => {

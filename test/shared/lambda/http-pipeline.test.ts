@@ -63,7 +63,10 @@ it('a request that reaches its deadline is answered and logged before the functi
   expect(answer.response).toBeUndefined();
   await advance(TIMEOUT_MS - NEEDED_MS);
   expect(answer.response).toMatchObject(EXCEEDED);
-  expect(lines.at(-1)).toMatchObject({ message: 'request', status: 504 });
+  expect(lines.at(-1)).toMatchObject({
+    ...{ message: 'request', record: 'call', tenant: 'acme' },
+    ...{ status: 504, errorCode: 'deadline_exceeded' },
+  });
   await call;
 });
 

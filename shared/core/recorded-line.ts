@@ -1,0 +1,12 @@
+import type { LogFields } from './logger.ts';
+
+/**
+ * What a log line is recorded as, in the audit log and the usage: a call of the service, an act of the administration, or a
+ * reservation that a killed call left, settled at its upper bound.
+ */
+export type RecordedKind = 'call' | 'act' | 'settlement';
+
+/** Returns the field by which the function `record` gets a line: the subscription filters select the lines that have it. */
+export function recordedAs(record: RecordedKind): LogFields {
+  return { record };
+}

@@ -4,11 +4,12 @@
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
+import { toAuthorizerContext } from '../shared/access/authorizer-context.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
-import { collectKeyValues, isCalledEachTime, parseKey, toAuthorizerContext } from '../shared/access/keys.ts';
 import type { Principal } from '../shared/access/principal.ts';
+import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';

@@ -13,6 +13,7 @@ import {
 import { createGovernedRouter } from '../shared/api/governed-router.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { countTokensRoute, loadMessagesFormat, messagesRoute } from '../shared/api/messages-routes.ts';
+import { CHAT_ROUTES } from '../shared/api/route-table.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
@@ -84,6 +85,7 @@ export const handler = createHttpApi({
   telemetry,
   corsOrigin: config.CORS_ORIGIN,
   loadFormat: loadMessagesFormat,
+  table: CHAT_ROUTES,
   routes: {
     'POST /v1/chat/completions': idempotent(chatCompletionsRoute(api), { ...idempotency, name: 'chat.completions' }),
     'POST /v1/responses': idempotent(responsesRoute(api), {

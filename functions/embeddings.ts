@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { embeddingsRoute } from '../shared/api/embeddings-route.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
+import { EMBEDDINGS_ROUTES } from '../shared/api/route-table.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -36,5 +37,6 @@ const embed = createEmbed({
 export const handler = createHttpApi({
   telemetry: createTelemetry(config),
   corsOrigin: config.CORS_ORIGIN,
+  table: EMBEDDINGS_ROUTES,
   routes: { 'POST /v1/embeddings': embeddingsRoute({ embed, registry }) },
 });

@@ -1,6 +1,7 @@
 /** Retrieves, resumes, cancels and deletes stored responses, and serves stored chat completions. */
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
+import { RESPONSES_ROUTES } from '../shared/api/route-table.ts';
 import {
   chatMessagesRoute,
   deleteChatRoute,
@@ -43,6 +44,7 @@ const chats = { state: { ...stores, chats: createJobList(clients.dynamodb, confi
 export const handler = createHttpApi({
   telemetry,
   corsOrigin: config.CORS_ORIGIN,
+  table: RESPONSES_ROUTES,
   routes: {
     'GET /v1/responses': websocketRoute(),
     'GET /v1/responses/{id}': retrieveResponseRoute(api),

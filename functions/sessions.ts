@@ -14,6 +14,7 @@ import {
 } from '../shared/api/conversation-routes.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
+import { SESSIONS_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
@@ -58,6 +59,7 @@ const idempotency = {
 export const handler = createHttpApi({
   telemetry,
   corsOrigin: config.CORS_ORIGIN,
+  table: SESSIONS_ROUTES,
   routes: {
     'POST /v1/conversations': idempotent(createConversationRoute(api), {
       open: async () => idempotency,

@@ -1,6 +1,6 @@
 import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { createKeyItem } from '../shared/access/keys.ts';
-import { SCOPES } from '../shared/access/principal.ts';
+import { TENANT_SCOPES } from '../shared/access/scopes.ts';
 import { createSenderItem } from '../shared/access/senders.ts';
 
 /** The API key of the local cloud. It is valid only for a service that listens on 127.0.0.1. */
@@ -14,10 +14,10 @@ const LOCAL_SENDER_ID = '000000000000';
  * Idempotent.
  */
 export async function seedAccess(client: DynamoDBClient, tableName: string): Promise<void> {
-  const Item = createKeyItem(LOCAL_API_KEY, { tenant: 'local', keyId: 'local', scopes: SCOPES });
+  const Item = createKeyItem(LOCAL_API_KEY, { tenant: 'local', keyId: 'local', scopes: TENANT_SCOPES });
   await client.send(new PutItemCommand({ TableName: tableName, Item }));
   const sender = createSenderItem(LOCAL_SENDER_ID, {
-    ...{ keyId: 'local', tenants: ['local'], scopes: SCOPES },
+    ...{ keyId: 'local', tenants: ['local'], scopes: TENANT_SCOPES },
     replyQueues: ['*'],
   });
   await client.send(new PutItemCommand({ TableName: tableName, Item: sender }));

@@ -1,4 +1,4 @@
-import { toAuthorizerContext } from '../../shared/access/keys.ts';
+import { toAuthorizerContext } from '../../shared/access/authorizer-context.ts';
 import { KEY, PRINCIPAL } from './access-table.ts';
 
 /** Returns the body of the request that every target serves. */

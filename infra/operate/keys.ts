@@ -10,8 +10,9 @@ import {
   type KeyAdministration,
   type KeyEntry,
 } from '../../shared/access/key-administration.ts';
-import { isPrincipalId, isScope } from '../../shared/access/keys.ts';
-import { SCOPES, type Scope } from '../../shared/access/principal.ts';
+import { isPrincipalId } from '../../shared/access/keys.ts';
+import { BUILT_IN_ROLES } from '../../shared/access/roles.ts';
+import { hasScope, type Scope, TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { LambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { describeAwsError } from './aws-error.ts';
@@ -26,7 +27,7 @@ const USAGE = `usage:
   --local       instead of --stage: the laptop, while npm start runs
   --region      default: the region of the stage in stages.json, else in serverless.yml
   --name ID     the key's id in logs; default: the tenant and a random number
-  --scopes      inference, models or both, separated by a comma; default: both
+  --scopes      scopes or roles (${Object.keys(BUILT_IN_ROLES).join(', ')}), separated by commas; default: member
   --expires     a number of days (90d), a date (2027-01-31, midnight UTC) or a time (2027-01-31T12:00:00Z); default: never`;
 
 const COMMANDS = ['create', 'list', 'revoke'];
@@ -106,12 +107,18 @@ function checkId(argument: string, value: string | undefined): string {
   throw new UsageError(`${argument} has an invalid value: '${value}' (${rule})`);
 }
 
-function parseScopes(text: string | undefined): readonly Scope[] {
-  if (text === undefined) return SCOPES;
-  const names = text.split(',').map((name) => name.trim());
-  const unknown = names.find((name) => !isScope(name));
-  if (unknown === undefined) return [...new Set(names.filter(isScope))];
-  throw new UsageError(`unknown scope '${unknown}'; the scopes are ${SCOPES.join(', ')}`);
+/** Returns a tenant's scopes of these names, which may be those of roles and of earlier versions' scopes. */
+function parseScopes(text = 'member'): readonly Scope[] {
+  const roles = new Map<string, readonly string[]>(
+    Object.entries(BUILT_IN_ROLES).map(([name, { scopes }]) => [name, scopes]),
+  );
+  const named = text.split(',').map((word) => word.trim());
+  const select = (names: readonly string[]) => TENANT_SCOPES.filter((scope) => hasScope(names, scope));
+  const expand = (name: string) => select(roles.get(name) ?? [name]);
+  const unknown = named.find((name) => expand(name).length === 0);
+  if (unknown === undefined) return select(named.flatMap(expand));
+  const known = [...TENANT_SCOPES, ...roles.keys()];
+  throw new UsageError(`unknown scope '${unknown}'; the scopes and roles are ${known.join(', ')}`);
 }
 
 /** Returns epoch seconds. */

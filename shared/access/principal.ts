@@ -4,7 +4,8 @@ import type { Policy } from './policy.ts';
 export interface Principal extends Caller {
   /** Public id of the key, for logs and revocation. Not the key itself. */
   readonly keyId: string;
-  readonly scopes: readonly Scope[];
+  /** Names of scopes, for `hasScope`. Another version may have written names that this one doesn't know. */
+  readonly scopes: readonly string[];
 }
 
 /** For whom a model is called. */
@@ -15,6 +16,5 @@ export interface Caller {
   readonly policy: Policy;
 }
 
-/** The permissions of a key. Each route requires one. */
-export const SCOPES = ['inference', 'models'] as const;
-export type Scope = (typeof SCOPES)[number];
+/** The tenant of admin keys. No tenant can have this name. */
+export const ORGANIZATION = '#organization';

@@ -1,15 +1,14 @@
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
-import { isScope } from './keys.ts';
 import { UNRESTRICTED } from './policy.ts';
-import type { Principal, Scope } from './principal.ts';
+import type { Principal } from './principal.ts';
 
 /** An AWS identity that may send to the generation queue, and the tenants that it may act for. */
 export interface Sender {
   /** Public id for logs. */
   readonly keyId: string;
   readonly tenants: readonly string[];
-  readonly scopes: readonly Scope[];
+  readonly scopes: readonly string[];
   /** Aliases of the reply queues that the sender's messages may name, or `*` for all. */
   readonly replyQueues: readonly string[];
 }
@@ -49,7 +48,7 @@ export function parseSenderItem(item: Item, now: number): Sender | undefined {
   if (!result.success) return undefined;
   const { keyId, tenants, scopes, replyQueues, expiresAt } = result.output;
   if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
-  return { keyId, tenants: [...tenants], scopes: [...scopes].filter(isScope), replyQueues: [...replyQueues] };
+  return { keyId, tenants: [...tenants], scopes: [...scopes], replyQueues: [...replyQueues] };
 }
 
 /** Returns the principal of a sender that acts for `tenant`. Returns undefined if it may not. */

@@ -1,3 +1,4 @@
+import { hasScope } from '../access/scopes.ts';
 import type { SenderTable } from '../access/sender-table.ts';
 import { mayReplyTo, resolvePrincipal } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
@@ -48,7 +49,7 @@ export async function authorizeSender(
 ): Promise<void> {
   const sender = await senders.find(record.attributes.SenderId, now());
   const principal = resolvePrincipal(sender, tenant);
-  if (sender === undefined || !principal?.scopes.includes('inference')) {
+  if (sender === undefined || principal === undefined || !hasScope(principal.scopes, 'generate')) {
     throw new MessageRejectedError(
       new LambentError('insufficient_permissions', 'The sender is not allowed to use this tenant.', {
         param: 'tenant',

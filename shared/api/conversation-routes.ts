@@ -28,7 +28,6 @@ export interface ConversationsApi {
 /** Creates the route `POST /v1/conversations`. */
 export function createConversationRoute({ conversations, ids = newId }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     bodyOptional: true,
     async run({ body, principal, operation }) {
       const { items, metadata } = validate(createConversationBody, body ?? {});
@@ -57,7 +56,6 @@ export function conversationReference({ conversations }: ConversationsApi): Refe
 /** Creates the route `GET /v1/conversations/{id}`. */
 export function retrieveConversationRoute({ conversations }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     run: async (request) => ({ json: encodeConversation(await conversations.retrieve(getConversationKey(request))) }),
   };
 }
@@ -65,7 +63,6 @@ export function retrieveConversationRoute({ conversations }: ConversationsApi): 
 /** Creates the route `POST /v1/conversations/{id}`. */
 export function updateConversationRoute({ conversations }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const { metadata } = validate(updateConversationBody, request.body);
       if (metadata === undefined) throw missingParameterError('metadata');
@@ -77,7 +74,6 @@ export function updateConversationRoute({ conversations }: ConversationsApi): Ro
 /** Creates the route `DELETE /v1/conversations/{id}`. Also deletes the conversation's items. */
 export function deleteConversationRoute({ conversations }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const key = getConversationKey(request);
       await conversations.delete(key);
@@ -89,7 +85,6 @@ export function deleteConversationRoute({ conversations }: ConversationsApi): Ro
 /** Creates the route `POST /v1/conversations/{id}/items`. */
 export function createItemsRoute({ conversations, ids = newId }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const { items } = validate(createItemsBody, request.body);
       rejectUnknownItems(items, 'items');
@@ -133,7 +128,6 @@ export function itemsReference({ conversations }: ConversationsApi): Reference {
 /** Creates the route `GET /v1/conversations/{id}/items`. */
 export function listItemsRoute({ conversations }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const included = parseIncludes(request.query);
       const { items, hasMore } = await conversations.list(getConversationKey(request), parseListQuery(request.query));
@@ -147,7 +141,6 @@ export function listItemsRoute({ conversations }: ConversationsApi): Route {
 /** Creates the route `GET /v1/conversations/{id}/items/{item}`. */
 export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const included = parseIncludes(request.query);
       const item = await conversations.retrieveItem(getConversationKey(request), request.pathParameters['item'] ?? '');
@@ -159,7 +152,6 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
 /** Creates the route `DELETE /v1/conversations/{id}/items/{item}`. Returns the conversation. */
 export function deleteItemRoute({ conversations }: ConversationsApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const item = request.pathParameters['item'] ?? '';
       return { json: encodeConversation(await conversations.deleteItem(getConversationKey(request), item)) };

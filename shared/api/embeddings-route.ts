@@ -14,7 +14,6 @@ export function embeddingsRoute({
   readonly registry: ModelRegistry;
 }): Route {
   return {
-    scope: 'inference',
     async run({ body, principal: { tenant }, signal, deadlineAt, telemetry }) {
       const { request, model, ignored, decodeBy } = parseEmbeddingRequest(body, { registry, tenant });
       let { inputs } = request;

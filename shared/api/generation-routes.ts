@@ -24,7 +24,6 @@ export function chatCompletionsRoute({
   state,
 }: GenerationApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       const context = { registry, tenant: request.principal.tenant, session: findSession(request.headers) };
       const parsed = await parseBody(request.body, context);
@@ -66,7 +65,6 @@ async function parseBody(body: unknown, context: ParseContext): Promise<ChatRequ
  */
 export function responsesRoute(api: GenerationApi): Route {
   return {
-    scope: 'inference',
     run: async (request) => (await import('./create-response.ts')).createResponse(request, api),
   };
 }
@@ -74,7 +72,6 @@ export function responsesRoute(api: GenerationApi): Route {
 /** Creates the route `POST /v1/responses/compact`. */
 export function compactRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
   return {
-    scope: 'inference',
     async run(request) {
       if (state === undefined) throw new LambentError('configuration', 'Compaction needs a vault');
       const [{ compactResponse }, stores] = await Promise.all([import('./compact-response.ts'), state()]);
@@ -86,7 +83,6 @@ export function compactRoute({ router, registry, ids = newId, now = Date.now, st
 /** Creates the route `POST /v1/responses/input_tokens`. */
 export function inputTokensRoute(api: Pick<GenerationApi, 'registry' | 'state'>): Route {
   return {
-    scope: 'inference',
     bodyOptional: true,
     run: async (request) => (await import('./count-input-tokens.ts')).countInputTokens(request, api),
   };
@@ -98,7 +94,6 @@ const loadModels = () => import('../openai/models.ts');
 /** Creates the route `GET /v1/models`. Clients of Anthropic's API get its format. */
 export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
-    scope: 'models',
     async run({ headers }) {
       if (!isAnthropicRequest(headers)) return { json: (await loadModels()).listModels(registry) };
       return { json: (await import('../anthropic/models.ts')).listModels(registry) };
@@ -109,7 +104,6 @@ export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): 
 /** Creates the route `GET /v1/models/{id}`. The id may contain slashes. */
 export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
-    scope: 'models',
     async run({ pathParameters, headers }) {
       const id = pathParameters['id'] ?? '';
       if (!isAnthropicRequest(headers)) return { json: (await loadModels()).retrieveModel(id, registry) };

@@ -1,7 +1,8 @@
 import type { MiddyfiedHandler } from '@middy/core';
 import * as v from 'valibot';
 import type { Principal } from '../access/principal.ts';
-import { principalAuthorization, type Route } from '../access/route.ts';
+import { authorizePrincipals, type Route } from '../access/route.ts';
+import type { Scope } from '../access/scopes.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { createHttpPipeline, type HttpPipelineOptions } from '../lambda/http-pipeline.ts';
 import type { ApiFormat, LambdaResponse } from '../lambda/http-responder.ts';
@@ -16,19 +17,24 @@ export const httpApiSettings = {
   CORS_ORIGIN: v.optional(v.string()),
 };
 
-export interface HttpApi {
-  /** The routes by method and resource: `GET /v1/models/{id+}`. */
-  readonly routes: Readonly<Record<string, Route>>;
+export interface HttpApi<Name extends string> {
+  /** The function's part of the route table. */
+  readonly table: Readonly<Record<Name, Scope>>;
+  /** The code of each of its routes. */
+  readonly routes: Readonly<Record<NoInfer<Name>, Route>>;
   readonly telemetry: ProcessTelemetry;
   /** Value of `access-control-allow-origin`. No CORS headers if undefined. */
   readonly corsOrigin: string | undefined;
   /** As in `HttpPipelineOptions`. */
-  readonly loadFormat?: HttpPipelineOptions<Principal, Route>['loadFormat'];
+  readonly loadFormat?: HttpPipelineOptions<Principal>['loadFormat'];
 }
 
 /** Returns the handler of a function that serves routes of the OpenAI API. */
-export function createHttpApi(api: HttpApi): MiddyfiedHandler<unknown, LambdaResponse | string> {
-  return createHttpPipeline({ ...api, authorization: principalAuthorization, format: OPENAI_FORMAT });
+export function createHttpApi<Name extends string>({
+  table,
+  ...api
+}: HttpApi<Name>): MiddyfiedHandler<unknown, LambdaResponse | string> {
+  return createHttpPipeline({ ...api, authorization: authorizePrincipals(table), format: OPENAI_FORMAT });
 }
 
 const OPENAI_FORMAT: ApiFormat = {

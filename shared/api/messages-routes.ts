@@ -6,7 +6,6 @@ import type { GenerationApi } from './generation-api.ts';
 /** Creates the route `POST /v1/messages`. */
 export function messagesRoute(api: GenerationApi): Route {
   return {
-    scope: 'inference',
     run: async (request) => (await import('./create-message.ts')).createMessage(request, api),
   };
 }
@@ -14,7 +13,6 @@ export function messagesRoute(api: GenerationApi): Route {
 /** Creates the route `POST /v1/messages/count_tokens`. */
 export function countTokensRoute(api: Pick<GenerationApi, 'registry'>): Route {
   return {
-    scope: 'inference',
     run: async (request) => (await import('./create-message.ts')).countTokens(request, api),
   };
 }

@@ -33,7 +33,6 @@ const PARALLEL = 20;
 /** Creates the route `GET /v1/chat/completions/{id}`. */
 export function retrieveChatRoute({ state }: StoredChatsApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, principal }) {
       const job = await findChat(state, principal.tenant, pathParameters['id'] ?? '');
       const entry = await state.chats.read(job);
@@ -45,7 +44,6 @@ export function retrieveChatRoute({ state }: StoredChatsApi): Route {
 /** Creates the route `POST /v1/chat/completions/{id}`, which replaces the metadata. */
 export function updateChatRoute({ state }: StoredChatsApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, principal, body }) {
       const metadata = parseChatUpdate(body);
       const job = await findChat(state, principal.tenant, pathParameters['id'] ?? '');
@@ -59,7 +57,6 @@ export function updateChatRoute({ state }: StoredChatsApi): Route {
 /** Creates the route `DELETE /v1/chat/completions/{id}`. */
 export function deleteChatRoute({ state }: StoredChatsApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, principal }) {
       const job = await findChat(state, principal.tenant, pathParameters['id'] ?? '');
       await deleteJob(state, job.tenant, job.id);
@@ -72,7 +69,6 @@ export function deleteChatRoute({ state }: StoredChatsApi): Route {
 /** Creates the route `GET /v1/chat/completions`, which lists the tenant's stored completions. */
 export function listChatsRoute({ state }: StoredChatsApi): Route {
   return {
-    scope: 'inference',
     async run({ query, principal: { tenant } }) {
       const { newestFirst, after, limit } = parseListQuery({ order: 'asc', ...query });
       const labels = parseMetadataFilter(query);
@@ -90,7 +86,6 @@ export function listChatsRoute({ state }: StoredChatsApi): Route {
 /** Creates the route `GET /v1/chat/completions/{id}/messages`, which lists the messages of a completion's request. */
 export function chatMessagesRoute({ state }: StoredChatsApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, query, principal }) {
       const { newestFirst, after, limit } = parseListQuery({ order: 'asc', ...query });
       const job = await findChat(state, principal.tenant, pathParameters['id'] ?? '');

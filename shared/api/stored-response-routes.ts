@@ -29,7 +29,6 @@ export interface StoredResponsesApi {
  */
 export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, query, principal, signal, deadlineAt }) {
       const included = parseIncludes(query);
       const job = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
@@ -51,7 +50,6 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
 /** Creates the route `DELETE /v1/responses/{id}`. */
 export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, principal }) {
       const { id, tenant } = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
       await deleteJob(state, tenant, id);
@@ -67,7 +65,6 @@ export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
 export function cancelResponseRoute(api: StoredResponsesApi): Route {
   const { state, now = Date.now } = api;
   return {
-    scope: 'inference',
     bodyOptional: true,
     async run({ pathParameters, principal, telemetry }) {
       const found = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
@@ -108,7 +105,6 @@ async function completeCancelled(
  */
 export function inputItemsRoute({ state }: StoredResponsesApi): Route {
   return {
-    scope: 'inference',
     async run({ pathParameters, query, principal }) {
       const { newestFirst, after, limit } = parseListQuery(query);
       const included = parseIncludes(query);

@@ -7,7 +7,6 @@ import { LambentError } from '../core/errors.ts';
  */
 export function websocketRoute(): Route {
   return {
-    scope: 'inference',
     async run() {
       throw new LambentError(
         'websocket_not_supported',

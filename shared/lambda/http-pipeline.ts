@@ -58,20 +58,20 @@ export interface HttpRoute<Principal> {
 }
 
 /** Determines a request's principal, and whether it may call the route. The pipeline itself knows no keys. */
-export interface Authorization<Principal, Route> {
+export interface Authorization<Principal> {
   /**
    * Reads the principal that the Lambda authorizer passed on.
    * @throws LambentError if there is none or it may not call the route
    */
-  authorize(event: ProxyEvent, route: Route): Principal;
+  authorize(event: ProxyEvent): Principal;
   /** Returns the fields that identify a principal in log lines. */
   logFields(principal: Principal): LogFields;
 }
 
-export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principal>> extends ResponderOptions {
+export interface HttpPipelineOptions<Principal> extends ResponderOptions {
   /** By method and resource: `GET /v1/models/{id+}`. */
-  readonly routes: Readonly<Record<string, Route>>;
-  readonly authorization: Authorization<Principal, Route>;
+  readonly routes: Readonly<Record<string, HttpRoute<Principal>>>;
+  readonly authorization: Authorization<Principal>;
   readonly telemetry: ProcessTelemetry;
   /** Returns the format of a request whose responses have another one than the function's; undefined for others. */
   readonly loadFormat?: ((resource: string, headers: Headers) => Promise<ApiFormat> | undefined) | undefined;
@@ -94,8 +94,8 @@ const LONGEST_SILENCE_MS = 290_000;
  * Creates the pipeline of a function behind API Gateway: context, principal, parse, run, respond, log. Responses are
  * streamed: the status is sent with the first byte. Any error becomes an error response of the API.
  */
-export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>>(
-  options: HttpPipelineOptions<Principal, Route>,
+export function createHttpPipeline<Principal>(
+  options: HttpPipelineOptions<Principal>,
 ): MiddyfiedHandler<unknown, LambdaResponse | string> {
   markInitEnd();
   return middy<unknown, LambdaResponse | string>({
@@ -106,8 +106,8 @@ export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>
     .handler((event, context) => serve(options, event, context));
 }
 
-async function serve<Principal, Route extends HttpRoute<Principal>>(
-  options: HttpPipelineOptions<Principal, Route>,
+async function serve<Principal>(
+  options: HttpPipelineOptions<Principal>,
   input: unknown,
   lambdaContext: Context,
 ): Promise<LambdaResponse> {
@@ -122,7 +122,7 @@ async function serve<Principal, Route extends HttpRoute<Principal>>(
     const format = await options.loadFormat?.(resource, headers);
     if (format !== undefined) responder.useFormat(format);
     const route = findRoute(event, options.routes);
-    const principal = options.authorization.authorize(event, route);
+    const principal = options.authorization.authorize(event);
     context.telemetry.logger.annotate(options.authorization.logFields(principal));
     const response = await route.run({
       requestId: context.requestId,

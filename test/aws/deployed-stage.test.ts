@@ -3,7 +3,7 @@ import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
-import { SCOPES } from '../../shared/access/principal.ts';
+import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { findByType, listFunctions } from '../infra/packaged.ts';
@@ -24,7 +24,7 @@ describe.skipIf(!HAS_PYTHON)('a stage that was deployed to moto', () => {
     const target = { provider: 'openai-compatible', model: 'upstream', baseUrl: upstream.baseUrl };
     stage = await deployStage({ models: { default: { targets: [target] } } });
     const table = new DynamoDBClient(stage.clientConfig);
-    const rights = { keyId: 'test', scopes: SCOPES };
+    const rights = { keyId: 'test', scopes: TENANT_SCOPES };
     const key = createKeyItem('sk-test', { ...rights, tenant: 'acme' });
     const sender = createSenderItem(MOTO_SENDER, { ...rights, tenants: ['acme'], replyQueues: [] });
     for (const Item of [key, sender]) await table.send(new PutItemCommand({ TableName: 'lambent-dev-access', Item }));

@@ -45,6 +45,11 @@ function createHandler() {
   const handler = createHttpApi({
     telemetry: { metrics: telemetry.metrics, forRequest: () => telemetry },
     corsOrigin: undefined,
+    table: {
+      'POST /v1/chat/completions': 'generate',
+      'POST /v1/responses': 'generate',
+      'POST /v1/messages': 'generate',
+    },
     routes: {
       'POST /v1/chat/completions': chatCompletionsRoute(api),
       'POST /v1/responses': responsesRoute(api),

@@ -19,7 +19,7 @@ const KEY = 'Bearer sk-acme';
 beforeAll(async () => {
   testEnvironment = await startTestEnvironment();
   const { dynamodb } = testEnvironment.services;
-  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('acme', ['inference']) }));
+  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('acme', ['generate']) }));
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
   vi.stubEnv('LOG_LEVEL', 'info');
   authorize = await import('../../functions/authorize.ts').then(getHandler);
@@ -107,7 +107,7 @@ it.each<[string, readonly (readonly [string, string])[]]>([
 
 it('the authorizer denies a new key of an erased tenant', async () => {
   const { dynamodb } = testEnvironment.services;
-  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('erased', ['inference']) }));
+  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('erased', ['generate']) }));
   expect(await decide(['Authorization', 'Bearer sk-erased'])).toEqual(expect.stringMatching(/^Allow erased:/));
   const tenantKeys = createTenantKeyTable(dynamodb, testEnvironment.variables['KEYS_TABLE'] ?? '');
   await tenantKeys.markErased({ tenant: 'erased', deletedAt: Date.now() });

@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { vi } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
-import type { Scope } from '../../shared/access/principal.ts';
+import type { Scope } from '../../shared/access/scopes.ts';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, encodeEvent, type Reply } from '../upstreams/reply.ts';
 import type { Handler } from './test-environment.ts';

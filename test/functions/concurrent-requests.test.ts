@@ -44,7 +44,7 @@ beforeAll(async () => {
   );
   const { dynamodb } = testEnvironment.services;
   for (const tenant of TENANTS) {
-    await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem(tenant, ['inference']) }));
+    await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem(tenant, ['generate']) }));
   }
   functions = await startPackagedFunctions(['chat', 'responses', 'sessions', 'authorize'], {
     ...testEnvironment.variables,

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
-import { parseAuthorizerContext, parseKey } from '../../shared/access/keys.ts';
+import { parseAuthorizerContext } from '../../shared/access/authorizer-context.ts';
+import { parseKey } from '../../shared/access/request-keys.ts';
 import { deriveResponseId, parseMessage } from '../../shared/api/queue-message.ts';
 import { ticketSchema } from '../../shared/jobs/ticket-message.ts';
 import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
@@ -18,7 +19,8 @@ it('chat.json is an API Gateway request with a principal and a chat completion b
   expect(parseAuthorizerContext(event.requestContext.authorizer)).toEqual({
     tenant: 'local',
     keyId: 'local',
-    scopes: ['inference', 'models'],
+    scopes: ['generate', 'embeddings', 'models.read'],
+    policy: {},
   });
   expect(JSON.parse(event.body ?? '')).toMatchObject({ model: 'default', stream: true });
 });

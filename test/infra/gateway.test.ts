@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
-import { isCalledEachTime } from '../../shared/access/keys.ts';
+import { isCalledEachTime } from '../../shared/access/request-keys.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
 import { encodeErrorBody } from '../../shared/openai/errors.ts';
 import { errorHeadersFor, httpStatusFor } from '../../shared/wire/error-responses.ts';

@@ -9,7 +9,7 @@ import type { Template } from '../../infra/template.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
 import { createKeyItem } from '../../shared/access/keys.ts';
-import { SCOPES } from '../../shared/access/principal.ts';
+import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { converse } from '../end-to-end/converse.ts';
 import { managedFunctions } from '../lambda-mode.ts';
@@ -184,7 +184,7 @@ async function addTenants({ endpoints, resources, credentials }: Cloud): Promise
     ...{ region: 'eu-west-1', endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '', credentials },
   });
   const TableName = resources['ACCESS_TABLE'] ?? '';
-  const rights = { keyId: 'test', scopes: SCOPES };
+  const rights = { keyId: 'test', scopes: TENANT_SCOPES };
   const key = createKeyItem('sk-newcomer', { ...rights, tenant: 'newcomer' });
   const sender = createSenderItem('000000000000', { ...rights, tenants: ['local', 'intake'], replyQueues: ['*'] });
   for (const Item of [key, sender]) await table.send(new PutItemCommand({ TableName, Item }));

@@ -152,7 +152,15 @@ describe("the functions' bundles", () => {
 
   it('the bundle of chat starts with the code of plain chat completions only', async () => {
     const sources = filterSources(await listSources(findBundle('chat'), 'eager'), /^(shared|functions)\//);
-    const routes = ['encode-chat', 'generation-routes', 'handling-headers', 'http-api', 'messages-routes'];
+    const routes = [
+      'encode-chat',
+      'generation-routes',
+      'governed-router',
+      'handling-headers',
+      'http-api',
+      'messages-routes',
+      'route-table',
+    ];
     expect(filterSources(sources, /^shared\/api\//).sort()).toEqual(routes.map((name) => `shared/api/${name}.ts`));
     expect(
       filterSources(

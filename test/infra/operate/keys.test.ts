@@ -12,6 +12,8 @@ import { startTables, type Tables } from '../../../local/tables.ts';
 import { createKeyAdministration } from '../../../shared/access/key-administration.ts';
 import { createKeyTable } from '../../../shared/access/key-table.ts';
 import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
+import { TENANT_SCOPES } from '../../../shared/access/scopes.ts';
 import type { Item } from '../../../shared/aws/attributes.ts';
 import { createTenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createTableInput } from '../../tables.ts';
@@ -76,7 +78,10 @@ describe('keys create', () => {
   it('keys create prints only the key, which the authorizer resolves to the tenant and its scopes', async () => {
     const { printed, notes } = await runOnStage('create', '--name', 'acme-web-1', '--scopes', 'models');
     expect(printed).toEqual([expect.stringMatching(/^sk-[0-9a-f]{64}$/)]);
-    expect(await find(printed[0])).toEqual({ tenant: 'acme', keyId: 'acme-web-1', scopes: ['models'] });
+    expect(await find(printed[0])).toEqual({
+      ...{ tenant: 'acme', keyId: 'acme-web-1', scopes: ['models.read'] },
+      policy: UNRESTRICTED,
+    });
     expect(notes).toContain('acme-web-1');
     expect(notes).not.toContain(printed[0]);
   });
@@ -92,10 +97,20 @@ describe('keys create', () => {
     const keys = [await runOnStage('create'), await runOnStage('create')];
     const principals = await Promise.all(keys.map(({ printed }) => find(printed[0])));
     expect(principals.map((principal) => principal?.scopes.toSorted())).toEqual([
-      ['inference', 'models'],
-      ['inference', 'models'],
+      TENANT_SCOPES.toSorted(),
+      TENANT_SCOPES.toSorted(),
     ]);
     expect(new Set(principals.map((principal) => principal?.keyId)).size).toBe(2);
+  });
+
+  it.each([
+    ['sandbox', ['conversations.read', 'models.read', 'responses.read']],
+    ['sandbox, embeddings', ['conversations.read', 'embeddings', 'models.read', 'responses.read']],
+    ['generate,generate', ['generate']],
+    ['models', ['models.read']],
+  ])('keys create --scopes %j makes a key with the scopes %j', async (scopes, expected) => {
+    const { printed } = await runOnStage('create', '--scopes', scopes);
+    expect((await find(printed[0]))?.scopes.toSorted()).toEqual(expected);
   });
 
   it.each([
@@ -162,8 +177,8 @@ describe('keys list and keys revoke', () => {
     await putItem({ pk: { S: 'reserved#1' }, tenant: { S: 'acme' }, keyId: { S: 'no-key' } });
     await putItem(createKeyItem('y', { tenant: 'acme', keyId: 'd', scopes: ['models'], expiresAt: 1 }));
     expect((await runOnStage('list')).printed).toEqual([
-      expect.stringMatching(/^a {2}(inference, models|models, inference); never expires$/),
-      'b  models; expires at 2026-12-01T00:00:00.000Z',
+      expect.stringMatching(/^a {2}[a-z., ]*\bgenerate\b[a-z., ]*; never expires$/),
+      'b  models.read; expires at 2026-12-01T00:00:00.000Z',
       'c  not valid: the authorizer refuses it',
       'd  models; expired at 1970-01-01T00:00:01.000Z',
     ]);
@@ -222,7 +237,10 @@ describe('runKeysCommand', () => {
     [['create', '--tenant', 'acme', '--stage', 'dev', '--region', 'europe'], '--region has an invalid value'],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--local'], '--local takes neither'],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--name', '-x y'], '--name'],
-    [['create', '--tenant', 'acme', '--stage', 'dev', '--scopes', 'model'], "unknown scope 'model'; the scopes are"],
+    [
+      ['create', '--tenant', 'acme', '--stage', 'dev', '--scopes', 'generat'],
+      "unknown scope 'generat'; the scopes and roles are generate",
+    ],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--expires', 'soon'], '--expires has an invalid value'],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--expires', '2026-01-01'], '--expires is in the past'],
     [['create', '--tenant', 'acme', '--stage', 'dev', '--expires', '2026-11-30'], '--expires is in the past'],

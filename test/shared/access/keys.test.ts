@@ -1,17 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  createKeyItem,
-  getKeyPartition,
-  parseAuthorizerContext,
-  parseKey,
-  parseKeyItem,
-  toAuthorizerContext,
-} from '../../../shared/access/keys.ts';
+import { createKeyItem, getKeyPartition, parseKeyItem } from '../../../shared/access/keys.ts';
 import { UNRESTRICTED } from '../../../shared/access/policy.ts';
-import type { Principal } from '../../../shared/access/principal.ts';
+import { ORGANIZATION, type Principal } from '../../../shared/access/principal.ts';
 
-const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'], policy: UNRESTRICTED };
+const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['generate'], policy: UNRESTRICTED };
 
 describe('the item of a key', () => {
   it('the item of a key contains the hash of the key and no part of the key itself', () => {
@@ -33,9 +26,11 @@ describe('the item of a key', () => {
     expect(parseKeyItem(item, 100_000)).toBeUndefined();
   });
 
-  it('the parser of a key’s item keeps the scopes that this version knows and ignores others', () => {
-    const item = { ...createKeyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
-    expect(parseKeyItem(item, 0)).toEqual(principal);
+  it('a tenant’s key has no scope of the administration, and an admin key has no other', () => {
+    const scopes = ['generate', 'inference', 'from-the-future', 'admin.keys.read', 'admin.from-the-future'];
+    const parse = (tenant: string) => parseKeyItem(createKeyItem('sk-1', { ...principal, tenant, scopes }), 0)?.scopes;
+    expect(parse('acme')?.toSorted()).toEqual(['from-the-future', 'generate', 'inference']);
+    expect(parse(ORGANIZATION)?.toSorted()).toEqual(['admin.from-the-future', 'admin.keys.read']);
   });
 
   it('the item of a key is parsed into undefined if a field is missing or invalid', () => {
@@ -54,37 +49,5 @@ describe('the item of a key', () => {
         expect(parseKeyItem(item, 0)).toBeUndefined();
       }),
     );
-  });
-});
-
-describe('parseKey', () => {
-  it.each([
-    ['Bearer sk-local', 'sk-local'],
-    ['bearer  sk-local ', 'sk-local'],
-    ['Bearer', undefined],
-    ['Basic c2s6', undefined],
-    ['Bearer two words', undefined],
-    ['Bearer schlüssel', undefined],
-    [`Bearer ${'x'.repeat(257)}`, undefined],
-    ['', undefined],
-    [undefined, undefined],
-  ])('parseKey returns from the header %j the key %j', (header, key) => {
-    expect(parseKey(header)).toBe(key);
-  });
-});
-
-describe('the authorizer’s context', () => {
-  it('the authorizer’s context is parsed into the same principal', () => {
-    const both: Principal = { ...principal, scopes: ['inference', 'models'], policy: UNRESTRICTED };
-    expect(parseAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
-  });
-
-  it('an invalid authorizer’s context is parsed into undefined', () => {
-    fc.assert(
-      fc.property(fc.anything(), (anything) => {
-        expect(parseAuthorizerContext(anything)).toBeUndefined();
-      }),
-    );
-    expect(parseAuthorizerContext({ tenant: 'a/b', keyId: 'k', scopes: '' })).toBeUndefined();
   });
 });

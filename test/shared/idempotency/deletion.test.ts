@@ -104,7 +104,7 @@ function createKey({ deletedAt, reference }: { deletedAt?: Step; reference?: Ref
     listStored: () => [...blobs.held.keys()].filter((key) => key.includes('#replay#') || key.includes('#output#')),
     call(run: () => Promise<HttpResponse> = make) {
       const route = idempotent(
-        { scope: 'inference', run },
+        { run },
         { name: 'test', open: async () => idempotency, ...(reference === undefined ? {} : { reference }) },
       );
       return route.run(makeRequest(word));

@@ -72,10 +72,7 @@ function createKey(options: Partial<IdempotentOptions> = {}) {
         }),
     };
     function call(run: Run, body: unknown = { a: 1 }, telemetry = recordTelemetry()): Promise<HttpResponse> {
-      const route = idempotent(
-        { scope: 'inference', run },
-        { name: 'test', open: async () => idempotency, ...options },
-      );
+      const route = idempotent({ run }, { name: 'test', open: async () => idempotency, ...options });
       return route.run({ ...makeRequest(word, body), telemetry });
     }
     return {

@@ -16,7 +16,7 @@ afterEach(() => vi.unstubAllGlobals());
 function createHandler(run: (request: HttpRequest<string>) => Promise<HttpResponse>) {
   stubStreamingGlobals();
   const telemetry = recordTelemetry();
-  const handler = createHttpPipeline<string, { run: typeof run }>({
+  const handler = createHttpPipeline<string>({
     routes: { 'GET /v1/models': { run } },
     authorization: { authorize: () => 'acme', logFields: (tenant) => ({ tenant }) },
     telemetry: { metrics: telemetry.metrics, forRequest: () => telemetry },

@@ -1,0 +1,55 @@
+import type { Scope } from '../access/scopes.ts';
+
+/** The scope that each route requires, by method and resource: `GET /v1/models/{id+}`. */
+type RouteTable = Readonly<Record<`${'GET' | 'POST' | 'DELETE'} /v1/${string}`, Scope>>;
+
+export const CHAT_ROUTES = {
+  'POST /v1/chat/completions': 'generate',
+  'POST /v1/responses': 'generate',
+  'POST /v1/responses/compact': 'generate',
+  'POST /v1/responses/input_tokens': 'generate',
+  'POST /v1/messages': 'generate',
+  'POST /v1/messages/count_tokens': 'generate',
+  'GET /v1/models': 'models.read',
+  'GET /v1/models/{id+}': 'models.read',
+} as const satisfies RouteTable;
+
+export const EMBEDDINGS_ROUTES = {
+  'POST /v1/embeddings': 'embeddings',
+} as const satisfies RouteTable;
+
+export const SESSIONS_ROUTES = {
+  'POST /v1/conversations': 'conversations.write',
+  'GET /v1/conversations/{id}': 'conversations.read',
+  'POST /v1/conversations/{id}': 'conversations.write',
+  'DELETE /v1/conversations/{id}': 'conversations.write',
+  'GET /v1/conversations/{id}/items': 'conversations.read',
+  'POST /v1/conversations/{id}/items': 'conversations.write',
+  'GET /v1/conversations/{id}/items/{item}': 'conversations.read',
+  'DELETE /v1/conversations/{id}/items/{item}': 'conversations.write',
+} as const satisfies RouteTable;
+
+export const RESPONSES_ROUTES = {
+  // A WebSocket, which would create responses.
+  'GET /v1/responses': 'generate',
+  'GET /v1/responses/{id}': 'responses.read',
+  'DELETE /v1/responses/{id}': 'responses.write',
+  'POST /v1/responses/{id}/cancel': 'responses.write',
+  'GET /v1/responses/{id}/input_items': 'responses.read',
+  'GET /v1/chat/completions': 'responses.read',
+  'GET /v1/chat/completions/{id}': 'responses.read',
+  'POST /v1/chat/completions/{id}': 'responses.write',
+  'DELETE /v1/chat/completions/{id}': 'responses.write',
+  'GET /v1/chat/completions/{id}/messages': 'responses.read',
+} as const satisfies RouteTable;
+
+/**
+ * All routes of the service, by the function that serves them. A function takes only its own part, so that its bundle has
+ * no other; a route that is missing here, or has no scope, does not compile.
+ */
+export const ROUTES = {
+  chat: CHAT_ROUTES,
+  embeddings: EMBEDDINGS_ROUTES,
+  sessions: SESSIONS_ROUTES,
+  responses: RESPONSES_ROUTES,
+} as const satisfies Readonly<Record<string, RouteTable>>;

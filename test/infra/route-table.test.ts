@@ -1,0 +1,13 @@
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { loadService } from '../../local/service/service.ts';
+import { ROUTES } from '../../shared/api/route-table.ts';
+
+it('the route table has exactly the routes of serverless.yml, each with the function that serves it', async () => {
+  const { routes } = await loadService({ root: join(import.meta.dirname, '../..'), stage: 'local' });
+  const deployed = routes.flatMap((route) =>
+    route.kind === 'function' ? [`${route.function}: ${route.method} ${route.resource}`] : [],
+  );
+  const table = Object.entries(ROUTES).flatMap(([name, part]) => Object.keys(part).map((route) => `${name}: ${route}`));
+  expect(table.toSorted()).toEqual(deployed.toSorted());
+});

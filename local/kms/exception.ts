@@ -6,9 +6,12 @@ export class KmsException extends Error {
     | 'IncorrectKeyException'
     | 'InvalidAliasNameException'
     | 'InvalidCiphertextException'
+    | 'InvalidKeyUsageException'
+    | 'KMSInvalidSignatureException'
     | 'KMSInvalidStateException'
     | 'NotFoundException'
     | 'UnknownOperationException'
+    | 'UnsupportedOperationException'
     | 'ValidationException';
 
   constructor(name: KmsException['name'], message = '') {

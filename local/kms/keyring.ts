@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -15,7 +15,9 @@ import { KmsException } from './exception.ts';
 
 const keySchema = v.object({
   id: v.pipe(v.string(), v.uuid()),
-  /** 32 bytes, base64. */
+  /** Keys of earlier versions have none: they encrypt. */
+  spec: v.optional(v.picklist(['SYMMETRIC_DEFAULT', 'ECC_NIST_P256']), 'SYMMETRIC_DEFAULT'),
+  /** Base64: 32 bytes, or a private key as PKCS #8 in DER. */
   material: v.string(),
   description: v.string(),
   /** Epoch milliseconds. */
@@ -28,6 +30,8 @@ const keySchema = v.object({
 const stateSchema = v.object({ keys: v.array(keySchema), aliases: v.record(v.string(), v.string()) });
 
 export type Key = v.InferOutput<typeof keySchema>;
+/** The kinds of keys that Lambent uses: one encrypts, the other signs. */
+export type KeySpec = Key['spec'];
 
 const ARN_PREFIX = 'arn:aws:kms:us-east-1:000000000000:';
 
@@ -52,9 +56,9 @@ export class Keyring {
   }
 
   /** Creates a key that is enabled. */
-  create(description: string): Key {
-    const material = randomBytes(32).toString('base64');
-    return this.put({ id: randomUUID(), material, description, createdAt: this.#now(), state: 'Enabled' });
+  create(description: string, spec: KeySpec = 'SYMMETRIC_DEFAULT'): Key {
+    const material = createMaterial(spec).toString('base64');
+    return this.put({ id: randomUUID(), spec, material, description, createdAt: this.#now(), state: 'Enabled' });
   }
 
   /** Adds a key, or replaces the key with its id. */
@@ -64,9 +68,9 @@ export class Keyring {
   }
 
   /** Returns the key of an alias. Creates both if the alias doesn't exist. */
-  findOrCreate(alias: string): Key {
+  findOrCreate(alias: string, spec?: KeySpec): Key {
     if (this.#aliases.has(alias)) return this.find(alias);
-    const key = this.create(alias);
+    const key = this.create(alias, spec);
     this.addAlias(alias, key);
     return key;
   }
@@ -87,12 +91,16 @@ export class Keyring {
   }
 
   /**
-   * Returns a key that may encrypt and decrypt.
-   * @throws KmsException `NotFoundException`, `DisabledException`, or `KMSInvalidStateException` while deletion is
-   * pending
+   * Returns a key for an operation of its kind: encryption, unless `spec` is that of keys that sign.
+   * @throws KmsException `NotFoundException`, `DisabledException`, `InvalidKeyUsageException` for a key of another kind, or
+   * `KMSInvalidStateException` while deletion is pending
    */
-  findUsable(reference: string): Key {
+  findUsable(reference: string, spec: KeySpec = 'SYMMETRIC_DEFAULT'): Key {
     const key = this.find(reference);
+    if (key.spec !== spec) {
+      const problem = `${buildKeyArn(key)} key usage is ${getUsage(key)} which is not valid for this operation.`;
+      throw new KmsException('InvalidKeyUsageException', problem);
+    }
     if (key.state === 'Disabled') throw new KmsException('DisabledException', `${buildKeyArn(key)} is disabled.`);
     if (key.state === 'PendingDeletion') {
       throw new KmsException('KMSInvalidStateException', `${buildKeyArn(key)} is pending deletion.`);
@@ -134,4 +142,14 @@ export class Keyring {
 /** Returns a key's ARN. */
 export function buildKeyArn(key: Key): string {
   return `${ARN_PREFIX}key/${key.id}`;
+}
+
+/** Returns what a key may be used for. */
+export function getUsage({ spec }: Key): 'ENCRYPT_DECRYPT' | 'SIGN_VERIFY' {
+  return spec === 'SYMMETRIC_DEFAULT' ? 'ENCRYPT_DECRYPT' : 'SIGN_VERIFY';
+}
+
+function createMaterial(spec: KeySpec): Buffer {
+  if (spec === 'SYMMETRIC_DEFAULT') return randomBytes(32);
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'der', type: 'pkcs8' });
 }

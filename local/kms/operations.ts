@@ -2,17 +2,20 @@ import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import { decrypt, encrypt } from './ciphertext.ts';
 import { KmsException } from './exception.ts';
-import { buildKeyArn, type Key, type Keyring } from './keyring.ts';
-
-/** Runs one operation: takes its JSON input and returns its JSON output. */
-export type Operation = (input: unknown) => unknown;
+import { buildKeyArn, getUsage, type Key, type Keyring } from './keyring.ts';
+import { blob, defineOperation, encodeBase64, KeyId, type Operation } from './operation.ts';
+import { createSigning } from './signing.ts';
 
 const DAY_MS = 86_400_000;
 
-const KeyId = v.pipe(v.string(), v.minLength(1), v.maxLength(2_048));
 const EncryptionContext = v.optional(v.record(v.string(), v.string()), {});
 const CiphertextBlob = blob(6_144);
 const byKey = v.object({ KeyId });
+const newKey = v.object({
+  Description: v.optional(v.string(), ''),
+  KeySpec: v.optional(v.picklist(['SYMMETRIC_DEFAULT', 'ECC_NIST_P256']), 'SYMMETRIC_DEFAULT'),
+  KeyUsage: v.optional(v.picklist(['ENCRYPT_DECRYPT', 'SIGN_VERIFY']), 'ENCRYPT_DECRYPT'),
+});
 const dataKey = v.object({
   KeyId,
   EncryptionContext,
@@ -26,9 +29,12 @@ const dataKey = v.object({
  */
 export function createOperations(keyring: Keyring, now: () => number): Readonly<Record<string, Operation>> {
   return {
-    CreateKey: defineOperation(v.object({ Description: v.optional(v.string(), '') }), ({ Description }) => ({
-      KeyMetadata: describeKey(keyring.create(Description)),
-    })),
+    CreateKey: defineOperation(newKey, ({ Description, KeySpec, KeyUsage }) => {
+      if ((KeySpec === 'SYMMETRIC_DEFAULT') !== (KeyUsage === 'ENCRYPT_DECRYPT')) {
+        throw new KmsException('ValidationException', `KeyUsage ${KeyUsage} is not compatible with KeySpec ${KeySpec}`);
+      }
+      return { KeyMetadata: describeKey(keyring.create(Description, KeySpec)) };
+    }),
     DescribeKey: defineOperation(byKey, (input) => ({ KeyMetadata: describeKey(keyring.find(input.KeyId)) })),
     EnableKey: defineOperation(byKey, (input) => setState(keyring, input.KeyId, 'Enabled')),
     DisableKey: defineOperation(byKey, (input) => setState(keyring, input.KeyId, 'Disabled')),
@@ -40,10 +46,12 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
       (input) => scheduleDeletion(keyring, input.KeyId, now() + input.PendingWindowInDays * DAY_MS),
     ),
     // Keys on a laptop are not rotated, unlike the deployed key.
-    GetKeyRotationStatus: defineOperation(byKey, (input) => ({
-      KeyId: buildKeyArn(keyring.find(input.KeyId)),
-      KeyRotationEnabled: false,
-    })),
+    GetKeyRotationStatus: defineOperation(byKey, (input) => {
+      const key = keyring.find(input.KeyId);
+      // AWS rotates no asymmetric key.
+      if (key.spec !== 'SYMMETRIC_DEFAULT') throw new KmsException('UnsupportedOperationException', buildKeyArn(key));
+      return { KeyId: buildKeyArn(key), KeyRotationEnabled: false };
+    }),
     CreateAlias: defineOperation(v.object({ AliasName: v.string(), TargetKeyId: KeyId }), (input) =>
       createAlias(keyring, input.AliasName, input.TargetKeyId),
     ),
@@ -80,26 +88,12 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
         };
       },
     ),
+    ...createSigning(keyring),
     GenerateDataKey: defineOperation(dataKey, (input) => generateDataKey(keyring, input)),
     GenerateDataKeyWithoutPlaintext: defineOperation(dataKey, (input) => {
       const { Plaintext: _, ...withoutPlaintext } = generateDataKey(keyring, input);
       return withoutPlaintext;
     }),
-  };
-}
-
-/**
- * Returns an operation that validates its input. It throws KmsException `ValidationException` with the field's name.
- */
-function defineOperation<Schema extends v.GenericSchema>(
-  schema: Schema,
-  run: (input: v.InferOutput<Schema>) => unknown,
-): Operation {
-  return (json) => {
-    const result = v.safeParse(schema, json);
-    if (result.success) return run(result.output);
-    const [issue] = result.issues;
-    throw new KmsException('ValidationException', `Value at '${v.getDotPath(issue) ?? 'input'}': ${issue.message}`);
   };
 }
 
@@ -172,26 +166,12 @@ function describeKey(key: Key): unknown {
     CreationDate: key.createdAt / 1000,
     Enabled: key.state === 'Enabled',
     Description: key.description,
-    KeyUsage: 'ENCRYPT_DECRYPT',
+    KeyUsage: getUsage(key),
     KeyState: key.state,
-    KeySpec: 'SYMMETRIC_DEFAULT',
+    KeySpec: key.spec,
     KeyManager: 'CUSTOMER',
     Origin: 'AWS_KMS',
     MultiRegion: false,
     ...(key.deletionAt !== undefined && { DeletionDate: key.deletionAt / 1000 }),
   };
-}
-
-/** Returns the schema of base64 text that encodes 1 to `maxBytes` bytes. */
-function blob(maxBytes: number) {
-  return v.pipe(
-    v.string(),
-    v.base64(),
-    v.transform((text): Uint8Array => Buffer.from(text, 'base64')),
-    v.check((decoded) => decoded.length >= 1 && decoded.length <= maxBytes, `must have 1 to ${maxBytes} bytes`),
-  );
-}
-
-function encodeBase64(data: Uint8Array): string {
-  return Buffer.from(data).toString('base64');
 }

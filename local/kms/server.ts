@@ -5,7 +5,8 @@ import { listen } from '../listen.ts';
 import type { Service } from '../service/service.ts';
 import { KmsException } from './exception.ts';
 import { buildKeyArn, Keyring } from './keyring.ts';
-import { createOperations, type Operation } from './operations.ts';
+import type { Operation } from './operation.ts';
+import { createOperations } from './operations.ts';
 
 export interface KmsStandIn {
   /** The value for `AWS_ENDPOINT_URL_KMS`. */
@@ -30,8 +31,8 @@ export interface KmsOptions {
 }
 
 /**
- * Starts a stand-in for AWS KMS on 127.0.0.1. It has KMS's symmetric keys, JSON 1.1 protocol and exceptions, and
- * decrypts only with the encryption context that was used to encrypt.
+ * Starts a stand-in for AWS KMS on 127.0.0.1. It has KMS's symmetric keys, its keys on the curve P-256 for
+ * signatures, its JSON 1.1 protocol and exceptions, and decrypts only with the encryption context that was used to encrypt.
  * @throws Error if the port is taken or the state file can't be read
  */
 export async function startKms({ stateFile, port = 0, now = Date.now, accessKeys }: KmsOptions): Promise<KmsStandIn> {
@@ -46,10 +47,10 @@ export async function startKms({ stateFile, port = 0, now = Date.now, accessKeys
     create({ name, stage, resources }) {
       const keys = Object.entries(resources).filter(([, { Type }]) => Type === 'AWS::KMS::Key');
       return Object.fromEntries(
-        keys.map(([logicalId]) => [
-          logicalId,
-          buildKeyArn(keyring.findOrCreate(`alias/${name}-${stage}/${logicalId}`)),
-        ]),
+        keys.map(([logicalId, { Properties }]) => {
+          const spec = Properties['KeySpec'] === 'ECC_NIST_P256' ? 'ECC_NIST_P256' : 'SYMMETRIC_DEFAULT';
+          return [logicalId, buildKeyArn(keyring.findOrCreate(`alias/${name}-${stage}/${logicalId}`, spec))];
+        }),
       );
     },
     close: listening.close,

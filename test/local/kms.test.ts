@@ -1,3 +1,4 @@
+import { createPublicKey, verify } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,10 +13,13 @@ import {
   GenerateDataKeyCommand,
   GenerateDataKeyWithoutPlaintextCommand,
   GetKeyRotationStatusCommand,
+  GetPublicKeyCommand,
   KMSClient,
   ListAliasesCommand,
   ReEncryptCommand,
   ScheduleKeyDeletionCommand,
+  SignCommand,
+  VerifyCommand,
 } from '@aws-sdk/client-kms';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -303,4 +307,57 @@ it("the KMS stand-in answers an unknown operation and an invalid body with error
   expect(await call('toString', '{}')).toEqual({ status: 400, type: 'UnknownOperationException' });
   expect(await call('CreateKey', '{')).toEqual({ status: 400, type: 'ValidationException' });
   expect(await call('Encrypt', '{"KeyId":"x","Plaintext":"%%"}')).toEqual({ status: 400, type: 'ValidationException' });
+});
+
+describe('a key that signs', () => {
+  const Message = toBytes('a digest');
+  const SigningAlgorithm = 'ECDSA_SHA_256';
+
+  async function createSigningKey(): Promise<string> {
+    const { KeyMetadata } = await kms.send(new CreateKeyCommand({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' }));
+    expect(KeyMetadata).toMatchObject({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' });
+    return KeyMetadata?.KeyId ?? '';
+  }
+
+  it('signs a message so that its public key verifies it, also after a restart', async () => {
+    const KeyId = await createSigningKey();
+    await stop();
+    await start();
+    const { Signature = new Uint8Array() } = await kms.send(new SignCommand({ KeyId, Message, SigningAlgorithm }));
+    const { PublicKey, SigningAlgorithms } = await kms.send(new GetPublicKeyCommand({ KeyId }));
+    expect(SigningAlgorithms).toEqual([SigningAlgorithm]);
+    const key = createPublicKey({ key: Buffer.from(PublicKey ?? []), format: 'der', type: 'spki' });
+    expect(verify('sha256', Message, key, Signature)).toBe(true);
+    const command = { KeyId, Message, SigningAlgorithm, Signature } as const;
+    expect(await kms.send(new VerifyCommand(command))).toMatchObject({ SignatureValid: true });
+    const changed = new VerifyCommand({ ...command, Message: toBytes('another') });
+    expect(await getException(kms.send(changed))).toBe('KMSInvalidSignatureException');
+  });
+
+  it('refuses what KMS refuses: encryption, other algorithms, long messages, rotation', async () => {
+    const KeyId = await createSigningKey();
+    const plaintext = new EncryptCommand({ KeyId, Plaintext: Message });
+    expect(await getException(kms.send(plaintext))).toBe('InvalidKeyUsageException');
+    const rsa = new SignCommand({ KeyId, Message, SigningAlgorithm: 'RSASSA_PSS_SHA_256' });
+    expect(await getException(kms.send(rsa))).toBe('InvalidKeyUsageException');
+    const long = new SignCommand({ KeyId, Message: new Uint8Array(4_097), SigningAlgorithm });
+    expect(await getException(kms.send(long))).toBe('ValidationException');
+    expect(await getException(kms.send(new GetKeyRotationStatusCommand({ KeyId })))).toBe(
+      'UnsupportedOperationException',
+    );
+    const mixed = new CreateKeyCommand({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'ENCRYPT_DECRYPT' });
+    expect(await getException(kms.send(mixed))).toBe('ValidationException');
+    await kms.send(new DisableKeyCommand({ KeyId }));
+    expect(await getException(kms.send(new SignCommand({ KeyId, Message, SigningAlgorithm })))).toBe(
+      'DisabledException',
+    );
+  });
+
+  it('is no key that encrypts, nor the other way round', async () => {
+    const KeyId = await createKey();
+    expect(await getException(kms.send(new SignCommand({ KeyId, Message, SigningAlgorithm })))).toBe(
+      'InvalidKeyUsageException',
+    );
+    expect(await getException(kms.send(new GetPublicKeyCommand({ KeyId })))).toBe('UnsupportedOperationException');
+  });
 });

@@ -37,6 +37,7 @@ export interface DataClients {
 /** The tables' logical ids, with the last part of their names. */
 const TABLES: Readonly<Record<string, string>> = {
   AccessTable: 'access',
+  AdminTable: 'admin',
   JobsTable: 'jobs',
   SessionsTable: 'sessions',
   FleetTable: 'fleet',
@@ -47,7 +48,7 @@ const TABLES: Readonly<Record<string, string>> = {
  * must still find the rest: the bucket and the data key by a table, the vault key by the keys table.
  */
 export const DATA_IDS: readonly string[] = [
-  ...['Bucket', 'AccessTable', 'JobsTable', 'SessionsTable', 'FleetTable'],
+  ...['Bucket', 'AccessTable', 'AdminTable', 'JobsTable', 'SessionsTable', 'FleetTable'],
   ...['VaultKey', 'KeysTable', 'DataKey'],
 ];
 /** KMS's maximum. Until then, `aws kms cancel-key-deletion` brings a key back. */

@@ -43,6 +43,14 @@ export const RESPONSES_ROUTES = {
   'GET /v1/chat/completions/{id}/messages': 'responses.read',
 } as const satisfies RouteTable;
 
+/** The function itself finds the route of a path: API Gateway has only the resources `/v1/organization/{path+}` and `/v1/projects/{path+}`. */
+export const ADMIN_ROUTES = {
+  'GET /v1/organization/projects': 'admin.projects.read',
+  'POST /v1/organization/projects': 'admin.projects.write',
+  'GET /v1/organization/projects/{project}': 'admin.projects.read',
+  'POST /v1/organization/projects/{project}': 'admin.projects.write',
+} as const satisfies RouteTable;
+
 /**
  * All routes of the service, by the function that serves them. A function takes only its own part, so that its bundle has
  * no other; a route that is missing here, or has no scope, does not compile.
@@ -52,4 +60,5 @@ export const ROUTES = {
   embeddings: EMBEDDINGS_ROUTES,
   sessions: SESSIONS_ROUTES,
   responses: RESPONSES_ROUTES,
+  admin: ADMIN_ROUTES,
 } as const satisfies Readonly<Record<string, RouteTable>>;

@@ -87,6 +87,7 @@ export async function startTestEnvironment(
       services.newQueue(),
     ]);
   await createTable(services, 'access', ['pk']);
+  await createTable(services, 'admin', ['pk', 'sk']);
   await createTable(services, 'keys', ['pk', 'sk']);
   await createTable(services, 'sessions', ['pk', 'sk']);
   await createTable(services, 'fleet', ['pk', 'sk']);
@@ -114,6 +115,7 @@ export async function startTestEnvironment(
       AWS_ENDPOINT_URL_SQS: services.urls.sqs,
       AWS_ENDPOINT_URL_KMS: kms.url,
       ACCESS_TABLE: 'access',
+      ADMIN_TABLE: 'admin',
       KEYS_TABLE: 'keys',
       SESSIONS_TABLE: 'sessions',
       JOBS_TABLE: jobsTable,

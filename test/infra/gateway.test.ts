@@ -94,6 +94,9 @@ describe('the API', () => {
       ...['Get', 'IdVarGet', 'IdVarPost', 'IdVarDelete', 'IdVarMessagesGet'].map(
         (name) => `ApiGatewayMethodV1ChatCompletions${name}`,
       ),
+      ...['Organization', 'Projects'].flatMap((prefix) =>
+        ['Get', 'Post', 'Delete'].map((method) => `ApiGatewayMethodV1${prefix}PathVar${method}`),
+      ),
     ]);
     expect(minimal.Resources['ApiGatewayResourceV1ModelsIdVar']?.Properties?.['PathPart']).toBe('{id+}');
   });

@@ -11,6 +11,7 @@ export const FUNCTIONS = [
   'embeddings',
   'sessions',
   'responses',
+  'admin',
   'intake',
   'generate',
   'dispatch',

@@ -132,6 +132,7 @@ describe('the policies of the template', () => {
       EmbeddingsRole: [...slots, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
+      AdminRole: [...items('AdminTable', ['GetItem', 'PutItem', 'Query']), 'DataKey kms:Decrypt'],
       IntakeRole: [
         ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', ...send],
         ...receive.map((action) => `GenerationQueue sqs:${action}`),

@@ -9,5 +9,10 @@ it('the route table has exactly the routes of serverless.yml, each with the func
     route.kind === 'function' ? [`${route.function}: ${route.method} ${route.resource}`] : [],
   );
   const table = Object.entries(ROUTES).flatMap(([name, part]) => Object.keys(part).map((route) => `${name}: ${route}`));
-  expect(table.toSorted()).toEqual(deployed.toSorted());
+  // The administration finds the routes of its greedy resources itself.
+  const greedy = deployed.filter((route) => route.endsWith('/{path+}'));
+  const isServed = (route: string) => greedy.filter((each) => route.startsWith(each.slice(0, -7))).length === 1;
+  expect(table.filter((route) => !isServed(route)).toSorted()).toEqual(
+    deployed.filter((route) => !greedy.includes(route)).toSorted(),
+  );
 });

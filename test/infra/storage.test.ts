@@ -26,6 +26,7 @@ describe('the tables', () => {
     const tables = findByType(minimal, 'AWS::DynamoDB::Table');
     expect(tables.map(({ id }) => id)).toEqual([
       'AccessTable',
+      'AdminTable',
       'KeysTable',
       'JobsTable',
       'SessionsTable',
@@ -75,6 +76,7 @@ describe('the keys table', () => {
     ]);
     expect(Object.fromEntries(recovery)).toEqual({
       AccessTable: undefined,
+      AdminTable: undefined,
       KeysTable: 1,
       JobsTable: undefined,
       SessionsTable: undefined,

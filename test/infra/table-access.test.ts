@@ -172,7 +172,7 @@ describe('the access to the other tables', () => {
       table: '',
       context: { 'dynamodb:LeadingKeys': [partition], 'dynamodb:Attributes': ['pk'] },
     });
-    const roles = ['AuthorizeRole', ...JOB_ROLES, 'FleetRole'];
+    const roles = ['AuthorizeRole', 'AdminRole', ...JOB_ROLES, 'FleetRole'];
     const allowed = (partition: string) => roles.filter((role) => isAllowed(role, 'AccessTable', find(partition)));
     const [key] = await record(() =>
       createKeyTable(client, tableName)

@@ -88,6 +88,11 @@ describe('the functions', () => {
       embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, REPLY_QUEUES: '{}' },
+      admin: {
+        LOG_LEVEL: 'info',
+        CORS_ORIGIN: '',
+        ADMIN_TABLE: 'lambent-dev-admin',
+      },
       intake: {
         LOG_LEVEL: 'info',
         ACCESS_TABLE: 'lambent-dev-access',

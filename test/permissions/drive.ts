@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { LOCAL_ADMIN_KEY } from '../../local/seed.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { waitUntil } from '../wait.ts';
 import type { ObservedService } from './observed-service.ts';
@@ -22,6 +23,7 @@ export async function driveService(service: ObservedService): Promise<void> {
   await runBackgroundResponses(service);
   await runQueuedJobs(service);
   await maintainFleet(service);
+  await administer(service);
 }
 
 async function chat({ client }: ObservedService): Promise<void> {
@@ -193,6 +195,13 @@ async function maintainFleet(service: ObservedService): Promise<void> {
   await invoke('sweep', {});
   await client.responses.cancel(id);
   await invoke('sweep', {});
+}
+
+async function administer({ client }: ObservedService): Promise<void> {
+  const { projects } = client.withOptions({ adminAPIKey: LOCAL_ADMIN_KEY }).admin.organization;
+  const { id } = await projects.create({ name: 'Website' });
+  await projects.update(id, { name: 'Shop' });
+  for await (const _ of projects.list());
 }
 
 async function waitForEnd(client: ObservedService['client'], id: string): Promise<void> {

@@ -75,6 +75,7 @@ describe("the functions' bundles", () => {
     AWS_REGION: 'eu-west-1',
     AWS_LAMBDA_FUNCTION_NAME: 'function',
     ACCESS_TABLE: 'access',
+    ADMIN_TABLE: 'admin',
     WARM_TARGETS: '[]',
     KMS_KEY_ID: 'key',
     KEYS_TABLE: 'keys',

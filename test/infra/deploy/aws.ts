@@ -8,7 +8,12 @@ const KEY_ARN = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/`;
 
 /** The physical ids of a stage's data. */
 export const DATA: Readonly<Record<string, string>> = {
-  ...{ AccessTable: 'lambent-dev-access', KeysTable: 'lambent-dev-keys', JobsTable: 'lambent-dev-jobs' },
+  ...{
+    AccessTable: 'lambent-dev-access',
+    AdminTable: 'lambent-dev-admin',
+    KeysTable: 'lambent-dev-keys',
+    JobsTable: 'lambent-dev-jobs',
+  },
   ...{ SessionsTable: 'lambent-dev-sessions', FleetTable: 'lambent-dev-fleet' },
   ...{ Bucket: 'lambent-dev-bucket-1', DataKey: 'data-key', VaultKey: 'vault-key' },
 };

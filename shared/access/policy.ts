@@ -1,3 +1,5 @@
+import type { PersonalDataRules } from './personal-data.ts';
+
 /**
  * What a caller may do besides its scopes. The administration writes and checks it, and the authorizer passes it on, so
  * that a request needs no further read.
@@ -14,6 +16,7 @@ export interface Policy {
 /** The restrictions of an account, a project or a key. An absent part restricts nothing. */
 export interface Restrictions {
   readonly models?: ModelPermissions;
+  readonly personalData?: PersonalDataRules;
 }
 
 /** The aliases of `models.json` that may be used. */

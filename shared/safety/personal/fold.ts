@@ -1,0 +1,110 @@
+/** A text in a form that is easier to search, and where its characters come from. */
+export interface FoldedText {
+  readonly text: string;
+  /** Returns the index in the original text of the character at an index of `text`, or of its end. */
+  readonly toOriginal: (index: number) => number;
+}
+
+/**
+ * Folds the forms in which the characters of personal data appear: full-width and other digits and punctuation, dashes,
+ * white space, invisible characters, and the escapes of JSON, URLs and HTML.
+ */
+export function foldText(text: string): FoldedText {
+  if (text.search(FOLDED) === -1) return { text, toOriginal: (index) => index };
+  const pieces: string[] = [];
+  // The origins of the characters. Absent as long as each has the index of its original.
+  let origins: number[] | undefined;
+  let length = 0;
+  let end = 0;
+  const append = (piece: string, start: number): void => {
+    if (piece === '') return;
+    pieces.push(piece);
+    if (origins !== undefined) for (let at = 0; at < piece.length; at++) origins.push(start + at);
+    length += piece.length;
+  };
+  for (const match of text.matchAll(FOLDED)) {
+    const [original] = match;
+    append(text.slice(end, match.index), end);
+    const replaced = foldOne(original);
+    if (replaced.length !== original.length) origins ??= Array.from({ length }, (_, index) => index);
+    append(replaced, match.index);
+    end = match.index + original.length;
+  }
+  append(text.slice(end), end);
+  if (origins === undefined) return { text: pieces.join(''), toOriginal: (index) => index };
+  const all = origins;
+  return { text: pieces.join(''), toOriginal: (index) => all[index] ?? text.length };
+}
+
+const FOLDED = new RegExp(
+  [
+    // Spaces, the soft hyphen, the multiplication sign and the Cyrillic letter that look like an X.
+    '[\\u00a0\\u00ad\\u00d7\\u0425\\u0445\\u0660-\\u0669\\u06f0-\\u06f9\\u0966-\\u096f\\u2000-\\u2015\\u202a-\\u202f\\u205f\\u2060-\\u2069\\u2212\\u3000]',
+    '[\\ufe00-\\ufe0f\\ufe52\\ufe55\\ufe58\\ufe63\\ufe6b\\ufeff\\uff01-\\uff5e]',
+    // Mathematical digits.
+    '\\ud835[\\udfce-\\udfff]',
+    '\\\\u[0-9A-Fa-f]{4}|\\\\x[0-9A-Fa-f]{2}|\\\\[nrtbf]',
+    '%[0-9A-Fa-f]{2}',
+    '&#x[0-9A-Fa-f]{1,5};|&#[0-9]{1,6};|&(?:commat|period|nbsp|colon|plus|amp|quot|lt|gt);',
+  ].join('|'),
+  'g',
+);
+
+/** Returns one character in the place of an escape or a special form, or none for an invisible character. */
+function foldOne(original: string): string {
+  const [first] = original;
+  if (first === '\\') return foldEscape(original);
+  if (first === '%') return toPlain(Number.parseInt(original.slice(1), 16));
+  if (first === '&') return foldEntity(original);
+  if (original.length === 2) return String(((original.codePointAt(0) ?? 0) - 0x1d7ce) % 10);
+  return foldUnit(original.charCodeAt(0));
+}
+
+function foldEscape(original: string): string {
+  const kind = original[1];
+  return kind === 'u' || kind === 'x' ? toPlain(Number.parseInt(original.slice(2), 16)) : '\n';
+}
+
+function foldEntity(original: string): string {
+  const name = original.slice(1, -1);
+  if (name.startsWith('#x')) return toPlain(Number.parseInt(name.slice(2), 16));
+  if (name.startsWith('#')) return toPlain(Number(name.slice(1)));
+  return ENTITIES[name] ?? OTHER;
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  commat: '@',
+  period: '.',
+  nbsp: ' ',
+  colon: ':',
+  plus: '+',
+  amp: '&',
+  quot: '"',
+  lt: '<',
+  gt: '>',
+};
+
+/** Stands for a character of no personal data. It ends every value. */
+const OTHER = '\ufffd';
+
+/** Returns the folded character of a code, which an escape names. */
+function toPlain(code: number): string {
+  return code < 0x80 ? String.fromCharCode(code) : foldUnit(code) || OTHER;
+}
+
+function foldUnit(code: number): string {
+  if (code >= 0xff01 && code <= 0xff5e) return String.fromCharCode(code - 0xfee0);
+  if (code >= 0x660 && code <= 0x669) return String(code - 0x660);
+  if (code >= 0x6f0 && code <= 0x6f9) return String(code - 0x6f0);
+  if (code >= 0x966 && code <= 0x96f) return String(code - 0x966);
+  if (code === 0xd7 || code === 0x425 || code === 0x445) return 'X';
+  if ((code >= 0x2010 && code <= 0x2015) || code === 0x2212 || code === 0xfe58 || code === 0xfe63) return '-';
+  if (code === 0xa0 || code === 0x3000 || code === 0x202f || code === 0x205f || (code >= 0x2000 && code <= 0x200a))
+    return ' ';
+  if (code === 0xfe52) return '.';
+  if (code === 0xfe55) return ':';
+  if (code === 0xfe6b) return '@';
+  return INVISIBLE.test(String.fromCharCode(code)) ? '' : OTHER;
+}
+
+const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\ufe00-\ufe0f]/;

@@ -1,0 +1,41 @@
+import { isIPv4, isIPv6 } from 'node:net';
+import { type FindValues, findMatches } from '../finding.ts';
+
+const V4 = /(?<![A-Za-z0-9])(?<![0-9A-Za-z][.:])\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z0-9%])(?!\.\d)/g;
+/** Loopback, unspecified and broadcast addresses, and network masks. They identify nobody. */
+const V4_SPECIAL = /^(?:127\.|0\.|255\.)/;
+/** What precedes a version number. */
+const VERSION =
+  /(?:[A-Z][A-Za-z]+\/|\bv(?:er(?:sion)?)?\.?[ :=]{0,2}|版本(?:号)?[:： 为是]{0,2}|\brelease[ :=]{0,2}|(?:[=<>~^]=|[@~^])|\b(?:chapter|section|firmware|kernel|build|[a-z]*os|oid)[ :]{0,2}|(?:内核|固件|章|第)[ :]?)$/i;
+const V6_RUNS = /[0-9A-Fa-f:.]+/g;
+const MAX_V6 = 45;
+
+/** Finds IP addresses of both versions. */
+export const findIps: FindValues = function* (text) {
+  yield* findMatches(text, V4, (value, { index }) => {
+    if (V4_SPECIAL.test(value) || !isIPv4(value)) return false;
+    return !VERSION.test(text.slice(Math.max(0, index - 24), index));
+  });
+  for (const { 0: run, index } of text.matchAll(V6_RUNS)) {
+    if (run.length > MAX_V6 + 2) continue;
+    // Words before an address may end with its characters, and a colon or a full stop may touch it.
+    const isWord = /[A-Za-z]/.test(text[index - 1] ?? '');
+    const start = isWord ? run.indexOf(':') + 1 : /^:(?!:[^:])/.test(run) ? 1 : 0;
+    const value = run.slice(start).replace(/(?:(?<!:):|[.])$/, '');
+    if (
+      isAddress(value) &&
+      !/[A-Za-z0-9]/.test(run.slice(start + value.length) === '' ? (text[index + run.length] ?? '') : '')
+    )
+      yield { start: index + start, end: index + start + value.length };
+  }
+};
+
+/** Code such as `a::b` and times are no addresses. `::` and `::1` identify nobody. */
+function isAddress(value: string): boolean {
+  return (
+    /\d/.test(value) &&
+    value.split(':').some((group) => group.length >= 3) &&
+    /[^:]:+[^:]|^::[^:]/.test(value) &&
+    isIPv6(value)
+  );
+}

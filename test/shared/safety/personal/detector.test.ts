@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import { createDetector } from '../../../../shared/safety/personal/detector.ts';
+import { createMaskingDetector, listFound } from './detectors.ts';
+
+const detect = await createMaskingDetector();
+
+describe('the detector', () => {
+  it.each([
+    ['电话１３８１２３４５６７８，谢谢', 'PHONE:１３８１２３４５６７８'],
+    ['请用zhang@example.com联系', 'EMAIL:zhang@example.com'],
+    ['https://x.example/?q=john%40example.com&n=1', 'EMAIL:john%40example.com'],
+    ['{"a":"\\u0062ob\\u0040example.com"}', 'EMAIL:\\u0062ob\\u0040example.com'],
+    ['tel=%2B8613812345678', 'PHONE:%2B8613812345678'],
+    ['line\\n13812345678\\n', 'PHONE:13812345678'],
+    ['138\u200b1234\u200b5678', 'PHONE:138\u200b1234\u200b5678'],
+    ['138\u20111234\u20115678', 'PHONE:138\u20111234\u20115678'],
+    ['bob&#64;example.com', 'EMAIL:bob&#64;example.com'],
+    ['𝟏𝟑𝟖𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖!', 'PHONE:𝟏𝟑𝟖𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖'],
+    ['1101051949123100\u0425'.replace('00\u0425', '002\u0425'), 'RESIDENTID:11010519491231002\u0425'],
+    ['card 4111 1111 1111 1111 123', 'CARD:4111 1111 1111 1111'],
+    ['IBAN DE89 3704 0044 0532 0130 00 and more', 'IBAN:DE89 3704 0044 0532 0130 00'],
+    ['+44 20 7946 0958 2024', 'PHONE:+44 20 7946 0958'],
+  ])('finds the value in %j with its own characters', (text, found) => {
+    expect(listFound(detect, text)).toEqual([found]);
+  });
+
+  it('joins values that overlap, and names them by the more specific kind', () => {
+    expect(listFound(detect, 'postgres://app:s3cret-9@db.example.com/x')).toEqual([
+      'CREDENTIAL:s3cret-9@db.example.com',
+    ]);
+  });
+
+  it('applies the strictest action to values that overlap', async () => {
+    const strict = await createDetector({
+      kinds: new Map([
+        ['credential', 'mask'],
+        ['email', 'refuse'],
+      ]),
+      patterns: [],
+    });
+    expect(strict('https://app:s3cret-9@db.example.com').map(({ action }) => action)).toEqual(['refuse']);
+  });
+
+  it('finds only the kinds that it is asked for', async () => {
+    const emails = await createMaskingDetector(['email']);
+    expect(listFound(emails, 'a@example.com 13812345678')).toEqual(['EMAIL:a@example.com']);
+  });
+});
+
+describe('a custom pattern', () => {
+  it('finds its values in folded text, however long the text is', async () => {
+    const own = await createMaskingDetector([], [{ name: 'STAFF', pattern: 'E-\\d{5}\\b', action: 'mask' }]);
+    const padding = 'no value here. '.repeat(600);
+    expect(listFound(own, `Ｅ－１２３４５ ${padding}E-54321 E-123456`)).toEqual([
+      'STAFF:Ｅ－１２３４５',
+      'STAFF:E-54321',
+    ]);
+  });
+
+  it.each([1_000, 1_020, 1_023, 1_024, 1_025])('finds a value that begins at character %i', async (at) => {
+    const own = await createMaskingDetector([], [{ name: 'STAFF', pattern: 'E-\\d{5}', action: 'mask' }]);
+    expect(listFound(own, `${'x'.repeat(at)}E-54321${'x'.repeat(2_000)}`)).toEqual(['STAFF:E-54321']);
+  });
+
+  it.each(['(', 'a*', '(?=a)b', '(a)\\1', '(?:[a-z]{500}){4}'])(
+    'is refused if it is invalid, empty or too large: %s',
+    async (pattern) => {
+      const creation = createMaskingDetector([], [{ name: 'OWN', pattern, action: 'mask' }]);
+      await expect(creation).rejects.toMatchObject({ code: 'configuration' });
+    },
+  );
+
+  it('refuses a text in which it matches everywhere', async () => {
+    const own = await createMaskingDetector([], [{ name: 'OWN', pattern: '(?:a.*b|a)', action: 'mask' }]);
+    expect(() => own('a'.repeat(100_000))).toThrow(expect.objectContaining({ code: 'content_filter' }));
+  });
+});
+
+/** Repeated, each begins many values without ending one. */
+const UNITS = [
+  'a@',
+  'a.',
+  '1',
+  '1.',
+  '1234 ',
+  'GB82 ',
+  'a:',
+  '+1',
+  'eyJa',
+  'eyJaaaaaaaaa.',
+  '-----BEGIN PRIVATE KEY-----',
+];
+const MORE_UNITS = [
+  'password=',
+  'token:"',
+  '%41',
+  '<',
+  'P<',
+  '://a:',
+  'sk-',
+  'bearer ',
+  '\\n',
+  '((1',
+  '１',
+  '1\u200b',
+  '[at]',
+  '护照',
+  '&#',
+];
+
+it.each([...UNITS, ...MORE_UNITS])('a megabyte of %j is searched in time', (unit) => {
+  expect(detect(unit.repeat(1_000_000 / unit.length)).length).toBeLessThan(50_000);
+});

@@ -4,11 +4,12 @@
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
-import { toAuthorizerContext } from '../shared/access/authorizer-context.ts';
+import { type AuthorizedCaller, toAuthorizerContext } from '../shared/access/authorizer-context.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
-import type { Principal } from '../shared/access/principal.ts';
+import { joinPolicy } from '../shared/access/policy-json.ts';
+import { createPolicyTable } from '../shared/access/policy-table.ts';
 import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
@@ -25,8 +26,9 @@ const config = readConfig({
 const telemetry = createTelemetry(config);
 const client = createDynamoDBClient();
 const keys = createKeyTable(client, config.ACCESS_TABLE);
+const policies = createPolicyTable(client, config.ACCESS_TABLE);
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
-const cache = createKeyCache(findPrincipal, config.KEY_TTL_SECONDS * 1000);
+const cache = createKeyCache(findCaller, config.KEY_TTL_SECONDS * 1000);
 
 /** The most values of the header that are looked up. A request with more of them gets status 401. */
 const MOST_VALUES = 4;
@@ -43,24 +45,32 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
     if (isAmbiguous) logger.info('denied', { reason: 'more than one key' });
     if (values.length > MOST_VALUES) throw new Error(UNCACHED_DENIAL);
 
-    const principals = await Promise.all(values.map(isCalledEachTime(event) ? cache : findPrincipal));
-    const principal = principals.find((each) => each !== undefined);
-    if (principal === undefined) {
+    const callers = await Promise.all(values.map(isCalledEachTime(event) ? cache : findCaller));
+    const caller = callers.find((each) => each !== undefined);
+    if (caller === undefined) {
       if (!isAmbiguous) logger.info('denied', { reason: values.some(parseKey) ? 'unknown key' : 'no key' });
       return createDenyPolicy(event.methodArn);
     }
     // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a
     // value that isn't a key; a denying one would lock out the key.
     if (isAmbiguous) throw new Error(UNCACHED_DENIAL);
-    return createAllowPolicy(event.methodArn, `${principal.tenant}:${principal.keyId}`, toAuthorizerContext(principal));
+    return createAllowPolicy(event.methodArn, `${caller.tenant}:${caller.keyId}`, toAuthorizerContext(caller));
   },
 );
 
-/** Finds the principal of the key in a header's value. */
-async function findPrincipal(value: string): Promise<Principal | undefined> {
+/** Finds the caller with the key in a header's value, and what restricts it. */
+async function findCaller(value: string): Promise<AuthorizedCaller | undefined> {
   const key = parseKey(value);
-  const principal = key === undefined ? undefined : await keys.find(key, Date.now());
-  if (principal === undefined) return undefined;
-  const history = await tenantKeys.read(principal.tenant);
-  return history?.state === 'deleted' ? undefined : principal;
+  const record = key === undefined ? undefined : await keys.find(key, Date.now());
+  if (record === undefined) return undefined;
+  const { tenant, keyId, scopes } = record;
+  const [history, { archived, ...levels }] = await Promise.all([tenantKeys.read(tenant), policies.find(tenant)]);
+  if (history?.state === 'deleted') return undefined;
+  return {
+    tenant,
+    keyId,
+    scopes,
+    archived,
+    policy: joinPolicy({ ...levels, key: record.policy }),
+  };
 }

@@ -1,6 +1,7 @@
 /** Turns the generation queue's messages into jobs and sends their tickets. */
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { cachePolicies, createPolicyTable } from '../shared/access/policy-table.ts';
 import { createSenderTable } from '../shared/access/sender-table.ts';
 import { createIntakeHandler } from '../shared/api/intake-handler.ts';
 import { createJobClients } from '../shared/api/job-clients.ts';
@@ -23,6 +24,7 @@ const dependencies = {
   ...createIntakeDependencies(clients, config, telemetry.metrics),
   registry: readModelRegistry(config.MODELS_FILE),
   senders: createSenderTable(clients.dynamodb, config.ACCESS_TABLE),
+  policies: cachePolicies(createPolicyTable(clients.dynamodb, config.ACCESS_TABLE)),
 };
 
 export const handler = createIntakeHandler(

@@ -1,13 +1,14 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { getProjectPartition } from '../../shared/access/policy-table.ts';
 import { type Item, marshall, unmarshall } from '../../shared/aws/attributes.ts';
 import { deleteItem, scanItems, updateItem } from '../../shared/aws/table.ts';
 
-/** An item of the access table that gives access to a tenant. */
+/** An item of the access table that gives access to a tenant, or restricts it. */
 export interface Grant {
-  readonly kind: 'API key' | 'sender';
+  readonly kind: 'API key' | 'sender' | 'project';
   readonly partition: string;
-  /** The public id of the key or sender, which logs show. */
+  /** The public id of the key or sender, which logs show; for a project, the tenant. */
   readonly keyId: string;
   /** The sender's other tenants, for which it stays; empty for an API key. */
   readonly others: readonly string[];
@@ -19,12 +20,15 @@ const itemSchema = v.object({
   tenants: v.optional(v.set(v.string()), new Set()),
 });
 
-/** Returns all API keys and senders of a tenant, even expired ones. Reads the whole table. Throws DynamoDB's errors. */
+/** Returns all API keys and senders of a tenant, even expired ones, and its project. Reads the whole table. Throws DynamoDB's errors. */
 export async function listGrants(client: DynamoDBClient, tableName: string, tenant: string): Promise<Grant[]> {
   const grants: Grant[] = [];
   const items = scanItems(
     { client, name: tableName },
-    { filter: 'tenant = :tenant OR contains(tenants, :tenant)', values: marshall({ ':tenant': tenant }) },
+    {
+      filter: 'tenant = :tenant OR contains(tenants, :tenant) OR pk = :project',
+      values: marshall({ ':tenant': tenant, ':project': getProjectPartition(tenant) }),
+    },
   );
   for await (const item of items) grants.push(parseGrant(item, tenant));
   return grants;
@@ -32,6 +36,7 @@ export async function listGrants(client: DynamoDBClient, tableName: string, tena
 
 function parseGrant(item: Item, tenant: string): Grant {
   const { pk, keyId, tenants } = v.parse(itemSchema, unmarshall(item));
+  if (pk === getProjectPartition(tenant)) return { kind: 'project', partition: pk, keyId: tenant, others: [] };
   return {
     kind: pk.startsWith('sender#') ? 'sender' : 'API key',
     partition: pk,
@@ -51,7 +56,9 @@ export async function revokeGrant(
   const key = marshall({ pk: grant.partition });
   const values = marshall({ ':tenant': tenant, ':alone': new Set([tenant]) });
   if (grant.others.length === 0) {
-    await deleteItem(table, key, { condition: 'tenant = :tenant OR tenants = :alone', values });
+    const condition = 'tenant = :tenant OR tenants = :alone OR pk = :project';
+    const project = marshall({ ':project': getProjectPartition(tenant) });
+    await deleteItem(table, key, { condition, values: { ...values, ...project } });
   } else {
     await updateItem(table, key, {
       change: 'DELETE tenants :alone',

@@ -2,18 +2,51 @@ import * as v from 'valibot';
 import { UNRESTRICTED } from './policy.ts';
 import type { Principal } from './principal.ts';
 
-/** Converts a principal to the authorizer's context, in which API Gateway allows only flat strings. */
-export function toAuthorizerContext({ tenant, keyId, scopes }: Omit<Principal, 'policy'>): Record<string, string> {
-  return { tenant, keyId, scopes: scopes.join(' ') };
+/** What the authorizer passes on. */
+export interface AuthorizedCaller extends Omit<Principal, 'policy'> {
+  /** The policy, as `joinPolicy` returns it. Absent if nothing is restricted. */
+  readonly policy?: string | undefined;
+  /** True if the project is archived. */
+  readonly archived?: boolean;
+}
+
+/** Converts a caller to the authorizer's context, in which API Gateway allows only flat strings. */
+export function toAuthorizerContext({
+  tenant,
+  keyId,
+  scopes,
+  policy,
+  archived,
+}: AuthorizedCaller): Record<string, string> {
+  return {
+    tenant,
+    keyId,
+    // A version that doesn't know of archived projects refuses a caller without scopes.
+    ...(archived ? { scopes: '', archived: 'true' } : { scopes: scopes.join(' ') }),
+    ...(policy === undefined ? {} : { policy }),
+  };
 }
 
 const name = v.pipe(v.string(), v.regex(/^[#A-Za-z0-9][A-Za-z0-9._-]{0,63}$/));
-const contextSchema = v.object({ tenant: name, keyId: name, scopes: v.string() });
+const contextSchema = v.object({
+  tenant: name,
+  keyId: name,
+  scopes: v.string(),
+  policy: v.optional(v.string()),
+  archived: v.optional(v.string()),
+});
 
-/** Parses the authorizer's context into a principal. Returns undefined if it is invalid. */
-export function parseAuthorizerContext(context: unknown): Principal | undefined {
+/**
+ * Parses the authorizer's context into a principal. Returns undefined if it is invalid.
+ * @throws LambentError `project_archived`; `overloaded` for a policy that this version can't enforce
+ */
+export async function parseAuthorizerContext(context: unknown): Promise<Principal | undefined> {
   const result = v.safeParse(contextSchema, context);
   if (!result.success) return undefined;
-  const { scopes, ...caller } = result.output;
-  return { ...caller, scopes: scopes.split(' '), policy: UNRESTRICTED };
+  const { tenant, keyId, scopes, policy, archived } = result.output;
+  if (archived !== undefined) throw (await import('./project-archived-error.ts')).projectArchivedError();
+  const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED };
+  return policy === undefined
+    ? principal
+    : { ...principal, policy: (await import('./policy-json.ts')).parsePolicy(policy) };
 }

@@ -1,16 +1,15 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
 import { getItem } from '../aws/table.ts';
-import { getKeyPartition, parseKeyItem } from './keys.ts';
-import type { Principal } from './principal.ts';
+import { getKeyPartition, type KeyRecord, parseKeyItem } from './keys.ts';
 
 /** Looks up API keys in the access table. */
 export interface KeyTable {
   /**
-   * Finds a key's principal. Returns undefined if the key is unknown, or expired at `now` (epoch milliseconds). Throws
+   * Finds a key's record. Returns undefined if the key is unknown, or expired at `now` (epoch milliseconds). Throws
    * DynamoDB's errors.
    */
-  find(key: string, now: number): Promise<Principal | undefined>;
+  find(key: string, now: number): Promise<KeyRecord | undefined>;
 }
 
 /** Creates the key table in DynamoDB. A lookup is one eventually consistent read. */

@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
-import { UNRESTRICTED } from './policy.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { ORGANIZATION, type Principal } from './principal.ts';
 
 /** The contents of a key's item in the access table. */
 export interface KeyRecord extends Omit<Principal, 'policy'> {
   /** Epoch seconds at which the key expires. Default: never. */
   readonly expiresAt?: number;
+  /** The key's restrictions, as `encodeRestrictions` returns them. Default: none. */
+  readonly policy?: string | undefined;
 }
 
 /**
@@ -19,8 +21,8 @@ export function getKeyPartition(key: string): string {
 }
 
 /** Creates the access table's item for a key. */
-export function createKeyItem(key: string, { tenant, keyId, scopes, expiresAt }: KeyRecord): Item {
-  return marshall({ pk: getKeyPartition(key), tenant, keyId, scopes: new Set(scopes), expiresAt });
+export function createKeyItem(key: string, { scopes, ...fields }: KeyRecord): Item {
+  return marshall({ pk: getKeyPartition(key), scopes: new Set(scopes), ...fields });
 }
 
 const id = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/));
@@ -30,6 +32,7 @@ const itemSchema = v.object({
   keyId: id,
   scopes: v.set(v.string()),
   expiresAt: v.optional(v.number()),
+  policy: v.optional(v.string()),
 });
 
 /** True if `text` may be the name of a tenant or the id of a key. */
@@ -45,19 +48,16 @@ export function isPrincipalId(text: string): boolean {
 export function parseKeyRecord(item: Item): KeyRecord | undefined {
   const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
-  const { tenant, keyId, scopes, expiresAt } = result.output;
-  const isAdmin = tenant === ORGANIZATION;
-  const allowed = [...scopes].filter((scope) => scope.startsWith('admin.') === isAdmin);
-  return { tenant, keyId, scopes: allowed, ...(expiresAt === undefined ? {} : { expiresAt }) };
+  const { scopes, ...record } = result.output;
+  const isAdmin = record.tenant === ORGANIZATION;
+  return { ...omitUndefined(record), scopes: [...scopes].filter((scope) => scope.startsWith('admin.') === isAdmin) };
 }
 
 /**
- * Parses a key's item into its principal.
+ * Parses a key's item for the authorizer.
  * @returns undefined if the item is invalid, or expired at `now` (epoch milliseconds)
  */
-export function parseKeyItem(item: Item, now: number): Principal | undefined {
+export function parseKeyItem(item: Item, now: number): KeyRecord | undefined {
   const record = parseKeyRecord(item);
-  if (record === undefined) return undefined;
-  const { expiresAt, ...principal } = record;
-  return expiresAt !== undefined && expiresAt * 1000 <= now ? undefined : { ...principal, policy: UNRESTRICTED };
+  return record?.expiresAt !== undefined && record.expiresAt * 1000 <= now ? undefined : record;
 }

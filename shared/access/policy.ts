@@ -13,7 +13,10 @@ export interface Policy {
   readonly key?: Restrictions;
 }
 
-/** The restrictions of an account, a project or a key. An absent part restricts nothing. */
+/**
+ * The restrictions of an account, a project or a key. An absent section restricts nothing. `policy-schema.ts` has the schema
+ * of each section that may be written, and `policy-json.ts` the names of those that are enforced.
+ */
 export interface Restrictions {
   readonly models?: ModelPermissions;
   readonly personalData?: PersonalDataRules;
@@ -25,13 +28,5 @@ export interface ModelPermissions {
   readonly models: readonly string[];
 }
 
-/** The policy of a caller without restrictions. */
+/** The policy of a caller without restrictions. Code that only restricted callers need is not loaded for it. */
 export const UNRESTRICTED: Policy = {};
-
-/** Returns whether all levels of a policy permit a model. */
-export function permitsModel({ account, project, key }: Policy, model: string): boolean {
-  return [account, project, key].every((level) => {
-    const permissions = level?.models;
-    return permissions === undefined || permissions.models.includes(model) === (permissions.mode === 'allow');
-  });
-}

@@ -19,11 +19,11 @@ export type Route = HttpRoute<Principal>;
  */
 export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Authorization<Principal> {
   return {
-    authorize(event) {
+    async authorize(event) {
       // The authorizer sees no request whose key's policy API Gateway has cached, whatever other values it has.
       if (collectKeyValues(event).length > 1)
         throw new LambentError('invalid_api_key', 'More than one Authorization header was sent.');
-      const principal = parseAuthorizerContext(event.requestContext.authorizer);
+      const principal = await parseAuthorizerContext(event.requestContext.authorizer);
       if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');
       const scope = scopes[`${event.httpMethod} ${event.resource}`];
       if (scope !== undefined && hasScope(principal.scopes, scope)) return principal;

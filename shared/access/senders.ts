@@ -1,7 +1,6 @@
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
-import { UNRESTRICTED } from './policy.ts';
-import type { Principal } from './principal.ts';
+import { hasScope } from './scopes.ts';
 
 /** An AWS identity that may send to the generation queue, and the tenants that it may act for. */
 export interface Sender {
@@ -51,10 +50,9 @@ export function parseSenderItem(item: Item, now: number): Sender | undefined {
   return { keyId, tenants: [...tenants], scopes: [...scopes], replyQueues: [...replyQueues] };
 }
 
-/** Returns the principal of a sender that acts for `tenant`. Returns undefined if it may not. */
-export function resolvePrincipal(sender: Sender | undefined, tenant: string): Principal | undefined {
-  if (sender === undefined || !sender.tenants.includes(tenant)) return undefined;
-  return { tenant, keyId: sender.keyId, scopes: sender.scopes, policy: UNRESTRICTED };
+/** Returns whether a sender may have requests of a tenant answered. */
+export function maySendFor({ tenants, scopes }: Sender, tenant: string): boolean {
+  return tenants.includes(tenant) && hasScope(scopes, 'generate');
 }
 
 /** Returns whether the sender's messages may name the reply queue with this alias. */

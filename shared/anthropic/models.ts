@@ -10,8 +10,8 @@ export interface ModelPage {
   readonly last_id: string | null;
 }
 
-/** Returns Anthropic's list of the models that a request may name, in the registry's order. */
-export function listModels({ models }: ModelRegistry): ModelPage {
+/** Returns Anthropic's list of models, in the registry's order. */
+export function listModels({ models }: Pick<ModelRegistry, 'models'>): ModelPage {
   const data = Object.entries(models).map(([id, alias]) => encodeModel(id, alias));
   return { data, has_more: false, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
 }

@@ -1,6 +1,8 @@
-import { hasScope } from '../access/scopes.ts';
+import { checkModel } from '../access/model-permissions.ts';
+import type { PolicyTable } from '../access/policy-table.ts';
+import type { Caller } from '../access/principal.ts';
 import type { SenderTable } from '../access/sender-table.ts';
-import { mayReplyTo, resolvePrincipal } from '../access/senders.ts';
+import { mayReplyTo, maySendFor } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -11,6 +13,7 @@ import { laneOf } from '../jobs/queue-routing.ts';
 import type { Admitted } from '../jobs/submit.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { MessageRejectedError } from '../lambda/queue-pipeline.ts';
+import { findPolicy, toJobCaller } from './job-caller.ts';
 import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-message.ts';
 import { parseQueuedRequest } from './queued-request.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
@@ -18,6 +21,7 @@ import { rejectOnClientError } from './reject-on-client-error.ts';
 /** The dependencies of the functions that turn a message into a job. */
 export interface AdmissionPorts {
   readonly senders: SenderTable;
+  readonly policies: PolicyTable;
   readonly registry: ModelRegistry;
   readonly inbox: Inbox;
   /** URLs of reply queues, by the alias that `replyTo` uses. */
@@ -39,17 +43,17 @@ export interface Inbox {
 
 /**
  * Checks that the sender of a message may use its tenant and its reply queue, and that the queue exists.
- * @throws MessageRejectedError with `insufficient_permissions` or `invalid_value`; any other error if the access table
- * can't be read
+ * @returns for whom the message's job will be run
+ * @throws MessageRejectedError with `insufficient_permissions`, `project_archived` or `invalid_value`; any other error if the
+ * access table can't be read, or has a policy that only a newer version enforces
  */
 export async function authorizeSender(
   { tenant, replyTo }: GenerateMessage,
   record: QueueRecord,
-  { senders, replyQueues, now }: AdmissionPorts,
-): Promise<void> {
+  { senders, policies, replyQueues, now }: AdmissionPorts,
+): Promise<Caller & { readonly keyId: string }> {
   const sender = await senders.find(record.attributes.SenderId, now());
-  const principal = resolvePrincipal(sender, tenant);
-  if (sender === undefined || principal === undefined || !hasScope(principal.scopes, 'generate')) {
+  if (sender === undefined || !maySendFor(sender, tenant)) {
     throw new MessageRejectedError(
       new LambentError('insufficient_permissions', 'The sender is not allowed to use this tenant.', {
         param: 'tenant',
@@ -68,6 +72,15 @@ export async function authorizeSender(
       }),
     );
   }
+  const { keyId } = sender;
+  const policy = await findPolicy(policies, tenant).catch(rejectArchivedProject);
+  return { tenant, keyId, policy };
+}
+
+/** An archived project stays archived. */
+function rejectArchivedProject(thrown: unknown): never {
+  const isArchived = thrown instanceof LambentError && thrown.code === 'project_archived';
+  throw isArchived ? new MessageRejectedError(thrown) : thrown;
 }
 
 /**
@@ -93,16 +106,18 @@ async function readInboxObject(key: string, inbox: Inbox): Promise<unknown> {
 
 /**
  * Returns the job to submit for a message and its body.
- * @throws MessageRejectedError for a body that the endpoint rejects, and for a response that would be neither stored
+ * @throws MessageRejectedError for a body that the endpoint rejects, a model that the caller may not use, and for a response that would be neither stored
  * nor sent
  */
 export function toJob(
   { tenant, endpoint, idempotencyKey, replyTo }: GenerateMessage,
   requestBody: unknown,
+  caller: Caller & { readonly keyId: string },
   { registry, lifetime, now }: AdmissionPorts,
 ): Admitted {
   const request = rejectOnClientError(() => {
     const parsed = parseQueuedRequest(endpoint, requestBody, { registry, tenant });
+    checkModel(caller.policy, parsed.generation.model);
     checkEndpoint(parsed.generation, registry);
     return parsed;
   });
@@ -121,7 +136,14 @@ export function toJob(
     background: true,
     streamed,
     stored,
-    input: { body, generation, continuations, idempotencyKey, ...omitUndefined({ context, rawInput }) },
+    input: {
+      body,
+      generation,
+      continuations,
+      idempotencyKey,
+      caller: toJobCaller(caller),
+      ...omitUndefined({ context, rawInput }),
+    },
     ...omitUndefined({ lane: laneOf(generation.model, registry), replyTo }),
   };
 }

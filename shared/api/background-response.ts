@@ -1,3 +1,4 @@
+import { checkModel } from '../access/model-permissions.ts';
 import { createFailureLog } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
@@ -12,6 +13,7 @@ import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
 import { findSession } from '../wire/session.ts';
 import { describeHandling } from './handling-headers.ts';
+import { toJobCaller } from './job-caller.ts';
 import { viewJob } from './job-view.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
 import { resumeStream } from './resume-stream.ts';
@@ -29,6 +31,7 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
     conversation === undefined ? undefined : await state.conversations.readEarlier({ tenant, id: conversation });
   // Built here only to reject a request that can't be answered. The attempt builds it again.
   const context = await buildContext(call, earlier);
+  checkModel(request.principal.policy, context.generation.model);
   checkEndpoint(context.generation, api.registry);
   const job = await submitJob(call, context, { conversation, end: earlier?.end });
   const headers = { ...describeHandling(parsed.ignored), ...reportDroppedItems(context, request) };
@@ -62,6 +65,7 @@ async function submitJob(
         body,
         generation: hasContext ? omitMessages(generation) : generation,
         continuations: includesEncryptedReasoning(body),
+        caller: toJobCaller(request.principal),
         ...(rawInput && { rawInput }),
         ...(hasContext ? { context: omitUndefined({ end }) } : {}),
         ...omitUndefined({ session: findSession(request.headers) }),

@@ -1,3 +1,4 @@
+import { checkModel } from '../access/model-permissions.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { isObject } from '../core/objects.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
@@ -23,12 +24,13 @@ import { buildResponseContext, getContextLimit, listEarlierItems } from './respo
  * @throws LambentError as `POST /v1/responses` does
  */
 export async function countInputTokens(
-  { body, principal: { tenant } }: HttpRequest,
+  { body, principal: { tenant, policy } }: HttpRequest,
   { registry, state }: Pick<GenerationApi, 'registry' | 'state'>,
 ): Promise<HttpResponse> {
   const parsed = parseBody(body, registry);
   const headers = describeHandling(parsed.ignored);
   const generation = await buildRequest();
+  if (generation !== undefined) checkModel(policy, generation.model);
   const input_tokens = generation === undefined ? 0 : estimatePromptTokens(generation);
   return { headers, json: { object: 'response.input_tokens', input_tokens } };
 

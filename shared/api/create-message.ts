@@ -1,3 +1,4 @@
+import { checkModel } from '../access/model-permissions.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { encodeMessage } from '../anthropic/message.ts';
 import { parseCountTokensRequest, parseMessagesRequest } from '../anthropic/request.ts';
@@ -44,6 +45,7 @@ export async function countTokens(
   { registry }: Pick<GenerationApi, 'registry'>,
 ): Promise<HttpResponse> {
   const { generation, appliedEdits } = parseCountTokensRequest(request.body, createParseContext(request, registry));
+  checkModel(request.principal.policy, generation.model);
   const input_tokens = estimatePromptTokens(generation);
   if (appliedEdits === undefined) return { json: { input_tokens } };
   const cleared = appliedEdits.reduce((sum, { cleared_input_tokens }) => sum + cleared_input_tokens, 0);

@@ -1,3 +1,4 @@
+import { checkModel } from '../access/model-permissions.ts';
 import type { Route } from '../access/route.ts';
 import type { Embed } from '../inference/embedding.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
@@ -14,8 +15,9 @@ export function embeddingsRoute({
   readonly registry: ModelRegistry;
 }): Route {
   return {
-    async run({ body, principal: { tenant }, signal, deadlineAt, telemetry }) {
+    async run({ body, principal: { tenant, policy }, signal, deadlineAt, telemetry }) {
       const { request, model, ignored, decodeBy } = parseEmbeddingRequest(body, { registry, tenant });
+      checkModel(policy, request.model);
       let { inputs } = request;
       if (decodeBy !== undefined) {
         const { decodeTokens } = await import('../openai/embeddings/decode-tokens.ts');

@@ -11,7 +11,6 @@ import { findSession } from '../wire/session.ts';
 import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
-import { isAnthropicRequest } from './messages-routes.ts';
 
 /** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({
@@ -88,28 +87,14 @@ export function inputTokensRoute(api: Pick<GenerationApi, 'registry' | 'state'>)
   };
 }
 
-/** Loads the format of models. A function that lists them reads it with the first list. */
-const loadModels = () => import('../openai/models.ts');
-
 /** Creates the route `GET /v1/models`. Clients of Anthropic's API get its format. */
-export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
-  return {
-    async run({ headers }) {
-      if (!isAnthropicRequest(headers)) return { json: (await loadModels()).listModels(registry) };
-      return { json: (await import('../anthropic/models.ts')).listModels(registry) };
-    },
-  };
+export function listModelsRoute(api: Pick<GenerationApi, 'registry'>): Route {
+  return { run: async (request) => (await import('./show-models.ts')).showModels(request, api) };
 }
 
 /** Creates the route `GET /v1/models/{id}`. The id may contain slashes. */
-export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
-  return {
-    async run({ pathParameters, headers }) {
-      const id = pathParameters['id'] ?? '';
-      if (!isAnthropicRequest(headers)) return { json: (await loadModels()).retrieveModel(id, registry) };
-      return { json: (await import('../anthropic/models.ts')).retrieveModel(id, registry) };
-    },
-  };
+export function retrieveModelRoute(api: Pick<GenerationApi, 'registry'>): Route {
+  return { run: async (request) => (await import('./show-models.ts')).showModel(request, api) };
 }
 
 /** Imports the code of responses and messages. Use it only where no caller waits for it, as `preloadProviders`. */

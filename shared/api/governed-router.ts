@@ -1,6 +1,5 @@
-import { permitsModel } from '../access/policy.ts';
+import { UNRESTRICTED } from '../access/policy.ts';
 import type { Caller } from '../access/principal.ts';
-import { LambentError } from '../core/errors.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
 
@@ -24,14 +23,11 @@ export interface GovernedOptions extends GenerateOptions {
 export function createGovernedRouter(router: Router): GovernedRouter {
   return {
     async generate(request, { caller, ...options }) {
-      if (!permitsModel(caller.policy, request.model)) throw modelNotPermittedError(request.model);
+      if (caller.policy !== UNRESTRICTED) {
+        const { checkModel } = await import('../access/model-permissions.ts');
+        checkModel(caller.policy, request.model);
+      }
       return router.generate(request, options);
     },
   };
-}
-
-function modelNotPermittedError(model: string): LambentError {
-  return new LambentError('model_not_found', `The model \`${model}\` does not exist or you do not have access to it.`, {
-    param: 'model',
-  });
 }

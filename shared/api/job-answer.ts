@@ -20,7 +20,7 @@ const ANSWERS: Readonly<Record<Endpoint, () => Promise<EncodeAnswer>>> = {
 export interface AnswerJobOptions {
   readonly router: GovernedRouter;
   /** Returns for whom a job calls the model, with the policy of now. */
-  readonly findCaller: (job: Job) => Promise<Caller>;
+  readonly findCaller: (job: Job, input: JobInput) => Promise<Caller>;
   /** Completes the input of a job that asks for compaction, as `compactJobContext` does. */
   readonly compactContext: (
     job: Job,
@@ -43,7 +43,7 @@ export function createAnswerJob({ router, findCaller, compactContext, fingerprin
     if (!isEndpoint(endpoint)) {
       throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
     }
-    const [encodeAnswer, caller] = await Promise.all([ANSWERS[endpoint](), findCaller(job)]);
+    const [encodeAnswer, caller] = await Promise.all([ANSWERS[endpoint](), findCaller(job, input)]);
     const { telemetry, notes } = ticketTelemetry === undefined ? {} : collectNotes(ticketTelemetry);
     telemetry?.logger.annotate({ keyId: caller.keyId, costUsd: undefined, serviceTier: undefined });
     const { input: prepared, compaction } = needsCompaction(input.body)

@@ -9,8 +9,9 @@ export function jobError({ errorCode, status }: Pick<Job, 'errorCode' | 'status'
   return new LambentError(code, message ?? `The request failed (${code}).`);
 }
 
-/** Errors of jobs whose stored items were deleted while they waited. */
+/** Errors of jobs whose stored items were deleted, or whose project was archived, while they waited. */
 const MESSAGES: { readonly [Code in ErrorCode]?: string } = {
   not_found: 'The conversation of this response was deleted before the response was generated.',
   previous_response_not_found: 'A previous response was deleted, or has expired, before this response was generated.',
+  project_archived: 'The project was archived before the response was generated.',
 };

@@ -56,10 +56,10 @@ function crashes({ attributes }: QueueRecord, received: number, { now }: Receive
 async function process(record: QueueRecord, ports: ReceiverPorts): Promise<MessageAction> {
   const message = rejectOnClientError(() => parseMessage(record.body));
   if (message.type === 'job') return replaceTicket(message, ports);
-  await authorizeSender(message, record, ports);
+  const caller = await authorizeSender(message, record, ports);
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
-  const submitted = await submit(toJob(message, body, ports), ports).catch(rejectDeletedTenant);
+  const submitted = await submit(toJob(message, body, caller, ports), ports).catch(rejectDeletedTenant);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {

@@ -1,5 +1,5 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
-import { UNRESTRICTED } from '../access/policy.ts';
+import { cachePolicies, createPolicyTable } from '../access/policy-table.ts';
 import { newId } from '../core/ids.ts';
 import { createFailureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
@@ -10,12 +10,13 @@ import type { ModelRegistry } from '../inference/registry.ts';
 import { createRouter, type RouterOptions } from '../inference/router.ts';
 import { createDynamoDBPace } from '../jobs/dynamodb-pace.ts';
 import { createPace } from '../jobs/pace.ts';
-import type { JobSettings } from '../jobs/settings.ts';
+import type { WorkerSettings } from '../jobs/settings.ts';
 import { createYielding } from '../jobs/yielding.ts';
 import { createSystemFingerprint } from '../openai/fingerprint.ts';
 import { createGovernedRouter } from './governed-router.ts';
 import { createInputPreparation } from './input-preparation.ts';
 import { createAnswerJob } from './job-answer.ts';
+import { createCallerFinder } from './job-caller.ts';
 import type { createJobClients } from './job-clients.ts';
 import { createJobDependencies } from './job-dependencies.ts';
 import type { VaultAccess } from './open-vault.ts';
@@ -30,7 +31,7 @@ export interface WorkerOptions extends VaultAccess {
 /** Creates the dependencies of a function that runs jobs. Call it once per environment. */
 export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
-  settings: JobSettings,
+  settings: WorkerSettings,
   telemetry: ProcessTelemetry,
   { registry, createModels, mayCreateKeys }: WorkerOptions,
 ) {
@@ -44,7 +45,7 @@ export function createWorkerDependencies(
     prepareInput: createInputPreparation(contextPorts),
     answerJob: createAnswerJob({
       router,
-      findCaller: async ({ tenant }) => ({ tenant, policy: UNRESTRICTED }),
+      findCaller: createCallerFinder(cachePolicies(createPolicyTable(clients.dynamodb, settings.ACCESS_TABLE))),
       // Loaded with the first job that needs it.
       compactContext: async (job, input, call) =>
         (await import('./job-compaction.ts')).compactJobContext(job, input, { ...contextPorts, router }, call),

@@ -29,6 +29,7 @@ export const ERROR_CODES = [
   'request_too_large',
   'unsupported_media_type',
   'tenant_deleted',
+  'project_archived',
   // The caller may retry.
   'rate_limit_exceeded',
   'overloaded',

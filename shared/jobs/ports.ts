@@ -1,3 +1,4 @@
+import type { Restrictions } from '../access/policy.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { IndexEntry } from './index-entry.ts';
 import type { BodyRef, Job } from './job.ts';
@@ -114,6 +115,14 @@ export interface JobInput {
   readonly session?: string;
   /** The key under which a program sent it. */
   readonly idempotencyKey?: string;
+  /** Who sent it. Earlier versions don't store it. */
+  readonly caller?: JobCaller;
+}
+
+/** The caller whose request a job was accepted from, with the restrictions that its key had then. */
+export interface JobCaller {
+  readonly keyId: string;
+  readonly restrictions?: Restrictions;
 }
 
 /**

@@ -69,7 +69,10 @@ export const workerSettings = {
   /** Jobs in hand at once in an invocation. */
   JOB_PLACES: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '10'),
   AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+  /** Has the policies of tenants, which jobs are run under. */
+  ACCESS_TABLE: v.string(),
 };
+export type WorkerSettings = v.InferOutput<v.ObjectSchema<typeof workerSettings, undefined>>;
 
 /**
  * Returns how many bytes of inputs a process may have in hand: a 40th of its memory, because a parsed body takes about 12 times

@@ -63,7 +63,7 @@ export interface Authorization<Principal> {
    * Reads the principal that the Lambda authorizer passed on.
    * @throws LambentError if there is none or it may not call the route
    */
-  authorize(event: ProxyEvent): Principal;
+  authorize(event: ProxyEvent): Promise<Principal>;
   /** Returns the fields that identify a principal in log lines. */
   logFields(principal: Principal): LogFields;
 }
@@ -122,7 +122,7 @@ async function serve<Principal>(
     const format = await options.loadFormat?.(resource, headers);
     if (format !== undefined) responder.useFormat(format);
     const route = findRoute(event, options.routes);
-    const principal = options.authorization.authorize(event);
+    const principal = await options.authorization.authorize(event);
     context.telemetry.logger.annotate(options.authorization.logFields(principal));
     const response = await route.run({
       requestId: context.requestId,

@@ -1,8 +1,8 @@
 import type { Model } from 'openai/resources/models';
 import { type ModelRegistry, resolveModel } from '../inference/registry.ts';
 
-/** Returns OpenAI's list of the models that a request may name, in the registry's order. */
-export function listModels({ models }: ModelRegistry): { object: 'list'; data: Model[] } {
+/** Returns OpenAI's list of models, in the registry's order. */
+export function listModels({ models }: Pick<ModelRegistry, 'models'>): { object: 'list'; data: Model[] } {
   return { object: 'list', data: Object.entries(models).map(([id, { ownedBy }]) => encodeModel(id, ownedBy)) };
 }
 

@@ -1,6 +1,9 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { APIGatewayAuthorizerResult } from 'aws-lambda';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createKeyItem } from '../../shared/access/keys.ts';
+import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
+import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { makeKeyItem } from './concurrency.ts';
 import {
@@ -112,6 +115,58 @@ it('the authorizer denies a new key of an erased tenant', async () => {
   const tenantKeys = createTenantKeyTable(dynamodb, testEnvironment.variables['KEYS_TABLE'] ?? '');
   await tenantKeys.markErased({ tenant: 'erased', deletedAt: Date.now() });
   expect(await decide(['Authorization', 'Bearer sk-erased'])).toBe(DENIED);
+});
+
+describe('what restricts a key', () => {
+  const models = { mode: 'deny' as const, models: ['large'] };
+
+  /** Returns the context that the authorizer passes on for the key `sk-<tenant>`. */
+  async function readContext(tenant: string): Promise<APIGatewayAuthorizerResult['context']> {
+    const event = {
+      type: 'REQUEST',
+      resource: '/v1/responses',
+      methodArn: 'arn:aws:execute-api:eu-west-1:000000000000:api/test/POST/v1/responses',
+      headers: { authorization: `Bearer sk-${tenant}` },
+    };
+    return ((await authorize(event, makeContext())) as APIGatewayAuthorizerResult).context;
+  }
+
+  it('the authorizer passes on the restrictions of the account, the project and the key', async () => {
+    const { dynamodb } = testEnvironment.services;
+    const administration = createPolicyAdministration(dynamodb, 'access');
+    const policy = encodeRestrictions('key', { models });
+    const Item = createKeyItem('sk-bound', { tenant: 'bound', keyId: 'bound-key', scopes: ['generate'], policy });
+    await dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+    expect(await readContext('bound')).toEqual({
+      ...{ tenant: 'bound', keyId: 'bound-key', scopes: 'generate' },
+      policy: JSON.stringify({ key: { models } }),
+    });
+    await administration.changeProject('bound', (project) => ({ ...project, restrictions: { models } }));
+    await administration.changeAccount(() => ({ models }));
+    expect(JSON.parse(String((await readContext('bound'))?.['policy']))).toEqual({
+      account: { models },
+      project: { models },
+      key: { models },
+    });
+    await administration.changeAccount(() => ({}));
+  });
+
+  it('the authorizer passes on no policy for a key that nothing restricts', async () => {
+    expect(await readContext('acme')).toEqual({ tenant: 'acme', keyId: 'acme-key', scopes: 'generate' });
+  });
+
+  it('the authorizer passes on that the project of a key is archived', async () => {
+    const { dynamodb } = testEnvironment.services;
+    await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('closed', ['generate']) }));
+    await createPolicyAdministration(dynamodb, 'access').changeProject('closed', (project) => ({
+      ...project,
+      status: 'archived',
+    }));
+    expect(await readContext('closed')).toEqual({
+      ...{ tenant: 'closed', keyId: 'closed-key', scopes: '' },
+      archived: 'true',
+    });
+  });
 });
 
 it('the authorizer denies a request with many values without looking them up', async () => {

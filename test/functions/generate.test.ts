@@ -1,5 +1,7 @@
-import { DeleteItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { DeleteItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
+import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import type { Job } from '../../shared/jobs/job.ts';
 import { JOB_TIMINGS } from '../../shared/jobs/timings.ts';
@@ -211,4 +213,61 @@ it('the sweep makes a job wait again whose worker died, and the ticket that its 
   expect(await readJob(message)).toMatchObject({ status: 'queued', epoch: 1, crashes: 1, attempts: 0 });
   expect(await generate(tickets, makeContext())).toEqual(NO_FAILURES);
   expect(await readJob(message)).toMatchObject({ status: 'completed', epoch: 2, attempts: 1 });
+});
+
+describe('the policy of a job', () => {
+  const administer = () => createPolicyAdministration(testEnvironment.services.dynamodb, 'access');
+  let tenants = 0;
+  let tenant: string;
+  beforeEach(async () => {
+    tenants += 1;
+    tenant = `governed-${tenants}`;
+    const sender = { keyId: 'orders', tenants: [tenant], scopes: ['generate'], replyQueues: ['*'] };
+    const Item = createSenderItem(`AROA${tenants}`, sender);
+    await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+  });
+
+  /** Has a message of the tenant turned into a job. */
+  async function accept(message: ReturnType<typeof makeMessage>) {
+    const { Records } = makeQueueEvent({ ...message, tenant });
+    const attributes = { SenderId: `AROA${tenants}`, ApproximateReceiveCount: '1' };
+    await intake({ Records: Records.map((record) => ({ ...record, attributes })) }, makeContext());
+    const id = deriveResponseId(tenant, message.idempotencyKey);
+    return { id, read: () => testEnvironment.jobs.read(tenant, id) };
+  }
+  const run = (id: string) => generate(makeQueueEvent({ version: 1, type: 'job', tenant, id }), makeContext());
+
+  it('a job fails, and is not run, if its project was archived while it waited', async () => {
+    const { id, read } = await accept(makeMessage());
+    const requestsBefore = testEnvironment.upstream.requests.length;
+    await administer().changeProject(tenant, (project) => ({ ...project, status: 'archived' }));
+    await run(id);
+    expect(await read()).toMatchObject({ status: 'failed', errorCode: 'project_archived' });
+    expect(testEnvironment.upstream.requests.length).toBe(requestsBefore);
+  });
+
+  it('a job fails if its project may not use its model any more', async () => {
+    const { id, read } = await accept(makeMessage());
+    const models = { mode: 'deny', models: ['default'] } as const;
+    await administer().changeProject(tenant, (project) => ({ ...project, restrictions: { models } }));
+    await run(id);
+    expect(await read()).toMatchObject({ status: 'failed', errorCode: 'model_not_found' });
+  });
+
+  it('a message is refused if its project may not use its model', async () => {
+    const models = { mode: 'allow', models: ['helped'] } as const;
+    await administer().changeProject(tenant, (project) => ({ ...project, restrictions: { models } }));
+    const { read } = await accept(makeMessage());
+    expect(await read()).toBeUndefined();
+    const [refused] = await testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl);
+    expect(refused?.attributes['reason']).toBe('model_not_found');
+  });
+
+  it('a message is refused if its project is archived', async () => {
+    await administer().changeProject(tenant, (project) => ({ ...project, status: 'archived' }));
+    const { read } = await accept(makeMessage());
+    expect(await read()).toBeUndefined();
+    const [refused] = await testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl);
+    expect(refused?.attributes['reason']).toBe('project_archived');
+  });
 });

@@ -13,10 +13,10 @@ import { warmEventSchema } from '../../shared/lambda/warm-event.ts';
 const readSample = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../../events', `${name}.json`), 'utf8'));
 
-it('chat.json is an API Gateway request with a principal and a chat completion body', () => {
+it('chat.json is an API Gateway request with a principal and a chat completion body', async () => {
   const event = parseProxyEvent(readSample('chat'));
   expect(`${event.httpMethod} ${event.resource}`).toBe('POST /v1/chat/completions');
-  expect(parseAuthorizerContext(event.requestContext.authorizer)).toEqual({
+  expect(await parseAuthorizerContext(event.requestContext.authorizer)).toEqual({
     tenant: 'local',
     keyId: 'local',
     scopes: ['generate', 'embeddings', 'models.read'],

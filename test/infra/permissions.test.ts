@@ -117,6 +117,7 @@ describe('the policies of the template', () => {
     ];
     const send = ['JobsQueue sqs:SendMessage', 'GpuQueue sqs:SendMessage'];
     const giveUp = 'JobsDlq sqs:SendMessage';
+    const findPolicy = 'AccessTable dynamodb:GetItem';
     const slots = items('FleetTable', [
       'BatchGetItem',
       'BatchWriteItem',
@@ -134,13 +135,13 @@ describe('the policies of the template', () => {
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
       AdminRole: [...items('AdminTable', ['GetItem', 'PutItem', 'Query']), 'DataKey kms:Decrypt'],
       IntakeRole: [
-        ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', ...send],
+        ...[findPolicy, 'GenerationDlq sqs:SendMessage', ...send],
         ...receive.map((action) => `GenerationQueue sqs:${action}`),
         ...accepter,
       ],
-      GenerateRole: [giveUp, ...send, ...receive.map((action) => `JobsQueue sqs:${action}`), ...finisher],
+      GenerateRole: [findPolicy, giveUp, ...send, ...receive.map((action) => `JobsQueue sqs:${action}`), ...finisher],
       DispatchRole: [
-        ...['GpuDlq sqs:SendMessage', giveUp, ...send, ...slots],
+        ...['GpuDlq sqs:SendMessage', findPolicy, giveUp, ...send, ...slots],
         ...receive.map((action) => `GpuQueue sqs:${action}`),
         ...finisher,
       ],

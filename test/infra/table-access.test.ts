@@ -2,6 +2,7 @@ import { DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import { createKeyTable } from '../../shared/access/key-table.ts';
+import { ACCOUNT_PARTITION, getProjectPartition } from '../../shared/access/policy-table.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBPace } from '../../shared/jobs/dynamodb-pace.ts';
 import { createDynamoDBSamples } from '../../shared/jobs/dynamodb-samples.ts';
@@ -166,7 +167,7 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer may find an API key, and only intake a sender', async () => {
+  it('only the authorizer may find an API key, only intake a sender, and only they and workers a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
@@ -182,5 +183,8 @@ describe('the access to the other tables', () => {
     const [partition = ''] = key?.context['dynamodb:LeadingKeys'] ?? [];
     expect(allowed(partition)).toEqual(['AuthorizeRole']);
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
+    for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
+      expect(allowed(policy)).toEqual(['AuthorizeRole', 'IntakeRole', 'GenerateRole', 'DispatchRole']);
+    expect(allowed('accounts')).toEqual([]);
   });
 });

@@ -75,12 +75,13 @@ describe('the functions', () => {
     const jobs = { ...sealed, JOBS_TABLE: 'lambent-dev-jobs', JOB_SHARDS: '4', BUCKET: { Ref: 'Bucket' } };
     const queue = { JOBS_QUEUE_URL: { Ref: 'JobsQueue' }, GPU_QUEUE_URL: { Ref: 'GpuQueue' } };
     const work = { ...queue, JOBS_DLQ_URL: { Ref: 'JobsDlq' }, REPLY_QUEUES: '{}', RETENTION_DAYS: '30' };
+    const access = { ACCESS_TABLE: 'lambent-dev-access' };
     const fleet = { FLEET_TABLE: 'lambent-dev-fleet' };
     const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(listVariables(minimal)).toEqual({
       authorize: {
         LOG_LEVEL: 'info',
-        ACCESS_TABLE: 'lambent-dev-access',
+        ...access,
         KEYS_TABLE: 'lambent-dev-keys',
         KEY_TTL_SECONDS: '30',
       },
@@ -95,7 +96,7 @@ describe('the functions', () => {
       },
       intake: {
         LOG_LEVEL: 'info',
-        ACCESS_TABLE: 'lambent-dev-access',
+        ...access,
         ...jobs,
         ...queue,
         GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' },
@@ -103,9 +104,10 @@ describe('the functions', () => {
         REPLY_QUEUES: '{}',
         ...lifetime,
       },
-      generate: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...work, JOB_PLACES: '4' },
+      generate: { LOG_LEVEL: 'info', ...access, ...jobs, ...sessions, ...work, JOB_PLACES: '4' },
       dispatch: {
         LOG_LEVEL: 'info',
+        ...access,
         ...jobs,
         ...sessions,
         ...work,

@@ -9,6 +9,7 @@ import {
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runTenantCommand } from '../../../infra/operate/tenant.ts';
 import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
+import { createPolicyAdministration, type EnforcedProject } from '../../../shared/access/policy-administration.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
 import { createSenderItem } from '../../../shared/access/senders.ts';
 import { catchCode, type Services, startEnvironment, startServices } from '../../shared/vault/environments.ts';
@@ -61,7 +62,10 @@ const start = (of = table) => startEnvironment(services, of);
 describe('erase', () => {
   const senders = { mixed: 'AROA1', own: 'AROA2', other: 'AROA3' };
 
-  /** Creates two tenants with keys, API keys and senders. Returns a sealed record of each. */
+  const administer = () => createPolicyAdministration(services.dynamodb, environment['ACCESS_TABLE'] ?? '');
+  const archive = (project: EnforcedProject): EnforcedProject => ({ ...project, status: 'archived' });
+
+  /** Creates two tenants with keys, API keys, senders and projects. Returns a sealed record of each. */
   async function createTenants() {
     const items = [
       createKeyItem('sk-acme', { tenant: NAME.tenant, keyId: 'acme-web', scopes: ['inference'] }),
@@ -83,6 +87,7 @@ describe('erase', () => {
     for (const Item of items) {
       await services.dynamodb.send(new PutItemCommand({ TableName: environment['ACCESS_TABLE'], Item }));
     }
+    for (const { tenant } of [NAME, neighbour]) await administer().changeProject(tenant, archive);
     const vault = start();
     return [await vault.seal(NAME, text('x')), await vault.seal(neighbour, text('y'))] as const;
   }
@@ -98,7 +103,14 @@ describe('erase', () => {
   it('erase without --yes only lists the changes', async () => {
     const [sealed] = await createTenants();
     const output = await run('erase', NAME.tenant);
-    for (const name of ['acme-web', 'mixed: keep for acme2', 'own: delete', 'delete 1 version', '--yes']) {
+    for (const name of [
+      'project acme: delete',
+      'acme-web',
+      'mixed: keep for acme2',
+      'own: delete',
+      'delete 1 version',
+      '--yes',
+    ]) {
       expect(output).toContain(name);
     }
     expect(output).not.toContain('acme2-web');
@@ -115,6 +127,8 @@ describe('erase', () => {
     expect(await findTenant('sk-acme')).toBeUndefined();
     expect(await findTenants(senders.own)).toBeUndefined();
     expect(await findTenants(senders.mixed)).toEqual([neighbour.tenant]);
+    expect((await administer().readProject(NAME.tenant)).status).toBe('active');
+    expect((await administer().readProject(neighbour.tenant)).status).toBe('archived');
 
     expect(await start().open(neighbour, other)).toEqual(text('y'));
     expect(await findTenant('sk-acme2')).toBe(neighbour.tenant);

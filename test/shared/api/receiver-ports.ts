@@ -7,8 +7,9 @@ export function createReceiverPorts(clock: { readonly now: number }) {
     timings: JOB_TIMINGS,
     now: () => clock.now,
     senders: {
-      find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const], replyQueues: [] }),
+      find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['generate'], replyQueues: [] }),
     },
+    policies: { find: async () => ({ archived: false }) },
     inbox: { name: 'ours', get: async () => undefined, remove: async () => {} },
     replyQueues: {},
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },

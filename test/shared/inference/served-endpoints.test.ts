@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import { toJob } from '../../../shared/api/admit.ts';
 import { findCandidates } from '../../../shared/inference/candidates.ts';
 import type { GenerationRequest, OriginalRequest } from '../../../shared/inference/generation.ts';
@@ -57,7 +58,12 @@ describe('a target that speaks nothing but messages', () => {
   ] as const)('a queued request of %s is rejected before it becomes a job', (endpoint, body) => {
     const ports = { ...createReceiverPorts({ now: 0 }), registry, onError: () => {} };
     const submit = (model: string) =>
-      toJob({ tenant: 'acme', endpoint, idempotencyKey: 'k' } as never, { model, ...body }, ports as never);
+      toJob(
+        { tenant: 'acme', endpoint, idempotencyKey: 'k' } as never,
+        { model, ...body },
+        { tenant: 'acme', keyId: 'orders', policy: UNRESTRICTED },
+        ports as never,
+      );
     const rejection = (text: string) =>
       expect.objectContaining({ reason: expect.objectContaining({ message: expect.stringContaining(text) }) });
     expect(() => submit('only')).toThrow(rejection('`only` is only supported in /v1/messages'));

@@ -1,0 +1,88 @@
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { type Item, marshall } from '../aws/attributes.ts';
+import { getItem, putItem } from '../aws/table.ts';
+import { LambentError } from '../core/errors.ts';
+import type { Restrictions } from './policy.ts';
+import { parsePolicy } from './policy-json.ts';
+import { encodeRestrictions } from './policy-schema.ts';
+import { ACCOUNT_PARTITION, getProjectPartition, type PolicyItem, parsePolicyItem } from './policy-table.ts';
+
+/** A project as the access table enforces it. */
+export interface EnforcedProject {
+  readonly status: PolicyItem['status'];
+  readonly restrictions: Restrictions;
+}
+
+/**
+ * Changes what the access table enforces for projects and for the account. Changes take effect within a minute. Methods throw
+ * DynamoDB's errors, LambentError `invalid_value` for invalid restrictions, and `overloaded` if other writers keep changing the
+ * same item.
+ */
+export interface PolicyAdministration {
+  /** Returns a project. One that was never changed is active and not restricted. */
+  readProject(tenant: string): Promise<EnforcedProject>;
+  /**
+   * Replaces a project by what `change` makes of it, and returns that. `change` may be called again, with what another writer
+   * has made of it. Idempotent if `change` is.
+   */
+  changeProject(tenant: string, change: (project: EnforcedProject) => EnforcedProject): Promise<EnforcedProject>;
+  readAccount(): Promise<Restrictions>;
+  /** Replaces the account's restrictions, as `changeProject` does. */
+  changeAccount(change: (restrictions: Restrictions) => Restrictions): Promise<Restrictions>;
+}
+
+/** Attempts to change an item that others change at the same time. */
+const MAX_ATTEMPTS = 8;
+
+/** Creates the administration of the restrictions in an access table. */
+export function createPolicyAdministration(client: DynamoDBClient, accessTable: string): PolicyAdministration {
+  const table = { client, name: accessTable };
+
+  const read = async (pk: string): Promise<PolicyItem> => parsePolicyItem(await getItem(table, marshall({ pk })));
+
+  /** Writes an item, if it still is as `before`. */
+  const write = (pk: string, before: PolicyItem, { status, policy }: PolicyItem): Promise<boolean> => {
+    const item: Item = marshall({ pk, status, policy });
+    // An item without a status is active.
+    const isStatus =
+      before.status === 'active' ? '(attribute_not_exists(#status) OR #status = :status)' : '#status = :status';
+    const isPolicy = before.policy === undefined ? 'attribute_not_exists(policy)' : 'policy = :policy';
+    return putItem(table, item, {
+      condition: `${isStatus} AND ${isPolicy}`,
+      names: { '#status': 'status' },
+      values: marshall({ ':status': before.status, ':policy': before.policy }),
+    });
+  };
+
+  const change = async (
+    pk: string,
+    level: 'account' | 'project',
+    toNext: (project: EnforcedProject) => EnforcedProject,
+  ): Promise<EnforcedProject> => {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+      const before = await read(pk);
+      const next = toNext(toProject(before, level));
+      const policy = encodeRestrictions(level, next.restrictions);
+      if (await write(pk, before, { status: next.status, policy })) return next;
+    }
+    throw new LambentError('overloaded', `${pk} was changed by others ${MAX_ATTEMPTS} times`);
+  };
+
+  return {
+    readProject: async (tenant) => toProject(await read(getProjectPartition(tenant)), 'project'),
+    changeProject: (tenant, toNext) => change(getProjectPartition(tenant), 'project', toNext),
+    readAccount: async () => toProject(await read(ACCOUNT_PARTITION), 'account').restrictions,
+    changeAccount: async (toNext) =>
+      (
+        await change(ACCOUNT_PARTITION, 'account', ({ status, restrictions }) => ({
+          status,
+          restrictions: toNext(restrictions),
+        }))
+      ).restrictions,
+  };
+}
+
+function toProject({ status, policy }: PolicyItem, level: 'account' | 'project'): EnforcedProject {
+  const parsed = parsePolicy(policy === undefined ? undefined : `{"${level}":${policy}}`);
+  return { status, restrictions: parsed[level] ?? {} };
+}

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { permitsModel } from '../../../shared/access/model-permissions.ts';
+import type { Restrictions } from '../../../shared/access/policy.ts';
+import { encodeRestrictions } from '../../../shared/access/policy-schema.ts';
+
+describe('encodeRestrictions', () => {
+  it('restrictions are stored as JSON, and their absence as nothing', () => {
+    const restrictions: Restrictions = { models: { mode: 'deny', models: ['large'] } };
+    expect(JSON.parse(encodeRestrictions('project', restrictions) ?? '')).toEqual(restrictions);
+    expect(encodeRestrictions('project', {})).toBeUndefined();
+  });
+
+  it.each([
+    [{ modles: { mode: 'deny', models: [] } }, "Invalid 'modles': "],
+    [{ models: { mode: 'forbid', models: [] } }, "Invalid 'models.mode': "],
+    [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models.0': "],
+    [{ models: { mode: 'allow' } }, "Invalid 'models.models': "],
+  ])('the restrictions %j are refused', (restrictions, message) => {
+    expect(() => encodeRestrictions('project', restrictions as never)).toThrow(
+      expect.objectContaining({ code: 'invalid_value', message: expect.stringContaining(message) }),
+    );
+  });
+
+  it.each([
+    ['project', 3_000],
+    ['account', 3_000],
+    ['key', 1_000],
+  ] as const)('the restrictions of a %s have at most %i bytes', (level, max) => {
+    const make = (sizeBytes: number): Restrictions => {
+      const models = Array.from({ length: 10 }, () => 'm'.repeat(50));
+      const rest = sizeBytes - JSON.stringify({ models: { mode: 'deny', models: [...models, ''] } }).length;
+      const more = Array.from({ length: Math.floor(rest / 103) }, () => 'm'.repeat(100));
+      return { models: { mode: 'deny', models: [...models, ...more, 'm'.repeat(rest % 103)] } };
+    };
+    expect(encodeRestrictions(level, make(max))).toHaveLength(max);
+    expect(() => encodeRestrictions(level, make(max + 1))).toThrow(
+      expect.objectContaining({
+        code: 'invalid_value',
+        message: `The restrictions of the ${level} have ${max + 1} bytes; the maximum is ${max}.`,
+      }),
+    );
+  });
+});
+
+describe('permitsModel', () => {
+  const allow = (...models: string[]): Restrictions => ({ models: { mode: 'allow', models } });
+  const deny = (...models: string[]): Restrictions => ({ models: { mode: 'deny', models } });
+
+  it.each([
+    [{}, true],
+    [{ project: allow('a', 'b') }, true],
+    [{ project: allow('b') }, false],
+    [{ project: allow() }, false],
+    [{ account: deny('a') }, false],
+    [{ account: deny('b'), project: allow('a'), key: {} }, true],
+    [{ account: allow('a'), project: allow('a'), key: deny('a') }, false],
+  ])('the policy %j permits the model a: %j', (policy, isPermitted) => {
+    expect(permitsModel(policy, 'a')).toBe(isPermitted);
+  });
+});

@@ -25,6 +25,8 @@ export {
   listEmbeddingsPolicyArns as embeddingsPolicyArns,
   listModelsPolicyArns as modelsPolicyArns,
 } from './models-policy.ts';
+/** The description of the API, as API Gateway serves it. */
+export { readTemplate as openapi } from './openapi/served.ts';
 
 /** Computes a value of the stage, whose settings are read and checked first. */
 const ofStage = (compute) => async (variables) => compute(await readStage(variables), variables);

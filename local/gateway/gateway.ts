@@ -171,8 +171,9 @@ function identify(definition: AuthorizerDefinition | undefined): string {
   return JSON.stringify(definition ?? null);
 }
 
-function respondAsMock({ headers }: MockRoute, client: ServerResponse): void {
-  client.writeHead(200, { ...headers, 'Content-Type': 'application/json', 'Content-Length': 0 }).end();
+function respondAsMock({ headers, body }: MockRoute, client: ServerResponse): void {
+  const length = Buffer.byteLength(body);
+  client.writeHead(200, { ...headers, 'Content-Type': 'application/json', 'Content-Length': length }).end(body);
 }
 
 function relay(route: FunctionRoute, response: FunctionResponse, client: ServerResponse): Promise<RelayOutcome> {

@@ -8,10 +8,15 @@ interface Method {
   readonly resource: string;
 }
 
-/** A route that API Gateway answers itself, with status 200: a browser's CORS preflight request, or a probe. */
+/**
+ * A route that API Gateway answers itself, with status 200: a browser's CORS preflight request, a probe, or the description
+ * of the API.
+ */
 export interface MockRoute extends Method {
   readonly kind: 'mock';
   readonly headers: Readonly<Record<string, string>>;
+  /** JSON, or nothing. */
+  readonly body: string;
 }
 
 /** A route to a function. */

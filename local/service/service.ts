@@ -165,17 +165,46 @@ function toFunctionName(logicalId: string): string {
 
 const mockMethod = v.object({
   HttpMethod: v.string(),
-  ResourceId: v.object({ 'Fn::GetAtt': v.tuple([v.literal('ApiGatewayRestApi'), v.literal('RootResourceId')]) }),
-  Integration: v.object({ Type: v.literal('MOCK') }),
+  ResourceId: v.union([
+    v.object({ 'Fn::GetAtt': v.tuple([v.literal('ApiGatewayRestApi'), v.literal('RootResourceId')]) }),
+    v.object({ Ref: v.string() }),
+  ]),
+  Integration: v.object({
+    Type: v.literal('MOCK'),
+    IntegrationResponses: v.tuple([
+      v.object({
+        ResponseTemplates: v.optional(
+          v.object({
+            'application/json': v.pipe(
+              v.string(),
+              v.regex(/^[^$#]*$/, 'has references or directives, which the local cloud does not evaluate'),
+            ),
+          }),
+        ),
+      }),
+    ]),
+  }),
 });
 
-/** Returns the routes at the root of the API that API Gateway answers itself. */
+const rootResource = v.object({
+  ParentId: v.object({ 'Fn::GetAtt': v.tuple([v.literal('ApiGatewayRestApi'), v.literal('RootResourceId')]) }),
+  PathPart: v.string(),
+});
+
+/** Returns the routes that API Gateway answers itself: at the root of the API, and directly below it. */
 function readMockRoutes(resources: Readonly<Record<string, ResourceDefinition>>): Route[] {
   return Object.values(resources)
     .filter(({ Type }) => Type === 'AWS::ApiGateway::Method')
     .map(({ Properties }) => {
-      const { HttpMethod } = v.parse(mockMethod, Properties);
-      return { kind: 'mock', method: HttpMethod, resource: '/', headers: {} };
+      const { HttpMethod, ResourceId, Integration } = v.parse(mockMethod, Properties);
+      const parent = 'Ref' in ResourceId ? v.parse(rootResource, resources[ResourceId.Ref]?.Properties) : undefined;
+      return {
+        kind: 'mock',
+        method: HttpMethod,
+        resource: `/${parent?.PathPart ?? ''}`,
+        headers: {},
+        body: Integration.IntegrationResponses[0].ResponseTemplates?.['application/json'] ?? '',
+      };
     });
 }
 
@@ -192,7 +221,7 @@ function createPreflightRoutes(httpEvents: readonly HttpEvent[]): Route[] {
       ...(cors.allowCredentials ? { 'Access-Control-Allow-Credentials': 'true' } : {}),
       ...(cors.maxAge === undefined ? {} : { 'Access-Control-Max-Age': String(cors.maxAge) }),
     };
-    return [{ kind: 'mock', method: 'OPTIONS', resource, headers }];
+    return [{ kind: 'mock', method: 'OPTIONS', resource, headers, body: '' }];
   });
 }
 

@@ -36,10 +36,12 @@ const other = v.pipe(
 function variant<const T extends Readonly<Record<string, v.GenericSchema>>>(options: T) {
   const schemas = new Map<string, T[keyof T]>();
   for (const kind in options) schemas.set(kind, options[kind]);
-  return v.lazy((input): T[keyof T] | typeof other => {
+  const schema = v.lazy((input): T[keyof T] | typeof other => {
     const type = isObject(input) ? input['type'] : undefined;
     return (typeof type === 'string' ? schemas.get(type) : undefined) ?? other;
   });
+  // For the description of the API.
+  return Object.assign(schema, { options: [...schemas.values(), other] });
 }
 
 /** A string, or a list of blocks. */

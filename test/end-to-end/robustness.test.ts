@@ -133,6 +133,12 @@ describe('the HTTP API', () => {
     );
   });
 
+  it('a caller without a key gets the description of the API', async () => {
+    const answer = await fetch(new URL('/openapi.json', service.cloud.url));
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'application/json']);
+    expect(await answer.json()).toMatchObject({ openapi: '3.1.0', paths: { '/v1/responses': { post: {} } } });
+  });
+
   it('a WebSocket connection is refused with the status after which clients send requests instead', async () => {
     const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
     const answer = await send('/responses', '', { ...upgrade, 'sec-websocket-key': 'MDEyMzQ1Njc4OWFiY2RlZg==' }, 'GET');

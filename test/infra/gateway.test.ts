@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { completeGateway } from '../../infra/gateway.ts';
+import { DOCUMENT_FILE } from '../../infra/openapi/served.ts';
 import type { Resources, Template } from '../../infra/template.ts';
 import { isCalledEachTime } from '../../shared/access/request-keys.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
@@ -44,7 +46,7 @@ beforeAll(async () => {
 
 const listMethods = (template: Template) =>
   findByType(template, 'AWS::ApiGateway::Method').filter(
-    ({ properties }) => !['OPTIONS', 'HEAD'].includes(String(properties['HttpMethod'])),
+    ({ properties }) => Object(properties['Integration']).Type !== 'MOCK',
   );
 
 interface GatewayResponse {
@@ -157,6 +159,20 @@ describe('the API', () => {
     });
     const deployment = Object.values(everything.Resources).find(({ Type }) => Type === 'AWS::ApiGateway::Deployment');
     expect(deployment?.DependsOn).toContain('HeadMethod');
+  });
+
+  it('the API itself answers GET /openapi.json with its description, and any caller may read that', async () => {
+    const { Properties } = everything.Resources['OpenApiMethod'] ?? {};
+    expect(Properties).toMatchObject({ HttpMethod: 'GET', AuthorizationType: 'NONE', Integration: { Type: 'MOCK' } });
+    const [response] = Object(Properties?.['Integration']).IntegrationResponses;
+    const template: string = response.ResponseTemplates['application/json'];
+    expect(JSON.parse(template)).toEqual(JSON.parse(await readFile(DOCUMENT_FILE, 'utf8')));
+    // Neither may begin a reference or directive of the template.
+    expect(template).not.toMatch(/[$#]/);
+    // https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
+    expect(Buffer.byteLength(template)).toBeLessThan(300_000);
+    const deployment = Object.values(everything.Resources).find(({ Type }) => Type === 'AWS::ApiGateway::Deployment');
+    expect(deployment?.DependsOn).toContain('OpenApiMethod');
   });
 
   it('the API throttles requests, and logs no headers or bodies', () => {

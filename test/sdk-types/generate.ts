@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Property, Shape } from './types.ts';
+import type { Property, Shape } from '../../infra/openapi/types.ts';
 
 export interface GenerateOptions {
   /**

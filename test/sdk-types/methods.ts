@@ -1,4 +1,4 @@
-import { type MethodSignatures, readTypes, type Shape } from './types.ts';
+import { type MethodSignatures, readTypes, type Shape } from '../../infra/openapi/types.ts';
 
 /** One signature of a client's method. */
 export interface Method {

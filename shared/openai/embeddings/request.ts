@@ -14,13 +14,13 @@ const MAX_TOKENS = 300_000;
 const token = integer(0, 0xff_ffff);
 const inputText = text({ min: 1 });
 const tokens = arrayOf(token, 'integers', { min: 1 });
+const inputTexts = arrayOf(inputText, 'strings', { min: 1, max: MAX_INPUTS });
+const tokenArrays = arrayOf(tokens, 'arrays of integers', { min: 1, max: MAX_INPUTS });
 const inputSchema = v.lazy((input) => {
   if (!Array.isArray(input)) return inputText;
   const [first] = input;
   if (typeof first === 'number') return tokens;
-  return Array.isArray(first)
-    ? arrayOf(tokens, 'arrays of integers', { min: 1, max: MAX_INPUTS })
-    : arrayOf(inputText, 'strings', { min: 1, max: MAX_INPUTS });
+  return Array.isArray(first) ? tokenArrays : inputTexts;
 });
 
 const parameters = {
@@ -30,7 +30,7 @@ const parameters = {
   encoding_format: optional(oneOf(['float', 'base64'])),
   user: optional(string),
 };
-const requestSchema = object(parameters);
+export const embeddingRequestSchema = object(parameters);
 
 /** A parsed request, whose token arrays may have to be decoded. */
 export interface ParsedEmbeddings {
@@ -50,7 +50,7 @@ export interface ParsedEmbeddings {
 export function parseEmbeddingRequest(body: unknown, { registry, tenant }: ParseContext): ParsedEmbeddings {
   const { name, alias, known } = splitBody(body, parameters, registry);
   if (known['input'] == null) throw missingParameterError('input');
-  const valid = validate(requestSchema, known);
+  const valid = validate(embeddingRequestSchema, known);
   const { model, input, dimensions, encoding_format, user } = valid;
   const inputs = toInputs(input);
   checkTokens(inputs, alias);

@@ -1,11 +1,11 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import OpenAI from 'openai';
+import type { Shape } from '../../../infra/openapi/types.ts';
 import { isObject } from '../../../shared/core/objects.ts';
 import { generate } from '../../sdk-types/generate.ts';
 import { type Method, readMethods } from '../../sdk-types/methods.ts';
 import { REFERENCE_VALUES } from '../../sdk-types/reference-values.ts';
-import type { Shape } from '../../sdk-types/types.ts';
 import type { Check } from '../drivers.ts';
 import { createObjects, type Objects } from './objects.ts';
 import { isServed, type ServedRoute } from './served-routes.ts';

@@ -264,6 +264,7 @@ describe('a request', () => {
       method: 'OPTIONS',
       resource: '/closed',
       headers: { 'Access-Control-Allow-Origin': 'https://app.test' },
+      body: '',
     } as const;
     const { gateway, runner } = await startTestGateway({ routes: [...ROUTES, preflight] });
     const response = await fetch(`${gateway.url}/closed`, { method: 'OPTIONS' });

@@ -89,6 +89,7 @@ describe('loadService', () => {
           'Access-Control-Allow-Methods': 'OPTIONS,GET',
           'Access-Control-Max-Age': '60',
         },
+        body: '',
       },
     ]);
   });

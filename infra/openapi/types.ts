@@ -62,6 +62,7 @@ export function readTypes(folder: string, source: string): PackageTypes {
       strict: true,
       target: 'es2024',
       module: 'nodenext',
+      allowImportingTsExtensions: true,
       types: [],
       skipLibCheck: true,
       noEmit: true,

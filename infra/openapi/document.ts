@@ -1,0 +1,207 @@
+import packageFile from '../../package.json' with { type: 'json' };
+import { isCalledEachTime } from '../../shared/access/request-keys.ts';
+import { ROUTES } from '../../shared/api/route-table.ts';
+import { convertAnswerTypes } from './answer-schemas.ts';
+import { OPERATIONS, type Operation, PAGE, type QueryParameter } from './operations.ts';
+import { convertRequestSchemas } from './request-schemas.ts';
+import { REQUESTS } from './requests.ts';
+
+/** The statuses that every route may answer: those of API Gateway, of a key, and of a failure. */
+const COMMON_ERRORS = [400, 401, 403, 429, 500, 503, 504];
+
+const STATUS_TEXTS: Readonly<Record<number, string>> = {
+  400: 'The request is invalid.',
+  401: 'There is no key, several, or one that is unknown or expired.',
+  403: 'The key lacks the scope of the route, or its tenant was erased.',
+  404: 'There is no such object, or no such model.',
+  409: 'Another request holds the object or the idempotency key.',
+  413: 'The request is too large.',
+  415: 'The media type is not JSON.',
+  422: 'The idempotency key was used for another request.',
+  426: 'Send a POST request instead.',
+  429: 'A limit is reached.',
+  500: 'The service failed.',
+  502: "The model's answer is incomplete or invalid.",
+  503: 'The service or the model is unavailable.',
+  504: 'The model did not answer in time.',
+  529: 'The service is overloaded.',
+};
+
+const DESCRIPTION =
+  `OpenAI's and Anthropic's APIs in front of the models of one deployment. A request belongs to the tenant of its
+key, and needs the scope that its route names in \`x-lambent-scope\`. Answers have fields beyond those described.`.replaceAll(
+    '\n',
+    ' ',
+  );
+
+/** Returns the OpenAPI 3.1 description of all routes: from the route table, the request schemas and the answers' types. */
+export function createDocument(): object {
+  const routes = Object.values(ROUTES).flatMap((part) => Object.entries(part));
+  const paths: Record<string, Record<string, object>> = {};
+  for (const [route, scope] of routes.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const [method = '', resource = ''] = route.split(' ');
+    const path = resource.replace('+}', '}');
+    paths[path] = { ...paths[path], [method.toLowerCase()]: describeRoute(method, resource, scope) };
+  }
+  const { version } = packageFile;
+  const text = JSON.stringify(paths);
+  const wasUsed = (name: string): boolean => text.includes(`"#/components/responses/${name}"`);
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Lambent',
+      version,
+      description: DESCRIPTION,
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: '/', description: 'The deployment that serves this document' }],
+    tags: TAGS.map(([name, description]) => ({ name, description })),
+    paths: Object.fromEntries(Object.entries(paths).toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    components: {
+      securitySchemes: {
+        key: { type: 'http', scheme: 'bearer', description: 'An API key, or an admin key.' },
+        keyHeader: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'x-api-key',
+          description: "The same key, as Anthropic's clients send it.",
+        },
+      },
+      schemas: { ...convertRequestSchemas(REQUESTS), ...convertAnswerTypes(), AdminObject: ADMIN_OBJECT },
+      responses: {
+        ...createErrors('Error', '', wasUsed),
+        ...createErrors('MessagesError', 'Messages', wasUsed),
+      },
+    },
+  };
+}
+
+const TAGS = [
+  ['Chat', 'Chat completions'],
+  ['Responses', 'Responses, stored or not'],
+  ['Messages', "Anthropic's Messages API"],
+  ['Embeddings', 'Embeddings'],
+  ['Models', 'The models that a request may name'],
+  ['Conversations', 'Conversations and their items'],
+  ['Administration', "OpenAI's administration API. Its objects are described at OpenAI. Admin keys only"],
+] as const;
+
+const ADMIN_OBJECT = { type: 'object', description: "An object, a list or a request of OpenAI's administration API." };
+
+/** Returns the responses of all errors of one API, by their names. */
+function createErrors(schema: string, prefix: string, wasUsed: (name: string) => boolean): Record<string, object> {
+  const content = { 'application/json': { schema: refer(schema) } };
+  return Object.fromEntries(
+    Object.entries(STATUS_TEXTS)
+      .map(([status, description]) => [`${prefix}${status}`, { description, content }] as const)
+      .filter(([name]) => wasUsed(name)),
+  );
+}
+
+function describeRoute(method: string, resource: string, scope: string): object {
+  const route = `${method} ${resource}`;
+  const operation = isDescribed(route) ? OPERATIONS[route] : describeAdminRoute(method, resource);
+  const { id, summary, tag, body, query = [], example, idempotent } = operation;
+  const json = body && { schema: refer(body), ...(example === undefined ? {} : { example }) };
+  const parameters = [
+    ...listPathParameters(resource),
+    ...query.map(toParameter),
+    ...(idempotent ? [IDEMPOTENCY_KEY] : []),
+  ];
+  return {
+    operationId: id,
+    summary,
+    tags: [tag],
+    security: isCalledEachTime({ resource }) ? [{ key: [scope] }, { keyHeader: [scope] }] : [{ key: [scope] }],
+    'x-lambent-scope': scope,
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(json === undefined
+      ? {}
+      : { requestBody: { required: !operation.bodyOptional, content: { 'application/json': json } } }),
+    responses: describeResponses(operation, resource, method === 'POST' ? createLinks(resource) : {}),
+  };
+}
+
+function isDescribed(route: string): route is keyof typeof OPERATIONS {
+  return route in OPERATIONS;
+}
+
+function refer(component: string): object {
+  return { $ref: `#/components/schemas/${component}` };
+}
+
+/** Returns links from the answer that creates an object to the routes that take its id. */
+function createLinks(resource: string): Record<string, object> {
+  const following = Object.entries(OPERATIONS).filter(([route]) => route.endsWith(` ${resource}/{id}`));
+  const parameters = { id: '$response.body#/id' };
+  return Object.fromEntries(following.map(([, { id }]) => [id, { operationId: id, parameters }]));
+}
+
+function describeResponses({ answer, streams, errors = [] }: Operation, resource: string, links: object): object {
+  const prefix = resource.startsWith('/v1/messages') ? 'Messages' : '';
+  const statuses = [...new Set([...COMMON_ERRORS, ...errors])].toSorted((a, b) => a - b);
+  const success = answer && {
+    description: 'The answer',
+    headers: { 'x-request-id': { description: "The request's id in the logs", schema: { type: 'string' } } },
+    content: {
+      'application/json': { schema: refer(answer) },
+      ...(streams ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),
+    },
+    ...(Object.keys(links).length > 0 ? { links } : {}),
+  };
+  return {
+    ...(success === undefined ? {} : { 200: success }),
+    ...Object.fromEntries(statuses.map((status) => [status, { $ref: `#/components/responses/${prefix}${status}` }])),
+  };
+}
+
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  description: 'Requests of a tenant with the same key are carried out once.',
+  schema: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[!-~]+$' },
+};
+
+function listPathParameters(resource: string): object[] {
+  return [...resource.matchAll(/\{(\w+)\+?\}/g)].map(([, name]) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: { type: 'string', minLength: 1 },
+  }));
+}
+
+function toParameter({ name, description, schema, style }: QueryParameter): object {
+  const isList = schema['type'] === 'array';
+  return {
+    name,
+    in: 'query',
+    description,
+    schema,
+    ...(style === undefined ? {} : { style, explode: true }),
+    ...(isList ? { style: 'form', explode: false } : {}),
+  };
+}
+
+const VERBS: Readonly<Record<string, string>> = { GET: 'Retrieve', DELETE: 'Delete' };
+
+/** Describes a route of the administration by its path: `GET /v1/organization/projects` lists the projects. */
+function describeAdminRoute(method: string, resource: string): Operation {
+  const segments = resource.replace('/v1/', '').split('/');
+  const isOne = segments.at(-1)?.startsWith('{') === true;
+  const isList = method === 'GET' && !isOne;
+  const verb = isList ? 'List' : (VERBS[method] ?? (isOne ? 'Update' : 'Create'));
+  const words = segments.flatMap((segment) => segment.match(/[a-z]+/gi) ?? []);
+  return {
+    id: [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join(''),
+    summary: `${verb}: ${segments
+      .filter((segment) => !segment.startsWith('{'))
+      .join(', ')
+      .replaceAll('_', ' ')}`,
+    tag: 'Administration',
+    answer: 'AdminObject',
+    ...(method === 'POST' ? { body: 'AdminObject', bodyOptional: true } : {}),
+    ...(isList ? { query: PAGE } : {}),
+    errors: [404, 409, ...(method === 'POST' ? [413, 415] : [])],
+  };
+}

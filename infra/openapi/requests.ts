@@ -1,0 +1,32 @@
+import { countTokensSchema, messagesRequestSchema } from '../../shared/anthropic/schema.ts';
+import { chatRequestSchema } from '../../shared/openai/chat/schema.ts';
+import {
+  createConversationBody,
+  createItemsBody,
+  updateConversationBody,
+} from '../../shared/openai/conversations/schema.ts';
+import { embeddingRequestSchema } from '../../shared/openai/embeddings/request.ts';
+import { optional } from '../../shared/openai/parameters.ts';
+import { inputItem } from '../../shared/openai/responses/items.ts';
+import { responsesParameters } from '../../shared/openai/responses/schema.ts';
+import { object } from '../../shared/openai/schema.ts';
+
+const withoutInput = { ...responsesParameters, input: optional(responsesParameters.input) };
+
+/** The schemas of request bodies, and of what several of them have, by the names of their components. */
+export const REQUESTS = {
+  ChatCompletionRequest: chatRequestSchema,
+  // A response that continues another one needs no input.
+  ResponseRequest: object(withoutInput),
+  InputTokensRequest: object({ ...withoutInput, model: optional(responsesParameters.model) }),
+  InputItem: inputItem,
+  MessageRequest: messagesRequestSchema,
+  CountTokensRequest: countTokensSchema,
+  EmbeddingRequest: embeddingRequestSchema,
+  ConversationRequest: createConversationBody,
+  ConversationItemsRequest: createItemsBody,
+  // Also that of stored chat completions.
+  MetadataRequest: updateConversationBody,
+};
+
+export type RequestName = Exclude<keyof typeof REQUESTS, 'InputItem'>;

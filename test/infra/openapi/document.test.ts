@@ -1,0 +1,98 @@
+import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
+import { expect, it } from 'vitest';
+import { createDocument } from '../../../infra/openapi/document.ts';
+import { convertRequestSchemas } from '../../../infra/openapi/request-schemas.ts';
+import { DOCUMENT_FILE, printDocument } from '../../../infra/openapi/served.ts';
+import { ROUTES } from '../../../shared/api/route-table.ts';
+import {
+  arrayOf,
+  integer,
+  object,
+  oneOf,
+  string,
+  textOrParts,
+  unsupported,
+  variant,
+} from '../../../shared/openai/schema.ts';
+
+interface Operation {
+  readonly operationId: string;
+  readonly security: readonly Readonly<Record<string, readonly string[]>>[];
+  readonly 'x-lambent-scope': string;
+  readonly responses: Readonly<Record<string, unknown>>;
+}
+
+const document = createDocument() as {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly components: { readonly schemas: Readonly<Record<string, unknown>> };
+};
+const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ route: `${method.toUpperCase()} ${path}`, operation })),
+);
+
+it('docs/openapi.json is what `npm run openapi` writes', async () => {
+  expect(await readFile(DOCUMENT_FILE, 'utf8'), 'Run npm run openapi').toBe(printDocument(createDocument()));
+});
+
+it('the description of the API has every route of the route table, each with its scope', () => {
+  const described = operations.map(({ route, operation }) => [route, operation['x-lambent-scope']]);
+  const table = Object.values(ROUTES).flatMap((part) => Object.entries(part));
+  expect(Object.fromEntries(described)).toEqual(
+    Object.fromEntries(table.map(([route, scope]) => [route.replace('+}', '}'), scope])),
+  );
+  for (const { operation } of operations)
+    for (const alternative of operation.security)
+      for (const scopes of Object.values(alternative)) expect(scopes).toEqual([operation['x-lambent-scope']]);
+});
+
+it('each operation has an id of its own, and the errors that any route may answer', () => {
+  expect(new Set(operations.map(({ operation }) => operation.operationId)).size).toBe(operations.length);
+  for (const { operation } of operations)
+    expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(['400', '401', '403', '429', '500']));
+});
+
+it('a request schema is described by what it accepts, whatever its input selects', () => {
+  const part = variant('type', { text: object({ type: v.literal('text'), text: string }) }, ['audio']);
+  const schema = object({
+    count: integer(1, 5),
+    content: textOrParts(arrayOf(part, 'objects', { min: 1 })),
+    mode: v.nullish(oneOf(['fast', 'slow'])),
+    refused: unsupported('is not supported.'),
+  });
+  expect(convertRequestSchemas({ Body: schema })).toEqual({
+    Body: {
+      type: 'object',
+      properties: {
+        count: { type: 'integer', minimum: 1, maximum: 5 },
+        content: {
+          anyOf: [
+            { type: 'string' },
+            {
+              type: 'array',
+              items: {
+                type: 'object',
+                properties: { type: { const: 'text' }, text: { type: 'string' } },
+                required: ['type', 'text'],
+              },
+              minItems: 1,
+            },
+          ],
+        },
+        mode: { type: ['string', 'null'], enum: ['fast', 'slow', null] },
+      },
+      required: ['count', 'content'],
+    },
+  });
+});
+
+it('a request schema that accepts values in a way that has no description is refused', () => {
+  const schema = v.object({ even: v.custom<number>((input) => Number(input) % 2 === 0) });
+  expect(() => convertRequestSchemas({ Body: schema })).toThrow('A custom schema accepts values of no type');
+});
+
+it('a schema that several requests have is described once', () => {
+  const { InputItem, ResponseRequest } = document.components.schemas;
+  expect(InputItem).toHaveProperty('anyOf');
+  expect(JSON.stringify(ResponseRequest)).toContain('{"$ref":"#/components/schemas/InputItem"}');
+});

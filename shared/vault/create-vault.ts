@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { LambentError } from '../core/errors.ts';
 import {
   openRecord,
@@ -19,6 +20,12 @@ export interface VaultOptions extends TenantKeysOptions {
 
 /** The vault of one function environment. */
 export interface TenantVault extends Vault {
+  /**
+   * Returns a key that is derived from the tenant's current key for a purpose of its own. It changes when the tenant's key
+   * is rotated.
+   * @throws as `seal`
+   */
+  deriveKey(tenant: string, purpose: string): Promise<KeyObject>;
   /** Wipes all cached keys, for instance when the environment shuts down. */
   wipe(): void;
 }
@@ -47,6 +54,8 @@ export function createVault({ random, ...options }: VaultOptions): TenantVault {
         throw new LambentError('record_unreadable', 'The record names a key that its tenant does not have');
       }
     },
+
+    deriveKey: (tenant, purpose) => keys.withCurrentKey(tenant, ({ secret }) => secret.deriveFor(purpose)),
 
     sealStream(name, plaintext) {
       return sealChunks(() => keys.withCurrentKey(name.tenant, (key) => startSealing(name, key, random)), plaintext);

@@ -10,6 +10,7 @@ export interface RecordSecrets {
 export const SALT_BYTES = 32;
 export const COMMITMENT_BYTES = 32;
 const LABEL = Buffer.from('lambent sealed record 1', 'latin1');
+const PURPOSE = 'lambent purpose: ';
 /** Block and digest size of SHA-256. */
 const BLOCK_BYTES = 64;
 const DIGEST_BYTES = 32;
@@ -71,6 +72,22 @@ export class TenantSecret {
     const secrets = { key: createSecretKey(key), commitment: this.#commitment };
     key.fill(0);
     return secrets;
+  }
+
+  /**
+   * Derives a key for a purpose other than sealing records: HKDF-SHA256 as for records, with `"lambent purpose: "` and the
+   * purpose as info.
+   * @throws Error after `wipe`
+   */
+  deriveFor(purpose: string): KeyObject {
+    if (this.#wiped) throw new Error('A tenant key was used after it was wiped');
+    const info = Buffer.from(`${PURPOSE}${purpose}\x01`);
+    const key = Buffer.alloc(DIGEST_BYTES);
+    const message = Buffer.concat([this.#first.subarray(0, BLOCK_BYTES), info]);
+    this.#authenticate(message, key);
+    const derived = createSecretKey(key);
+    for (const secret of [message, key]) secret.fill(0);
+    return derived;
   }
 
   /** Overwrites the key. `derive` throws afterwards; secrets that were derived before stay valid. */

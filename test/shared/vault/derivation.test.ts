@@ -20,6 +20,17 @@ it("derived secrets equal HKDF-SHA256's, for any key and any sequence of salts",
   );
 });
 
+it('a key for another purpose equals the one of HKDF-SHA256, and differs for each purpose', () => {
+  const tenantKey = randomBytes(32);
+  const secret = new TenantSecret(tenantKey);
+  const derive = (purpose: string) =>
+    Buffer.from(hkdfSync('sha256', tenantKey, new Uint8Array(), `lambent purpose: ${purpose}`, 32));
+  expect(secret.deriveFor('one').export()).toEqual(derive('one'));
+  expect(secret.deriveFor('two').export()).toEqual(derive('two'));
+  secret.wipe();
+  expect(() => secret.deriveFor('one')).toThrow('wiped');
+});
+
 it('a wiped tenant secret refuses to derive, and secrets that it derived before stay valid', () => {
   const tenantKey = randomBytes(32);
   const secret = new TenantSecret(tenantKey);

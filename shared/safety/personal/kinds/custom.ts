@@ -1,10 +1,8 @@
-import { RE2JS } from 're2js';
+import { compilePattern } from '../../../access/custom-pattern.ts';
 import type { PersonalDataPattern } from '../../../access/personal-data.ts';
 import { LambentError } from '../../../core/errors.ts';
 import type { FindValues } from '../finding.ts';
 
-/** The largest compiled pattern, in RE2's instructions. A repetition such as `{1000}` copies what it repeats. */
-const MAX_PROGRAM = 2_000;
 /** The longest value, in characters. */
 const MAX_VALUE = 256;
 /** Characters before a part of the text that the pattern may look at, such as for `\b`. */
@@ -18,8 +16,8 @@ const MAX_MATCHES = 20_000;
  * Returns the finder of a custom pattern, in the syntax of RE2, which has neither backreferences nor lookaround.
  * @throws LambentError `configuration` if the pattern is invalid or too large
  */
-export function createPatternFinder({ name, pattern }: PersonalDataPattern): FindValues {
-  const compiled = compile(name, pattern);
+export function createPatternFinder(pattern: PersonalDataPattern): FindValues {
+  const compiled = compile(pattern);
   return function* (text) {
     let matches = 0;
     for (let from = 0; from < text.length; from += PART) {
@@ -29,7 +27,7 @@ export function createPatternFinder({ name, pattern }: PersonalDataPattern): Fin
         if (matches > MAX_MATCHES)
           throw new LambentError(
             'content_filter',
-            `The pattern ${name} of the policy matches too much of the request.`,
+            `The pattern ${pattern.name} of the policy matches too much of the request.`,
           );
         const at = start + (match.index ?? 0);
         const end = at + (match[0] ?? '').length;
@@ -39,12 +37,10 @@ export function createPatternFinder({ name, pattern }: PersonalDataPattern): Fin
   };
 }
 
-function compile(name: string, pattern: string): RE2JS {
+function compile({ name, pattern }: PersonalDataPattern) {
   try {
-    const compiled = RE2JS.compile(pattern);
-    if (compiled.programSize() <= MAX_PROGRAM && !compiled.test('')) return compiled;
+    return compilePattern(pattern);
   } catch (cause) {
-    throw new LambentError('configuration', `The pattern ${name} of the policy is invalid`, { cause });
+    throw new LambentError('configuration', `The pattern ${name} of the policy is invalid or too large`, { cause });
   }
-  throw new LambentError('configuration', `The pattern ${name} of the policy is too large or matches an empty text`);
 }

@@ -2,7 +2,7 @@ import { type FindValues, findMatches } from '../finding.ts';
 
 /** The machine-readable zone of a passport (ICAO 9303, TD3): the line with the numbers, and the line with the name before it. */
 const ZONES =
-  /(?<![A-Z0-9<])(?:P[A-Z<][A-Z<]{42}\s{0,4})?[A-Z0-9<]{9}\d[A-Z<]{3}\d{7}[MFX<]\d{7}[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9<])/g;
+  /(?<![A-Z0-9<])(?:P[A-Z<][A-Z<]{42}\s{0,4})?[A-Z0-9<]{9}\d[A-Z<]{3}\d{7}[MFX<]\d{7}[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9])/g;
 /** A number after its name. The check digit is only in the machine-readable zone. */
 const NUMBERS =
   /(?:passport(?:[ ]?(?:no\.?|number|nr\.?|#))?|护照(?:号码?|编号)?)["']?[ ]?(?:[:=#]|is|是|为)?[ ]?["']?(?<value>[A-Z][A-Z0-9]{6,8})(?![A-Za-z0-9])/gi;

@@ -1,0 +1,205 @@
+import type { KeyObject } from 'node:crypto';
+import type { PersonalDataAction, PersonalDataKind } from '../../access/personal-data.ts';
+import { LambentError } from '../../core/errors.ts';
+import type { GenerationRequest } from '../../inference/generation.ts';
+import { type Detect, type Finding, toLabel } from './detector.ts';
+import { mapRequest, type RequestVisitor } from './map-request.ts';
+import { listPlaceholders, Placeholders } from './placeholders.ts';
+import { type AppliedRules, GUARDRAIL_KINDS } from './rules.ts';
+import type { TextPlace, VisitText } from './visitor.ts';
+
+/** A name or address that a guardrail has found. */
+export interface FoundName {
+  readonly kind: PersonalDataKind;
+  readonly value: string;
+}
+
+/**
+ * Finds names and addresses in texts, in which the values of other kinds are already replaced. Returns those of each text.
+ * It throws if it can't search all of them.
+ */
+export type FindNames = (
+  texts: readonly string[],
+  kinds: readonly PersonalDataKind[],
+) => Promise<readonly (readonly FoundName[])[]>;
+
+/** What masking depends on. */
+export interface MaskingPorts {
+  readonly detect: Detect;
+  /** Returns the tenant's key for placeholders. Called only if there is something to mask. */
+  readonly openKey: () => Promise<KeyObject>;
+  readonly findNames?: FindNames | undefined;
+  /** Called with how many values of each kind were found, by their label, before any is refused. */
+  readonly onSearched?: (counts: ReadonlyMap<string, number>) => void;
+}
+
+/** A request without the values that its policy keeps from models. */
+export interface MaskedRequest {
+  readonly request: GenerationRequest;
+  /** The values to restore in the answer, by their placeholders. */
+  readonly values: ReadonlyMap<string, string>;
+}
+
+/**
+ * Replaces personal data in everything of a request that a model gets.
+ * @throws LambentError `content_filter` for a value that is refused, or content that can't be searched; `configuration` if
+ * names or addresses are asked for without a guardrail; the errors of the ports
+ */
+export async function maskRequest(
+  request: GenerationRequest,
+  rules: AppliedRules,
+  ports: MaskingPorts,
+): Promise<MaskedRequest> {
+  const search = new TextSearch(rules, ports.detect);
+  mapRequest(request, search);
+  await search.findNames(ports.findNames);
+  ports.onSearched?.(search.counts);
+  search.throwRefusal();
+  if (search.counts.size === 0) return { request: mapRequest(request, AS_IT_IS), values: new Map() };
+  const placeholders = new Placeholders(await ports.openKey(), search.reserved);
+  const visit: VisitText = (text, place) =>
+    replaceFound(text, search.getFound(text, place), ({ label, action }, value) =>
+      // A name has few characters, and two different ones must not become the same.
+      action === 'mask' || place.isName ? placeholders.get(label, value) : `[REDACTED ${label}]`,
+    );
+  const masked = mapRequest(request, { ...AS_IT_IS, visit });
+  return { request: masked, values: placeholders.values };
+}
+
+const AS_IT_IS: RequestVisitor = { visit: (text) => text, visitUnsearchable: () => {} };
+
+/** Searches the texts of a request, before any is replaced. */
+export class TextSearch implements RequestVisitor {
+  readonly #rules: AppliedRules;
+  readonly #detect: Detect;
+  /** The findings by text and field. */
+  readonly #found = new Map<string, readonly Finding[]>();
+  readonly reserved = new Set<string>();
+  readonly counts = new Map<string, number>();
+  #refused: { readonly label: string; readonly param: string } | undefined;
+  /** The texts that are no names, for the guardrail. */
+  readonly #texts = new Map<string, { readonly text: string; readonly param: string }>();
+
+  constructor(rules: AppliedRules, detect: Detect) {
+    this.#rules = rules;
+    this.#detect = detect;
+  }
+
+  /** Returns the findings in a text that was visited. */
+  getFound(text: string, place: TextPlace): readonly Finding[] {
+    return this.#found.get(toId(text, place)) ?? [];
+  }
+
+  /** Visits a text. Returns whether it has no values. */
+  isClean(text: string, place: TextPlace): boolean {
+    this.visit(text, place);
+    return this.getFound(text, place).length === 0;
+  }
+
+  /** @throws LambentError `content_filter` if a value was found that is refused */
+  throwRefusal(): void {
+    if (this.#refused === undefined) return;
+    const { label, param } = this.#refused;
+    const message = `The policy of this project refuses '${param}': it contains personal data (${label.toLowerCase()}).`;
+    throw new LambentError('content_filter', message, { param });
+  }
+
+  readonly visit: VisitText = (text, place) => {
+    const id = toId(text, place);
+    let found = this.#found.get(id);
+    if (found === undefined) {
+      found = detectIn(text, place, this.#detect);
+      this.#found.set(id, found);
+      for (const placeholder of listPlaceholders(text)) this.reserved.add(placeholder);
+      if (place.isName !== true) this.#texts.set(id, { text, param: place.param });
+    }
+    this.#note(found, place.param);
+    return text;
+  };
+
+  readonly visitUnsearchable = (param: string): void => {
+    if (this.#rules.passesUnsearchable) return;
+    throw new LambentError(
+      'content_filter',
+      `The policy of this project refuses '${param}': images and PDF documents can't be searched for personal data.`,
+      { param },
+    );
+  };
+
+  /** Adds the names and addresses that a guardrail finds, if the rules ask for them. */
+  async findNames(find: FindNames | undefined): Promise<void> {
+    const kinds = [...this.#rules.kinds.keys()].filter((kind) => GUARDRAIL_KINDS.has(kind));
+    const texts = [...this.#texts].filter(([, { text }]) => /\p{L}/u.test(text));
+    if (kinds.length === 0 || texts.length === 0) return;
+    if (find === undefined)
+      throw new LambentError('configuration', 'Names and addresses are only found by a guardrail, and there is none');
+    const masked = texts.map(([id, { text }]) => replaceFound(text, this.#found.get(id), ({ label }) => `[${label}]`));
+    const found = await find(masked, kinds);
+    if (found.length !== texts.length) throw new TypeError('A guardrail has not searched all texts');
+    for (const [index, [id, { text, param }]] of texts.entries()) {
+      const names = (found[index] ?? []).flatMap((name) => [...this.#locate(name, text)]);
+      this.#note(names, param);
+      this.#found.set(id, mergeNames(this.#found.get(id) ?? [], names));
+    }
+  }
+
+  #note(found: readonly Finding[], param: string): void {
+    for (const { label, action } of found) {
+      this.counts.set(label, (this.counts.get(label) ?? 0) + 1);
+      if (action === 'refuse') this.#refused ??= { label, param };
+    }
+  }
+
+  *#locate({ kind, value }: FoundName, text: string): Generator<Finding> {
+    const action: PersonalDataAction = this.#rules.kinds.get(kind) ?? 'refuse';
+    if (value === '') return;
+    for (let start = text.indexOf(value); start !== -1; start = text.indexOf(value, start + value.length))
+      yield { label: toLabel(kind), action, start, end: start + value.length };
+  }
+}
+
+/** Adds names where nothing else was found. */
+function mergeNames(found: readonly Finding[], names: readonly Finding[]): Finding[] {
+  const merged = [...found];
+  for (const name of names)
+    if (merged.every(({ start, end }) => name.end <= start || name.start >= end)) merged.push(name);
+  return merged.sort((a, b) => a.start - b.start);
+}
+
+/** Longer values don't depend on the name of their field. */
+const MAX_FIELD_VALUE = 4_096;
+
+/** Finds the values in a text. Those of a JSON field are searched with its name, which may show what they are. */
+function detectIn(text: string, { field }: TextPlace, detect: Detect): Finding[] {
+  if (field === undefined || text.length > MAX_FIELD_VALUE || field.length > 128) return detect(text);
+  const before = `"${field}":"`;
+  const found = detect(`${before}${text}"`);
+  const end = before.length + text.length;
+  return found
+    .filter((finding) => finding.end > before.length && finding.start < end)
+    .map((finding) => ({
+      ...finding,
+      start: Math.max(0, finding.start - before.length),
+      end: Math.min(finding.end, end) - before.length,
+    }));
+}
+
+function toId(text: string, { field = '', isName }: TextPlace): string {
+  return `${isName === true ? 'name' : field.length > 128 ? '' : field}\0${text}`;
+}
+
+/** Returns a text with its findings replaced. */
+export function replaceFound(
+  text: string,
+  found: readonly Finding[] | undefined,
+  replace: (finding: Finding, value: string) => string,
+): string {
+  if (found === undefined || found.length === 0) return text;
+  let replaced = '';
+  let end = 0;
+  for (const finding of found) {
+    replaced += text.slice(end, finding.start) + replace(finding, text.slice(finding.start, finding.end));
+    end = finding.end;
+  }
+  return replaced + text.slice(end);
+}

@@ -1,0 +1,60 @@
+import { createHmac, type KeyObject } from 'node:crypto';
+
+/** Number of characters after the label: 40 bits. */
+const HASH_LENGTH = 8;
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
+
+/** Matches what looks like a placeholder, whoever wrote it. */
+const PLACEHOLDER = new RegExp(`[A-Z][A-Z0-9]*-[a-z2-7]{${HASH_LENGTH}}`, 'g');
+
+/** Returns what looks like a placeholder in a text. */
+export function listPlaceholders(text: string): string[] {
+  return text.match(PLACEHOLDER) ?? [];
+}
+
+/**
+ * Makes placeholders such as `EMAIL-k3f9q2xa` for the values of one request. They consist of letters, digits and a hyphen,
+ * so that they can be part of names, URLs, code and Markdown without an escape, and their length is that of their label and
+ * nine.
+ *
+ * The same value always gets the same placeholder under the same key, so nothing has to be stored, and a prompt cache finds
+ * earlier turns. Without the key, a placeholder says nothing about its value.
+ */
+export class Placeholders {
+  readonly #key: KeyObject;
+  readonly #reserved: ReadonlySet<string>;
+  readonly #byValue = new Map<string, string>();
+  readonly #values = new Map<string, string>();
+
+  /** @param reserved what looks like a placeholder in the request's own text; no value gets it */
+  constructor(key: KeyObject, reserved: ReadonlySet<string>) {
+    this.#key = key;
+    this.#reserved = reserved;
+  }
+
+  /** The values by their placeholders. */
+  get values(): ReadonlyMap<string, string> {
+    return this.#values;
+  }
+
+  /** Returns the placeholder of a value. */
+  get(label: string, value: string): string {
+    const id = `${label}\0${value}`;
+    const known = this.#byValue.get(id);
+    if (known !== undefined) return known;
+    for (let attempt = 0; ; attempt++) {
+      const placeholder = `${label}-${this.#hash(`${id}\0${attempt}`)}`;
+      if (this.#reserved.has(placeholder) || this.#values.has(placeholder)) continue;
+      this.#byValue.set(id, placeholder);
+      this.#values.set(placeholder, value);
+      return placeholder;
+    }
+  }
+
+  #hash(text: string): string {
+    const digest = createHmac('sha256', this.#key).update(text).digest();
+    let hash = '';
+    for (let index = 0; index < HASH_LENGTH; index++) hash += ALPHABET[(digest[index] ?? 0) % ALPHABET.length];
+    return hash;
+  }
+}

@@ -1,0 +1,71 @@
+/** Where a text of a request is. */
+export interface TextPlace {
+  /** The caller's parameter, for error messages. */
+  readonly param: string;
+  /** The name of the field in JSON whose value the text is. Names such as `password` show what a value is. */
+  readonly field?: string;
+  /** True for a name or id, which has few characters and must stay the same wherever it appears. */
+  readonly isName?: true;
+}
+
+/** Returns what replaces a text. */
+export type VisitText = (text: string, place: TextPlace) => string;
+
+/** Keywords of JSON schemas whose numbers are bounds. */
+const BOUNDS = /^(?:m(?:in|ax)(?:imum|Length|Items|Properties)|exclusiveM(?:in|ax)imum|multipleOf)$/;
+/** Deeper values can't be searched without a risk for the stack. Parsers refuse most requests that are as deep. */
+const MAX_DEPTH = 200;
+
+/** Returns a JSON value with its texts and field names replaced, and the numbers that change as texts. */
+export function mapJsonValue<Value>(value: Value, visit: VisitText, place: TextPlace): Value;
+export function mapJsonValue(value: unknown, visit: VisitText, place: TextPlace): unknown {
+  return mapValue(value, visit, place, 0);
+}
+
+function mapValue(value: unknown, visit: VisitText, place: TextPlace, depth: number): unknown {
+  if (depth > MAX_DEPTH) throw new RangeError('A value is nested too deep to be searched');
+  if (typeof value === 'string') return visit(value, place);
+  if (typeof value === 'number') {
+    if (BOUNDS.test(place.field ?? '')) return value;
+    const visited = visit(String(value), place);
+    return visited === String(value) ? value : visited;
+  }
+  if (Array.isArray(value)) return value.map((each) => mapValue(each, visit, place, depth + 1));
+  if (typeof value !== 'object' || value === null) return value;
+  const { param } = place;
+  return Object.fromEntries(
+    Object.entries(value).map(([field, each]) => [
+      visit(field, { param, isName: true }),
+      mapValue(each, visit, { param, field }, depth + 1),
+    ]),
+  );
+}
+
+/** The strings and numbers of a JSON text. Each alternative begins with a character that ends the others. */
+const LITERALS = /"(?:[^"\\]|\\[\s\S])*"|-?\d[\d.eE+-]*/g;
+
+/**
+ * Returns a JSON text with its strings and numbers replaced, and everything else as it is. Numbers that change become
+ * strings. A text that isn't JSON is visited as a whole.
+ */
+export function mapJsonText(text: string, visit: VisitText, { param }: TextPlace): string {
+  if (!isJson(text)) return visit(text, { param });
+  let field: string | undefined;
+  return text.replace(LITERALS, (literal, index: number) => {
+    const isString = literal.startsWith('"');
+    const value: string = isString ? JSON.parse(literal) : literal;
+    const isField = isString && /^\s*:/.test(text.slice(index + literal.length, index + literal.length + 64));
+    if (isField) field = value;
+    const visited = visit(value, isField ? { param, isName: true } : { param, ...(field !== undefined && { field }) });
+    return visited === value ? literal : JSON.stringify(visited);
+  });
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

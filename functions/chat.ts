@@ -67,6 +67,7 @@ const router = createGovernedRouter(
     }),
     getCapabilities,
   }),
+  { openVault: loadVault },
 );
 /** Loads the stores when a request first needs them, so that chats that store nothing start without them. */
 const loadState = once(async () => {

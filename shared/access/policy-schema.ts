@@ -1,5 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { isValidPattern } from './custom-pattern.ts';
+import { PERSONAL_DATA_ACTIONS, PERSONAL_DATA_KINDS } from './personal-data.ts';
 import type { Policy, Restrictions } from './policy.ts';
 
 // Used when a policy is written. What reads policies relies on it.
@@ -9,9 +11,34 @@ const models = v.strictObject({
   models: v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(256))),
 });
 
+const action = v.picklist(PERSONAL_DATA_ACTIONS);
+const personalData = v.strictObject({
+  all: v.optional(action),
+  kinds: v.optional(v.strictObject(v.entriesFromList(PERSONAL_DATA_KINDS, v.optional(action)))),
+  patterns: v.optional(
+    v.pipe(
+      v.array(
+        v.strictObject({
+          name: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9]{0,19}$/, 'Expected 1 to 20 upper-case letters and digits')),
+          pattern: v.pipe(
+            v.string(),
+            v.minLength(1),
+            v.maxLength(256),
+            v.check(isValidPattern, 'Expected a small regular expression of RE2 that matches no empty text'),
+          ),
+          action,
+        }),
+      ),
+      v.maxLength(10),
+    ),
+  ),
+  unsearchable: v.optional(v.picklist(['pass', 'refuse'])),
+});
+
 /** The restrictions of a level. Each part of the service adds its section. */
 const restrictionsSchema = v.strictObject({
   models: v.optional(models),
+  personalData: v.optional(personalData),
 });
 
 /**

@@ -14,7 +14,7 @@ import { createSendText, createTicketQueue } from '../jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../jobs/timings.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { TenantVault } from '../vault/create-vault.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { openVault, type VaultAccess } from './open-vault.ts';
 import { createReplyStep } from './reply-queue.ts';
@@ -33,7 +33,7 @@ const MAX_INBOX_BYTES = 6_000_000;
 /** Options of `createJobStores`. */
 export interface StoreOptions extends VaultAccess {
   /** The environment's vault, if it has one already. */
-  readonly vault?: Vault;
+  readonly vault?: TenantVault;
 }
 
 /** Creates the stores of jobs in AWS, once per function environment. */

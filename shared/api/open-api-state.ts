@@ -13,7 +13,7 @@ import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
 import { createTicketQueue, type QueueSettings } from '../jobs/ticket-queue.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { TenantVault } from '../vault/create-vault.ts';
 import type { ApiState } from './api-state.ts';
 import { createJobStores } from './job-dependencies.ts';
 
@@ -29,7 +29,7 @@ export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSet
 export function openApiState(
   settings: StateSettings,
   metrics: Metrics,
-  vault: Vault,
+  vault: TenantVault,
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {
   const dynamodb = createDynamoDBClient();
   const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };

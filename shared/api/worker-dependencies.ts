@@ -38,7 +38,9 @@ export function createWorkerDependencies(
   const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
   const { jobs, bodies, vault } = dependencies;
   const createModel = createModels(createContinuationSeal(async () => vault));
-  const router = createGovernedRouter(createRouter({ registry, createModel, getCapabilities }));
+  const router = createGovernedRouter(createRouter({ registry, createModel, getCapabilities }), {
+    openVault: async () => vault,
+  });
   const contextPorts = { registry, conversations, jobs, bodies, vault };
   return {
     ...dependencies,

@@ -7,7 +7,10 @@ const request = { model: 'small' } as GenerationRequest;
 const answer = { events: (async function* () {})() };
 
 async function generate(policy: Policy): Promise<unknown> {
-  const router = createGovernedRouter({ generate: async () => answer });
+  const router = createGovernedRouter(
+    { generate: async () => answer },
+    { openVault: () => Promise.reject(new Error('not needed')) },
+  );
   const options = { signal: new AbortController().signal, deadlineAt: 0, streamed: false };
   return router.generate(request, { ...options, caller: { tenant: 'acme', policy } });
 }

@@ -1,0 +1,34 @@
+import { checkModel } from '../access/model-permissions.ts';
+import type { Policy, Restrictions } from '../access/policy.ts';
+import type { Router } from '../inference/router.ts';
+import type { TenantVault } from '../vault/create-vault.ts';
+
+/** What the stages depend on. */
+export interface StagePorts {
+  /** Opens the vault, if a stage needs a key of the tenant. */
+  readonly openVault: () => Promise<Pick<TenantVault, 'deriveKey'>>;
+}
+
+/**
+ * Returns the router with a stage for each section of a policy, from the outside: model permissions, personal data. The code
+ * of a stage is loaded with the first policy that has its section.
+ */
+export function addStages(router: Router, policy: Policy, { openVault }: StagePorts): Router {
+  return {
+    async generate(request, options) {
+      checkModel(policy, request.model);
+      let stages = router;
+      if (hasSection(policy, 'personalData')) {
+        const { withoutPersonalData } = await import('../safety/personal/personal-data-router.ts');
+        const deriveKey = async (tenant: string, purpose: string) => (await openVault()).deriveKey(tenant, purpose);
+        stages = withoutPersonalData(policy, stages, { deriveKey });
+      }
+      return stages.generate(request, options);
+    },
+  };
+}
+
+/** Returns whether any level of a policy has a section. */
+export function hasSection({ account, project, key }: Policy, section: keyof Restrictions): boolean {
+  return [account, project, key].some((level) => level?.[section] !== undefined);
+}

@@ -1,24 +1,47 @@
 /** Administers projects, their keys and what they may do: OpenAI's administration API. */
 import * as v from 'valibot';
+import { createPolicyAdministration } from '../shared/access/policy-administration.ts';
+import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
+import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
+import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
+import { createPolicyRoutes } from '../shared/admin/policies.ts';
 import { createProjectRoutes } from '../shared/admin/projects.ts';
+import { createServiceAccountRoutes } from '../shared/admin/service-accounts.ts';
+import { createUnsupportedRoutes } from '../shared/admin/unsupported.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { ADMIN_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { matchPaths } from '../shared/lambda/path-router.ts';
+import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 
 const config = readConfig({
   ...httpApiSettings,
+  ACCESS_TABLE: v.string(),
   ADMIN_TABLE: v.string(),
+  KEYS_TABLE: v.string(),
 });
+const client = createDynamoDBClient();
 const api = {
-  table: { client: createDynamoDBClient(), name: config.ADMIN_TABLE },
+  table: { client, name: config.ADMIN_TABLE },
+  access: { client, name: config.ACCESS_TABLE },
+  policies: createPolicyAdministration(client, config.ACCESS_TABLE),
+  tenantKeys: createTenantKeyTable(client, config.KEYS_TABLE),
   now: Date.now,
 };
+
 export const handler = createHttpApi({
   telemetry: createTelemetry(config),
   corsOrigin: config.CORS_ORIGIN,
   table: ADMIN_ROUTES,
-  routes: { ...createProjectRoutes(api) },
+  routes: {
+    ...createAdminKeyRoutes(api),
+    ...createProjectRoutes(api),
+    ...createServiceAccountRoutes(api),
+    ...createApiKeyRoutes(api),
+    ...createModelPermissionRoutes(api),
+    ...createPolicyRoutes(api),
+    ...createUnsupportedRoutes(),
+  },
 }).use(matchPaths(Object.keys(ADMIN_ROUTES)));

@@ -20,7 +20,7 @@ import { runPhase } from './phases.ts';
 import { type Queues, startQueues } from './queues.ts';
 import { registerWorkers } from './register-workers.ts';
 import { startSchedules } from './schedules.ts';
-import { seedAccess } from './seed.ts';
+import { LOCAL_ADMIN_KEY, seedAccess, seedProject } from './seed.ts';
 import { LOCAL_STAGE } from './service/print.ts';
 import { createReferences, type References } from './service/references.ts';
 import { addReplyQueues } from './service/reply-queues.ts';
@@ -233,7 +233,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     ...getKeyVariable(functions),
     ...createWorkersVariable(gpuWorkers),
   };
-  const published = { ...endpoints, ...variables };
+  const published = { ...endpoints, ...variables, LAMBENT_ADMIN_KEY: LOCAL_ADMIN_KEY };
   cleanup.defer(await publishEnvironment(join(stateDir, 'env'), url, service.region, credentials, published));
   return {
     workersRegistered,
@@ -353,6 +353,7 @@ async function prepareTables(
   try {
     const names = await createTables(client, service, references);
     if (names['AccessTable'] !== undefined) await seedAccess(client, names['AccessTable']);
+    if (names['AdminTable'] !== undefined) await seedProject(client, names['AdminTable']);
     return names;
   } finally {
     client.destroy();

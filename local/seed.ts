@@ -3,6 +3,7 @@ import { createKeyItem } from '../shared/access/keys.ts';
 import { ORGANIZATION } from '../shared/access/principal.ts';
 import { ADMIN_SCOPES, TENANT_SCOPES } from '../shared/access/scopes.ts';
 import { createSenderItem } from '../shared/access/senders.ts';
+import { createProjects } from '../shared/admin/projects.ts';
 
 /** The API key of the local cloud. It is valid only for a service that listens on 127.0.0.1. */
 export const LOCAL_API_KEY = 'sk-local';
@@ -27,4 +28,15 @@ export async function seedAccess(client: DynamoDBClient, tableName: string): Pro
     replyQueues: ['*'],
   });
   await client.send(new PutItemCommand({ TableName: tableName, Item: sender }));
+}
+
+/** Adds the project of the tenant `local` to the admin table, if it isn't there. */
+export async function seedProject(client: DynamoDBClient, tableName: string): Promise<void> {
+  const project = {
+    id: 'local',
+    name: 'Local',
+    createdAt: Math.floor(Date.now() / 1000),
+    archivedAt: null,
+  };
+  await createProjects({ table: { client, name: tableName } }).create(ORGANIZATION, project);
 }

@@ -1,14 +1,23 @@
+import type * as v from 'valibot';
+import type { PolicyAdministration } from '../access/policy-administration.ts';
 import type { HttpRequest, Route } from '../access/route.ts';
 import type { Table } from '../aws/table.ts';
+import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
-import { invalidValueError } from '../openai/validation.ts';
+import { invalidValueError, listUnknownFields, validate } from '../openai/validation.ts';
+import type { TenantKeyTable } from '../vault/key-table.ts';
 import { type AdminObject, type Collection, isKeyText, type Owner, type PageQuery } from './object-table.ts';
 
 /** What the routes of the administration API depend on. */
 export interface AdminApi {
   /** The admin table, for `createCollection`. */
   readonly table: Table;
+  /** The access table, for keys. */
+  readonly access: Table;
+  /** What the access table enforces for projects and the account. */
+  readonly policies: PolicyAdministration;
+  readonly tenantKeys: Pick<TenantKeyTable, 'read'>;
   /** Returns the time in epoch milliseconds. */
   readonly now: () => number;
 }
@@ -18,27 +27,42 @@ export function adminRoute(run: (request: HttpRequest) => Promise<unknown>): Rou
   return { run: async (request) => ({ json: await run(request) }) };
 }
 
+/** Like `adminRoute`, for a POST that may have no body. */
+export function bodilessRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
+  return { ...adminRoute(run), bodyOptional: true };
+}
+
+/**
+ * Returns the body of a request as the schema's type.
+ * @throws LambentError as `validate`; `unknown_parameter` for a field that the schema lacks: a misspelt restriction must not
+ * be dropped silently
+ */
+export function parseBody<T extends v.GenericSchema>(schema: T, { body = {} }: HttpRequest): v.InferOutput<T> {
+  const output = validate(schema, body);
+  const [unknown] = listUnknownFields(body, output);
+  if (unknown === undefined) return output;
+  throw new LambentError('unknown_parameter', `Unknown parameter: '${unknown}'.`, { param: unknown });
+}
+
 /** Lists a page of objects, as the query of the request asks for it: the oldest first, unless it has `order=desc`. */
 export async function listObjects<T extends AdminObject>(
   { query }: HttpRequest,
   collection: Collection<T>,
   owner: Owner,
-  encode: (object: T) => object,
+  encode: (object: T) => object | Promise<object>,
   matches?: (object: T) => boolean,
 ): Promise<object> {
   const { items, hasMore } = await collection.list(owner, parsePageQuery(query), matches);
-  return encodeList(items.map(encode), hasMore);
+  return encodeList(await Promise.all(items.map(encode)), hasMore);
 }
 
 /** Parses `after`, `before`, `limit` and `order`. @throws LambentError `invalid_value` */
 export function parsePageQuery({ before, ...query }: Readonly<Record<string, string>>): PageQuery {
   if (before !== undefined && query['after'] !== undefined)
     throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");
-  for (const name of ['before', 'after'] as const) {
-    const cursor = name === 'before' ? before : query['after'];
+  for (const [name, cursor] of Object.entries({ before, after: query['after'] }))
     if (cursor !== undefined && !isKeyText(cursor))
       throw invalidValueError(name, `Invalid '${name}': it is not an id.`);
-  }
   return omitUndefined({ ...parseListQuery({ order: 'asc', ...query }), before });
 }
 

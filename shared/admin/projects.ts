@@ -1,28 +1,39 @@
 import * as v from 'valibot';
+import { isPrincipalId } from '../access/keys.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
-import { object, text } from '../openai/schema.ts';
-import { validate } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, getPathParameter, listObjects } from './admin-routes.ts';
+import { object, string, text, unsupported } from '../openai/schema.ts';
+import { invalidValueError } from '../openai/validation.ts';
+import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { type Collection, createCollection, createObjectId } from './object-table.ts';
 
-/** A project. Its id is the name of its tenant. */
 const projectSchema = v.object({
   id: v.string(),
   createdAt: v.number(),
   name: v.string(),
   archivedAt: v.nullable(v.number()),
 });
+/** A project. Its id is the name of its tenant. */
 export type Project = v.InferOutput<typeof projectSchema>;
 
 const name = text({ min: 1, max: 256 });
-const createBody = object({ name });
-const updateBody = object({ name: v.optional(v.nullable(name)) });
+const elsewhere = "is not supported: a deployment keeps its data in its own region. Omit it, or use 'GLOBAL'.";
+const geography = unsupported(elsewhere);
+const external_key_id = unsupported('is not supported: register external keys by themselves.');
+const createBody = object({
+  name,
+  geography,
+  external_key_id,
+  residency: v.nullish(v.literal('GLOBAL', elsewhere)),
+  // Not in OpenAI's API: the name of a tenant, which may have keys or senders already.
+  id: v.optional(string),
+});
+const updateBody = object({ name: v.optional(v.nullable(name)), geography, external_key_id });
 
 /** Creates the collection of projects. */
-export function createProjects({ table }: AdminApi): Collection<Project> {
+export function createProjects({ table }: Pick<AdminApi, 'table'>): Collection<Project> {
   return createCollection(table, { type: 'project', schema: projectSchema });
 }
 
@@ -31,16 +42,31 @@ export function getProject(projects: Collection<Project>, request: HttpRequest):
   return projects.get(ORGANIZATION, getPathParameter(request, 'project'));
 }
 
-/** Like `getProject`, for requests that change something. @throws LambentError `invalid_value` if it is archived */
+/** Like `getProject`, for requests that change something. @throws LambentError `project_archived` */
 export async function getActiveProject(projects: Collection<Project>, request: HttpRequest): Promise<Project> {
   const project = await getProject(projects, request);
   if (project.archivedAt === null) return project;
-  throw new LambentError('invalid_value', `The project ${project.id} is archived. It can't be used or changed.`);
+  throw new LambentError('project_archived', `The project ${project.id} is archived. It can't be used or changed.`);
 }
 
 /** Creates the routes of projects. */
 export function createProjectRoutes(api: AdminApi) {
   const projects = createProjects(api);
+
+  const checkNewId = async (id: string): Promise<void> => {
+    if (!isPrincipalId(id))
+      throw invalidValueError(
+        'id',
+        "Invalid 'id': it must begin with a letter or digit and have at most 64 letters, digits, `.`, `_` or `-`.",
+      );
+    if ((await api.tenantKeys.read(id))?.state === 'deleted')
+      throw new LambentError('tenant_deleted', `The tenant ${id} was erased. Its name can't be used again.`, {
+        param: 'id',
+      });
+    if ((await projects.find(ORGANIZATION, id)) !== undefined)
+      throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+  };
+
   return {
     'GET /v1/organization/projects': adminRoute((request) => {
       const isAll = request.query['include_archived'] === 'true';
@@ -48,17 +74,20 @@ export function createProjectRoutes(api: AdminApi) {
     }),
 
     'POST /v1/organization/projects': adminRoute(async (request) => {
-      const body = validate(createBody, request.body);
+      const { id: wanted, name } = parseBody(createBody, request);
+      if (wanted !== undefined) await checkNewId(wanted);
       const now = api.now();
-      const project = {
-        id: createObjectId('proj', now),
+      const project: Project = {
+        id: wanted ?? createObjectId('proj', now),
         createdAt: Math.floor(now / 1000),
-        name: body.name,
+        name,
         archivedAt: null,
       };
-      await projects.create(ORGANIZATION, project);
       const { id } = project;
-      logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details: { data: { name } } });
+      if (!(await projects.create(ORGANIZATION, project)))
+        throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+      const details = { data: { name, title: name } };
+      logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });
       return encodeProject(project);
     }),
 
@@ -67,13 +96,25 @@ export function createProjectRoutes(api: AdminApi) {
     ),
 
     'POST /v1/organization/projects/{project}': adminRoute(async (request) => {
-      const body = validate(updateBody, request.body);
+      const body = parseBody(updateBody, request);
       const before = await getActiveProject(projects, request);
       const { id } = before;
       const after = await projects.update(ORGANIZATION, id, (each) => ({ ...each, name: body.name ?? each.name }));
       const details = { changes_requested: { title: after.name }, previous: { title: before.name } };
       logAct(request.telemetry, { type: 'project.updated', objectId: id, project: id, details });
       return encodeProject(after);
+    }),
+
+    'POST /v1/organization/projects/{project}/archive': bodilessRoute(async (request) => {
+      const { id } = await getProject(projects, request);
+      await api.policies.changeProject(id, (each) => ({ ...each, status: 'archived' }));
+      const archivedAt = Math.floor(api.now() / 1000);
+      const project = await projects.update(ORGANIZATION, id, (each) => ({
+        ...each,
+        archivedAt: each.archivedAt ?? archivedAt,
+      }));
+      logAct(request.telemetry, { type: 'project.archived', objectId: id, project: id });
+      return encodeProject(project);
     }),
   };
 }

@@ -1,41 +1,263 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isObject } from '../../shared/core/objects.ts';
+import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
-let client: OpenAI;
+let organization: OpenAI['admin']['organization'];
 beforeAll(async () => {
   service = await startService();
-  client = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', apiKey: 'sk-local', maxRetries: 0 });
+  organization = createAdmin('sk-admin-local').admin.organization;
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
+const createAdmin = (adminAPIKey: string) => new OpenAI({ baseURL: service.cloud.url, adminAPIKey, maxRetries: 0 });
+const createCaller = (apiKey: string) => new OpenAI({ baseURL: service.cloud.url, apiKey, maxRetries: 0 });
+
+/** Sends a request that the client has no method for. Returns the response's status and body. */
+async function send(method: string, path: string, body?: unknown, key = 'sk-admin-local') {
+  const response = await fetch(`${service.cloud.url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  return { status: response.status, json: JSON.parse(await response.text()) };
+}
+
+async function collect<T>(pages: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of pages) items.push(item);
+  return items;
+}
+
+/** Creates a project with a service account. Returns its id, the account's and its key. */
+async function createProject(fields: object = {}) {
+  const project = await organization.projects.create({ name: 'Website', ...fields });
+  const account = await organization.projects.serviceAccounts.create(project.id, { name: 'web' });
+  return {
+    project: project.id,
+    account: account.id,
+    key: account.api_key?.value ?? '',
+    keyId: account.api_key?.id ?? '',
+  };
+}
+
+/** Expects that a key which was not used before is refused. The gateway caches what the authorizer returned for a used one. */
+const expectRefusal = (key: string) =>
+  expect(createCaller(key).models.list()).rejects.toMatchObject({ status: 401, code: 'invalid_api_key' });
+
 describe('projects', () => {
   it('a project is created, read, renamed and listed', async () => {
-    const { projects } = client.admin.organization;
+    const { projects } = organization;
     const created = await projects.create({ name: 'Website' });
     expect(created).toMatchObject({
       object: 'organization.project',
       name: 'Website',
       status: 'active',
       archived_at: null,
+      external_key_id: null,
     });
     expect(await projects.retrieve(created.id)).toEqual(created);
     expect(await projects.update(created.id, { name: 'Shop' })).toEqual({ ...created, name: 'Shop' });
-    const listed = [];
-    for await (const project of projects.list({ limit: 1 })) listed.push(project.id);
-    expect(listed).toContain(created.id);
+    const ids = (await collect(projects.list({ limit: 1 }))).map(({ id }) => id);
+    expect(ids).toEqual(expect.arrayContaining(['local', created.id]));
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  it("an archived project's keys are refused, and it can't be changed", async () => {
+    const { project, key } = await createProject();
+    const archived = await organization.projects.archive(project);
+    expect(archived).toMatchObject({ status: 'archived', archived_at: expect.any(Number) });
+    await expect(createCaller(key).models.list()).rejects.toMatchObject({ status: 403, code: 'project_archived' });
+    await expect(organization.projects.update(project, { name: 'x' })).rejects.toMatchObject({
+      code: 'project_archived',
+    });
+    const ids = async (query: object) => (await collect(organization.projects.list(query))).map(({ id }) => id);
+    expect(await ids({})).not.toContain(project);
+    expect(await ids({ include_archived: true })).toContain(project);
+    // A repeated request, as after a crash, changes nothing.
+    expect(await organization.projects.archive(project)).toEqual(archived);
+  });
+
+  it('a project can have the name of a tenant that has keys already, once', async () => {
+    const id = 'acme';
+    expect(await send('POST', '/organization/projects', { name: 'Acme', id })).toMatchObject({
+      status: 200,
+      json: { id },
+    });
+    expect(await send('POST', '/organization/projects', { name: 'Acme', id })).toMatchObject({
+      status: 400,
+      json: { error: { code: 'invalid_value', param: 'id' } },
+    });
   });
 });
 
 describe('keys', () => {
   it("an admin key can't call models, and a project's key can't administrate", async () => {
-    const admin = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-admin-local', maxRetries: 0 });
-    await expect(admin.models.list()).rejects.toMatchObject({ status: 403, code: 'insufficient_permissions' });
-    const project = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-local', maxRetries: 0 });
-    await expect(project.admin.organization.projects.list()).rejects.toMatchObject({
-      status: 403,
-      code: 'insufficient_permissions',
+    const admin = createCaller('sk-admin-local');
+    const lacking = { status: 403, code: 'insufficient_permissions' };
+    await expect(admin.models.list()).rejects.toMatchObject(lacking);
+    const { key } = await createProject();
+    for (const each of ['sk-local', key])
+      await expect(createAdmin(each).admin.organization.projects.list()).rejects.toMatchObject(lacking);
+  });
+
+  it("a service account's key calls models for its project, and shows its value once", async () => {
+    const { project, key, keyId } = await createProject();
+    expect(key).toMatch(/^sk-proj-/);
+    const caller = createCaller(key);
+    const { id } = await caller.responses.create({ model: 'compatible', input: 'Hello' });
+    await caller.responses.retrieve(id);
+    await expect(createCaller('sk-local').responses.retrieve(id)).rejects.toMatchObject({ status: 404 });
+    const listed = await collect(organization.projects.apiKeys.list(project));
+    expect(listed).toEqual([await organization.projects.apiKeys.retrieve(keyId, { project_id: project })]);
+    expect(listed).toMatchObject([
+      {
+        id: keyId,
+        object: 'organization.project.api_key',
+        redacted_value: expect.stringMatching(/^sk-proj-\.\.\..{4}$/),
+        owner: { type: 'service_account', service_account: { name: 'web', role: 'member' } },
+        owner_project_access: 'active',
+        expires_at: expect.any(Number),
+      },
+    ]);
+    expect(JSON.stringify(listed)).not.toContain(key);
+    await waitUntil('the call is logged with the id of the key', () =>
+      service.logs.some((line) => line.includes(`"keyId":"${keyId}"`)),
+    );
+    expect(service.logs.join('\n')).not.toContain(key);
+  });
+
+  it('a key expires after 90 days, after the seconds that are asked for, or never', async () => {
+    const { project, account } = await createProject();
+    const { apiKeys } = organization.projects.serviceAccounts;
+    const lifetime = async (fields: object) => {
+      const { created_at, expires_at } = await apiKeys.create(account, { project_id: project, ...fields });
+      return typeof expires_at === 'number' ? expires_at - created_at : expires_at;
+    };
+    expect(await lifetime({})).toBe(90 * 86_400);
+    expect(await lifetime({ expires_in_seconds: 60 })).toBe(60);
+    expect(await lifetime({ expires_in_seconds: null })).toBeNull();
+    const { value, expires_at } = await apiKeys.create(account, { project_id: project, expires_in_seconds: 1 });
+    await waitUntil('the key has expired', () => Date.now() > 1000 * (expires_at ?? 0));
+    await expectRefusal(value);
+  });
+
+  it('a key has the scopes that are asked for, and gets others by an update', async () => {
+    const { project, account } = await createProject();
+    const { apiKeys } = organization.projects;
+    const reading = await apiKeys.update(
+      (
+        await organization.projects.serviceAccounts.apiKeys.create(account, {
+          project_id: project,
+          scopes: ['api.all'],
+        })
+      ).id,
+      { project_id: project, scopes: ['api.all.read'] },
+    );
+    expect(reading).toMatchObject({ scopes: ['models.read', 'responses.read', 'conversations.read'] });
+    const restricted = await organization.projects.serviceAccounts.apiKeys.create(account, {
+      project_id: project,
+      scopes: ['models.read'],
     });
+    const caller = createCaller(restricted.value);
+    await caller.models.list();
+    await expect(caller.responses.create({ model: 'compatible', input: 'x' })).rejects.toMatchObject({ status: 403 });
+    const unused = await organization.projects.serviceAccounts.apiKeys.create(account, {
+      project_id: project,
+      scopes: ['models.read'],
+    });
+    await apiKeys.update(unused.id, { project_id: project, scopes: [] });
+    await createCaller(unused.value).responses.create({ model: 'compatible', input: 'x' });
+  });
+
+  it('a deleted key is refused, and a repeated deletion is not found', async () => {
+    const { project, key, keyId } = await createProject();
+    const { apiKeys } = organization.projects;
+    expect(await apiKeys.delete(keyId, { project_id: project })).toEqual({
+      id: keyId,
+      object: 'organization.project.api_key.deleted',
+      deleted: true,
+    });
+    await expectRefusal(key);
+    await expect(apiKeys.delete(keyId, { project_id: project })).rejects.toMatchObject({ status: 404 });
+  });
+
+  it('a deleted service account takes its keys with it, and no others', async () => {
+    const { project, account, key } = await createProject();
+    const other = await organization.projects.serviceAccounts.create(project, { name: 'other' });
+    await organization.projects.serviceAccounts.delete(account, { project_id: project });
+    await expectRefusal(key);
+    await createCaller(other.api_key?.value ?? '').models.list();
+    const { serviceAccounts, apiKeys } = organization.projects;
+    await expect(serviceAccounts.retrieve(account, { project_id: project })).rejects.toMatchObject({ status: 404 });
+    expect((await collect(apiKeys.list(project))).map(({ id }) => id)).toEqual([other.api_key?.id]);
+  });
+
+  it('a rotated key works beside its successor until the overlap ends', async () => {
+    const { project, key, keyId } = await createProject();
+    const path = `/organization/projects/${project}/api_keys/${keyId}`;
+    const { json } = await send('POST', `${path}/rotate`, { overlap_seconds: 1 });
+    expect(json).toMatchObject({ value: expect.stringMatching(/^sk-proj-/), replaces: { id: keyId } });
+    await waitUntil('the overlap has ended', () => Date.now() > 1000 * json.replaces.expires_at);
+    await expectRefusal(key);
+    await createCaller(json.value).models.list();
+    expect(await send('POST', `${path}/rotate`)).toMatchObject({
+      status: 400,
+      json: { error: { code: 'invalid_value' } },
+    });
+  });
+
+  it('an admin key administrates as far as its scopes go, can create no stronger one, and is refused after its deletion', async () => {
+    const { adminAPIKeys } = organization;
+    const full = await adminAPIKeys.create({ name: 'full', expires_in_seconds: 3600 });
+    expect(full).toMatchObject({ object: 'organization.admin_api_key', value: expect.stringMatching(/^sk-admin-/) });
+    expect(full.expires_at).toBe(full.created_at + 3600);
+    const { json: weak } = await send('POST', '/organization/admin_api_keys', {
+      name: 'weak',
+      scopes: ['admin.keys.write', 'admin.projects.read'],
+    });
+    const weakly = createAdmin(weak.value).admin.organization;
+    await weakly.projects.list();
+    await expect(weakly.projects.create({ name: 'x' })).rejects.toMatchObject({ status: 403 });
+    expect(
+      await send('POST', '/organization/admin_api_keys', { name: 'x', scopes: ['admin.projects.write'] }, weak.value),
+    ).toMatchObject({
+      status: 400,
+      json: { error: { param: 'scopes[0]' } },
+    });
+    const own = await weakly.adminAPIKeys.create({ name: 'same' });
+    await expect(createAdmin(own.value).admin.organization.projects.create({ name: 'x' })).rejects.toMatchObject({
+      status: 403,
+    });
+    expect(await adminAPIKeys.delete(full.id)).toMatchObject({ deleted: true });
+    await expect(adminAPIKeys.retrieve(full.id)).rejects.toMatchObject({ status: 404 });
+    await expect(createAdmin(full.value).admin.organization.projects.list()).rejects.toMatchObject({ status: 401 });
+    expect((await collect(adminAPIKeys.list({ limit: 1 }))).map(({ name }) => name)).toEqual(['weak', 'same']);
+  });
+});
+
+describe('audit', () => {
+  it('each act is logged with the key, the type, the object and the project, once it is done', async () => {
+    const { project, account, keyId } = await createProject();
+    await organization.projects.update(project, { name: 'Shop' });
+    await organization.projects.serviceAccounts.delete(account, { project_id: project });
+    const listActs = () =>
+      service.logs
+        .map((line): unknown => JSON.parse(line))
+        .filter(isObject)
+        .filter((line) => line['record'] === 'act' && line['project'] === project);
+    await waitUntil('all acts are logged', () => listActs().length === 6);
+    expect(listActs()).toMatchObject(
+      [
+        { act: 'project.created', objectId: project },
+        { act: 'service_account.created', objectId: account },
+        { act: 'api_key.created', objectId: keyId },
+        { act: 'project.updated', details: expect.stringContaining('"previous":{"title":"Website"}') },
+        { act: 'api_key.deleted', objectId: keyId },
+        { act: 'service_account.deleted', objectId: account },
+      ].map((act) => ({ message: 'administrative act', keyId: 'local-admin', requestId: expect.any(String), ...act })),
+    );
   });
 });

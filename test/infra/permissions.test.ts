@@ -133,7 +133,11 @@ describe('the policies of the template', () => {
       EmbeddingsRole: [...slots, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
-      AdminRole: [...items('AdminTable', ['GetItem', 'PutItem', 'Query']), 'DataKey kms:Decrypt'],
+      AdminRole: [
+        ...items('AdminTable', ['DeleteItem', 'GetItem', 'PutItem', 'Query']),
+        ...items('AccessTable', ['DeleteItem', 'GetItem', 'PutItem', 'UpdateItem']),
+        ...['KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
+      ],
       IntakeRole: [
         ...[findPolicy, 'GenerationDlq sqs:SendMessage', ...send],
         ...receive.map((action) => `GenerationQueue sqs:${action}`),

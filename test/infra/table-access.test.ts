@@ -167,7 +167,7 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer may find an API key, only intake a sender, and only they and workers a policy', async () => {
+  it('only the authorizer and the administration may find an API key, only intake a sender, and only they and workers a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
@@ -181,10 +181,10 @@ describe('the access to the other tables', () => {
         .catch(() => undefined),
     );
     const [partition = ''] = key?.context['dynamodb:LeadingKeys'] ?? [];
-    expect(allowed(partition)).toEqual(['AuthorizeRole']);
+    expect(allowed(partition)).toEqual(['AuthorizeRole', 'AdminRole']);
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
     for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
-      expect(allowed(policy)).toEqual(['AuthorizeRole', 'IntakeRole', 'GenerateRole', 'DispatchRole']);
+      expect(allowed(policy)).toEqual(['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole']);
     expect(allowed('accounts')).toEqual([]);
   });
 });

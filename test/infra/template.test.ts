@@ -92,7 +92,9 @@ describe('the functions', () => {
       admin: {
         LOG_LEVEL: 'info',
         CORS_ORIGIN: '',
+        ACCESS_TABLE: 'lambent-dev-access',
         ADMIN_TABLE: 'lambent-dev-admin',
+        KEYS_TABLE: 'lambent-dev-keys',
       },
       intake: {
         LOG_LEVEL: 'info',

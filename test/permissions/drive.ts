@@ -199,9 +199,17 @@ async function maintainFleet(service: ObservedService): Promise<void> {
 
 async function administer({ client }: ObservedService): Promise<void> {
   const { projects } = client.withOptions({ adminAPIKey: LOCAL_ADMIN_KEY }).admin.organization;
-  const { id } = await projects.create({ name: 'Website' });
-  await projects.update(id, { name: 'Shop' });
+  const { id: project_id } = await projects.create({ name: 'Website' });
+  await projects.update(project_id, { name: 'Shop' });
   for await (const _ of projects.list());
+  const { id, api_key } = await projects.serviceAccounts.create(project_id, { name: 'web' });
+  await projects.apiKeys.update(api_key?.id ?? '', { project_id, scopes: [] });
+  await projects.modelPermissions.update(project_id, { mode: 'deny_list', model_ids: ['bedrock'] });
+  await projects.serviceAccounts.delete(id, { project_id });
+  await projects.archive(project_id);
+  await client
+    .withOptions({ apiKey: LOCAL_ADMIN_KEY })
+    .post('/organization/projects', { body: { name: 'Newcomer', id: 'newcomer' } });
 }
 
 async function waitForEnd(client: ObservedService['client'], id: string): Promise<void> {

@@ -1,0 +1,102 @@
+import { randomBytes } from 'node:crypto';
+import * as v from 'valibot';
+import { getKeyPartition } from '../access/keys.ts';
+import { ORGANIZATION } from '../access/principal.ts';
+import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
+import { logAct } from '../audit/act.ts';
+import { object, text } from '../openai/schema.ts';
+import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { createEnforcedKeys } from './enforced-keys.ts';
+import { computeExpiry, expiresInSeconds, parseScopes, redactKey, scopeNames } from './key-fields.ts';
+import { createCollection, createObjectId } from './object-table.ts';
+
+const adminKeySchema = v.object({
+  id: v.string(),
+  createdAt: v.number(),
+  name: v.string(),
+  redacted: v.string(),
+  partition: v.string(),
+  expiresAt: v.nullable(v.number()),
+});
+type AdminKey = v.InferOutput<typeof adminKeySchema>;
+
+const createBody = object({
+  name: text({ min: 1, max: 256 }),
+  expires_in_seconds: expiresInSeconds,
+  // Not in OpenAI's API, whose admin keys may do everything.
+  scopes: scopeNames,
+});
+
+/** Creates an admin key. Its value can't be read again. Throws DynamoDB's errors. */
+export async function createAdminKey(
+  { table, access, now }: Pick<AdminApi, 'table' | 'access' | 'now'>,
+  { name, scopes, expiresAt }: { name: string; scopes: readonly Scope[]; expiresAt: number | null },
+): Promise<{ readonly key: AdminKey; readonly value: string }> {
+  const value = `sk-admin-${randomBytes(32).toString('hex')}`;
+  const key = {
+    id: createObjectId('key', now()),
+    createdAt: Math.floor(now() / 1000),
+    name,
+    redacted: redactKey(value),
+    partition: getKeyPartition(value),
+    expiresAt,
+  };
+  await createCollection(table, { type: 'admin_api_key', schema: adminKeySchema }).create(ORGANIZATION, key);
+  const expiry = expiresAt === null ? {} : { expiresAt };
+  await createEnforcedKeys(access).grant(value, { tenant: ORGANIZATION, keyId: key.id, scopes, ...expiry });
+  return { key, value };
+}
+
+/** Creates the routes of admin keys. */
+export function createAdminKeyRoutes(api: AdminApi) {
+  const keys = createCollection(api.table, { type: 'admin_api_key', schema: adminKeySchema });
+  const enforced = createEnforcedKeys(api.access);
+  return {
+    'GET /v1/organization/admin_api_keys': adminRoute((request) => listObjects(request, keys, ORGANIZATION, encodeKey)),
+
+    'POST /v1/organization/admin_api_keys': adminRoute(async (request) => {
+      const { name, expires_in_seconds, scopes: names } = parseBody(createBody, request);
+      // A key can't create one that may do more.
+      const own = ADMIN_SCOPES.filter((scope) => hasScope(request.principal.scopes, scope));
+      const scopes = parseScopes(names, own);
+      const expiresAt = computeExpiry(expires_in_seconds, api.now());
+      const { key, value } = await createAdminKey(api, { name, scopes, expiresAt });
+      const details = { data: { scopes } };
+      logAct(request.telemetry, { type: 'tenant.admin_api_key.created', objectId: key.id, details });
+      return { ...encodeKey(key), value };
+    }),
+
+    'GET /v1/organization/admin_api_keys/{key}': adminRoute(async (request) =>
+      encodeKey(await keys.get(ORGANIZATION, getPathParameter(request, 'key'))),
+    ),
+
+    'DELETE /v1/organization/admin_api_keys/{key}': adminRoute(async (request) => {
+      const { id, partition } = await keys.get(ORGANIZATION, getPathParameter(request, 'key'));
+      await enforced.revoke(partition);
+      await keys.delete(ORGANIZATION, id);
+      logAct(request.telemetry, { type: 'tenant.admin_api_key.deleted', objectId: id });
+      return { id, object: 'organization.admin_api_key.deleted', deleted: true };
+    }),
+  };
+}
+
+function encodeKey({ id, createdAt, name, redacted, expiresAt }: AdminKey) {
+  return {
+    id,
+    object: 'organization.admin_api_key',
+    name,
+    redacted_value: redacted,
+    created_at: createdAt,
+    expires_at: expiresAt,
+    last_used_at: null,
+    // Admin keys belong to the organization. OpenAI's belong to the owner who created them.
+    owner: {
+      type: 'user',
+      object: 'organization.user',
+      id: 'organization',
+      name: 'Organization',
+      created_at: createdAt,
+      role: 'owner',
+    },
+  };
+}

@@ -1,0 +1,51 @@
+import * as v from 'valibot';
+import { BUILT_IN_ROLES } from '../access/roles.ts';
+import { type Scope, TENANT_SCOPES } from '../access/scopes.ts';
+import { arrayOf, integer, string } from '../openai/schema.ts';
+import { invalidValueError } from '../openai/validation.ts';
+
+/** The lifetime of a key for which no other is requested. */
+const DEFAULT_LIFETIME_SECONDS = 90 * 86_400;
+const LONGEST_LIFETIME_SECONDS = 10 * 366 * 86_400;
+
+/** Seconds until a key expires, or null for never. */
+export const expiresInSeconds = v.optional(v.nullable(integer(1, LONGEST_LIFETIME_SECONDS)));
+
+/** Returns the epoch seconds at which a new key expires, or null for never. The default is 90 days. */
+export function computeExpiry(expiresInSeconds: number | null | undefined, now: number): number | null {
+  return expiresInSeconds === null ? null : Math.floor(now / 1000) + (expiresInSeconds ?? DEFAULT_LIFETIME_SECONDS);
+}
+
+export const scopeNames = v.optional(arrayOf(string, 'strings', { max: 100 }));
+
+/** OpenAI's names for sets of scopes, and those of the built-in roles. */
+const SETS: Readonly<Record<string, readonly Scope[]>> = {
+  'api.all': TENANT_SCOPES,
+  'api.all.read': TENANT_SCOPES.filter((scope) => scope.endsWith('.read')),
+  ...Object.fromEntries(Object.entries(BUILT_IN_ROLES).map(([name, { scopes }]) => [name, scopes])),
+};
+
+/**
+ * Returns the scopes that a request names, each by itself or as part of a set, as far as `allowed` has them. No names, or an
+ * empty list, mean all of `allowed`.
+ * @throws LambentError `invalid_value` for an unknown name, and for one that has nothing in `allowed`
+ */
+export function parseScopes(names: readonly string[] = [], allowed: readonly Scope[]): readonly Scope[] {
+  if (names.length === 0) return allowed;
+  const scopes = names.flatMap((name, index) => {
+    const named: readonly string[] = Object.hasOwn(SETS, name) ? (SETS[name] ?? []) : [name];
+    const permitted = allowed.filter((scope) => named.includes(scope));
+    if (permitted.length > 0) return permitted;
+    const known = [...allowed, ...Object.keys(SETS)].join(', ');
+    throw invalidValueError(
+      `scopes[${index}]`,
+      `Invalid 'scopes[${index}]': '${name.slice(0, 64)}' is not a scope of such a key. Scopes and sets of scopes are: ${known}.`,
+    );
+  });
+  return allowed.filter((scope) => scopes.includes(scope));
+}
+
+/** Returns what may be shown of a key: its beginning, by which its kind is recognised, and its last characters. */
+export function redactKey(key: string): string {
+  return `${key.slice(0, key.lastIndexOf('-') + 1)}...${key.slice(-4)}`;
+}

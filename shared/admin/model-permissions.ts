@@ -1,0 +1,42 @@
+import type { ModelPermissions } from '../access/policy.ts';
+import { arrayOf, object, oneOf, text } from '../openai/schema.ts';
+import { type AdminApi, adminRoute, parseBody } from './admin-routes.ts';
+import { findProjectLevel, logRestriction } from './policy-parts.ts';
+import { createProjects } from './projects.ts';
+
+const updateBody = object({
+  mode: oneOf(['allow_list', 'deny_list']),
+  model_ids: arrayOf(text({ min: 1, max: 256 }), 'strings'),
+});
+
+/** Creates the routes of the models that a project may use. */
+export function createModelPermissionRoutes(api: AdminApi) {
+  const findLevel = findProjectLevel(api, createProjects(api));
+  return {
+    'GET /v1/organization/projects/{project}/model_permissions': adminRoute(async (request) => {
+      const { models } = await (await findLevel(request, 'read')).read();
+      return encodePermissions(models);
+    }),
+
+    'POST /v1/organization/projects/{project}/model_permissions': adminRoute(async (request) => {
+      const { mode, model_ids } = parseBody(updateBody, request);
+      const models = { mode: mode === 'allow_list' ? 'allow' : 'deny', models: model_ids } as const;
+      const level = await findLevel(request, 'change');
+      await level.change((restrictions) => ({ ...restrictions, models }));
+      logRestriction(request, level, { model_permissions: { mode, model_ids } });
+      return encodePermissions(models);
+    }),
+
+    'DELETE /v1/organization/projects/{project}/model_permissions': adminRoute(async (request) => {
+      const level = await findLevel(request, 'change');
+      await level.change(({ models: _, ...others }) => others);
+      logRestriction(request, level, { model_permissions: null });
+      return { object: 'project.model_permissions.deleted', deleted: true };
+    }),
+  };
+}
+
+/** Encodes permissions. Without any, no model is denied. */
+function encodePermissions({ mode, models }: ModelPermissions = { mode: 'deny', models: [] }) {
+  return { object: 'project.model_permissions', mode: `${mode}_list`, model_ids: models };
+}

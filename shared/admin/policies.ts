@@ -1,0 +1,99 @@
+import type { KeyRecord } from '../access/keys.ts';
+import type { Restrictions } from '../access/policy.ts';
+import { encodeRestrictions } from '../access/policy-schema.ts';
+import type { HttpRequest } from '../access/route.ts';
+import { logAct } from '../audit/act.ts';
+import { LambentError } from '../core/errors.ts';
+import { jsonObject } from '../openai/schema.ts';
+import { validate } from '../openai/validation.ts';
+import { type AdminApi, adminRoute, getPathParameter } from './admin-routes.ts';
+import { ownedBy } from './object-table.ts';
+import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
+import { createProjectKeys } from './project-keys.ts';
+import { createProjects, getActiveProject, getProject } from './projects.ts';
+
+/**
+ * Creates the routes of policies, which OpenAI's API doesn't have: all that restricts the organization, a project or a key. A
+ * POST replaces the sections that its body names, and removes those that are null there.
+ */
+export function createPolicyRoutes(api: AdminApi) {
+  const projects = createProjects(api);
+  const keys = createProjectKeys(api);
+  const organization = createRoutes(findOrganization(api));
+  const project = createRoutes(findProjectLevel(api, projects));
+
+  const findKey = async (request: HttpRequest, projectId: string) => {
+    const key = await keys.collection.get(ownedBy(projectId), getPathParameter(request, 'key'));
+    const record = await keys.enforced.read(key.partition);
+    if (record !== undefined) return { ...key, record };
+    throw new LambentError('invalid_value', `The key ${key.id} has expired or was revoked.`);
+  };
+
+  return {
+    'GET /v1/organization/policy': organization.retrieve,
+    'POST /v1/organization/policy': organization.update,
+    'GET /v1/organization/projects/{project}/policy': project.retrieve,
+    'POST /v1/organization/projects/{project}/policy': project.update,
+
+    'GET /v1/organization/projects/{project}/api_keys/{key}/policy': adminRoute(async (request) => {
+      const { id } = await getProject(projects, request);
+      const { record } = await findKey(request, id);
+      return encodePolicy('organization.project.api_key', parseRestrictions(record));
+    }),
+
+    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': adminRoute(async (request) => {
+      const sections = parseSections(request);
+      const project = await getActiveProject(projects, request);
+      const { id, partition, record } = await findKey(request, project.id);
+      const restrictions = replaceSections(parseRestrictions(record), sections);
+      const { policy: _, ...others } = record;
+      const policy = encodeRestrictions('key', restrictions);
+      if (!(await keys.enforced.change(partition, record, policy === undefined ? others : { ...others, policy })))
+        throw new LambentError('overloaded', `Another request has changed the key ${id}.`);
+      const details = { changes_requested: { policy: sections }, previous: parseRestrictions(record) };
+      logAct(request.telemetry, { type: 'api_key.updated', objectId: id, project: project.id, details });
+      return encodePolicy('organization.project.api_key', restrictions);
+    }),
+  };
+}
+
+function createRoutes(findLevel: FindLevel) {
+  return {
+    retrieve: adminRoute(async (request) => {
+      const level = await findLevel(request, 'read');
+      return encodePolicy(level.name, await level.read());
+    }),
+
+    update: adminRoute(async (request) => {
+      const sections = parseSections(request);
+      const level = await findLevel(request, 'change');
+      const previous = await level.read();
+      const restrictions = await level.change((each) => replaceSections(each, sections));
+      logRestriction(request, level, { policy: sections }, previous);
+      return encodePolicy(level.name, restrictions);
+    }),
+  };
+}
+
+type Sections = Readonly<Record<string, unknown>>;
+
+/** Returns the sections that a request's body names, not yet checked. */
+function parseSections({ body }: HttpRequest): Sections {
+  // What a GET returned may be sent back.
+  const { object: _, ...sections } = validate(jsonObject, body);
+  return sections;
+}
+
+/** Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored. */
+function replaceSections(restrictions: Restrictions, sections: Sections): Restrictions {
+  const replaced = Object.entries({ ...restrictions, ...sections }).filter(([, section]) => section !== null);
+  return Object.fromEntries(replaced);
+}
+
+function parseRestrictions({ policy }: KeyRecord): Restrictions {
+  return policy === undefined ? {} : JSON.parse(policy);
+}
+
+function encodePolicy(name: string, restrictions: Restrictions) {
+  return { object: `${name}.policy`, ...restrictions };
+}

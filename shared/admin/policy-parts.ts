@@ -1,0 +1,67 @@
+import type { Restrictions } from '../access/policy.ts';
+import { ORGANIZATION } from '../access/principal.ts';
+import type { HttpRequest } from '../access/route.ts';
+import { logAct } from '../audit/act.ts';
+import type { AdminApi } from './admin-routes.ts';
+import { type Collection, type Owner, ownedBy } from './object-table.ts';
+import { getActiveProject, getProject, type Project } from './projects.ts';
+
+/**
+ * The restrictions of the organization or of a project. They are stored once, where they are enforced: the resources of the
+ * administration API that show parts of them have no copies.
+ */
+export interface RestrictedLevel {
+  readonly owner: Owner;
+  /** OpenAI's name of the level, with which the types of its objects begin. */
+  readonly name: 'organization' | 'project';
+  /** The project's id. */
+  readonly project?: string;
+  read(): Promise<Restrictions>;
+  /** Replaces the restrictions by `change` of them, which may be called again. Throws LambentError `invalid_value`. */
+  change(change: (restrictions: Restrictions) => Restrictions): Promise<Restrictions>;
+}
+
+/** Finds the level that a request is about. @throws LambentError `not_found`, or `project_archived` for a change */
+export type FindLevel = (request: HttpRequest, use: 'read' | 'change') => Promise<RestrictedLevel>;
+
+/** Returns the level of the organization. */
+export function findOrganization({ policies }: AdminApi): FindLevel {
+  return async () => ({
+    owner: ORGANIZATION,
+    name: 'organization',
+    read: () => policies.readAccount(),
+    change: (change) => policies.changeAccount(change),
+  });
+}
+
+/** Returns the level of the project that a request's path names. */
+export function findProjectLevel({ policies }: AdminApi, projects: Collection<Project>): FindLevel {
+  return async (request, use) => {
+    const { id } = await (use === 'read' ? getProject : getActiveProject)(projects, request);
+    return {
+      owner: ownedBy(id),
+      name: 'project',
+      project: id,
+      read: async () => (await policies.readProject(id)).restrictions,
+      change: async (change) => {
+        const changed = await policies.changeProject(id, ({ status, restrictions }) => ({
+          status,
+          restrictions: change(restrictions),
+        }));
+        return changed.restrictions;
+      },
+    };
+  };
+}
+
+/** Logs a change of a level's restrictions. `changes` has OpenAI's names for them. */
+export function logRestriction(
+  request: HttpRequest,
+  { name, project }: RestrictedLevel,
+  changes: Readonly<Record<string, unknown>>,
+  previous?: unknown,
+): void {
+  const scope = project === undefined ? { objectId: ORGANIZATION } : { objectId: project, project };
+  const details = { changes_requested: changes, ...(previous === undefined ? {} : { previous }) };
+  logAct(request.telemetry, { type: `${name}.updated`, ...scope, details });
+}

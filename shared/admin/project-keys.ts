@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import * as v from 'valibot';
+import { getKeyPartition, type KeyRecord } from '../access/keys.ts';
+import type { Scope } from '../access/scopes.ts';
+import type { AdminApi } from './admin-routes.ts';
+import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
+import { redactKey } from './key-fields.ts';
+import { type Collection, createCollection, createObjectId, ownedBy } from './object-table.ts';
+
+const projectKeySchema = v.object({
+  id: v.string(),
+  createdAt: v.number(),
+  name: v.string(),
+  redacted: v.string(),
+  /** The key's partition in the access table. */
+  partition: v.string(),
+  scopes: v.array(v.string()),
+  /** Epoch seconds. */
+  expiresAt: v.nullable(v.number()),
+  owner: v.object({ type: v.picklist(['service_account', 'user']), id: v.string() }),
+});
+
+/** An API key of a project. Its id is the `keyId` of its calls. */
+export type ProjectKey = v.InferOutput<typeof projectKeySchema>;
+
+export interface NewKey extends Pick<ProjectKey, 'name' | 'owner' | 'expiresAt'> {
+  readonly project: string;
+  readonly scopes: readonly Scope[];
+  /** The key's restrictions, as `encodeRestrictions` returns them. */
+  readonly policy?: string | undefined;
+}
+
+/** The API keys of projects. Methods throw DynamoDB's errors. */
+export interface ProjectKeys {
+  readonly collection: Collection<ProjectKey>;
+  readonly enforced: EnforcedKeys;
+  /** Creates a key. Its value can't be read again: only its hash is stored. */
+  create(key: NewKey): Promise<{ readonly key: ProjectKey; readonly value: string }>;
+  /** Makes the authorizer refuse a key, then deletes it. Idempotent. */
+  delete(project: string, key: ProjectKey): Promise<void>;
+}
+
+/** Creates the API keys of projects. */
+export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys {
+  const collection = createCollection(table, { type: 'api_key', schema: projectKeySchema });
+  const enforced = createEnforcedKeys(access);
+  return {
+    collection,
+    enforced,
+
+    async create({ project, name, owner, scopes, expiresAt, policy }) {
+      const value = `sk-proj-${randomBytes(32).toString('hex')}`;
+      const key = {
+        id: createObjectId('key', now()),
+        createdAt: Math.floor(now() / 1000),
+        name,
+        redacted: redactKey(value),
+        partition: getKeyPartition(value),
+        scopes: [...scopes],
+        expiresAt,
+        owner,
+      };
+      await collection.create(ownedBy(project), key);
+      await enforced.grant(value, toRecord(project, key, policy));
+      return { key, value };
+    },
+
+    async delete(project, { id, partition }) {
+      await enforced.revoke(partition);
+      await collection.delete(ownedBy(project), id);
+    },
+  };
+}
+
+/** Returns what the authorizer reads of a key. */
+export function toRecord(project: string, key: ProjectKey, policy: string | undefined): KeyRecord {
+  const { id, scopes, expiresAt } = key;
+  return {
+    tenant: project,
+    keyId: id,
+    scopes,
+    ...(expiresAt === null ? {} : { expiresAt }),
+    ...(policy === undefined ? {} : { policy }),
+  };
+}

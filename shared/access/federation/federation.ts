@@ -1,0 +1,63 @@
+import { once } from '../../core/once.ts';
+import type { FindIssuer } from './issuers.ts';
+import { type Grant, joinRules, selectRules } from './rules.ts';
+import { parseToken } from './token.ts';
+
+/** Who a token of a trusted issuer stands for. */
+export interface FederatedCaller extends Grant {
+  readonly providerId: string;
+  /** The token's `sub`. */
+  readonly subject: string;
+  /** Epoch seconds from which the token is refused. */
+  readonly expiresAt: number;
+}
+
+/** Narrows what a token is accepted for. */
+export interface Wanted {
+  readonly providerId?: string;
+  readonly serviceAccount?: string;
+}
+
+/** Accepts tokens of the issuers that the deployment trusts. */
+export interface Federation {
+  /**
+   * Returns who a token stands for, or the reason as a text if it is refused.
+   * @throws DynamoDB's errors; LambentError `upstream_unavailable` if the issuer's keys aren't known
+   */
+  authenticate(token: string, wanted?: Wanted): Promise<FederatedCaller | string>;
+}
+
+/**
+ * Creates the federation. What verifies tokens is loaded with the first token of a trusted issuer.
+ * @param isLoopbackAllowed true to permit issuers on `http://127.0.0.1`
+ */
+export function createFederation(findIssuer: FindIssuer, isLoopbackAllowed: boolean): Federation {
+  const loadVerifier = once(async () => {
+    const { createTokenVerifier } = await import('./verify-token.ts');
+    return createTokenVerifier(isLoopbackAllowed);
+  });
+  return {
+    async authenticate(text, wanted = {}) {
+      const token = parseToken(text);
+      if (token === undefined) return 'not a token';
+      const found = await Promise.all(token.audiences.map((audience) => findIssuer(token.issuer, audience)));
+      const trusted = found.filter((each) => each?.enabled && isWanted(each.providerId, wanted.providerId));
+      const [trust, ...others] = trusted.filter((each) => each !== undefined);
+      if (trust === undefined) return 'unknown issuer or audience';
+      if (others.length > 0) return 'several trusted audiences';
+      const verifier = await loadVerifier();
+      const verified = await verifier.verify(token, trust);
+      if (typeof verified === 'string') return verified;
+      const { claims, subject, expiresAt } = verified;
+      const rules = selectRules(trust, claims).filter((rule) => isWanted(rule.serviceAccount, wanted.serviceAccount));
+      const grant = joinRules(rules);
+      if (grant === undefined)
+        return rules.length === 0 ? 'no rule for the token' : 'rules of several service accounts';
+      return { ...grant, providerId: trust.providerId, subject, expiresAt };
+    },
+  };
+}
+
+function isWanted(value: string, wanted: string | undefined): boolean {
+  return wanted === undefined || value === wanted;
+}

@@ -1,13 +1,17 @@
 /**
- * Lambda authorizer: resolves a key to its principal. Denies unknown and expired keys, and keys of erased tenants: what
- * stores nothing would serve them otherwise.
+ * Lambda authorizer: resolves a key, or a token of a trusted issuer, to its principal. Denies unknown and expired ones, and those
+ * of erased tenants: what stores nothing would serve them otherwise.
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
 import { type AuthorizedCaller, toAuthorizerContext } from '../shared/access/authorizer-context.ts';
+import { createFederation } from '../shared/access/federation/federation.ts';
+import { createIssuerFinder } from '../shared/access/federation/issuers.ts';
+import { findBearerToken } from '../shared/access/federation/token.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
+import type { KeyRecord } from '../shared/access/keys.ts';
 import { joinPolicy } from '../shared/access/policy-json.ts';
 import { createPolicyTable } from '../shared/access/policy-table.ts';
 import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
@@ -20,12 +24,16 @@ import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 const config = readConfig({
   ACCESS_TABLE: v.string(),
   KEYS_TABLE: v.string(),
+  /** Set on a laptop only: issuers may have the address 127.0.0.1. No deployed stage has this variable. */
+  LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
   /** Seconds for which a key is cached where API Gateway caches no policy. */
   KEY_TTL_SECONDS: v.optional(v.pipe(v.string(), v.toNumber()), '0'),
 });
 const telemetry = createTelemetry(config);
 const client = createDynamoDBClient();
 const keys = createKeyTable(client, config.ACCESS_TABLE);
+const issuers = createIssuerFinder({ client, name: config.ACCESS_TABLE });
+const federation = createFederation(issuers, config.LOOPBACK_ISSUERS !== undefined);
 const policies = createPolicyTable(client, config.ACCESS_TABLE);
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
 const cache = createKeyCache(findCaller, config.KEY_TTL_SECONDS * 1000);
@@ -48,7 +56,7 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
     const callers = await Promise.all(values.map(isCalledEachTime(event) ? cache : findCaller));
     const caller = callers.find((each) => each !== undefined);
     if (caller === undefined) {
-      if (!isAmbiguous) logger.info('denied', { reason: values.some(parseKey) ? 'unknown key' : 'no key' });
+      if (!isAmbiguous) logger.info('denied', { reason: values.some(isCredential) ? 'unknown key' : 'no key' });
       return createDenyPolicy(event.methodArn);
     }
     // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a
@@ -58,19 +66,53 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
   },
 );
 
-/** Finds the caller with the key in a header's value, and what restricts it. */
+/** Finds the caller with the key or token in a header's value, and what restricts it. */
 async function findCaller(value: string): Promise<AuthorizedCaller | undefined> {
-  const key = parseKey(value);
-  const record = key === undefined ? undefined : await keys.find(key, Date.now());
+  const token = findBearerToken(value);
+  const record = await (token === undefined ? findKey(value) : findTokenRecord(token));
   if (record === undefined) return undefined;
-  const { tenant, keyId, scopes } = record;
+  const { tenant, keyId, scopes, expiresAt } = record;
   const [history, { archived, ...levels }] = await Promise.all([tenantKeys.read(tenant), policies.find(tenant)]);
   if (history?.state === 'deleted') return undefined;
   return {
     tenant,
     keyId,
     scopes,
+    expiresAt,
     archived,
     policy: joinPolicy({ ...levels, key: record.policy }),
   };
+}
+
+/** Returns whether a header's value has a key or a token, known or not. */
+function isCredential(value: string): boolean {
+  return parseKey(value) !== undefined || findBearerToken(value) !== undefined;
+}
+
+async function findKey(value: string): Promise<KeyRecord | undefined> {
+  const key = parseKey(value);
+  const record = key === undefined ? undefined : await keys.find(key, Date.now());
+  if (record?.federated === undefined) return record;
+  // An access token that was issued by rules has the scopes that these still grant.
+  const granted = await federation.listGranted(record.federated);
+  const scopes = record.scopes.filter((scope) => granted.includes(scope));
+  return scopes.length === 0 ? undefined : { ...record, scopes };
+}
+
+/** Finds what a token may do, as if it were a key of its service account. */
+async function findTokenRecord(token: string): Promise<KeyRecord | undefined> {
+  const caller = await federation.authenticate(token);
+  const { logger } = telemetry.forRequest({});
+  if (typeof caller === 'string') {
+    logger.info('token refused', { reason: caller });
+    return undefined;
+  }
+  const { tenant, serviceAccount, scopes, expiresAt, rules, subject } = caller;
+  logger.info('token accepted', {
+    tenant,
+    keyId: serviceAccount,
+    rules: rules.map(({ id }) => id).join(' '),
+    subject,
+  });
+  return { tenant, keyId: serviceAccount, scopes, expiresAt };
 }

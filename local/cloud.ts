@@ -111,6 +111,9 @@ export interface Cloud {
 /** Variables that name resources which don't exist locally. An empty variable counts as unset. */
 const ABSENT_RESOURCES = { GPU_MAPPING_ID: '' };
 
+/** Variables that no deployed stage has: token issuers may run on this machine. */
+const LOCAL_ONLY = { LOOPBACK_ISSUERS: 'allowed' };
+
 /** The stand-ins share this machine's processors with the functions. When it is busy, they are slow but not broken. */
 const PATIENCE = { AWS_TIMEOUT_FACTOR: '20' };
 
@@ -175,6 +178,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   const functions = resolveFunctions(service, references, {
     ...endpoints,
     ...ABSENT_RESOURCES,
+    ...LOCAL_ONLY,
     ...PATIENCE,
     ...environment,
   });

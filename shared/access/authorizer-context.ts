@@ -8,6 +8,8 @@ export interface AuthorizedCaller extends Omit<Principal, 'policy'> {
   readonly policy?: string | undefined;
   /** True if the project is archived. */
   readonly archived?: boolean;
+  /** Epoch seconds from which the key or token is refused, even if API Gateway has cached that it isn't. */
+  readonly expiresAt?: number | undefined;
 }
 
 /** Converts a caller to the authorizer's context, in which API Gateway allows only flat strings. */
@@ -17,6 +19,7 @@ export function toAuthorizerContext({
   scopes,
   policy,
   archived,
+  expiresAt,
 }: AuthorizedCaller): Record<string, string> {
   return {
     tenant,
@@ -24,6 +27,7 @@ export function toAuthorizerContext({
     // A version that doesn't know of archived projects refuses a caller without scopes.
     ...(archived ? { scopes: '', archived: 'true' } : { scopes: scopes.join(' ') }),
     ...(policy === undefined ? {} : { policy }),
+    ...(expiresAt === undefined ? {} : { expiresAt: String(expiresAt) }),
   };
 }
 
@@ -34,16 +38,18 @@ const contextSchema = v.object({
   scopes: v.string(),
   policy: v.optional(v.string()),
   archived: v.optional(v.string()),
+  expiresAt: v.optional(v.string()),
 });
 
 /**
- * Parses the authorizer's context into a principal. Returns undefined if it is invalid.
+ * Parses the authorizer's context into a principal. Returns undefined if it is invalid or has expired.
  * @throws LambentError `project_archived`; `overloaded` for a policy that this version can't enforce
  */
 export async function parseAuthorizerContext(context: unknown): Promise<Principal | undefined> {
   const result = v.safeParse(contextSchema, context);
   if (!result.success) return undefined;
-  const { tenant, keyId, scopes, policy, archived } = result.output;
+  const { tenant, keyId, scopes, policy, archived, expiresAt } = result.output;
+  if (Number(expiresAt) * 1000 <= Date.now()) return undefined;
   if (archived !== undefined) throw (await import('./project-archived-error.ts')).projectArchivedError();
   const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED };
   return policy === undefined

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { type FederatedRules, federatedRulesSchema } from './federation/federated-rules.ts';
 import { ORGANIZATION, type Principal } from './principal.ts';
 
 /** The contents of a key's item in the access table. */
@@ -10,6 +11,8 @@ export interface KeyRecord extends Omit<Principal, 'policy'> {
   readonly expiresAt?: number;
   /** The key's restrictions, as `encodeRestrictions` returns them. Default: none. */
   readonly policy?: string | undefined;
+  /** The rules by which an access token was issued. It is refused when they no longer grant its scopes. Absent for keys. */
+  readonly federated?: FederatedRules;
 }
 
 /**
@@ -33,6 +36,7 @@ const itemSchema = v.object({
   scopes: v.set(v.string()),
   expiresAt: v.optional(v.number()),
   policy: v.optional(v.string()),
+  federated: v.optional(federatedRulesSchema),
 });
 
 /** True if `text` may be the name of a tenant or the id of a key. */

@@ -24,7 +24,7 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
       if (collectKeyValues(event).length > 1)
         throw new LambentError('invalid_api_key', 'More than one Authorization header was sent.');
       const principal = await parseAuthorizerContext(event.requestContext.authorizer);
-      if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');
+      if (principal === undefined) throw new LambentError('invalid_api_key', 'The API key is missing or has expired.');
       const scope = scopes[`${event.httpMethod} ${event.resource}`];
       if (scope !== undefined && hasScope(principal.scopes, scope)) return principal;
       throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);

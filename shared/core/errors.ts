@@ -37,6 +37,7 @@ export const ERROR_CODES = [
   'upstream_timeout',
   'deadline_exceeded',
   'vault_unavailable',
+  'issuer_unavailable',
   // The operator or the upstream must act.
   'insufficient_quota',
   'upstream_misconfigured',
@@ -94,6 +95,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'upstream_malformed',
   'deadline_exceeded',
   'vault_unavailable',
+  'issuer_unavailable',
   'internal',
 ]);
 

@@ -67,6 +67,10 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
     status: 503,
     publicMessage: 'Stored data is temporarily unavailable. Please try again later.',
   },
+  issuer_unavailable: {
+    status: 503,
+    publicMessage: "The token's issuer is temporarily unavailable. Please try again later.",
+  },
   upstream_misconfigured: {
     status: 500,
     publicMessage: 'The model is not configured correctly. The cause is in the server log under this request id.',

@@ -1,10 +1,14 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { APIGatewayAuthorizerResult } from 'aws-lambda';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { fingerprintRule } from '../../shared/access/federation/federated-rules.ts';
+import { createIssuerAdministration } from '../../shared/access/federation/issuer-administration.ts';
+import type { FederationRule } from '../../shared/access/federation/issuers.ts';
 import { createKeyItem } from '../../shared/access/keys.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
+import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
 import { makeKeyItem } from './concurrency.ts';
 import {
   getHandler,
@@ -25,6 +29,7 @@ beforeAll(async () => {
   await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('acme', ['generate']) }));
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
   vi.stubEnv('LOG_LEVEL', 'info');
+  vi.stubEnv('LOOPBACK_ISSUERS', 'allowed');
   authorize = await import('../../functions/authorize.ts').then(getHandler);
 });
 /** The log. */
@@ -166,6 +171,107 @@ describe('what restricts a key', () => {
       ...{ tenant: 'closed', keyId: 'closed-key', scopes: '' },
       archived: 'true',
     });
+  });
+});
+
+describe('a token of a trusted issuer', () => {
+  const rule = (tenant: string): FederationRule => ({
+    id: 'rule-1',
+    tenant,
+    serviceAccount: 'svc-1',
+    matchers: { sub: tenant },
+    scopes: ['generate', 'models.read'],
+  });
+  let issuer: OidcIssuer;
+  const issuers = () => createIssuerAdministration({ client: testEnvironment.services.dynamodb, name: 'access' });
+  const name = () => ({ providerId: 'provider-1', issuer: issuer.url, audience: 'lambent' });
+  const sign = (sub: string, claims = {}) => issuer.sign({ sub, aud: 'lambent', ...claims });
+
+  beforeAll(async () => {
+    issuer = await startOidcIssuer();
+    const keys = { discoveryUrl: `${issuer.url}/.well-known/openid-configuration` };
+    await issuers().trust({ ...name(), enabled: true, keys, attributes: {} });
+  });
+  afterAll(() => issuer[Symbol.asyncDispose]());
+
+  async function readContext(credential: string): Promise<APIGatewayAuthorizerResult['context'] | 'denied'> {
+    const headers = { authorization: `Bearer ${credential}` };
+    const methodArn = 'arn:aws:execute-api:eu-west-1:000000000000:api/test/POST/v1/responses';
+    const event = { type: 'REQUEST', resource: '/v1/responses', methodArn, headers };
+    const { policyDocument, context } = (await authorize(event, makeContext())) as APIGatewayAuthorizerResult;
+    return policyDocument.Statement[0]?.Effect === 'Allow' ? context : 'denied';
+  }
+
+  it('a token gets the scopes of its rule, and the functions refuse it 30 s after it expires', async () => {
+    await issuers().setRule(name(), rule('tokens'));
+    const exp = Math.floor(Date.now() / 1000) + 60;
+    expect(await readContext(await sign('tokens', { exp }))).toEqual({
+      tenant: 'tokens',
+      keyId: 'svc-1',
+      scopes: 'generate models.read',
+      expiresAt: String(exp + 30),
+    });
+  });
+
+  it('a token is restricted by the policy of its project, and archived with it', async () => {
+    await issuers().setRule(name(), { ...rule('bounded'), id: 'rule-2' });
+    const administration = createPolicyAdministration(testEnvironment.services.dynamodb, 'access');
+    const models = { mode: 'deny' as const, models: ['large'] };
+    await administration.changeProject('bounded', (project) => ({ ...project, restrictions: { models } }));
+    const token = await sign('bounded');
+    expect(await readContext(token)).toMatchObject({ policy: JSON.stringify({ project: { models } }) });
+    await administration.changeProject('bounded', (project) => ({ ...project, status: 'archived' }));
+    expect(await readContext(token)).toMatchObject({ scopes: '', archived: 'true' });
+  });
+
+  it('a token for an erased tenant is denied', async () => {
+    await issuers().setRule(name(), { ...rule('gone'), id: 'rule-3' });
+    const token = await sign('gone');
+    expect(await readContext(token)).toMatchObject({ tenant: 'gone' });
+    const { dynamodb } = testEnvironment.services;
+    const tenantKeys = createTenantKeyTable(dynamodb, testEnvironment.variables['KEYS_TABLE'] ?? '');
+    await tenantKeys.markErased({ tenant: 'gone', deletedAt: Date.now() });
+    expect(await readContext(token)).toBe('denied');
+  });
+
+  it('a token is denied as soon as its rule is removed, or its provider is switched off', async () => {
+    await issuers().setRule(name(), { ...rule('brief'), id: 'rule-4' });
+    const token = await sign('brief');
+    expect(await readContext(token)).toMatchObject({ tenant: 'brief' });
+    const keys = { discoveryUrl: `${issuer.url}/.well-known/openid-configuration` };
+    await issuers().trust({ ...name(), enabled: false, keys, attributes: {} });
+    expect(await readContext(token)).toBe('denied');
+    await issuers().trust({ ...name(), enabled: true, keys, attributes: {} });
+    expect(await readContext(token)).toMatchObject({ tenant: 'brief' });
+    await issuers().removeRule(name(), 'rule-4');
+    expect(await readContext(token)).toBe('denied');
+  });
+
+  it('an access token has only the scopes that the rules by which it was issued still grant', async () => {
+    const own = { ...rule('issued'), id: 'rule-5' };
+    await issuers().setRule(name(), own);
+    const federated = { issuer: issuer.url, audience: 'lambent', rules: [fingerprintRule(own)] };
+    const record = { tenant: 'issued', keyId: 'svc-1', scopes: ['generate'], federated };
+    await testEnvironment.services.dynamodb.send(
+      new PutItemCommand({ TableName: 'access', Item: createKeyItem('sk-token-1', record) }),
+    );
+    expect(await readContext('sk-token-1')).toMatchObject({ tenant: 'issued', scopes: 'generate' });
+    await issuers().setRule(name(), { ...own, matchers: { sub: 'other' } });
+    expect(await readContext('sk-token-1')).toBe('denied');
+    await issuers().setRule(name(), own);
+    expect(await readContext('sk-token-1')).toMatchObject({ scopes: 'generate' });
+    await issuers().removeRule(name(), own.id);
+    expect(await readContext('sk-token-1')).toBe('denied');
+  });
+
+  it('the log says why a token was refused, and has no token', async () => {
+    write.mockClear();
+    const token = await sign('unknown');
+    expect(await readContext(token)).toBe('denied');
+    const text = write.mock.calls.map(([line]) => String(line)).join('');
+    expect(text).toContain('"reason":"no rule for the token"');
+    expect(text).toContain('"reason":"unknown key"');
+    expect(text).not.toContain(token.split('.')[2]);
   });
 });
 

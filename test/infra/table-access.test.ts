@@ -1,6 +1,7 @@
 import { DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
+import { getIssuerPartition } from '../../shared/access/federation/issuers.ts';
 import { createKeyTable } from '../../shared/access/key-table.ts';
 import { ACCOUNT_PARTITION, getProjectPartition } from '../../shared/access/policy-table.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
@@ -167,7 +168,7 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer and the administration may find an API key, only intake a sender, and only they and workers a policy', async () => {
+  it('only the authorizer and the administration may find an API key, only the authorizer a token issuer, only intake a sender, and only they and workers a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
@@ -182,6 +183,7 @@ describe('the access to the other tables', () => {
     );
     const [partition = ''] = key?.context['dynamodb:LeadingKeys'] ?? [];
     expect(allowed(partition)).toEqual(['AuthorizeRole', 'AdminRole']);
+    expect(allowed(getIssuerPartition('https://issuer.example.com', 'lambent'))).toEqual(['AuthorizeRole']);
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
     for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
       expect(allowed(policy)).toEqual(['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole']);

@@ -1,11 +1,13 @@
 import { once } from '../../core/once.ts';
+import { type FederatedRules, fingerprintRule } from './federated-rules.ts';
 import type { FindIssuer } from './issuers.ts';
 import { type Grant, joinRules, selectRules } from './rules.ts';
 import { parseToken } from './token.ts';
 
 /** Who a token of a trusted issuer stands for. */
 export interface FederatedCaller extends Grant {
-  readonly providerId: string;
+  readonly issuer: string;
+  readonly audience: string;
   /** The token's `sub`. */
   readonly subject: string;
   /** Epoch seconds from which the token is refused. */
@@ -22,9 +24,14 @@ export interface Wanted {
 export interface Federation {
   /**
    * Returns who a token stands for, or the reason as a text if it is refused.
-   * @throws DynamoDB's errors; LambentError `upstream_unavailable` if the issuer's keys aren't known
+   * @throws DynamoDB's errors; LambentError `issuer_unavailable` if the issuer's keys aren't known
    */
   authenticate(token: string, wanted?: Wanted): Promise<FederatedCaller | string>;
+  /**
+   * Returns the scopes that rules still grant. They are none if the rules were changed or deleted, or their issuer is trusted no
+   * more. Throws DynamoDB's errors.
+   */
+  listGranted(rules: FederatedRules): Promise<readonly string[]>;
 }
 
 /**
@@ -53,7 +60,13 @@ export function createFederation(findIssuer: FindIssuer, isLoopbackAllowed: bool
       const grant = joinRules(rules);
       if (grant === undefined)
         return rules.length === 0 ? 'no rule for the token' : 'rules of several service accounts';
-      return { ...grant, providerId: trust.providerId, subject, expiresAt };
+      return { ...grant, issuer: trust.issuer, audience: trust.audience, subject, expiresAt };
+    },
+
+    async listGranted({ issuer, audience, rules }) {
+      const trust = await findIssuer(issuer, audience);
+      if (!trust?.enabled) return [];
+      return trust.rules.filter((rule) => rules.includes(fingerprintRule(rule))).flatMap(({ scopes }) => scopes);
     },
   };
 }

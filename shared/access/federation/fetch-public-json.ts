@@ -2,6 +2,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { useAgent } from 'request-filtering-agent';
 import { LambentError } from '../../core/errors.ts';
+import { isPublicUrl } from './public-url.ts';
 
 /** Far above any real key set. */
 const MAX_BYTES = 256 * 1024;
@@ -16,18 +17,10 @@ export interface FetchOptions {
   readonly lookup?: http.RequestOptions['lookup'];
 }
 
-/** Returns whether a URL may be fetched, as far as its text says. Its host's addresses are checked when it is fetched. */
-export function isPublicUrl(text: string, isLoopbackAllowed: boolean): boolean {
-  const url = URL.parse(text);
-  if (url === null || url.username !== '' || url.password !== '' || url.hash !== '') return false;
-  if (url.protocol === 'https:') return true;
-  return isLoopbackAllowed && url.protocol === 'http:' && url.hostname === '127.0.0.1';
-}
-
 /**
  * Fetches a JSON document from a URL that someone has configured. The connection goes to the very address that was checked, so
  * that a name can't resolve to a public address first and to a private one then. Follows no redirects.
- * @throws LambentError `upstream_unavailable` if the URL isn't public, the response isn't JSON with status 200 and at most
+ * @throws LambentError `issuer_unavailable` if the URL isn't public, the response isn't JSON with status 200 and at most
  * 256 KiB, or takes longer than 1.8 s
  */
 export async function fetchPublicJson(text: string, { isLoopbackAllowed, lookup }: FetchOptions): Promise<unknown> {
@@ -67,5 +60,5 @@ async function readText(response: http.IncomingMessage): Promise<string> {
 }
 
 function unavailableError(url: string, reason: string, cause?: unknown): LambentError {
-  return new LambentError('upstream_unavailable', `${url.slice(0, 200)} can't be fetched: ${reason}`, { cause });
+  return new LambentError('issuer_unavailable', `${url.slice(0, 200)} can't be fetched: ${reason}`, { cause });
 }

@@ -25,8 +25,8 @@ const trustSchema = v.object({
   audience: v.string(),
   /** The issuer's public keys, or the URL of its metadata. */
   keys: v.union([v.object({ discoveryUrl: v.string() }), v.object({ jwks: v.record(v.string(), v.unknown()) })]),
-  /** The paths of claims, by the name of the attribute that they are. */
-  attributes: v.record(v.string(), v.string()),
+  /** The path of the claim that an attribute is, by the attribute's name. */
+  attributes: v.record(v.string(), v.array(v.string())),
   rules: v.array(ruleSchema),
 });
 

@@ -15,7 +15,7 @@ const FIRST_PAUSE_MS = 2_000;
 /** More issuers than a deployment trusts. */
 const MAX_ISSUERS = 200;
 
-/** Fetches a JSON document. @throws LambentError `upstream_unavailable` */
+/** Fetches a JSON document. @throws LambentError `issuer_unavailable` */
 export type FetchJson = (url: string) => Promise<unknown>;
 
 /** The public keys of issuers, cached in memory. */
@@ -31,7 +31,7 @@ export class KeySets {
 
   /**
    * Returns a function that finds the key of a token among its issuer's, for `jwtVerify`. That function throws jose's
-   * `JWKSNoMatchingKey`, and LambentError `upstream_unavailable` if the issuer's keys aren't known.
+   * `JWKSNoMatchingKey`, and LambentError `issuer_unavailable` if the issuer's keys aren't known.
    */
   find({ issuer, keys }: Pick<TrustedIssuer, 'issuer' | 'keys'>): JWTVerifyGetKey {
     if ('jwks' in keys) return createLocalJWKSet(parseKeySet(keys.jwks));
@@ -63,7 +63,7 @@ class FetchedKeys {
     if (this.#age() > FRESH_MS) await this.#refresh();
     const keys = this.#keys;
     if (keys === undefined || this.#age() > STALE_MS)
-      throw new LambentError('upstream_unavailable', "The token issuer's keys can't be fetched.", {
+      throw new LambentError('issuer_unavailable', "The token issuer's keys can't be fetched.", {
         cause: this.#failure,
       });
     try {
@@ -108,15 +108,15 @@ async function fetchKeySet(fetch: FetchJson, issuer: string, discoveryUrl: strin
     await fetch(discoveryUrl),
   );
   if (!metadata.success)
-    throw new LambentError('upstream_unavailable', `${discoveryUrl} is not the metadata of the issuer ${issuer}.`);
+    throw new LambentError('issuer_unavailable', `${discoveryUrl} is not the metadata of the issuer ${issuer}.`);
   return parseKeySet(await fetch(metadata.output.jwks_uri));
 }
 
 const keySetSchema = v.object({ keys: v.pipe(v.array(v.looseObject({ kty: v.string() })), v.maxLength(100)) });
 
-/** @throws LambentError `upstream_unavailable` if it isn't a key set of at most 100 keys */
+/** @throws LambentError `issuer_unavailable` if it isn't a key set of at most 100 keys */
 function parseKeySet(keySet: unknown): JSONWebKeySet {
   const result = v.safeParse(keySetSchema, keySet);
   if (result.success) return result.output;
-  throw new LambentError('upstream_unavailable', 'The token issuer has sent no key set.');
+  throw new LambentError('issuer_unavailable', 'The token issuer has sent no key set.');
 }

@@ -8,7 +8,7 @@ export type Claims = Readonly<Record<string, unknown>>;
 export function selectRules({ rules, attributes }: Pick<TrustedIssuer, 'rules' | 'attributes'>, claims: Claims) {
   const matches = ([name, wanted]: [string, ClaimValue]): boolean => {
     const path = Object.hasOwn(attributes, name) ? attributes[name] : undefined;
-    return hasValue(findClaim(claims, path ?? name), wanted);
+    return hasValue(path === undefined ? findClaim(claims, name) : follow(claims, path), wanted);
   };
   // A rule without conditions would admit every token of the issuer, of which there may be millions.
   return rules.filter(({ matchers }) => {
@@ -18,14 +18,15 @@ export function selectRules({ rules, attributes }: Pick<TrustedIssuer, 'rules' |
 }
 
 /** Returns the claim of this name, or else the one at the path whose steps are separated by dots: `realm_access.roles`. */
-function findClaim(claims: Claims, path: string): unknown {
-  if (Object.hasOwn(claims, path)) return claims[path];
-  return path
-    .split('.')
-    .reduce<unknown>(
-      (value, step) => (isObject(value) && Object.hasOwn(value, step) ? value[step] : undefined),
-      claims,
-    );
+function findClaim(claims: Claims, name: string): unknown {
+  return Object.hasOwn(claims, name) ? claims[name] : follow(claims, name.split('.'));
+}
+
+function follow(claims: unknown, path: readonly string[]): unknown {
+  return path.reduce(
+    (value, step) => (isObject(value) && Object.hasOwn(value, step) ? value[step] : undefined),
+    claims,
+  );
 }
 
 /** Returns whether a claim is the value, or a list that contains it. */
@@ -35,7 +36,7 @@ function hasValue(claim: unknown, wanted: ClaimValue): boolean {
 
 /** What the rules that a token meets grant together. */
 export interface Grant extends Pick<FederationRule, 'tenant' | 'serviceAccount' | 'scopes'> {
-  readonly ruleIds: readonly string[];
+  readonly rules: readonly FederationRule[];
 }
 
 /** Returns what rules grant, or undefined if they are of different service accounts or there are none. */
@@ -45,5 +46,5 @@ export function joinRules(rules: readonly FederationRule[]): Grant | undefined {
   const { tenant, serviceAccount } = first;
   if (rules.some((rule) => rule.tenant !== tenant || rule.serviceAccount !== serviceAccount)) return undefined;
   const scopes = [...new Set(rules.flatMap((rule) => rule.scopes))];
-  return { tenant, serviceAccount, scopes, ruleIds: rules.map(({ id }) => id) };
+  return { tenant, serviceAccount, scopes, rules };
 }

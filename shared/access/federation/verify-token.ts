@@ -38,7 +38,7 @@ export interface TokenVerifier {
   /**
    * Verifies a token.
    * @returns the reason as a text if it is refused
-   * @throws LambentError `upstream_unavailable` if the issuer's keys aren't known
+   * @throws LambentError `issuer_unavailable` if the issuer's keys aren't known
    */
   verify(token: UnverifiedToken, trust: TrustedIssuer): Promise<VerifiedToken | string>;
 }

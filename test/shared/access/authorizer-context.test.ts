@@ -53,4 +53,11 @@ describe('the authorizer’s context', () => {
     );
     expect(await parseAuthorizerContext({ tenant: 'a/b', keyId: 'k', scopes: '' })).toBeUndefined();
   });
+
+  it('a caller is refused from the second at which its key or token expires', async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const parse = (expiresAt: number) => parseAuthorizerContext(toAuthorizerContext({ ...caller, expiresAt }));
+    expect(await parse(now)).toBeUndefined();
+    expect(await parse(now + 100)).toMatchObject({ tenant: caller.tenant });
+  });
 });

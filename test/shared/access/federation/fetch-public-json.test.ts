@@ -1,29 +1,23 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer as createTlsServer } from 'node:https';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tls from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fetchPublicJson, isPublicUrl } from '../../../../shared/access/federation/fetch-public-json.ts';
+import { fetchPublicJson } from '../../../../shared/access/federation/fetch-public-json.ts';
+import { isPublicUrl } from '../../../../shared/access/federation/public-url.ts';
 import { type OidcIssuer, startOidcIssuer } from '../../../upstreams/oidc-issuer.ts';
 
-const UNAVAILABLE = { code: 'upstream_unavailable' };
+const UNAVAILABLE = { code: 'issuer_unavailable' };
 
 let local: OidcIssuer;
 let secure: OidcIssuer;
 beforeAll(async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'lambent-tls-'));
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,DNS:issuer.example.com'];
-  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key];
-  execFileSync('openssl', ['req', '-x509', ...newKey, '-out', cert, '-days', '2', ...subject], { stdio: 'ignore' });
-  const pair = { key: readFileSync(key), cert: readFileSync(cert) };
-  rmSync(folder, { recursive: true });
-  tls.setDefaultCACertificates([...tls.getCACertificates('default'), pair.cert.toString()]);
+  // A key of these tests only, and its certificate for localhost and issuer.example.com.
+  const pem = readFileSync(join(import.meta.dirname, 'localhost.pem'), 'utf8');
+  tls.setDefaultCACertificates([...tls.getCACertificates('default'), pem]);
   local = await startOidcIssuer();
   secure = await startOidcIssuer({
-    createServer: (listener) => createTlsServer(pair, listener),
+    createServer: (listener) => createTlsServer({ key: pem, cert: pem }, listener),
     origin: 'https://localhost',
   });
 });

@@ -80,7 +80,7 @@ it('keys that could not be fetched for a day are used no more, until their issue
   await verify(token);
   issuer.setDown(true);
   clock.ms += 86_400_001;
-  await expect(verify(token)).rejects.toMatchObject({ code: 'upstream_unavailable' });
+  await expect(verify(token)).rejects.toMatchObject({ code: 'issuer_unavailable' });
   issuer.setDown(false);
   clock.ms += 30_000;
   expect(await verify(token)).toBe('a');
@@ -91,9 +91,9 @@ it('keys that were never fetched are asked for again after 2 s', async () => {
   const { clock, verify } = createKeys(issuer);
   const token = await issuer.sign({ sub: 'a' });
   issuer.setDown(true);
-  await expect(verify(token)).rejects.toMatchObject({ code: 'upstream_unavailable' });
+  await expect(verify(token)).rejects.toMatchObject({ code: 'issuer_unavailable' });
   issuer.setDown(false);
-  await expect(verify(token)).rejects.toMatchObject({ code: 'upstream_unavailable' });
+  await expect(verify(token)).rejects.toMatchObject({ code: 'issuer_unavailable' });
   clock.ms += 2_000;
   expect(await verify(token)).toBe('a');
 });

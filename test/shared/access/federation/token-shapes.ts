@@ -6,7 +6,7 @@ export interface TokenShape {
   readonly audience: string;
   readonly claims: JWTPayload;
   readonly matchers: Readonly<Record<string, string>>;
-  readonly attributes?: Readonly<Record<string, string>>;
+  readonly attributes?: Record<string, string[]>;
 }
 
 export const TOKEN_SHAPES: Readonly<Record<string, TokenShape>> = {
@@ -43,7 +43,7 @@ export const TOKEN_SHAPES: Readonly<Record<string, TokenShape>> = {
       email: 'my-test-user@example.com',
     },
     matchers: { group: 'lambent', token_use: 'id' },
-    attributes: { group: 'cognito:groups' },
+    attributes: { group: ['cognito:groups'] },
   },
   // https://learn.microsoft.com/en-us/entra/identity-platform/access-token-claims-reference
   "Entra ID's access tokens": {

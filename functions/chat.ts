@@ -67,7 +67,10 @@ const router = createGovernedRouter(
     }),
     getCapabilities,
   }),
-  { openVault: loadVault },
+  {
+    openVault: loadVault,
+    loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+  },
 );
 /** Loads the stores when a request first needs them, so that chats that store nothing start without them. */
 const loadState = once(async () => {

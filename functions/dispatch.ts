@@ -7,6 +7,7 @@ import { receiveTicket } from '../shared/api/receive-ticket.ts';
 import { createWorkerDependencies } from '../shared/api/worker-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
 import type { ErrorCode } from '../shared/core/errors.ts';
+import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
@@ -38,7 +39,12 @@ const createModels = (seal: ContinuationSeal) =>
     },
   });
 const dependencies = {
-  ...createWorkerDependencies(clients, config, telemetry, { registry, createModels, mayCreateKeys: false }),
+  ...createWorkerDependencies(clients, config, telemetry, {
+    registry,
+    createModels,
+    loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    mayCreateKeys: false,
+  }),
   lane: 'gpu',
   // After a worker failed during an answer, the next attempt follows at once on another worker.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),

@@ -2,9 +2,11 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { embeddingsRoute } from '../shared/api/embeddings-route.ts';
+import { createGovernedEmbed } from '../shared/api/governed-embed.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { EMBEDDINGS_ROUTES } from '../shared/api/route-table.ts';
 import { readConfig } from '../shared/core/config.ts';
+import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings, timingsSettings } from '../shared/core/timings.ts';
@@ -21,18 +23,21 @@ const config = readConfig({
   FLEET_TABLE: v.string(),
 });
 const registry = readModelRegistry(config.MODELS_FILE);
-const embed = createEmbed({
-  registry,
-  createModel: createEmbedderFactory({
-    secret: createSecretResolver({ environment: process.env }),
-    gpu: {
-      fleets: registry.fleets,
-      tableName: config.FLEET_TABLE,
-      tier: 'interactive',
-      timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
-    },
+const embed = createGovernedEmbed(
+  createEmbed({
+    registry,
+    createModel: createEmbedderFactory({
+      secret: createSecretResolver({ environment: process.env }),
+      gpu: {
+        fleets: registry.fleets,
+        tableName: config.FLEET_TABLE,
+        tier: 'interactive',
+        timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
+      },
+    }),
   }),
-});
+  { loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)) },
+);
 
 export const handler = createHttpApi({
   telemetry: createTelemetry(config),

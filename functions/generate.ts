@@ -6,6 +6,7 @@ import { createTicketHandler } from '../shared/api/job-queue-handler.ts';
 import { receiveTicket } from '../shared/api/receive-ticket.ts';
 import { createWorkerDependencies } from '../shared/api/worker-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
+import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createModelFactory } from '../shared/inference/providers/providers.ts';
@@ -25,6 +26,7 @@ const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry, {
     registry,
     createModels: (seal) => createModelFactory({ secret: createSecretResolver({ environment: process.env }), seal }),
+    loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
     mayCreateKeys: false,
   }),
   // Only dispatch reaches GPU workers.

@@ -13,12 +13,15 @@ import { parseSweepPart } from '../shared/jobs/sweep-part.ts';
 import { sweepRepeatedly } from '../shared/jobs/sweep-run.ts';
 import { createTicketCount } from '../shared/jobs/ticket-queue.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
+import { createDynamoDBCounters } from '../shared/limits/dynamodb-counters.ts';
+import { isLimitSweepDue, sweepLimits } from '../shared/limits/sweep-limits.ts';
 
 /** Below the function's timeout and the minute until the next run, which continues with the remaining jobs. */
 const RUN_MS = 50_000;
 
 const config = readConfig({
   ...jobSettings,
+  LIMITS_TABLE: v.string(),
   /** Shards of the jobs' index that are read. Default: those that are written. */
   JOB_SHARDS_READ: v.exactOptional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1))),
 });
@@ -34,10 +37,17 @@ const watch = createBacklogWatch(
   createDynamoDBSamples(clients.dynamodb, config.JOBS_TABLE),
 );
 
+/** Its writes may be repeated: each settles calls that the one before it has not. */
+const counters = createDynamoDBCounters(clients.dynamodb, config.LIMITS_TABLE);
+
 export const handler = createEventPipeline<unknown, void>(telemetry, async (event, context) => {
   const { logger, metrics } = context.telemetry;
   const part = parseSweepPart(event);
-  const ports = { ...dependencies, onError: createFailureLog(logger), sleep, ...(part && { part }) };
+  const onError = createFailureLog(logger);
+  const ports = { ...dependencies, onError, sleep, ...(part && { part }) };
+  if ((part?.part ?? 0) === 0 && isLimitSweepDue(Date.now())) {
+    await sweepLimits(counters, logger, Date.now()).catch((thrown) => onError('limits not swept', thrown));
+  }
   await sweepRepeatedly(ports, watch, {
     until: Math.min(Date.now() + RUN_MS, context.deadlineAt),
     onPass: (purpose, swept) => {

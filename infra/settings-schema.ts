@@ -108,6 +108,7 @@ export const SETTINGS = {
   jobDeadlineHours: number(0.01, 336, 'hours'),
   /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html */
   keysRecoveryDays: whole(1, 35, 'days'),
+  limitsOutage: oneOf('refuse', 'pass'),
 
   chatProvisioned: provisioned,
   chatProvisionedMax: provisioned,

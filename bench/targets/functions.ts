@@ -50,6 +50,7 @@ const STORES = {
   KEYS_TABLE: 'unused',
   JOBS_TABLE: 'unused',
   SESSIONS_TABLE: 'unused',
+  LIMITS_TABLE: 'unused',
   BUCKET: 'unused',
   JOBS_QUEUE_URL: 'unused',
   GPU_QUEUE_URL: 'unused',

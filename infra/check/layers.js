@@ -36,6 +36,7 @@ const AWS_ADAPTERS = [
   'inference/providers/bedrock/[^/]+',
   'jobs/(dynamodb-(blobs|pace|samples|store)|job-list|ticket-queue)',
   'lambda/(queue-control|warm-event-sender)',
+  'limits/dynamodb-counters',
   'sessions/conversation-table',
   'vault/(key-table|kms-keys|tombstones)',
 ];

@@ -40,6 +40,7 @@ const TABLES: Readonly<Record<string, string>> = {
   AdminTable: 'admin',
   JobsTable: 'jobs',
   SessionsTable: 'sessions',
+  LimitsTable: 'limits',
   FleetTable: 'fleet',
   KeysTable: 'keys',
 };
@@ -48,7 +49,7 @@ const TABLES: Readonly<Record<string, string>> = {
  * must still find the rest: the bucket and the data key by a table, the vault key by the keys table.
  */
 export const DATA_IDS: readonly string[] = [
-  ...['Bucket', 'AccessTable', 'AdminTable', 'JobsTable', 'SessionsTable', 'FleetTable'],
+  ...['Bucket', 'AccessTable', 'AdminTable', 'JobsTable', 'SessionsTable', 'LimitsTable', 'FleetTable'],
   ...['VaultKey', 'KeysTable', 'DataKey'],
 ];
 /** KMS's maximum. Until then, `aws kms cancel-key-deletion` brings a key back. */

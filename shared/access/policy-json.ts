@@ -2,7 +2,11 @@ import { LambentError } from '../core/errors.ts';
 import { type Policy, type Restrictions, UNRESTRICTED } from './policy.ts';
 
 /** The sections that this version enforces. A policy with another one is refused. */
-const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = { models: true, personalData: true };
+const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
+  models: true,
+  limits: true,
+  personalData: true,
+};
 
 /** The stored restrictions of each level, as JSON. */
 export type EncodedPolicy = { readonly [Level in keyof Policy]?: string | undefined };

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { isValidPattern } from './custom-pattern.ts';
+import { limitsSchema } from './limit-policy-schema.ts';
 import { PERSONAL_DATA_ACTIONS, PERSONAL_DATA_KINDS } from './personal-data.ts';
 import type { Policy, Restrictions } from './policy.ts';
 
@@ -38,6 +39,7 @@ const personalData = v.strictObject({
 /** The restrictions of a level. Each part of the service adds its section. */
 const restrictionsSchema = v.strictObject({
   models: v.optional(models),
+  limits: v.optional(limitsSchema),
   personalData: v.optional(personalData),
 });
 
@@ -58,6 +60,10 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
     throw new LambentError('invalid_value', `Invalid '${v.getDotPath(issue)}': ${issue.message}`, {
       param: v.getDotPath(issue) ?? level,
     });
+  }
+  if (level !== 'project' && result.output.limits?.models !== undefined) {
+    const message = "Invalid 'limits.models': only a project has limits of single models.";
+    throw new LambentError('invalid_value', message, { param: 'limits.models' });
   }
   const json = JSON.stringify(result.output);
   if (json === '{}') return undefined;

@@ -1,3 +1,4 @@
+import type { Limits } from './limit-policy.ts';
 import type { PersonalDataRules } from './personal-data.ts';
 
 /**
@@ -20,6 +21,7 @@ export interface Policy {
 export interface Restrictions {
   readonly models?: ModelPermissions;
   readonly personalData?: PersonalDataRules;
+  readonly limits?: Limits;
 }
 
 /** The aliases of `models.json` that may be used. */

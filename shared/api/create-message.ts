@@ -27,6 +27,7 @@ export async function createMessage(
     telemetry,
     streamed,
     caller: request.principal,
+    headerStyle: 'anthropic',
   });
   const headers = describeHandling(parsed.ignored, answer);
   const isThinkingShown = generation.reasoningSummary;

@@ -11,22 +11,25 @@ import type { StagePorts } from './policy-stages.ts';
 export interface GovernedRouter {
   /**
    * As `Router.generate`.
-   * @throws LambentError `model_not_found` if the caller's policy doesn't permit the model
+   * @throws LambentError also `model_not_found` if the caller's policy doesn't permit the model, and the errors of limits
    */
   generate(request: GenerationRequest, options: GovernedOptions): Promise<Generation>;
 }
 
 export interface GovernedOptions extends GenerateOptions {
   readonly caller: Caller;
+  /** The API whose headers say what is left of the caller's limits. Default: OpenAI's. */
+  readonly headerStyle?: 'anthropic';
 }
 
 /** Creates a router that applies the policies of callers. */
 export function createGovernedRouter(router: Router, ports: StagePorts): GovernedRouter {
   return {
-    async generate(request, { caller, ...options }) {
-      if (caller.policy === UNRESTRICTED) return router.generate(request, options);
+    async generate(request, options) {
+      const { caller, headerStyle, ...call } = options;
+      if (caller.policy === UNRESTRICTED) return router.generate(request, call);
       const { addStages } = await import('./policy-stages.ts');
-      return addStages(router, caller.policy, ports).generate(request, options);
+      return addStages(router, options, ports).generate(request, call);
     },
   };
 }

@@ -24,6 +24,7 @@ export function describeHandling(
   return {
     ...(text === '' ? {} : { 'x-lambent-ignored': text }),
     ...(generation?.strict === undefined ? {} : { 'x-lambent-strict': generation.strict }),
+    ...generation?.headers,
   };
 }
 

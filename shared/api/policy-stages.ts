@@ -2,18 +2,21 @@ import { checkModel } from '../access/model-permissions.ts';
 import type { Policy, Restrictions } from '../access/policy.ts';
 import type { Router } from '../inference/router.ts';
 import type { TenantVault } from '../vault/create-vault.ts';
+import type { LimitedCaller, LimitsStage } from './limits-stage.ts';
 
 /** What the stages depend on. */
 export interface StagePorts {
   /** Opens the vault, if a stage needs a key of the tenant. */
   readonly openVault: () => Promise<Pick<TenantVault, 'deriveKey'>>;
+  readonly loadLimits: () => Promise<LimitsStage>;
 }
 
 /**
- * Returns the router with a stage for each section of a policy, from the outside: model permissions, personal data. The code
+ * Returns the router with a stage for each section of a policy, from the outside: model permissions, limits, personal data. The code
  * of a stage is loaded with the first policy that has its section.
  */
-export function addStages(router: Router, policy: Policy, { openVault }: StagePorts): Router {
+export function addStages(router: Router, limited: LimitedCaller, { openVault, loadLimits }: StagePorts): Router {
+  const { policy } = limited.caller;
   return {
     async generate(request, options) {
       checkModel(policy, request.model);
@@ -22,6 +25,9 @@ export function addStages(router: Router, policy: Policy, { openVault }: StagePo
         const { withoutPersonalData } = await import('../safety/personal/personal-data-router.ts');
         const deriveKey = async (tenant: string, purpose: string) => (await openVault()).deriveKey(tenant, purpose);
         stages = withoutPersonalData(policy, stages, { deriveKey });
+      }
+      if (hasSection(policy, 'limits')) {
+        stages = (await loadLimits()).limit(stages, limited);
       }
       return stages.generate(request, options);
     },

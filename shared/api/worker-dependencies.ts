@@ -20,12 +20,14 @@ import { createCallerFinder } from './job-caller.ts';
 import type { createJobClients } from './job-clients.ts';
 import { createJobDependencies } from './job-dependencies.ts';
 import type { VaultAccess } from './open-vault.ts';
+import type { StagePorts } from './policy-stages.ts';
 
 /** Options of `createWorkerDependencies`. */
 export interface WorkerOptions extends VaultAccess {
   readonly registry: ModelRegistry;
   /** Returns the function that creates models with a seal for their continuations. */
   readonly createModels: (seal: ContinuationSeal) => RouterOptions['createModel'];
+  readonly loadLimits: StagePorts['loadLimits'];
 }
 
 /** Creates the dependencies of a function that runs jobs. Call it once per environment. */
@@ -33,13 +35,14 @@ export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: WorkerSettings,
   telemetry: ProcessTelemetry,
-  { registry, createModels, mayCreateKeys }: WorkerOptions,
+  { registry, createModels, loadLimits, mayCreateKeys }: WorkerOptions,
 ) {
   const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
   const { jobs, bodies, vault } = dependencies;
   const createModel = createModels(createContinuationSeal(async () => vault));
   const router = createGovernedRouter(createRouter({ registry, createModel, getCapabilities }), {
     openVault: async () => vault,
+    loadLimits,
   });
   const contextPorts = { registry, conversations, jobs, bodies, vault };
   return {

@@ -14,9 +14,11 @@ const UNUSED_MIDDLEWARE = ['loggerMiddleware', 'getUserAgentMiddleware'];
 /**
  * Creates a DynamoDB client. Region, credentials and endpoint come from Lambda's environment variables. The SDK makes
  * up to three attempts per call.
+ * @param options `maxAttempts` is 1 for writes that must not be repeated if they may have been made
  */
-export function createDynamoDBClient(): DynamoDBClient {
+export function createDynamoDBClient(options: { readonly maxAttempts?: number } = {}): DynamoDBClient {
   const client: DynamoDBClient = new DynamoDBClient({
+    ...options,
     requestHandler: createRequestHandler(REQUEST_TIMEOUT_MS),
     signer: createSigner('dynamodb', () => client.config),
     // Otherwise, the SDK builds the chain of its middleware for each request.

@@ -15,3 +15,8 @@ export function isAwsOutage(thrown: unknown): boolean {
   const { httpStatusCode } = Object(thrown.$metadata);
   return httpStatusCode === undefined || httpStatusCode >= 500 || THROTTLED.test(thrown.name);
 }
+
+/** Returns whether AWS refused a request because there are too many. The request had no effect. */
+export function isThrottling(thrown: unknown): boolean {
+  return isAwsError(thrown) && THROTTLED.test(thrown.name);
+}

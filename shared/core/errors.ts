@@ -60,6 +60,12 @@ export interface ErrorDetails {
   readonly param?: string;
   /** Milliseconds after which a retry may succeed, if known. */
   readonly retryAfterMs?: number;
+  /** Further headers of the response. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Replaces the text that callers see for the code. */
+  readonly publicMessage?: string;
+  /** True if the request was refused before its model was called. */
+  readonly isUnasked?: true;
   readonly cause?: unknown;
 }
 
@@ -72,12 +78,14 @@ export class LambentError extends Error {
   readonly code: ErrorCode;
   readonly param: string | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly details: ErrorDetails;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined);
     this.code = code;
     this.param = details.param;
     this.retryAfterMs = details.retryAfterMs;
+    this.details = details;
   }
 
   /** True if the same request may succeed later. */

@@ -69,6 +69,7 @@ export function createEmbed(options: EmbeddingOptions): Embed {
     const { candidate, result } = accepted;
     failover.getBreaker(candidate).recordSuccess(request.tenant);
     const usage = { inputTokens: result.inputTokens, cachedInputTokens: 0, outputTokens: 0, reasoningTokens: 0 };
+    call.onEnd?.({ candidate, usage, whole: true });
     await reportEnd(telemetry, { candidate, usage, whole: true });
     return result;
   };

@@ -5,7 +5,7 @@ import type { Candidate } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import { type Callable, UpstreamError } from './model.ts';
-import { reportFailedAttempt, reportFirstEvent } from './observe.ts';
+import { type EndedAnswer, reportFailedAttempt, reportFirstEvent } from './observe.ts';
 import type { ModelRegistry, Target } from './registry.ts';
 
 export interface FailoverOptions<M extends Callable> {
@@ -33,6 +33,8 @@ export interface CallOptions {
   readonly retriesThrottled?: boolean;
   /** The telemetry of the request. Nothing is logged or counted if undefined. */
   readonly telemetry?: Telemetry | undefined;
+  /** Called when an answer has ended. A call may have several: one that breaks a schema is repeated. */
+  readonly onEnd?: ((answer: EndedAnswer) => void) | undefined;
 }
 
 /** Calls a model once. `signal` includes the alias's own timeout. */

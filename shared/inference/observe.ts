@@ -8,6 +8,15 @@ import type { ServiceTier, Usage } from './generation.ts';
 
 // Each function reports to the telemetry of one request, if there is one: names, times and token counts, never content.
 
+/** An answer that has ended. */
+export interface EndedAnswer {
+  readonly candidate: Candidate;
+  readonly usage: Usage | undefined;
+  readonly whole: boolean;
+  /** The tier that served the request, as the provider reports it. */
+  readonly serviceTier?: ServiceTier | undefined;
+}
+
 /** Errors that only an operator can repair. */
 const OPERATORS: ReadonlySet<ErrorCode> = new Set(['configuration', 'upstream_misconfigured']);
 
@@ -40,18 +49,7 @@ export function reportFirstEvent(
  */
 export async function reportEnd(
   telemetry: Telemetry | undefined,
-  {
-    candidate,
-    usage,
-    whole,
-    serviceTier,
-  }: {
-    readonly candidate: Candidate;
-    readonly usage: Usage | undefined;
-    readonly whole: boolean;
-    /** The tier that served the request, as the provider reports it. */
-    readonly serviceTier?: ServiceTier | undefined;
-  },
+  { candidate, usage, whole, serviceTier }: EndedAnswer,
 ): Promise<void> {
   telemetry?.logger.annotate({ whole });
   if (usage === undefined || telemetry === undefined) return;

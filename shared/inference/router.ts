@@ -32,6 +32,8 @@ export interface Generation {
    * stream, and `repeated` if only a second answer matched. Absent if nothing was to be checked.
    */
   readonly strict?: 'checked' | 'repeated';
+  /** Further headers of the response. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export type GenerateOptions = CallOptions;
@@ -122,7 +124,7 @@ export function createRouter(options: RouterOptions): Router {
   async function* streamAnswer(
     { result: started, candidate, signal, managesOwnHealth, end }: Accepted<StartedAnswer>,
     tenant: string,
-    { telemetry }: GenerateOptions,
+    { telemetry, onEnd }: GenerateOptions,
   ): AsyncGenerator<GenerationEvent> {
     const startedAt = now();
     const breaker = failover.getBreaker(candidate);
@@ -149,7 +151,9 @@ export function createRouter(options: RouterOptions): Router {
       end();
       await started.iterator.return?.();
       const { usage, serviceTier } = finish ?? {};
-      await reportEnd(telemetry, { candidate, usage, whole: finish !== undefined, serviceTier });
+      const ended = { candidate, usage, whole: finish !== undefined, serviceTier };
+      onEnd?.(ended);
+      await reportEnd(telemetry, ended);
     }
   }
 }

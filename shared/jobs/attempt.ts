@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../core/errors.ts';
+import { type ErrorCode, LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { repeatAfterFailures } from '../core/repeat.ts';
 import { UpstreamError } from '../inference/model.ts';
@@ -154,6 +154,7 @@ class Attempt {
     if (this.#progress === 'asked' && isThrottled(thrown, this.#ports.lane)) {
       pace?.throttled(model, thrown.retryAfterMs);
     }
+    if (thrown instanceof LambentError && thrown.details.isUnasked) this.#progress = 'unasked';
     const { stop } = this.#lease;
     if (stop === 'shutdown' && (await this.#save())) return this.#pause({ kind: 'release', pauseMs: 0, saved: true });
     const further = stop === undefined ? fallbackLane?.(model, thrown) : undefined;

@@ -105,7 +105,7 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
 
 /** Returns the message that callers see. It never holds a cause, a stack or the text of an upstream's 5xx. */
 export function publicMessageFor(error: LambentError): string {
-  return FORMATS[error.code].publicMessage ?? error.message;
+  return error.details.publicMessage ?? FORMATS[error.code].publicMessage ?? error.message;
 }
 
 /** Returns the HTTP status for `error`. */
@@ -114,10 +114,14 @@ export function httpStatusFor(error: LambentError): number {
 }
 
 /**
- * Returns the retry headers for `error`: `x-should-retry: false` if a retry can't succeed, or else `retry-after` (whole
+ * Returns the headers for `error`: its own, and `x-should-retry: false` if a retry can't succeed, or else `retry-after` (whole
  * seconds) and `retry-after-ms` with status 409, 429 or 503.
  */
 export function errorHeadersFor(error: LambentError): Record<string, string> {
+  return { ...retryHeadersFor(error), ...error.details.headers };
+}
+
+function retryHeadersFor(error: LambentError): Record<string, string> {
   const { status, shouldRetry } = FORMATS[error.code];
   if (shouldRetry === false) return { 'x-should-retry': 'false' };
   if (status !== 409 && status !== 429 && status !== 503) return {};

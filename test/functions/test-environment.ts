@@ -90,6 +90,7 @@ export async function startTestEnvironment(
   await createTable(services, 'admin', ['pk', 'sk']);
   await createTable(services, 'keys', ['pk', 'sk']);
   await createTable(services, 'sessions', ['pk', 'sk']);
+  await createTable(services, 'limits', ['pk']);
   await createTable(services, 'fleet', ['pk', 'sk']);
   await seedAccess(services.dynamodb, 'access');
   return {
@@ -118,6 +119,7 @@ export async function startTestEnvironment(
       ADMIN_TABLE: 'admin',
       KEYS_TABLE: 'keys',
       SESSIONS_TABLE: 'sessions',
+      LIMITS_TABLE: 'limits',
       JOBS_TABLE: jobsTable,
       BUCKET: services.bucketName,
       KMS_KEY_ID: keyId,

@@ -103,6 +103,7 @@ describe('the policies of the template', () => {
     const work = ['BatchWriteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem'];
     const sessions = items('SessionsTable', work);
     const deleteSessions = items('SessionsTable', ['DeleteItem']);
+    const limits = items('LimitsTable', ['GetItem', 'UpdateItem']);
     const readKey = ['DataKey kms:Decrypt', 'VaultKey kms:Decrypt'];
     const storeKey = [...readKey, 'VaultKey kms:GenerateDataKey', 'DataKey kms:GenerateDataKey'];
     const readObjects = ['Bucket s3:DeleteObject', 'Bucket s3:GetObject', 'Bucket s3:ListBucket'];
@@ -129,8 +130,8 @@ describe('the policies of the template', () => {
     const receive = ['ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'];
     const expected: Readonly<Record<string, readonly string[]>> = {
       AuthorizeRole: ['AccessTable dynamodb:GetItem', 'KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
-      ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots],
-      EmbeddingsRole: [...slots, 'DataKey kms:Decrypt'],
+      ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots, ...limits],
+      EmbeddingsRole: [...slots, ...limits, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
       AdminRole: [
@@ -143,14 +144,18 @@ describe('the policies of the template', () => {
         ...receive.map((action) => `GenerationQueue sqs:${action}`),
         ...accepter,
       ],
-      GenerateRole: [findPolicy, giveUp, ...send, ...receive.map((action) => `JobsQueue sqs:${action}`), ...finisher],
+      GenerateRole: [
+        ...[findPolicy, giveUp, ...send, ...limits],
+        ...receive.map((action) => `JobsQueue sqs:${action}`),
+        ...finisher,
+      ],
       DispatchRole: [
-        ...['GpuDlq sqs:SendMessage', findPolicy, giveUp, ...send, ...slots],
+        ...['GpuDlq sqs:SendMessage', findPolicy, giveUp, ...send, ...slots, ...limits],
         ...receive.map((action) => `GpuQueue sqs:${action}`),
         ...finisher,
       ],
       SweepRole: [
-        ...['JobsTable dynamodb:BatchGetItem', giveUp, ...send, ...finisher],
+        ...['JobsTable dynamodb:BatchGetItem', 'LimitsTable dynamodb:Scan', giveUp, ...limits, ...send, ...finisher],
         ...['JobsQueue sqs:GetQueueAttributes', 'GpuQueue sqs:GetQueueAttributes'],
       ],
       FleetRole: [

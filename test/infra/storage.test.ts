@@ -30,6 +30,7 @@ describe('the tables', () => {
       'KeysTable',
       'JobsTable',
       'SessionsTable',
+      'LimitsTable',
       'FleetTable',
     ]);
     for (const { id, properties } of tables) {
@@ -80,6 +81,7 @@ describe('the keys table', () => {
       KeysTable: 1,
       JobsTable: undefined,
       SessionsTable: undefined,
+      LimitsTable: undefined,
       FleetTable: undefined,
     });
   });

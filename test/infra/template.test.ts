@@ -77,6 +77,8 @@ describe('the functions', () => {
     const work = { ...queue, JOBS_DLQ_URL: { Ref: 'JobsDlq' }, REPLY_QUEUES: '{}', RETENTION_DAYS: '30' };
     const access = { ACCESS_TABLE: 'lambent-dev-access' };
     const fleet = { FLEET_TABLE: 'lambent-dev-fleet' };
+    const limits = { LIMITS_TABLE: 'lambent-dev-limits' };
+    const limited = { ...limits, LIMITS_OUTAGE: 'refuse' };
     const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(listVariables(minimal)).toEqual({
       authorize: {
@@ -85,8 +87,8 @@ describe('the functions', () => {
         KEYS_TABLE: 'lambent-dev-keys',
         KEY_TTL_SECONDS: '30',
       },
-      chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
-      embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet },
+      chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...limited, ...lifetime },
+      embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet, ...limited },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, REPLY_QUEUES: '{}' },
       admin: {
@@ -106,12 +108,13 @@ describe('the functions', () => {
         REPLY_QUEUES: '{}',
         ...lifetime,
       },
-      generate: { LOG_LEVEL: 'info', ...access, ...jobs, ...sessions, ...work, JOB_PLACES: '4' },
+      generate: { LOG_LEVEL: 'info', ...access, ...jobs, ...sessions, ...limited, ...work, JOB_PLACES: '4' },
       dispatch: {
         LOG_LEVEL: 'info',
         ...access,
         ...jobs,
         ...sessions,
+        ...limited,
         ...work,
         ...fleet,
         GPU_DLQ_URL: { Ref: 'GpuDlq' },
@@ -126,7 +129,7 @@ describe('the functions', () => {
         GPU_BATCH_SIZE: '10',
         DISPATCH_CONCURRENCY_MAX: '2',
       },
-      sweep: { LOG_LEVEL: 'info', ...jobs, JOB_SHARDS_READ: '4', ...sessions, ...work },
+      sweep: { LOG_LEVEL: 'info', ...jobs, JOB_SHARDS_READ: '4', ...sessions, ...limits, ...work },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },
     });
     expect(listVariables(everything)['chat']).toMatchObject({ CORS_ORIGIN: 'https://app.example.com' });

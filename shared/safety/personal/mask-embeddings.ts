@@ -15,7 +15,7 @@ import { combineRules } from './rules.ts';
 export async function maskEmbeddings(
   request: EmbeddingRequest,
   policy: Policy,
-  { telemetry, findNames }: { readonly telemetry: Telemetry; readonly findNames?: FindNames | undefined },
+  { telemetry, findNames }: { readonly telemetry: Telemetry | undefined; readonly findNames?: FindNames | undefined },
 ): Promise<EmbeddingRequest> {
   const rules = combineRules(policy);
   if (rules === undefined) return request;

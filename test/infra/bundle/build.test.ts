@@ -81,6 +81,7 @@ describe("the functions' bundles", () => {
     KEYS_TABLE: 'keys',
     JOBS_TABLE: 'jobs',
     SESSIONS_TABLE: 'sessions',
+    LIMITS_TABLE: 'limits',
     BUCKET: 'bucket',
     GENERATION_QUEUE_URL: 'http://127.0.0.1/queue',
     GENERATION_DLQ_URL: 'http://127.0.0.1/dead',

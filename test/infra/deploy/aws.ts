@@ -14,7 +14,7 @@ export const DATA: Readonly<Record<string, string>> = {
     KeysTable: 'lambent-dev-keys',
     JobsTable: 'lambent-dev-jobs',
   },
-  ...{ SessionsTable: 'lambent-dev-sessions', FleetTable: 'lambent-dev-fleet' },
+  ...{ SessionsTable: 'lambent-dev-sessions', LimitsTable: 'lambent-dev-limits', FleetTable: 'lambent-dev-fleet' },
   ...{ Bucket: 'lambent-dev-bucket-1', DataKey: 'data-key', VaultKey: 'vault-key' },
 };
 

@@ -15,10 +15,22 @@ describe('encodeRestrictions', () => {
     [{ models: { mode: 'forbid', models: [] } }, "Invalid 'models.mode': "],
     [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models.0': "],
     [{ models: { mode: 'allow' } }, "Invalid 'models.models': "],
+    [{ limits: { requestsPerHour: 1 } }, "Invalid 'limits.requestsPerHour': "],
+    [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
+    [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],
+    [{ limits: { models: { m: { models: {} } } } }, "Invalid 'limits.models.m.models': "],
   ])('the restrictions %j are refused', (restrictions, message) => {
     expect(() => encodeRestrictions('project', restrictions as never)).toThrow(
       expect.objectContaining({ code: 'invalid_value', message: expect.stringContaining(message) }),
     );
+  });
+
+  it('limits of single models are restrictions of a project only', () => {
+    const restrictions = { limits: { models: { large: { dollarsPerMonth: 12.5, tokensPerMinute: 10 } } } };
+    expect(JSON.parse(encodeRestrictions('project', restrictions) ?? '')).toEqual(restrictions);
+    for (const level of ['account', 'key'] as const) {
+      expect(() => encodeRestrictions(level, restrictions)).toThrow(expect.objectContaining({ code: 'invalid_value' }));
+    }
   });
 
   it.each([

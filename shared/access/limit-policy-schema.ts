@@ -1,0 +1,29 @@
+import * as v from 'valibot';
+
+/** As many as a counter of a window can reach. */
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** US dollars, up to a billion. A finer amount than a millionth can't be counted. */
+const dollars = v.pipe(
+  v.number(),
+  v.minValue(0),
+  v.maxValue(1e9),
+  v.check((amount) => Number(amount.toFixed(6)) === amount, 'at most six decimals are allowed'),
+);
+
+const modelLimits = {
+  requestsPerMinute: v.optional(count),
+  requestsPerDay: v.optional(count),
+  tokensPerMinute: v.optional(count),
+  tokensPerDay: v.optional(count),
+  requestsInFlight: v.optional(count),
+  streamsInFlight: v.optional(count),
+  dollarsPerDay: v.optional(dollars),
+  dollarsPerMonth: v.optional(dollars),
+};
+
+/** The section `limits` of a policy. Only that of a project has `models`. */
+export const limitsSchema = v.strictObject({
+  ...modelLimits,
+  models: v.optional(v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.strictObject(modelLimits))),
+  answerTokens: v.optional(v.pipe(count, v.minValue(1))),
+});

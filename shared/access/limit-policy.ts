@@ -1,0 +1,30 @@
+/** The section `limits` of a policy: how much an account, a project or a key may use. An absent limit limits nothing. */
+export interface Limits extends ModelLimits {
+  /** Limits of single models of a project, by alias. Only a project's policy has them. */
+  readonly models?: Readonly<Record<string, ModelLimits>>;
+  /** Most tokens of an answer whose request names no maximum. Default: a quarter of the lowest limit on tokens. */
+  readonly answerTokens?: number;
+}
+
+/** The limits that a single model can have, too. Minutes, days and months are those of UTC. */
+export interface ModelLimits {
+  readonly requestsPerMinute?: number;
+  readonly requestsPerDay?: number;
+  readonly tokensPerMinute?: number;
+  readonly tokensPerDay?: number;
+  /** Requests at the same time whose answers aren't streamed. */
+  readonly requestsInFlight?: number;
+  /** Streamed answers at the same time. */
+  readonly streamsInFlight?: number;
+  /** US dollars, with up to six decimals. */
+  readonly dollarsPerDay?: number;
+  readonly dollarsPerMonth?: number;
+}
+
+/** Limits by kind of environment, for the administration to write into a policy. */
+export const LIMIT_PRESETS = {
+  dev: { requestsPerMinute: 100 },
+  production: { requestsPerMinute: 1_000 },
+  /** Reads models and stored objects, but calls no model. */
+  sandbox: { requestsPerMinute: 0 },
+} as const satisfies Readonly<Record<string, Limits>>;

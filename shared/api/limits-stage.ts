@@ -1,0 +1,210 @@
+import type { Caller } from '../access/principal.ts';
+import { LambentError } from '../core/errors.ts';
+import { describeError } from '../core/logger.ts';
+import { estimateTokens } from '../core/token-estimate.ts';
+import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
+import type { GenerationEvent, GenerationRequest } from '../inference/generation.ts';
+import type { EndedAnswer } from '../inference/observe.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
+import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
+import { type Amounts, listCaps } from '../limits/caps.ts';
+import type { CounterStore } from '../limits/counters.ts';
+import { amountsUsed, boundEmbedding, boundRequest } from '../limits/estimate.ts';
+import { limitError } from '../limits/limit-errors.ts';
+import { encodeLimitHeaders } from '../limits/limit-headers.ts';
+import { type Call, Limiter, type Reservation } from '../limits/limiter.ts';
+import { logStranded } from '../limits/log-stranded.ts';
+import { keyItemOf } from '../limits/pools.ts';
+import { settleStranded } from '../limits/stranded.ts';
+
+export interface LimitsStageOptions {
+  readonly store: CounterStore;
+  readonly registry: ModelRegistry;
+  /** What happens to limited calls while the table of limits is not available. */
+  readonly whenDown: 'refuse' | 'pass';
+  /** Returns epoch milliseconds. */
+  readonly now?: () => number;
+}
+
+/** Whose limits apply, and the API whose headers say what is left of them. Default: OpenAI's. */
+export interface LimitedCaller {
+  readonly caller: Caller;
+  readonly headerStyle?: 'anthropic';
+}
+
+type LimitedOptions = GenerateOptions & LimitedCaller;
+
+/** What a call reserves, and what for. */
+type Attempted = Omit<Call, 'holder'>;
+
+/** Holder of the calls whose caller has no key: queued work of senders. */
+const NO_KEY = '-';
+
+/** The stage of a governed router that reserves what a call may use before it, and settles what it has used after it. */
+export class LimitsStage {
+  readonly #options: LimitsStageOptions;
+  readonly #limiter: Limiter;
+  readonly #now: () => number;
+
+  constructor(options: LimitsStageOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#limiter = new Limiter(options.store, this.#now);
+  }
+
+  /**
+   * Returns a router that sends requests to `router` under the caller's limits. It throws also LambentError
+   * `rate_limit_exceeded` or `insufficient_quota` with the limit's name, and `overloaded` if the table is not available.
+   */
+  limit(router: Router, limited: LimitedCaller): Router {
+    return { generate: (request, options) => this.#generate(request, { ...options, ...limited }, router) };
+  }
+
+  async #generate(request: GenerationRequest, options: LimitedOptions, router: Router): Promise<Generation> {
+    const { caller, queued = false } = options;
+    const kind = options.streamed && !queued ? 'streams' : 'answers';
+    const caps = listCaps(caller.policy, request.model, kind);
+    if (caps.length === 0) return router.generate(request, options);
+    const bounded = boundRequest(request, this.#options.registry, caps, findAnswerTokens(caller));
+    const call = { model: request.model, kind, caps, amounts: bounded.amounts } as const;
+    const reserved = await this.#reserve(call, options);
+    if (reserved === undefined) return router.generate(request, options);
+    const use = new Use(bounded.inputTokens);
+    try {
+      const { events, ...generation } = await router.generate(bounded.request, {
+        ...options,
+        onEnd: (end) => use.add(end, options),
+      });
+      const headers = { ...generation.headers, ...reserved.headers };
+      return { ...generation, headers, events: settleAtEnd(events, use, () => reserved.settle(use.total(1n))) };
+    } catch (thrown) {
+      // What a queue tries again counts once it is answered.
+      await reserved.settle(use.total(queued ? 0n : 1n));
+      throw thrown;
+    }
+  }
+
+  /** As `Embed`, under the caller's limits. Returns also their headers. Throws as a limited router. */
+  async embed(
+    request: EmbeddingRequest,
+    options: Parameters<Embed>[1] & { readonly caller: Caller },
+    next: Embed,
+  ): Promise<Embeddings & { readonly headers?: Readonly<Record<string, string>> }> {
+    const { model } = request;
+    const caps = listCaps(options.caller.policy, model, 'answers');
+    if (caps.length === 0) return next(request, options);
+    const amounts = boundEmbedding(request, this.#options.registry);
+    const reserved = await this.#reserve({ model, kind: 'answers', caps, amounts }, options);
+    const use = new Use(Number(amounts.inputTokens));
+    try {
+      const result = await next(request, { ...options, onEnd: (end) => use.add(end, options) });
+      return { ...result, headers: reserved?.headers ?? {} };
+    } finally {
+      await reserved?.settle(use.total(1n));
+    }
+  }
+
+  /** Reserves a call. Returns undefined if the table is not available and limits don't hold meanwhile. */
+  async #reserve(call: Attempted, options: Pick<LimitedOptions, 'caller' | 'telemetry' | 'queued' | 'headerStyle'>) {
+    const { caller, telemetry, queued = false, headerStyle = 'openai' } = options;
+    const holder = { tenant: caller.tenant, keyId: caller.keyId ?? NO_KEY };
+    const reserved = await this.#limiter.reserve({ ...call, holder }).catch((thrown: unknown) => {
+      telemetry?.logger.error('limits not available', {
+        passed: this.#options.whenDown === 'pass',
+        ...describeError(thrown),
+      });
+      telemetry?.metrics.publish({ LimitsUnavailable: [1, 'Count'] }, 'stage');
+      if (this.#options.whenDown === 'pass') return undefined;
+      throw new LambentError('overloaded', 'The table of limits is not available', { cause: thrown, isUnasked: true });
+    });
+    if (reserved === undefined) return undefined;
+    const headers = encodeLimitHeaders(reserved.state, headerStyle, this.#now());
+    if (!('settle' in reserved)) {
+      telemetry?.logger.annotate({ limit: `${reserved.cap.level}.${reserved.cap.name}` });
+      telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
+      throw limitError(reserved, call.model, this.#now(), { queued, headers });
+    }
+    const cleaning = this.#settleStranded(keyItemOf(holder), reserved, options);
+    const settle = async (used: Amounts): Promise<void> => {
+      await Promise.all([cleaning, reserved.settle(used)]).catch((thrown: unknown) => {
+        telemetry?.logger.warn('reservation not settled', describeError(thrown));
+      });
+    };
+    return { headers, settle };
+  }
+
+  /** Settles what dead functions have left of the key, while the call runs. */
+  async #settleStranded(
+    pk: string,
+    { counters }: Reservation,
+    { telemetry }: Pick<LimitedOptions, 'telemetry'>,
+  ): Promise<void> {
+    const stranded = await settleStranded(this.#options.store, pk, counters, this.#now()).catch(() => []);
+    if (telemetry !== undefined) for (const each of stranded) logStranded(telemetry.logger, each);
+  }
+}
+
+function findAnswerTokens({ policy }: Caller): number | undefined {
+  const each = [policy.key, policy.project, policy.account].map((level) => level?.limits?.answerTokens);
+  return each.find((tokens) => tokens !== undefined);
+}
+
+/** What the answers of a call have used. */
+class Use {
+  readonly #inputTokens: number;
+  /** Estimated tokens of the answer that were passed on. */
+  #outputTokens = 0;
+  #sum = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
+
+  constructor(inputTokens: number) {
+    this.#inputTokens = inputTokens;
+  }
+
+  read(event: GenerationEvent): void {
+    if ('text' in event) this.#outputTokens += estimateTokens(event.text);
+    else if ('fragment' in event) this.#outputTokens += estimateTokens(event.fragment);
+    else if (event.type === 'native') this.#outputTokens += estimateTokens(JSON.stringify(event.event));
+  }
+
+  add(end: EndedAnswer, { onEnd }: Pick<LimitedOptions, 'onEnd'>): void {
+    onEnd?.(end);
+    // An answer that was cut off has no usage. Its upstream charges for what it has made until then.
+    const estimated = {
+      inputTokens: this.#inputTokens,
+      outputTokens: this.#outputTokens,
+      cachedInputTokens: 0,
+      reasoningTokens: 0,
+    };
+    const used = amountsUsed(end, end.usage ?? estimated);
+    this.#sum = {
+      inputTokens: this.#sum.inputTokens + used.inputTokens,
+      outputTokens: this.#sum.outputTokens + used.outputTokens,
+      spend: this.#sum.spend + used.spend,
+    };
+  }
+
+  total(requests: bigint): Amounts {
+    return { requests, ...this.#sum };
+  }
+}
+
+/** Passes events on, and settles when they end. The last one is passed on while that goes on. */
+async function* settleAtEnd(
+  events: AsyncIterable<GenerationEvent>,
+  use: Use,
+  settle: () => Promise<void>,
+): AsyncGenerator<GenerationEvent> {
+  let settling: Promise<void> | undefined;
+  let last: GenerationEvent | undefined;
+  try {
+    for await (const event of events) {
+      use.read(event);
+      if (event.type === 'finish') last = event;
+      else yield event;
+    }
+    settling = settle();
+    if (last !== undefined) yield last;
+  } finally {
+    await (settling ?? settle());
+  }
+}

@@ -1,0 +1,91 @@
+import type { Amounts, Cap } from './caps.ts';
+import type { Counters } from './counters.ts';
+import { childCounters, counterOf } from './pools.ts';
+import { MINUTE_MS } from './windows.ts';
+
+/**
+ * What the calls of one minute that have not settled yet have reserved, of one model and with the same caps in flight. A call
+ * that never settles is known by it.
+ */
+export interface Bucket {
+  /** Number of the minute since 1970. */
+  readonly minute: number;
+  /** The caps in flight that the calls hold: the metric's letter, then the letters of the levels. */
+  readonly held: string;
+  readonly model: string;
+}
+
+/** How long a call can run: the longest that Lambda allows. */
+const LONGEST_CALL_MS = 900_000;
+/** Clocks differ, and a settling may be late. */
+const MARGIN_MS = 60_000;
+/** Calls are added to a bucket during its minute. An empty one is removed after another minute. */
+const EMPTY_KEPT_MS = 2 * MINUTE_MS;
+
+const FIELDS = { calls: 'n', inputTokens: 'i', outputTokens: 'o', spend: 'c' } as const;
+
+const IN_FLIGHT = { f: 'answers', s: 'streams' } as const;
+const LEVELS = { k: 'key', m: 'model', p: 'project', a: 'account' } as const;
+
+/** Returns the bucket of a call that starts at `now` (epoch milliseconds). */
+export function bucketOf(kind: 'answers' | 'streams', caps: readonly Cap[], model: string, now: number): Bucket {
+  const levels = caps.filter(({ span }) => span === 'now').map(({ level }) => level[0]);
+  return { minute: Math.floor(now / MINUTE_MS), held: `${kind === 'streams' ? 's' : 'f'}${levels.join('')}`, model };
+}
+
+/** Returns the names of a bucket's counters. */
+export function bucketCounters({ minute, held, model }: Bucket) {
+  const name = (field: string): string => `b.${minute}.${held}.${field}.${model}`;
+  return {
+    calls: name(FIELDS.calls),
+    inputTokens: name(FIELDS.inputTokens),
+    outputTokens: name(FIELDS.outputTokens),
+    spend: name(FIELDS.spend),
+  };
+}
+
+/** Returns the change of a bucket's counters by one call. */
+export function bucketChange(bucket: Bucket, { inputTokens, outputTokens, spend }: Amounts, sign: 1n | -1n): Counters {
+  const names = bucketCounters(bucket);
+  return {
+    [names.calls]: sign,
+    [names.inputTokens]: sign * inputTokens,
+    [names.outputTokens]: sign * outputTokens,
+    [names.spend]: sign * spend,
+  };
+}
+
+/** Lists the buckets of a key's item. */
+export function listBuckets(counters: Counters): Bucket[] {
+  return Object.keys(counters).flatMap((name) => {
+    const match = /^b\.(\d+)\.([a-z]+)\.n\.(.*)$/s.exec(name);
+    const [, minute, held, model] = match ?? [];
+    return held === undefined || model === undefined ? [] : [{ minute: Number(minute), held, model }];
+  });
+}
+
+/** True if no call of the bucket can still settle. */
+export function isStranded({ minute }: Bucket, now: number): boolean {
+  return (minute + 1) * MINUTE_MS + LONGEST_CALL_MS + MARGIN_MS <= now;
+}
+
+/** Lists the counters of buckets whose calls have all settled. */
+export function listEmptyBuckets(counters: Counters, now: number): string[] {
+  return listBuckets(counters)
+    .filter((bucket) => (bucket.minute + 1) * MINUTE_MS + EMPTY_KEPT_MS <= now)
+    .filter((bucket) => counters[bucketCounters(bucket).calls] === 0n)
+    .flatMap((bucket) => Object.values(bucketCounters(bucket)));
+}
+
+/** Returns the change by which calls of a bucket give back their places in flight. */
+export function freePlaces({ held, model }: Bucket, calls: bigint): Counters {
+  const [letter = '', ...levels] = held;
+  const metric = letter === 's' ? IN_FLIGHT.s : IN_FLIGHT.f;
+  return Object.fromEntries(
+    levels.map((each) => {
+      const level = each === 'k' || each === 'm' || each === 'p' ? LEVELS[each] : LEVELS.a;
+      const counter = counterOf({ level, metric }, 'now', model);
+      return level === 'key' ? [counter, -calls] : [childCounters(counter).left, calls];
+    }),
+  );
+}

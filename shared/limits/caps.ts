@@ -1,0 +1,82 @@
+import type { Limits, ModelLimits } from '../access/limit-policy.ts';
+import type { Policy } from '../access/policy.ts';
+import type { Span } from './windows.ts';
+
+/** Whose use a cap limits: all of the deployment, a tenant's, a tenant's of one model, or a key's. */
+export type Level = 'account' | 'project' | 'model' | 'key';
+
+/** What is counted. Requests that are answered at once and streams are in flight apart from each other. */
+export type Metric = 'requests' | 'tokens' | 'spend' | 'answers' | 'streams';
+
+/** One limit of a policy. */
+export interface Cap {
+  readonly level: Level;
+  readonly metric: Metric;
+  readonly span: Span;
+  /** Requests, tokens or picodollars. */
+  readonly max: bigint;
+  /** The limit's name in the policy. */
+  readonly name: string;
+}
+
+/** What one call takes of its caps: an upper bound before the call, or what it has used. */
+export interface Amounts {
+  readonly requests: bigint;
+  readonly inputTokens: bigint;
+  readonly outputTokens: bigint;
+  /** Picodollars. */
+  readonly spend: bigint;
+}
+
+type Kind = 'answers' | 'streams';
+
+const FIELDS = [
+  ['requestsPerMinute', 'requests', 'minute'],
+  ['requestsPerDay', 'requests', 'day'],
+  ['tokensPerMinute', 'tokens', 'minute'],
+  ['tokensPerDay', 'tokens', 'day'],
+  ['requestsInFlight', 'answers', 'now'],
+  ['streamsInFlight', 'streams', 'now'],
+  ['dollarsPerDay', 'spend', 'day'],
+  ['dollarsPerMonth', 'spend', 'month'],
+] as const satisfies readonly (readonly [keyof ModelLimits, Metric, Span])[];
+
+/** Lists the caps of a policy that apply to a call of a model. */
+export function listCaps({ account, project, key }: Policy, model: string, kind: Kind): Cap[] {
+  const ofModel = project?.limits?.models;
+  return [
+    ...listLevel('key', key?.limits, kind),
+    ...listLevel('model', ofModel !== undefined && Object.hasOwn(ofModel, model) ? ofModel[model] : undefined, kind),
+    ...listLevel('project', project?.limits, kind),
+    ...listLevel('account', account?.limits, kind),
+  ];
+}
+
+function listLevel(level: Level, limits: Limits | undefined, kind: Kind): Cap[] {
+  if (limits === undefined) return [];
+  return FIELDS.flatMap(([name, metric, span]): Cap[] => {
+    const max = limits[name];
+    if (max === undefined || (span === 'now' && metric !== kind)) return [];
+    return [{ level, metric, span, name, max: metric === 'spend' ? toPicodollars(max) : BigInt(max) }];
+  });
+}
+
+/** Converts US dollars, which have up to six decimals, to picodollars. */
+export function toPicodollars(dollars: number): bigint {
+  return BigInt(Math.round(dollars * 1e6)) * 1_000_000n;
+}
+
+/** Returns how much of a cap's metric a call takes. */
+export function amountOf(metric: Metric, amounts: Amounts): bigint {
+  switch (metric) {
+    case 'requests':
+      return amounts.requests;
+    case 'tokens':
+      return amounts.inputTokens + amounts.outputTokens;
+    case 'spend':
+      return amounts.spend;
+    case 'answers':
+    case 'streams':
+      return 1n;
+  }
+}

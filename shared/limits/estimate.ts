@@ -1,0 +1,145 @@
+import { estimateTokens } from '../core/token-estimate.ts';
+import type { Candidate } from '../inference/candidates.ts';
+import { computeCost, type PriceTier } from '../inference/cost.ts';
+import type { EmbeddingRequest } from '../inference/embedding.ts';
+import type { GenerationRequest, Usage } from '../inference/generation.ts';
+import { getLimits } from '../inference/model-limits.ts';
+import type { EndedAnswer } from '../inference/observe.ts';
+import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
+import { expandFallbacks, type ModelRegistry } from '../inference/registry.ts';
+import type { Amounts, Cap } from './caps.ts';
+
+/** Share of the estimated prompt that is added to it, because dense text has more tokens than the estimate. */
+const MARGIN = 0.25;
+/** Most tokens of an answer if neither the request nor the model has a limit. */
+const DEFAULT_ANSWER_TOKENS = 4_096;
+/** An answer whose request names no maximum may take this share of the lowest limit on tokens. */
+const SHARE = 4n;
+
+/** A request whose use is bounded. */
+export interface BoundedRequest {
+  /** With a maximum of output tokens, if tokens or money are limited. */
+  readonly request: GenerationRequest;
+  /** The most that all tries of the request can use. */
+  readonly amounts: Amounts;
+  /** Estimated tokens of the prompt. */
+  readonly inputTokens: number;
+}
+
+/**
+ * Estimates the most that a request can use: its prompt and the longest answer, at the prices of the most expensive target. An
+ * answer that is checked against a schema counts twice, because it may be repeated.
+ * @throws LambentError `model_not_found`
+ */
+export function boundRequest(
+  request: GenerationRequest,
+  registry: ModelRegistry,
+  caps: readonly Cap[],
+  answerTokens: number | undefined,
+): BoundedRequest {
+  const requests = 1n;
+  if (!caps.some(({ metric }) => metric === 'tokens' || metric === 'spend')) {
+    return { request, amounts: { requests, inputTokens: 0n, outputTokens: 0n, spend: 0n }, inputTokens: 0 };
+  }
+  const candidates = listTargets(request.model, registry);
+  const inputTokens = estimateInput(estimatePromptTokens(request));
+  const outputTokens = request.maxOutputTokens ?? chooseMaximum(candidates, caps, answerTokens);
+  // A target's own limit may be lower than what the caller asks for.
+  const longest = Math.max(
+    ...candidates.map(({ alias, target }) =>
+      Math.min(outputTokens, getLimits(alias, target).maxOutputTokens ?? outputTokens),
+    ),
+  );
+  const tries = mayRepeat(request) ? 2 : 1;
+  const usage = { inputTokens, outputTokens: longest };
+  const spend = candidates.map((candidate) => computeHighestCost(usage, candidate, request.serviceTier));
+  return {
+    request: { ...request, maxOutputTokens: outputTokens },
+    inputTokens,
+    amounts: {
+      requests,
+      inputTokens: BigInt(tries * inputTokens),
+      outputTokens: BigInt(tries * longest),
+      spend: BigInt(tries) * findHighest(spend),
+    },
+  };
+}
+
+/**
+ * Estimates the most that a request for embeddings can use.
+ * @throws LambentError `model_not_found`
+ */
+export function boundEmbedding({ model, inputs }: EmbeddingRequest, registry: ModelRegistry): Amounts {
+  const tokens = inputs.reduce((sum, each) => sum + (typeof each === 'string' ? estimateTokens(each) : each.length), 0);
+  const inputTokens = estimateInput(tokens);
+  const usage = { inputTokens, outputTokens: 0 };
+  const spend = listTargets(model, registry).map((candidate) => computeHighestCost(usage, candidate, undefined));
+  return { requests: 1n, inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findHighest(spend) };
+}
+
+/** Returns what an answer has used. `usage` replaces what the provider has not reported. */
+export function amountsUsed({ candidate, serviceTier }: EndedAnswer, usage: Usage): Omit<Amounts, 'requests'> {
+  const price = candidate.target.price ?? candidate.alias.price;
+  return {
+    inputTokens: toCount(usage.inputTokens),
+    outputTokens: toCount(usage.outputTokens),
+    spend: price === undefined ? 0n : computeCost(usage, price, serviceTier),
+  };
+}
+
+function toCount(tokens: number): bigint {
+  return Number.isSafeInteger(tokens) && tokens > 0 ? BigInt(tokens) : 0n;
+}
+
+function estimateInput(tokens: number): number {
+  return Math.ceil(tokens * (1 + MARGIN));
+}
+
+function listTargets(model: string, registry: ModelRegistry): Pick<Candidate, 'alias' | 'target'>[] {
+  return expandFallbacks(model, registry).flatMap((name) => {
+    const alias = registry.models[name];
+    return alias === undefined ? [] : alias.targets.map((target) => ({ alias, target }));
+  });
+}
+
+/** Chooses the maximum of an answer whose request names none: what the model has, but not all that the caller may use. */
+function chooseMaximum(
+  candidates: readonly Pick<Candidate, 'alias' | 'target'>[],
+  caps: readonly Cap[],
+  answerTokens: number | undefined,
+): number {
+  const ofModels = Math.max(
+    ...candidates.map(({ alias, target }) => getLimits(alias, target).maxOutputTokens ?? DEFAULT_ANSWER_TOKENS),
+  );
+  if (answerTokens !== undefined) return Math.min(ofModels, answerTokens);
+  const tokens = caps.filter(({ metric }) => metric === 'tokens').map(({ max }) => Number(max / SHARE));
+  return Math.max(1, Math.min(ofModels, ...tokens));
+}
+
+/** True if a second answer may follow one that breaks its schema. */
+function mayRepeat({ format, tools }: GenerationRequest): boolean {
+  return (format.type === 'jsonSchema' && format.strict) || tools.some(({ strict }) => strict);
+}
+
+/** Returns the most that tokens can cost: all of the prompt may be written to the cache, at a tier that the provider chooses. */
+function computeHighestCost(
+  { inputTokens, outputTokens }: Pick<Usage, 'inputTokens' | 'outputTokens'>,
+  { alias, target }: Pick<Candidate, 'alias' | 'target'>,
+  requested: GenerationRequest['serviceTier'],
+): bigint {
+  const price = target.price ?? alias.price;
+  if (price === undefined) return 0n;
+  const plain: Usage = { inputTokens, outputTokens, cachedInputTokens: 0, reasoningTokens: 0 };
+  const inputs = [
+    plain,
+    { ...plain, cacheWriteTokens: inputTokens },
+    { ...plain, cacheWriteTokens: inputTokens, hourCacheWriteTokens: inputTokens },
+  ];
+  const tiers: PriceTier[] = requested === undefined || requested === 'auto' ? ['default'] : ['default', requested];
+  const costs = inputs.flatMap((usage) => tiers.map((tier) => computeCost(usage, price, tier)));
+  return findHighest(costs);
+}
+
+function findHighest(costs: readonly bigint[]): bigint {
+  return costs.reduce((most, each) => (each > most ? each : most), 0n);
+}

@@ -1,0 +1,209 @@
+import { BoundedMap } from '../core/bounded-map.ts';
+import type { CounterStore, Counters, CounterWrite } from './counters.ts';
+import {
+  childCounters,
+  expiryOf,
+  listChildren,
+  type Node,
+  type Pool,
+  parentCounters,
+  poolOfChild,
+  totalOf,
+} from './pools.ts';
+
+/** What a child has received of a pool in all, and what is left beyond it. */
+export interface Lease {
+  readonly granted: bigint;
+  readonly beyond: bigint;
+}
+
+/** A child gets this share of what is left, so that portions shrink near the cap, or what it needs if that is more. */
+const SHARE = 4n;
+/** Other callers may change an item between two requests of this one. */
+const MAX_TRIES = 8;
+/** How many children are asked for what they have left. */
+const MAX_RECLAIMED = 16;
+/** After a reclaim that found nothing, none is tried for so long, in milliseconds. */
+const RECLAIM_PAUSE_MS = 1_000;
+/** Items of windows that this environment remembers. */
+const MAX_KNOWN = 1_000;
+
+/**
+ * Leases portions of shared caps to keys. What a root has granted never exceeds its cap, and no child can use more than it
+ * has received.
+ */
+export class Leases {
+  readonly #store: CounterStore;
+  readonly #now: () => number;
+  /** The last known counters of parents. They only save requests: every write has its conditions. */
+  readonly #known = new BoundedMap<string, Counters>(MAX_KNOWN);
+  readonly #emptyUntil = new BoundedMap<string, number>(MAX_KNOWN);
+
+  constructor(store: CounterStore, now: () => number) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  /**
+   * Gets a portion of a pool for its key's item, from other keys if nothing else is left.
+   * @param need what the key lacks, and `received` what its item has received so far
+   * @returns undefined if the cap doesn't allow as much
+   */
+  lease(pool: Pool, need: bigint, received: bigint): Promise<Lease | undefined> {
+    return this.#lease(pool, 1, need, received);
+  }
+
+  /** As `lease`, from `nodes[index]` for the node before it. */
+  async #lease(pool: Pool, index: number, need: bigint, received: bigint): Promise<Lease | undefined> {
+    const { parent, child, isRoot } = relationAt(pool, index);
+    const { granted } = parentCounters(pool.id, child.name);
+    const own = childCounters(pool.id);
+    let counters = this.#known.get(parent.pk) ?? {};
+    let isFresh = false;
+    let mayReclaim = true;
+    let arrival: Lease | undefined;
+    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+      const beyond = isRoot ? pool.cap.max - (counters[totalOf(pool.id)] ?? 0n) : (counters[own.left] ?? 0n);
+      // Granted before, but not received: the caller died between the two writes, or is about to make the second.
+      const pending = (counters[granted] ?? 0n) - received;
+      if (pending >= need) return { granted: counters[granted] ?? 0n, beyond: clamp(beyond) };
+      const lacking = need - clamp(pending);
+      const arriving = arrival === undefined ? 0n : arrival.granted - (counters[own.received] ?? 0n);
+      const available = beyond + clamp(arriving);
+      if (available < lacking) {
+        if (!isFresh) {
+          counters = await this.#read(parent.pk);
+          isFresh = true;
+          continue;
+        }
+        arrival = isRoot
+          ? undefined
+          : await this.#lease(pool, index + 1, lacking - beyond, counters[own.received] ?? 0n);
+        if (arrival !== undefined) continue;
+        if (!mayReclaim || !(await this.#reclaim(pool, index, lacking - beyond, counters))) return undefined;
+        mayReclaim = false;
+        counters = await this.#read(parent.pk);
+        continue;
+      }
+      const portion = lacking > available / SHARE ? lacking : available / SHARE;
+      const taken: Taking = isRoot
+        ? { add: { [totalOf(pool.id)]: portion }, atMost: { [totalOf(pool.id)]: pool.cap.max - portion } }
+        : takeFrom(pool.id, counters, portion, arrival);
+      const write = { ...taken, add: { ...taken.add, [granted]: portion }, pk: parent.pk };
+      const result = await this.#store.write({ ...write, set: { ...taken.set, ...expiryOf(pool) } });
+      counters = result.counters;
+      isFresh = true;
+      this.#known.set(parent.pk, counters);
+      if (result.isWritten) {
+        const left = isRoot
+          ? pool.cap.max - (counters[totalOf(pool.id)] ?? 0n)
+          : (counters[own.left] ?? 0n) + (counters[own.beyond] ?? 0n);
+        return { granted: counters[granted] ?? 0n, beyond: clamp(left) };
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Takes back what the children of `nodes[index]` don't use, up to `want` if there is as much.
+   * @returns false if there is nothing
+   */
+  async #reclaim(pool: Pool, index: number, want: bigint, counters: Counters): Promise<boolean> {
+    const { parent, child, isRoot } = relationAt(pool, index);
+    const place = `${pool.id} ${parent.pk}`;
+    if (this.#now() < (this.#emptyUntil.get(place) ?? 0)) return false;
+    let gained = 0n;
+    for (const name of listChildren(pool.id, counters).slice(0, MAX_RECLAIMED)) {
+      if (gained >= want) break;
+      const names = parentCounters(pool.id, name);
+      // The caller's own item has nothing to give. A reclaim that died may not have recovered what it gave, though.
+      const more = name === child.name ? 0n : want - gained;
+      const returned = await this.#takeBack(pool, index, name, more, counters[names.granted] ?? 0n);
+      let known: Counters = counters;
+      for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+        const recovered = known[names.recovered];
+        const found = returned - (recovered ?? 0n);
+        if (found <= 0n) break;
+        const { isWritten, counters: after } = await this.#store.write({
+          pk: parent.pk,
+          set: { [names.recovered]: returned },
+          add: isRoot ? { [totalOf(pool.id)]: -found } : { [childCounters(pool.id).left]: found },
+          equal: { [names.recovered]: recovered },
+        });
+        known = after;
+        if (!isWritten) continue;
+        gained += found;
+        break;
+      }
+    }
+    if (gained === 0n) this.#emptyUntil.set(place, this.#now() + RECLAIM_PAUSE_MS);
+    return gained > 0n;
+  }
+
+  /**
+   * Makes a child give back what it doesn't use.
+   * @param granted what its parent has granted to it
+   * @returns all that it has given back so far
+   */
+  async #takeBack(pool: Pool, index: number, name: string, want: bigint, granted: bigint): Promise<bigint> {
+    const ofChild = poolOfChild(pool, index, name);
+    const pk = ofChild.nodes[index - 1]?.pk ?? '';
+    const names = childCounters(pool.id);
+    let counters = await this.#store.read(pk);
+    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+      const pending = clamp(granted - (counters[names.received] ?? 0n));
+      const free = (counters[names.left] ?? 0n) + pending;
+      // A project that has nothing left itself may have keys that do.
+      if (free < want && index > 1 && tries === 0 && (await this.#reclaim(ofChild, index - 1, want - free, counters))) {
+        counters = await this.#store.read(pk);
+        continue;
+      }
+      if (free <= 0n || want === 0n) break;
+      // At least half of it: a child that has stopped calling is then asked only a few times.
+      const back = want > free / 2n ? (want < free ? want : free) : free / 2n || free;
+      const taken = takeFrom(pool.id, counters, back, { granted, beyond: 0n });
+      const result = await this.#store.write({ ...taken, pk, add: { ...taken.add, [names.returned]: back } });
+      counters = result.counters;
+      if (result.isWritten) break;
+    }
+    return counters[names.returned] ?? 0n;
+  }
+
+  async #read(pk: string): Promise<Counters> {
+    const counters = await this.#store.read(pk);
+    this.#known.set(pk, counters);
+    return counters;
+  }
+}
+
+type Taking = Omit<CounterWrite, 'pk'> & { readonly add: Counters };
+
+/**
+ * Returns the part of a write that takes `amount` from what an item has left of a pool, and first adds what has arrived.
+ * @param counters the item as far as it is known
+ */
+export function takeFrom(id: string, counters: Counters, amount: bigint, arrival: Lease | undefined): Taking {
+  const { left, received, beyond } = childCounters(id);
+  const before = counters[received];
+  const arriving = arrival === undefined ? 0n : arrival.granted - (before ?? 0n);
+  if (arrival === undefined || arriving <= 0n) {
+    return { add: { [left]: -amount }, atLeast: { [left]: amount } };
+  }
+  return {
+    add: { [left]: arriving - amount },
+    set: { [received]: arrival.granted, [beyond]: arrival.beyond },
+    equal: { [received]: before },
+    // An item that has received nothing has nothing left.
+    ...(before === undefined ? {} : { atLeast: { [left]: amount - arriving } }),
+  };
+}
+
+function relationAt({ nodes }: Pool, index: number): { parent: Node; child: Node; isRoot: boolean } {
+  const [child, parent] = [nodes[index - 1], nodes[index]];
+  if (child === undefined || parent === undefined) throw new Error(`A pool has no node ${index}`);
+  return { parent, child, isRoot: index === nodes.length - 1 };
+}
+
+function clamp(value: bigint): bigint {
+  return value > 0n ? value : 0n;
+}

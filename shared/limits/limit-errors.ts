@@ -1,0 +1,59 @@
+import { LambentError } from '../core/errors.ts';
+import { formatDollars } from '../inference/cost.ts';
+import type { Level } from './caps.ts';
+import type { Refusal } from './limiter.ts';
+
+/** A call in flight ends after some seconds, mostly. */
+const IN_FLIGHT_RETRY_MS = 1_000;
+
+const OWNERS: Readonly<Record<Level, string>> = {
+  account: 'this deployment',
+  project: 'the project',
+  model: 'the project for this model',
+  key: 'this key',
+};
+
+/**
+ * Returns the error of a call that a limit refuses: `insufficient_quota` for money, else `rate_limit_exceeded`. A queued call
+ * waits in both cases, because its budget begins anew, too, unless it is larger than the limit itself.
+ * @param headers the limits' own headers
+ */
+export function limitError(
+  refusal: Refusal,
+  model: string,
+  now: number,
+  { queued, headers }: { readonly queued: boolean; readonly headers: Readonly<Record<string, string>> },
+): LambentError {
+  const { cap, left, requested, resetAt } = refusal;
+  const isMoney = cap.metric === 'spend';
+  const format = (amount: bigint): string => (isMoney ? `$${formatDollars(amount)}` : String(amount));
+  const subject = `${cap.name} of ${OWNERS[cap.level]}: limit ${format(cap.max)}`;
+  if (requested > cap.max && (queued || !isMoney)) {
+    const message = `Request too large for \`${model}\` by ${subject}, requested ${format(requested)}.`;
+    const hint = cap.metric === 'tokens' ? ' Lower the maximum of output tokens or the input.' : '';
+    const code = queued ? 'insufficient_quota' : 'rate_limit_exceeded';
+    return new LambentError(code, message, {
+      publicMessage: message + hint,
+      headers: { ...headers, 'x-should-retry': 'false' },
+      isUnasked: true,
+    });
+  }
+  const used = `${subject}, left ${format(left)}, requested ${format(requested)}.`;
+  const retryAfterMs = resetAt === undefined ? IN_FLIGHT_RETRY_MS : Math.max(0, resetAt - now);
+  if (isMoney && !queued) {
+    const until = resetAt === undefined ? '' : ` It begins anew at ${new Date(resetAt).toISOString()}.`;
+    const message = `You exceeded your current quota: ${used}${until}`;
+    return new LambentError('insufficient_quota', message, { publicMessage: message, headers, isUnasked: true });
+  }
+  const message = `Rate limit reached for \`${model}\` on ${used} Please try again in ${formatSeconds(retryAfterMs)}.`;
+  return new LambentError('rate_limit_exceeded', message, { retryAfterMs, headers, isUnasked: true });
+}
+
+/** Formats milliseconds as OpenAI does: `20s`, `1.5s`, `6m0s`. */
+export function formatSeconds(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${Math.ceil(seconds * 1000) / 1000}s`;
+  const minutes = Math.floor(seconds / 60);
+  const rest = `${minutes % 60}m${Math.ceil(seconds % 60)}s`;
+  return minutes < 60 ? rest : `${Math.floor(minutes / 60)}h${rest}`;
+}

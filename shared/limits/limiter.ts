@@ -1,0 +1,186 @@
+import { type Bucket, bucketChange, bucketCounters, bucketOf, freePlaces } from './bucket.ts';
+import { type Amounts, amountOf, type Cap } from './caps.ts';
+import type { CounterStore, Counters, CounterWrite } from './counters.ts';
+import { type Lease, Leases, takeFrom } from './leases.ts';
+import { describeState, type LimitState } from './limit-state.ts';
+import { childCounters, counterOf, type Holder, keyItemOf, type OwnCap, type Pool, poolOf } from './pools.ts';
+import { listStale } from './stale.ts';
+import { endOf, windowAt } from './windows.ts';
+
+/** A call before it is made. */
+export interface Call {
+  readonly holder: Holder;
+  readonly model: string;
+  readonly kind: 'answers' | 'streams';
+  readonly caps: readonly Cap[];
+  /** The most that the call can use. */
+  readonly amounts: Amounts;
+}
+
+/** A call that its limits allow. */
+export interface Reservation {
+  /** Epoch milliseconds of the windows in which the call counts. */
+  readonly at: number;
+  readonly state: LimitState;
+  /** The counters of the key's item after the reservation. */
+  readonly counters: Counters;
+  /**
+   * Replaces what was reserved by what was used, once. A failed settling is not repeated, because it may have been made: the
+   * reservation then counts as used.
+   * @throws the table's errors
+   */
+  settle(used: Amounts): Promise<void>;
+}
+
+/** A call that a limit doesn't allow. */
+export interface Refusal {
+  readonly cap: Cap;
+  /** What is left of the cap, as far as the key knows, and what the call would take. */
+  readonly left: bigint;
+  readonly requested: bigint;
+  /** Epoch milliseconds at which the limit's window ends; undefined for what is in flight. */
+  readonly resetAt: number | undefined;
+  readonly state: LimitState;
+}
+
+/** Other callers may change a key's item between two requests of this one. */
+const MAX_TRIES = 16;
+/** A reservation that is not made in the minute in which it was begun is begun again. */
+const MAX_WINDOWS = 3;
+
+/** Reserves what calls may use, and settles what they have used. One per environment. */
+export class Limiter {
+  readonly #store: CounterStore;
+  readonly #now: () => number;
+  readonly #leases: Leases;
+
+  constructor(store: CounterStore, now: () => number = Date.now) {
+    this.#store = store;
+    this.#now = now;
+    this.#leases = new Leases(store, now);
+  }
+
+  /**
+   * Reserves the amounts of a call under each of its caps, or returns the first one that doesn't allow them. Makes one request,
+   * and some more if a shared cap has to be leased from.
+   * @throws the table's errors. The reservation may have been made then; it counts as used if so.
+   */
+  async reserve(call: Call): Promise<Reservation | Refusal> {
+    for (let tries = 1; ; tries += 1) {
+      const result = await this.#reserveAt(this.#now(), call, tries === MAX_WINDOWS);
+      if (result !== 'late') return result;
+    }
+  }
+
+  /** Reserves in the windows of `now`. Returns `late` if one of them ends before that is done, unless `isLast`. */
+  async #reserveAt(now: number, call: Call, isLast: boolean): Promise<Reservation | Refusal | 'late'> {
+    const { holder, caps, amounts, model } = call;
+    const pk = keyItemOf(holder);
+    const own = caps
+      .filter(({ level }) => level === 'key')
+      .map((cap): OwnCap => {
+        const window = windowAt(cap.span, now);
+        return { cap, window, counter: counterOf(cap, window, model) };
+      });
+    const pools = caps.filter(({ level }) => level !== 'key').map((cap) => poolOf(cap, holder, model, now));
+    const refuse = (cap: Cap, left: bigint, counters: Counters): Refusal => ({
+      cap,
+      left: left > 0n ? left : 0n,
+      requested: amountOf(cap.metric, amounts),
+      resetAt: cap.span === 'now' ? undefined : endOf(windowAt(cap.span, now)),
+      state: describeState(own, pools, counters, now),
+    });
+
+    const impossible = caps.find((cap) => amountOf(cap.metric, amounts) > cap.max);
+    if (impossible !== undefined) return refuse(impossible, impossible.max, {});
+
+    const bucket = bucketOf(call.kind, caps, model, now);
+    const leases = new Map<Pool, Lease>();
+    let counters: Counters = {};
+    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+      // Others may already have removed the counters of a window that has ended.
+      if (windowAt('minute', this.#now()) !== windowAt('minute', now)) break;
+      const result = await this.#store.write(buildReserve(pk, own, pools, amounts, { counters, leases, bucket }));
+      counters = result.counters;
+      if (result.isWritten) {
+        const state = describeState(own, pools, counters, now);
+        return {
+          at: now,
+          state,
+          counters,
+          settle: (used) => this.#settle(call, { own, pools, bucket, counters }, used),
+        };
+      }
+      for (const { cap, counter } of own) {
+        const left = cap.max - (counters[counter] ?? 0n);
+        if (left < amountOf(cap.metric, amounts)) return refuse(cap, left, counters);
+      }
+      for (const pool of pools) {
+        const names = childCounters(pool.id);
+        const lacking = amountOf(pool.cap.metric, amounts) - (counters[names.left] ?? 0n);
+        leases.delete(pool);
+        if (lacking <= 0n) continue;
+        const lease = await this.#leases.lease(pool, lacking, counters[names.received] ?? 0n);
+        if (lease === undefined) return refuse(pool.cap, counters[names.left] ?? 0n, counters);
+        leases.set(pool, lease);
+      }
+    }
+    const [first] = caps;
+    if (first === undefined) throw new Error('A call without caps needs no reservation');
+    return isLast ? refuse(first, 0n, counters) : 'late';
+  }
+
+  async #settle({ amounts, holder }: Call, { own, pools, bucket, counters }: Reserved, used: Amounts): Promise<void> {
+    const now = this.#now();
+    const isOpen = (window: string): boolean => window !== 'now' && now < endOf(window);
+    const add: Record<string, bigint> = {
+      ...bucketChange(bucket, amounts, -1n),
+      ...freePlaces(bucket, 1n),
+    };
+    for (const { cap, window, counter } of own) {
+      const more = amountOf(cap.metric, used) - amountOf(cap.metric, amounts);
+      if (more !== 0n && isOpen(window)) add[counter] = more;
+    }
+    for (const { id, cap, window } of pools) {
+      const unused = amountOf(cap.metric, amounts) - amountOf(cap.metric, used);
+      if (unused !== 0n && isOpen(window)) add[childCounters(id).left] = unused;
+    }
+    const remove = listStale(counters, now).filter((name) => !Object.hasOwn(add, name));
+    // A bucket that is gone was settled as stranded.
+    const atLeast = { [bucketCounters(bucket).calls]: 1n };
+    await this.#store.write({ pk: keyItemOf(holder), add, remove, atLeast });
+  }
+}
+
+interface Reserved {
+  readonly own: readonly OwnCap[];
+  readonly pools: readonly Pool[];
+  readonly bucket: Bucket;
+  readonly counters: Counters;
+}
+
+/** Returns the write that reserves `amounts`, and that adds portions to the key's item that were leased for it. */
+function buildReserve(
+  pk: string,
+  own: readonly OwnCap[],
+  pools: readonly Pool[],
+  amounts: Amounts,
+  { counters, leases, bucket }: Pick<Reserved, 'counters' | 'bucket'> & { readonly leases: ReadonlyMap<Pool, Lease> },
+): CounterWrite {
+  const add: Record<string, bigint> = { ...bucketChange(bucket, amounts, 1n) };
+  const atMost: Record<string, bigint> = {};
+  for (const { cap, counter } of own) {
+    const amount = amountOf(cap.metric, amounts);
+    add[counter] = amount;
+    atMost[counter] = cap.max - amount;
+  }
+  const taken = pools.map((pool) => takeFrom(pool.id, counters, amountOf(pool.cap.metric, amounts), leases.get(pool)));
+  return {
+    pk,
+    add: Object.assign(add, ...taken.map((each) => each.add)),
+    set: Object.assign({}, ...taken.map((each) => each.set)),
+    equal: Object.assign({}, ...taken.map((each) => each.equal)),
+    atMost,
+    atLeast: Object.assign({}, ...taken.map((each) => each.atLeast)),
+  };
+}

@@ -1,0 +1,137 @@
+import type { Cap, Level, Metric } from './caps.ts';
+import type { Counters } from './counters.ts';
+import { endOf, windowAt } from './windows.ts';
+
+/**
+ * A cap that several keys share, in one window. Its root item grants portions to its children, and the last of the chain,
+ * a key's item, takes calls from the portions that it has. The counters of a pool in an item are cumulative, so that a crash
+ * between two items loses nothing: the next request repeats what is missing, and repeating it changes nothing.
+ */
+export interface Pool {
+  readonly id: string;
+  readonly cap: Cap;
+  readonly tenant: string;
+  readonly window: string;
+  /** The key's item, the items that it leases through, and the root. */
+  readonly nodes: readonly Node[];
+}
+
+export interface Node {
+  readonly pk: string;
+  /** Its name among the children of the next node. */
+  readonly name: string;
+}
+
+const LEVELS: Readonly<Record<Level, string>> = { account: 'a', project: 'p', model: 'm', key: 'k' };
+const METRICS: Readonly<Record<Metric, string>> = {
+  requests: 'r',
+  tokens: 't',
+  spend: 'c',
+  answers: 'f',
+  streams: 's',
+};
+
+/** A key's own cap, and its counter in one window. */
+export interface OwnCap {
+  readonly cap: Cap;
+  readonly window: string;
+  readonly counter: string;
+}
+
+/** The caller whose key's item a call is counted in. */
+export interface Holder {
+  readonly tenant: string;
+  /** Id of the key, or another name for callers without one. */
+  readonly keyId: string;
+}
+
+/** Returns the partition key of a key's item. */
+export function keyItemOf({ tenant, keyId }: Holder): string {
+  return `key#${tenant}#${keyId}`;
+}
+
+/** Returns the name of the counter of a key's own cap, or the id of the pool of a shared one. */
+export function counterOf({ level, metric }: Pick<Cap, 'level' | 'metric'>, window: string, model: string): string {
+  const id = `${LEVELS[level]}.${METRICS[metric]}.${window}`;
+  return level === 'model' ? `${id}.${model}` : id;
+}
+
+/** Returns the pool of a shared cap for the window at `now` (epoch milliseconds). */
+export function poolOf(cap: Cap, holder: Holder, model: string, now: number): Pool {
+  const window = windowAt(cap.span, now);
+  const { tenant, keyId } = holder;
+  const key = { pk: keyItemOf(holder), name: keyId };
+  const project = { pk: `project#${tenant}#${window}`, name: tenant };
+  const nodes = {
+    key: [key],
+    model: [key, { pk: `model#${tenant}#${window}#${model}`, name: tenant }],
+    project: [key, project],
+    account: [key, project, { pk: `account#${window}`, name: '' }],
+  }[cap.level];
+  return { id: counterOf(cap, window, model), cap, tenant, window, nodes };
+}
+
+/** Returns the pool as the child `name` of `nodes[index]` sees it: that of another key or project. */
+export function poolOfChild(pool: Pool, index: number, name: string): Pool {
+  const tenant = index === 2 ? name : pool.tenant;
+  const own = index === 2 ? [] : [{ pk: keyItemOf({ tenant, keyId: name }), name }];
+  const nodes =
+    index === 2
+      ? [
+          { pk: '', name: '' },
+          { pk: `project#${name}#${pool.window}`, name },
+        ]
+      : own;
+  return { ...pool, tenant, nodes: [...nodes, ...pool.nodes.slice(index)] };
+}
+
+/** Names of a pool's counters in the item of a child. */
+export function childCounters(id: string) {
+  return {
+    /** What calls and children may still take. */
+    left: `L.${id}`,
+    /** All that was received from the parent. */
+    received: `R.${id}`,
+    /** All that was given back for other children. */
+    returned: `Q.${id}`,
+    /** What the parents had left when the last portion was received; for response headers. */
+    beyond: `F.${id}`,
+  };
+}
+
+/** Names of a pool's counters in the item of a parent. */
+export function parentCounters(id: string, child: string) {
+  return {
+    /** All that was granted to the child. */
+    granted: `G.${id}.${child}`,
+    /** What is known to be given back by the child. */
+    recovered: `B.${id}.${child}`,
+  };
+}
+
+/** Name of the sum of all grants of a root, less what was given back. */
+export function totalOf(id: string): string {
+  return `T.${id}`;
+}
+
+/** Lists the children of a parent that have got portions, those with the largest first. */
+export function listChildren(id: string, counters: Counters): string[] {
+  const prefix = `G.${id}.`;
+  const net = (child: string): bigint => {
+    const { granted, recovered } = parentCounters(id, child);
+    return (counters[granted] ?? 0n) - (counters[recovered] ?? 0n);
+  };
+  return Object.keys(counters)
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice(prefix.length))
+    .sort((a, b) => Number(net(b) - net(a)));
+}
+
+/** How long DynamoDB keeps the item of a window after its end: long enough for a look at it. */
+const KEPT_MS = 86_400_000;
+
+/** Returns the counter by which DynamoDB deletes the item of a pool's window, in epoch seconds. */
+export function expiryOf({ window }: Pool): Counters {
+  const end = endOf(window);
+  return Number.isFinite(end) ? { expiresAt: BigInt(Math.ceil((end + KEPT_MS) / 1000)) } : {};
+}

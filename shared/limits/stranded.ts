@@ -1,0 +1,56 @@
+import { type Bucket, bucketCounters, freePlaces, isStranded, listBuckets } from './bucket.ts';
+import type { CounterStore, Counters } from './counters.ts';
+
+/** Calls of one minute and model that never settled, because their function died, and what they had reserved. */
+export interface Stranded {
+  readonly pk: string;
+  readonly model: string;
+  /** Epoch milliseconds of the beginning of their minute. */
+  readonly startedAt: number;
+  readonly calls: number;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  /** Picodollars. */
+  readonly spend: bigint;
+}
+
+/**
+ * Settles the calls of a key that can't settle any more: what they had reserved counts as used, and their places in flight
+ * are free again.
+ * @param counters the key's item, as it was last seen
+ * @returns what this call has settled. No other one returns it, too.
+ */
+export async function settleStranded(
+  store: CounterStore,
+  pk: string,
+  counters: Counters,
+  now: number,
+): Promise<Stranded[]> {
+  const settled: Stranded[] = [];
+  for (const bucket of listBuckets(counters)) {
+    const calls = counters[bucketCounters(bucket).calls] ?? 0n;
+    if (calls <= 0n || !isStranded(bucket, now)) continue;
+    const names = bucketCounters(bucket);
+    const { isWritten } = await store.write({
+      pk,
+      add: freePlaces(bucket, calls),
+      remove: Object.values(names),
+      equal: { [names.calls]: calls },
+    });
+    if (isWritten) settled.push(describe(pk, bucket, counters));
+  }
+  return settled;
+}
+
+function describe(pk: string, bucket: Bucket, counters: Counters): Stranded {
+  const names = bucketCounters(bucket);
+  return {
+    pk,
+    model: bucket.model,
+    startedAt: bucket.minute * 60_000,
+    calls: Number(counters[names.calls] ?? 0n),
+    inputTokens: Number(counters[names.inputTokens] ?? 0n),
+    outputTokens: Number(counters[names.outputTokens] ?? 0n),
+    spend: counters[names.spend] ?? 0n,
+  };
+}

@@ -1,0 +1,277 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { LIMIT_PRESETS, type Limits } from '../../../shared/access/limit-policy.ts';
+import type { Policy } from '../../../shared/access/policy.ts';
+import { createGovernedRouter, type GovernedOptions } from '../../../shared/api/governed-router.ts';
+import { LimitsStage } from '../../../shared/api/limits-stage.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
+import type { GenerationEvent, GenerationRequest, Usage } from '../../../shared/inference/generation.ts';
+import { UpstreamError } from '../../../shared/inference/model.ts';
+import { parseModelRegistry } from '../../../shared/inference/registry.ts';
+import { createRouter } from '../../../shared/inference/router.ts';
+import { listCaps } from '../../../shared/limits/caps.ts';
+import type { CounterStore } from '../../../shared/limits/counters.ts';
+import { boundRequest } from '../../../shared/limits/estimate.ts';
+import { errorHeadersFor, httpStatusFor, publicMessageFor } from '../../../shared/wire/error-responses.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
+import { collect, makeRequest } from '../inference/requests.ts';
+import { MemoryCounters } from '../limits/memory-counters.ts';
+
+const NOW = Date.UTC(2026, 10, 30, 12, 0, 30);
+const PRICE = { inputPerMillion: 1, outputPerMillion: 10 };
+const USAGE: Usage = { inputTokens: 20, cachedInputTokens: 0, outputTokens: 30, reasoningTokens: 0 };
+
+let store: MemoryCounters;
+let now: number;
+let sent: GenerationRequest[];
+let answer: () => AsyncIterable<GenerationEvent>;
+
+beforeEach(() => {
+  store = new MemoryCounters();
+  now = NOW;
+  sent = [];
+  answer = async function* () {
+    yield { type: 'text', text: 'Hello' };
+    yield { type: 'finish', reason: 'stop', usage: USAGE };
+  };
+});
+
+function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' | 'pass' = 'refuse') {
+  const target = (model: string, price: object) => ({ provider: 'bedrock', model, price });
+  const models = {
+    default: { targets: [target('cheap', PRICE)], fallbacks: ['dear'], maxOutputTokens: 1_000 },
+    dear: { targets: [target('dear', { inputPerMillion: 2, outputPerMillion: 20 })], maxOutputTokens: 2_000 },
+  };
+  const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+  const router = createRouter({
+    registry,
+    getCapabilities: () => new Set(),
+    createModel: async () => ({
+      generate(request) {
+        sent.push(request);
+        return answer();
+      },
+    }),
+  });
+  const stage = new LimitsStage({ store: counters, registry, whenDown, now: () => now });
+  return createGovernedRouter(router, { openVault: () => expect.unreachable(), loadLimits: async () => stage });
+}
+
+async function generate(
+  policy: Policy,
+  request: Partial<GenerationRequest> = {},
+  options: Partial<GovernedOptions> = {},
+  router = createLimitedRouter(),
+) {
+  const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: false };
+  const caller = { tenant: 'acme', keyId: 'k1', policy };
+  return router.generate(makeRequest({ model: 'default', ...request }), { ...call, caller, ...options });
+}
+
+async function refuse(...args: Parameters<typeof generate>): Promise<LambentError> {
+  const thrown = await generate(...args).catch((error: unknown) => error);
+  if (!(thrown instanceof LambentError)) throw new Error('not refused');
+  return thrown;
+}
+
+const ofKey = (limits: Limits): Policy => ({ key: { limits } });
+const readKey = () => store.read('key#acme#k1');
+
+describe('a limited call', () => {
+  it('has the headers of the limit with the least left', async () => {
+    const policy = {
+      key: { limits: { requestsPerMinute: 9, tokensPerDay: 99_999 } },
+      project: { limits: { requestsPerMinute: 5 } },
+    };
+    const { headers } = await generate(policy);
+    expect(headers).toMatchObject({
+      'x-ratelimit-limit-requests': '5',
+      'x-ratelimit-remaining-requests': '4',
+      'x-ratelimit-reset-requests': '30s',
+      'x-ratelimit-limit-tokens': '99999',
+      'x-ratelimit-reset-tokens': '11h59m30s',
+    });
+    const anthropic = await generate(policy, {}, { headerStyle: 'anthropic' });
+    expect(anthropic.headers).toMatchObject({
+      'anthropic-ratelimit-requests-remaining': '3',
+      'anthropic-ratelimit-requests-reset': '2026-11-30T12:01:00.000Z',
+    });
+    expect(anthropic.headers).not.toHaveProperty('x-ratelimit-limit-requests');
+  });
+
+  it('counts what its answer has used, to the token and the picodollar', async () => {
+    await collect((await generate(ofKey({ tokensPerDay: 99_999, dollarsPerMonth: 1 }))).events);
+    expect(await readKey()).toMatchObject({ 'k.t.d20787': 50n, 'k.c.y2026-11': 20n * 1_000_000n + 30n * 10_000_000n });
+  });
+
+  it('reserves its longest answer at the price of the dearest target', async () => {
+    await generate(ofKey({ dollarsPerMonth: 1 }), { maxOutputTokens: 1_500 });
+    const counters = await readKey();
+    const input = counters['b.29934000.f.i.default'] ?? 0n;
+    expect(input).toBeGreaterThan(0n);
+    // The fallback may answer with 1,500 tokens, although the model itself has at most 1,000.
+    expect(counters['b.29934000.f.o.default']).toBe(1_500n);
+    expect(counters['k.c.y2026-11']).toBe(input * 2_000_000n + 1_500n * 20_000_000n);
+  });
+
+  it('reserves two answers if the first may have to be repeated', async () => {
+    const registry = parseModelRegistry(
+      JSON.stringify({ models: { default: { targets: [{ provider: 'bedrock', model: 'm' }] } } }),
+      'test',
+    );
+    const bound = (strict: boolean) =>
+      boundRequest(
+        makeRequest({ format: { type: 'jsonSchema', name: 'a', schema: {}, strict }, maxOutputTokens: 100 }),
+        registry,
+        listCaps(ofKey({ tokensPerDay: 9_999 }), 'default', 'answers'),
+        undefined,
+      ).amounts;
+    expect(bound(false).outputTokens).toBe(100n);
+    expect(bound(true)).toEqual({ ...bound(true), outputTokens: 200n, inputTokens: 2n * bound(false).inputTokens });
+  });
+
+  it.each([
+    [{ tokensPerMinute: 2_000 }, 500],
+    [{ tokensPerMinute: 2_000, answerTokens: 70 }, 70],
+    // The model itself has at most 1,000, although its fallback has more.
+    [{ tokensPerDay: 1_000_000 }, 1_000],
+    [{ requestsPerMinute: 1 }, undefined],
+  ])('without a maximum of output tokens gets one that fits its limits: %j', async (limits, maximum) => {
+    await collect((await generate(ofKey(limits))).events);
+    expect(sent[0]?.maxOutputTokens).toBe(maximum);
+  });
+
+  it('that its client leaves counts with its prompt and what was sent', async () => {
+    answer = async function* () {
+      for (;;) yield { type: 'text', text: 'x'.repeat(40) };
+    };
+    const { events } = await generate(ofKey({ tokensPerDay: 99_999 }), {}, { streamed: true });
+    let read = 0;
+    for await (const _ of events) if (++read === 3) break;
+    const counters = await readKey();
+    expect(counters['k.t.d20787']).toBeGreaterThan(30n);
+    expect(counters['k.t.d20787']).toBeLessThan(100n);
+    expect(counters['b.29934000.s.n.default']).toBe(0n);
+  });
+
+  it('that all targets refuse counts as a request only, and not at all if it is queued', async () => {
+    answer = () => {
+      throw new UpstreamError('upstream_rejected', 'no', { recovery: 'fail' });
+    };
+    const policy = ofKey({ requestsPerDay: 9, tokensPerDay: 99_999 });
+    expect((await refuse(policy)).code).toBe('upstream_rejected');
+    expect(await readKey()).toMatchObject({ 'k.r.d20787': 1n, 'k.t.d20787': 0n });
+    await refuse(policy, {}, { queued: true });
+    expect(await readKey()).toMatchObject({ 'k.r.d20787': 1n, 'k.t.d20787': 0n });
+  });
+});
+
+describe('a refused call', () => {
+  it('names the limit, its owner and the time to wait', async () => {
+    const policy: Policy = { project: { limits: { models: { default: { requestsPerMinute: 1 } } } } };
+    await generate(policy);
+    const error = await refuse(policy);
+    expect(httpStatusFor(error)).toBe(429);
+    expect(error.code).toBe('rate_limit_exceeded');
+    expect(publicMessageFor(error)).toBe(
+      'Rate limit reached for `default` on requestsPerMinute of the project for this model: limit 1, left 0, requested 1. Please try again in 30s.',
+    );
+    expect(errorHeadersFor(error)).toMatchObject({ 'retry-after': '30', 'x-ratelimit-remaining-requests': '0' });
+    expect(sent).toHaveLength(1);
+  });
+
+  it('is not to be repeated if it is larger than the limit', async () => {
+    const error = await refuse(ofKey({ tokensPerMinute: 100 }), { maxOutputTokens: 200 });
+    expect(publicMessageFor(error)).toContain(
+      'Request too large for `default` by tokensPerMinute of this key: limit 100, requested 2',
+    );
+    expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
+  });
+
+  it('by a budget is one without quota, until the budget begins anew', async () => {
+    const policy = ofKey({ dollarsPerDay: 0.05 });
+    await generate(policy, { maxOutputTokens: 2_000 });
+    const error = await refuse(policy, { maxOutputTokens: 2_000 });
+    expect(error.code).toBe('insufficient_quota');
+    expect(publicMessageFor(error)).toContain(
+      'You exceeded your current quota: dollarsPerDay of this key: limit $0.05',
+    );
+    expect(publicMessageFor(error)).toContain('It begins anew at 2026-12-01T00:00:00.000Z.');
+    expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
+    now += 12 * 3_600_000;
+    await generate(policy, { maxOutputTokens: 2_000 });
+  });
+
+  it('that is queued waits for its budget, but fails if it is larger than that', async () => {
+    const policy = ofKey({ dollarsPerDay: 0.05 });
+    await generate(policy, { maxOutputTokens: 2_000 });
+    const waiting = await refuse(policy, { maxOutputTokens: 2_000 }, { queued: true });
+    expect(waiting).toMatchObject({ code: 'rate_limit_exceeded', retryable: true, details: { isUnasked: true } });
+    expect(await refuse(ofKey({ dollarsPerDay: 0.001 }), { maxOutputTokens: 2_000 }, { queued: true })).toMatchObject({
+      code: 'insufficient_quota',
+      retryable: false,
+    });
+  });
+
+  it('by the preset of a sandbox is each one', async () => {
+    expect(await refuse(ofKey(LIMIT_PRESETS.sandbox))).toMatchObject({ code: 'rate_limit_exceeded' });
+    await generate(ofKey(LIMIT_PRESETS.dev));
+  });
+});
+
+describe('while the table is not available', () => {
+  const down: CounterStore = {
+    write: () => Promise.reject(new Error('down')),
+    read: () => Promise.reject(new Error('down')),
+    listKeys: () => store.listKeys(),
+  };
+
+  it('limited calls are refused by default', async () => {
+    const error = await refuse(ofKey({ requestsPerDay: 9 }), {}, {}, createLimitedRouter(down));
+    expect(error).toMatchObject({ code: 'overloaded' });
+    expect(sent).toHaveLength(0);
+  });
+
+  it('limited calls pass by a setting, and are counted', async () => {
+    const telemetry = recordTelemetry();
+    await collect(
+      (await generate(ofKey({ requestsPerDay: 9 }), {}, { telemetry }, createLimitedRouter(down, 'pass'))).events,
+    );
+    expect(sent).toHaveLength(1);
+    expect(telemetry.lines).toContainEqual(expect.objectContaining({ LimitsUnavailable: 1 }));
+  });
+
+  it('an answer does not fail because it can not be settled', async () => {
+    const once: CounterStore = {
+      ...down,
+      write: (write) => (write.atMost === undefined ? down.write(write) : store.write(write)),
+    };
+    const telemetry = recordTelemetry();
+    const { events } = await generate(ofKey({ requestsPerDay: 9 }), {}, { telemetry }, createLimitedRouter(once));
+    expect(await collect(events)).toHaveLength(2);
+    expect(telemetry.lines).toContainEqual(expect.objectContaining({ message: 'reservation not settled' }));
+  });
+});
+
+it('the next call of a key settles what its dead function has left, and logs it once', async () => {
+  const policy = ofKey({ streamsInFlight: 1, tokensPerDay: 99_999 });
+  // Its events are never read, as if the function had died.
+  await generate(policy, { maxOutputTokens: 100 }, { streamed: true });
+  await refuse(policy, {}, { streamed: true });
+  now += 17 * 60_000;
+  const telemetry = recordTelemetry();
+  await collect((await generate(policy, {}, { telemetry })).events);
+  await collect((await generate(policy, {}, { telemetry, streamed: true })).events);
+  const lines = telemetry.lines.filter(({ message }) => message === 'settlement');
+  expect(lines).toEqual([
+    expect.objectContaining({
+      record: 'settlement',
+      estimated: true,
+      tenant: 'acme',
+      keyId: 'k1',
+      model: 'default',
+      calls: 1,
+      outputTokens: 100,
+      startedAt: '2026-11-30T12:00:00.000Z',
+    }),
+  ]);
+});

@@ -1,0 +1,49 @@
+import type { Policy } from '../../../shared/access/policy.ts';
+import type { Amounts } from '../../../shared/limits/caps.ts';
+import type { CounterStore } from '../../../shared/limits/counters.ts';
+import { createRandom, LimitWorld } from './limit-world.ts';
+
+const TENANTS = ['acme', 'beta'];
+const KEYS = ['one', 'two', 'three'];
+const MODELS = ['small', 'org/large.v2'];
+
+/** What a call may use, and what it has used: never more. */
+export function amountsOf(random: () => number): { most: Amounts; used: Amounts } {
+  const inputTokens = BigInt(1 + Math.floor(random() * 100));
+  const outputTokens = BigInt(1 + Math.floor(random() * 200));
+  const most = { requests: 1n, inputTokens, outputTokens, spend: (inputTokens + outputTokens * 4n) * 2_000_000n };
+  const share = random() < 0.3 ? 1 : random();
+  const used = {
+    requests: 1n,
+    inputTokens,
+    outputTokens: BigInt(Math.floor(Number(outputTokens) * share)),
+    spend: (inputTokens + BigInt(Math.floor(Number(outputTokens) * share)) * 4n) * 2_000_000n,
+  };
+  return { most, used };
+}
+
+/** Lets callers of several tenants, keys and models call at once, in two waves. */
+export async function runCallers(options: {
+  readonly store: CounterStore;
+  readonly seed: number;
+  readonly policy: Policy;
+  readonly environments: number;
+  readonly faults: number;
+  readonly stepMs: number;
+  readonly callers: number;
+}) {
+  const callers = new LimitWorld({ ...options, policyOf: () => options.policy });
+  const random = createRandom(options.seed + 1);
+  const pick = <T>(from: readonly [T, ...T[]] | readonly T[]): T => from[Math.floor(random() * from.length)] as T;
+  const limiters = Array.from({ length: options.environments }, () => callers.createLimiter());
+  // In two waves, so that some start while others settle.
+  for (let wave = 0; wave < 2; wave += 1) {
+    for (let index = 0; index < options.callers / 2; index += 1) {
+      const { most, used } = amountsOf(random);
+      const call = callers.callOf(pick(TENANTS), pick(KEYS), pick(MODELS), pick(['answers', 'streams'] as const), most);
+      callers.start(pick(limiters), call, () => used);
+    }
+    await callers.finish();
+  }
+  return { callers };
+}

@@ -1,0 +1,141 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { CounterStore, CounterWrite } from '../../../shared/limits/counters.ts';
+import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
+import { runCallers } from './callers.ts';
+import { startLimitsTable } from './limits-table.ts';
+import { MemoryCounters } from './memory-counters.ts';
+
+let table: Awaited<ReturnType<typeof startLimitsTable>>;
+let store: CounterStore;
+beforeAll(async () => {
+  table = await startLimitsTable();
+  store = createDynamoDBCounters(table.client, table.name);
+});
+afterAll(() => table.close());
+
+const NAMES = ['k.r.m1', 'L.m.t.d2.org/a.b', 'with "quotes"'];
+const value = fc.bigInt({ min: -(10n ** 17n), max: 10n ** 17n });
+const counters = fc.dictionary(fc.constantFrom(...NAMES), value, { maxKeys: 3, noNullPrototype: true });
+const write = fc
+  .record(
+    {
+      pk: fc.constantFrom('key#a', 'key#b'),
+      add: counters,
+      set: counters,
+      remove: fc.subarray(NAMES),
+      atMost: counters,
+      atLeast: counters,
+      equal: fc.dictionary(fc.constantFrom(...NAMES), fc.option(value, { nil: undefined }), {
+        maxKeys: 1,
+        noNullPrototype: true,
+      }),
+    },
+    { requiredKeys: ['pk'] },
+  )
+  // DynamoDB refuses a write that changes an attribute twice.
+  .map(
+    ({ add = {}, set = {}, remove = [], ...rest }): CounterWrite => ({
+      ...rest,
+      add,
+      set: Object.fromEntries(Object.entries(set).filter(([name]) => !(name in add))),
+      remove: remove.filter((name) => !(name in add) && !(name in set)),
+    }),
+  )
+  .filter(({ add, set, remove }) => [add, set, remove].some((part) => Object.keys(part ?? {}).length > 0));
+
+describe('the counters in DynamoDB', () => {
+  it('change under the same conditions as those in memory, on which the properties are tested', async () => {
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(write, { minLength: 1, maxLength: 12 }), async (writes) => {
+        run += 1;
+        const memory = new MemoryCounters();
+        for (const each of writes) {
+          const own = { ...each, pk: `${each.pk}#${run}` };
+          expect(await store.write(own)).toEqual(memory.apply(own));
+          expect(await store.read(own.pk)).toEqual(await memory.read(own.pk));
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('limit 200 parallel callers, some of which die, as those in memory', { timeout: 120_000 }, async () => {
+    const limits = { requestsPerMinute: 30, tokensPerDay: 6_000, requestsInFlight: 5, dollarsPerMonth: 0.05 };
+    const policy = {
+      account: { limits },
+      project: { limits: { ...limits, models: { small: limits } } },
+      key: { limits },
+    };
+    const { callers } = await runCallers({
+      store,
+      seed: 7,
+      policy,
+      environments: 20,
+      faults: 0.02,
+      stepMs: 5,
+      callers: 200,
+    });
+    for (const { cap, window, used } of callers.listUse()) {
+      expect(used, `${cap.level} ${cap.name} ${window}`).toBeLessThanOrEqual(cap.max);
+    }
+    expect(callers.made.length).toBeGreaterThan(20);
+    callers.now += 18 * 60_000;
+    await callers.sweep();
+    for await (const { pk, counters: left } of store.listKeys()) {
+      expect(
+        Object.keys(left).filter((name) => /^b\..*\.n\./.test(name) && left[name] !== 0n),
+        pk,
+      ).toEqual([]);
+    }
+  });
+
+  it('are written once if the response is lost, because the write may have been made', async () => {
+    let requests = 0;
+    const server = createServer((request) => {
+      requests += 1;
+      request.socket.destroy();
+    }).listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const { port } = server.address() as AddressInfo;
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+    const client = new DynamoDBClient({
+      region: 'eu-west-1',
+      endpoint: `http://127.0.0.1:${port}`,
+      credentials,
+      maxAttempts: 1,
+    });
+    await expect(createDynamoDBCounters(client, 'limits').write({ pk: 'key#a', add: { n: 1n } })).rejects.toThrow();
+    expect(requests).toBe(1);
+    server.close();
+  });
+
+  it('are written again after throttling, which has no effect', async () => {
+    let requests = 0;
+    const server = createServer((request, response) => {
+      request.resume();
+      requests += 1;
+      const isThrottled = requests < 3;
+      response.writeHead(isThrottled ? 400 : 200, { 'content-type': 'application/x-amz-json-1.0' });
+      const error = { __type: 'com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException' };
+      response.end(JSON.stringify(isThrottled ? error : { Attributes: { n: { N: '1' } } }));
+    }).listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const { port } = server.address() as AddressInfo;
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+    const client = new DynamoDBClient({
+      region: 'eu-west-1',
+      endpoint: `http://127.0.0.1:${port}`,
+      credentials,
+      maxAttempts: 1,
+    });
+    const result = await createDynamoDBCounters(client, 'limits').write({ pk: 'key#a', add: { n: 1n } });
+    expect(result).toEqual({ isWritten: true, counters: { n: 1n } });
+    expect(requests).toBe(3);
+    server.close();
+  });
+});

@@ -1,0 +1,135 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { Policy } from '../../../shared/access/policy.ts';
+import { type Amounts, listCaps } from '../../../shared/limits/caps.ts';
+import type { CounterStore } from '../../../shared/limits/counters.ts';
+import { type Call, Limiter, type Refusal, type Reservation } from '../../../shared/limits/limiter.ts';
+import { settleStranded } from '../../../shared/limits/stranded.ts';
+import { MemoryCounters } from './memory-counters.ts';
+
+const KEY = 'key#acme#one';
+const START = Date.UTC(2026, 10, 30, 12, 0, 30);
+
+let store: MemoryCounters;
+let now: number;
+let requests: number;
+let limiter: Limiter;
+
+beforeEach(() => {
+  store = new MemoryCounters();
+  now = START;
+  requests = 0;
+  const counting: CounterStore = {
+    write: (write) => {
+      requests += 1;
+      return store.write(write);
+    },
+    read: (pk) => {
+      requests += 1;
+      return store.read(pk);
+    },
+    listKeys: () => store.listKeys(),
+  };
+  limiter = new Limiter(counting, () => now);
+});
+
+function callOf(policy: Policy, more: Partial<Amounts> = {}, keyId = 'one', kind: Call['kind'] = 'answers'): Call {
+  const amounts = { requests: 1n, inputTokens: 10n, outputTokens: 90n, spend: 1_000n, ...more };
+  return { holder: { tenant: 'acme', keyId }, model: 'm', kind, caps: listCaps(policy, 'm', kind), amounts };
+}
+
+async function reserve(call: Call): Promise<Reservation> {
+  const result = await limiter.reserve(call);
+  if (!('settle' in result)) throw new Error(`refused by ${result.cap.name}`);
+  return result;
+}
+
+async function refuse(call: Call): Promise<Refusal> {
+  const result = await limiter.reserve(call);
+  if ('settle' in result) throw new Error('not refused');
+  return result;
+}
+
+describe('a limiter', () => {
+  it('counts what a call has used instead of what it had reserved, with two requests', async () => {
+    const policy = { key: { limits: { tokensPerMinute: 150 } } };
+    const first = await reserve(callOf(policy));
+    expect(first.state.tokens).toEqual({ limit: 150, remaining: 50, resetMs: 30_000 });
+    expect((await refuse(callOf(policy))).left).toBe(50n);
+    requests = 0;
+    await first.settle({ requests: 1n, inputTokens: 10n, outputTokens: 20n, spend: 0n });
+    expect((await reserve(callOf(policy))).state.tokens?.remaining).toBe(20);
+    expect(requests).toBe(2);
+  });
+
+  it('refuses a call that is larger than a limit without any request', async () => {
+    const refusal = await refuse(callOf({ key: { limits: { tokensPerDay: 99 } } }));
+    expect(refusal).toMatchObject({ cap: { name: 'tokensPerDay' }, requested: 100n, left: 99n });
+    expect(requests).toBe(0);
+  });
+
+  it('counts streams in flight apart from other requests', async () => {
+    const policy = { project: { limits: { requestsInFlight: 1, streamsInFlight: 1 } } };
+    await reserve(callOf(policy));
+    await reserve(callOf(policy, {}, 'one', 'streams'));
+    expect((await refuse(callOf(policy))).cap.name).toBe('requestsInFlight');
+    expect((await refuse(callOf(policy, {}, 'two', 'streams'))).cap.name).toBe('streamsInFlight');
+  });
+
+  it('begins with nothing used in each window', async () => {
+    const policy = { key: { limits: { requestsPerMinute: 1 } }, project: { limits: { requestsPerMinute: 1 } } };
+    await reserve(callOf(policy));
+    expect((await refuse(callOf(policy))).resetAt).toBe(START + 30_000);
+    now += 30_000;
+    await reserve(callOf(policy));
+  });
+
+  it("keeps a key's item small, however long the key is used", async () => {
+    const limits = { requestsPerMinute: 9, tokensPerDay: 99_999, dollarsPerMonth: 9, requestsInFlight: 9 };
+    const policy = { account: { limits }, project: { limits: { ...limits, models: { m: limits } } }, key: { limits } };
+    let largest = 0;
+    for (let minute = 0; minute < 3 * 24 * 60; minute += 7) {
+      now = START + minute * 60_000;
+      const call = await reserve(callOf(policy, {}, 'one'));
+      now += 3 * 60_000;
+      await call.settle({ requests: 1n, inputTokens: 10n, outputTokens: 9n, spend: 9n });
+      largest = Math.max(largest, Object.keys((await store.read(KEY)) ?? {}).length);
+    }
+    // The counters of 4 own caps, 4 for each of 12 shared ones, for two minutes where a window is a minute, and 2 buckets.
+    expect(largest).toBeLessThanOrEqual(4 + 12 * 4 + 13 + 2 * 4);
+  });
+
+  it('makes about two requests per call if many keys share a limit', async () => {
+    const policy = { project: { limits: { requestsPerMinute: 2_000 } } };
+    for (let call = 0; call < 1_000; call += 1) {
+      const { settle } = await reserve(callOf(policy, {}, `key-${call % 10}`));
+      await settle({ requests: 1n, inputTokens: 1n, outputTokens: 1n, spend: 0n });
+    }
+    expect(requests).toBeLessThan(2_200);
+    const writesOfRoot = await store.read(`project#acme#m${Math.floor(START / 60_000)}`);
+    expect(writesOfRoot['T.p.r.m29934000']).toBeLessThanOrEqual(2_000n);
+  });
+
+  it('settles the calls of a dead function once, at what they had reserved', async () => {
+    const policy = { key: { limits: { requestsInFlight: 1, tokensPerDay: 1_000 } } };
+    const late = await reserve(callOf(policy));
+    now += 16 * 60_000;
+    expect(await settleStranded(store, KEY, await store.read(KEY), now)).toEqual([]);
+    now += 2 * 60_000;
+    const seen = await store.read(KEY);
+    const stranded = {
+      pk: KEY,
+      model: 'm',
+      startedAt: START - 30_000,
+      calls: 1,
+      inputTokens: 10,
+      outputTokens: 90,
+      spend: 1_000n,
+    };
+    expect(await settleStranded(store, KEY, seen, now)).toEqual([stranded]);
+    expect(await settleStranded(store, KEY, seen, now)).toEqual([]);
+    // Settling too late changes nothing: the place in flight was free already.
+    await late.settle({ requests: 1n, inputTokens: 1n, outputTokens: 1n, spend: 1n });
+    expect((await reserve(callOf(policy))).state.tokens?.remaining).toBe(800);
+    await refuse(callOf(policy));
+  });
+});

@@ -1,0 +1,128 @@
+import { ScanCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { OPERATIONS } from '../../infra/openapi/operations.ts';
+import { ADMIN_ROUTES } from '../../shared/api/route-table.ts';
+import { type Service, startService } from '../end-to-end/service.ts';
+import { type Belongings, createBelongings, listProbedRoutes, probe } from './probes.ts';
+import { addKey, connectToTables } from './tenants.ts';
+
+/** Requests to each route. `npm run probe` sends more. */
+const COUNT = 100;
+
+let service: Service;
+let attacker: string;
+let belongings: Belongings;
+beforeAll(async () => {
+  service = await startService();
+  belongings = await createBelongings(service, 'sk-local');
+  attacker = await addKey(service, 'attacker');
+});
+afterAll(() => service[Symbol.asyncDispose]());
+
+it('no route answers with or changes the objects of another tenant, whatever ids a caller sends', async () => {
+  const routes = listProbedRoutes(belongings);
+  expect(routes.length).toBeGreaterThanOrEqual(15);
+  for (const route of routes)
+    expect(await probe(service.cloud.url, attacker, route, belongings, COUNT), route.route).toEqual([]);
+  for (const { route, resource, method, ids } of routes.filter(({ method }) => method === 'GET')) {
+    const path = resource.replace(/\{(\w+)\}/g, (_, name: string) => ids[name] ?? '');
+    const response = await fetch(new URL(path, service.cloud.url), {
+      method,
+      headers: { authorization: 'Bearer sk-local' },
+    });
+    const text = await response.text();
+    expect([route, response.status]).toEqual([route, 200]);
+    // A conversation is listed by its metadata, the other objects by their content.
+    expect(text).toContain(belongings.word);
+  }
+});
+
+it('the probe reports what an answer shows of another tenant', async () => {
+  const [route] = listProbedRoutes(belongings).filter(({ route }) => route === 'GET /v1/conversations/{id}');
+  if (route === undefined) throw new Error('There is no such route');
+  const leaks = await probe(service.cloud.url, 'sk-local', route, belongings, 3);
+  expect(leaks).toContainEqual(
+    expect.objectContaining({ status: 200, text: expect.stringContaining(belongings.word) }),
+  );
+});
+
+it('no route of the administration takes the key of a tenant', async () => {
+  for (const route of Object.keys(ADMIN_ROUTES)) {
+    const [method = '', resource = ''] = route.split(' ');
+    const response = await fetch(new URL(resource.replace(/\{\w+\}/g, 'attacker'), service.cloud.url), {
+      method,
+      headers: { authorization: `Bearer ${attacker}`, 'content-type': 'application/json' },
+      ...(method === 'POST' ? { body: '{}' } : {}),
+    });
+    expect([route, response.status]).toEqual([route, 403]);
+    expect(await response.json()).toMatchObject({ error: { code: 'insufficient_permissions' } });
+  }
+});
+
+/** Every way to name a tenant, project or user beside the key's. */
+const CLAIMS = {
+  ...{
+    tenant: 'victim',
+    tenant_id: 'victim',
+    project: 'victim',
+    organization: 'victim',
+    keyId: 'victim',
+    principal: 'victim',
+  },
+  ...{ user: 'victim', safety_identifier: 'victim', metadata: { tenant: 'victim', user_id: 'victim' } },
+};
+const CLAIMING_HEADERS = {
+  ...{
+    'x-tenant': 'victim',
+    'x-lambent-tenant': 'victim',
+    'openai-project': 'victim',
+    'openai-organization': 'victim',
+  },
+  ...{ 'x-amzn-principal': 'victim', 'x-forwarded-user': 'victim', 'idempotency-key': 'victim' },
+};
+
+it('a request is the key’s tenant’s, whatever tenant its body, query and headers name', async () => {
+  const own = await createBelongings(service, attacker);
+  const before = service.logs.length;
+  const bodies = Object.entries(OPERATIONS).filter(([, { body }]) => body !== undefined);
+  for (const [route, { example }] of bodies) {
+    const [, resource = ''] = route.split(' ');
+    const owner = Object.keys(own.ids).find((prefix) => resource.startsWith(`${prefix}/{`)) ?? '';
+    const path = resource.replace('{id}', own.ids[owner]?.['id'] ?? '');
+    const model = example?.['model'] === undefined ? {} : { model: 'compatible' };
+    const response = await fetch(new URL(`${path}?tenant=victim&project=victim`, service.cloud.url), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${attacker}`, 'content-type': 'application/json', ...CLAIMING_HEADERS },
+      body: JSON.stringify({ ...example, ...CLAIMS, ...model }),
+    });
+    await response.text();
+    expect([200, 400, 404], `${route}: ${response.status}`).toContain(response.status);
+  }
+  const lines = service.logs.slice(before).flatMap((text) => parseLine(text));
+  const tenants = lines.filter(({ message }) => message === 'request').map(({ tenant }) => tenant);
+  expect(tenants).toHaveLength(bodies.length);
+  expect(new Set(tenants)).toEqual(new Set(['attacker']));
+  expect(await findPartitions('victim')).toEqual([]);
+});
+
+function parseLine(text: string): Record<string, unknown>[] {
+  try {
+    return [JSON.parse(text)];
+  } catch {
+    return [];
+  }
+}
+
+/** Returns the keys of stored items that have a word. */
+async function findPartitions(word: string): Promise<string[]> {
+  const tables = connectToTables(service);
+  const names = Object.entries(service.cloud.resources).flatMap(([name, table]) =>
+    name.endsWith('_TABLE') ? [table] : [],
+  );
+  expect(names.length).toBeGreaterThan(4);
+  const pages = await Promise.all([...new Set(names)].map((TableName) => tables.send(new ScanCommand({ TableName }))));
+  tables.destroy();
+  return pages.flatMap(({ Items = [] }) =>
+    Items.map(({ pk, sk }) => `${pk?.S} ${sk?.S}`).filter((key) => key.includes(word)),
+  );
+}

@@ -3,6 +3,8 @@ import * as v from 'valibot';
 import { createPolicyAdministration } from '../shared/access/policy-administration.ts';
 import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
 import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
+import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
+import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
 import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
 import { createPolicyRoutes } from '../shared/admin/policies.ts';
 import { createProjectRoutes } from '../shared/admin/projects.ts';
@@ -21,6 +23,8 @@ const config = readConfig({
   ACCESS_TABLE: v.string(),
   ADMIN_TABLE: v.string(),
   KEYS_TABLE: v.string(),
+  /** As in functions/authorize.ts. */
+  LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
 });
 const client = createDynamoDBClient();
 const api = {
@@ -28,6 +32,7 @@ const api = {
   access: { client, name: config.ACCESS_TABLE },
   policies: createPolicyAdministration(client, config.ACCESS_TABLE),
   tenantKeys: createTenantKeyTable(client, config.KEYS_TABLE),
+  isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
   now: Date.now,
 };
 
@@ -40,6 +45,8 @@ export const handler = createHttpApi({
     ...createProjectRoutes(api),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
+    ...createIdentityProviderRoutes(api),
+    ...createFederationRuleRoutes(api),
     ...createModelPermissionRoutes(api),
     ...createPolicyRoutes(api),
     ...createUnsupportedRoutes(),

@@ -18,6 +18,8 @@ export interface AdminApi {
   /** What the access table enforces for projects and the account. */
   readonly policies: PolicyAdministration;
   readonly tenantKeys: Pick<TenantKeyTable, 'read'>;
+  /** True if token issuers may have the address 127.0.0.1. Only the laptop has this. */
+  readonly isLoopbackIssuerAllowed: boolean;
   /** Returns the time in epoch milliseconds. */
   readonly now: () => number;
 }

@@ -44,7 +44,11 @@ export function getProject(projects: Collection<Project>, request: HttpRequest):
 
 /** Like `getProject`, for requests that change something. @throws LambentError `project_archived` */
 export async function getActiveProject(projects: Collection<Project>, request: HttpRequest): Promise<Project> {
-  const project = await getProject(projects, request);
+  return requireActive(await getProject(projects, request));
+}
+
+/** Returns the project. @throws LambentError `project_archived` if it is archived */
+export function requireActive(project: Project): Project {
   if (project.archivedAt === null) return project;
   throw new LambentError('project_archived', `The project ${project.id} is archived. It can't be used or changed.`);
 }

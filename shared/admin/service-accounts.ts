@@ -5,6 +5,7 @@ import { logAct } from '../audit/act.ts';
 import { boolean, object, oneOf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { createFederationRules } from './federation-rules.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
 import { type Collection, createCollection, createObjectId, objectNotFoundError, ownedBy } from './object-table.ts';
 import { createProjectKeys, type ProjectKey } from './project-keys.ts';
@@ -42,6 +43,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
   const projects = createProjects(api);
   const accounts = createServiceAccounts(api);
   const keys = createProjectKeys(api);
+  const federationRules = createFederationRules(api);
 
   const getAccount = async (project: Project, request: HttpRequest): Promise<ServiceAccount> => {
     const id = getPathParameter(request, 'account');
@@ -129,6 +131,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
         await keys.delete(project.id, key);
         logAct(request.telemetry, { type: 'api_key.deleted', objectId: key.id, project: project.id });
       }
+      await federationRules.removeAllOf(project.id, id);
       await accounts.delete(owner, id);
       logAct(request.telemetry, { type: 'service_account.deleted', objectId: id, project: project.id });
       return { id, object: 'organization.project.service_account.deleted', deleted: true };

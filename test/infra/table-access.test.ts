@@ -168,7 +168,7 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer and the administration may find an API key, only the authorizer a token issuer, only intake a sender, and only they and workers a policy', async () => {
+  it('only the authorizer and the administration may find an API key or a token issuer, only intake a sender, and only they and workers a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
@@ -183,7 +183,10 @@ describe('the access to the other tables', () => {
     );
     const [partition = ''] = key?.context['dynamodb:LeadingKeys'] ?? [];
     expect(allowed(partition)).toEqual(['AuthorizeRole', 'AdminRole']);
-    expect(allowed(getIssuerPartition('https://issuer.example.com', 'lambent'))).toEqual(['AuthorizeRole']);
+    expect(allowed(getIssuerPartition('https://issuer.example.com', 'lambent'))).toEqual([
+      'AuthorizeRole',
+      'AdminRole',
+    ]);
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
     for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
       expect(allowed(policy)).toEqual(['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole']);

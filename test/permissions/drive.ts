@@ -205,11 +205,20 @@ async function administer({ client }: ObservedService): Promise<void> {
   const { id, api_key } = await projects.serviceAccounts.create(project_id, { name: 'web' });
   await projects.apiKeys.update(api_key?.id ?? '', { project_id, scopes: [] });
   await projects.modelPermissions.update(project_id, { mode: 'deny_list', model_ids: ['bedrock'] });
+  await administerIssuers(client, project_id, id);
   await projects.serviceAccounts.delete(id, { project_id });
   await projects.archive(project_id);
   await client
     .withOptions({ apiKey: LOCAL_ADMIN_KEY })
     .post('/organization/projects', { body: { name: 'Newcomer', id: 'newcomer' } });
+}
+
+async function administerIssuers(client: ObservedService['client'], project_id: string, service_account_id: string) {
+  const { workloadIdentityProviders } = client.withOptions({ adminAPIKey: LOCAL_ADMIN_KEY }).admin.organization;
+  const origin = { issuer: 'https://issuer.example.com', audience: 'lambent' };
+  const { id } = await workloadIdentityProviders.create({ type: 'oidc', name: 'CI', ...origin });
+  const matchers = { attribute_matchers: { repository_id: '74' } };
+  await workloadIdentityProviders.federationRules.create(id, { ...matchers, project_id, service_account_id });
 }
 
 async function waitForEnd(client: ObservedService['client'], id: string): Promise<void> {

@@ -1,0 +1,119 @@
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TOKEN_SHAPES } from '../shared/access/federation/token-shapes.ts';
+import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
+import { waitUntil } from '../wait.ts';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+let issuer: OidcIssuer;
+let admin: OpenAI['admin']['organization'];
+beforeAll(async () => {
+  service = await startService();
+  issuer = await startOidcIssuer();
+  const client = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', apiKey: '', maxRetries: 0 });
+  admin = client.admin.organization;
+});
+afterAll(async () => {
+  await issuer[Symbol.asyncDispose]();
+  await service[Symbol.asyncDispose]();
+});
+
+const connect = (token: string): OpenAI => new OpenAI({ baseURL: service.cloud.url, apiKey: token, maxRetries: 0 });
+const generate = (client: OpenAI) =>
+  client.chat.completions.create({ model: 'compatible', messages: [{ role: 'user', content: 'Hello' }] });
+
+/** Returns whether a request is refused with status 401. */
+const isRefused = (request: Promise<unknown>): Promise<boolean> =>
+  request.then(
+    () => false,
+    (error: { status?: number }) => error.status === 401,
+  );
+
+/** Creates a project with a service account, and a provider with a rule that lets tokens act for it. */
+async function federate(audience: string, matchers: Record<string, string>, own: OidcIssuer = issuer) {
+  const project = await admin.projects.create({ name: audience });
+  const account = await admin.projects.serviceAccounts.create(project.id, {
+    name: 'backend',
+    create_service_account_only: true,
+  });
+  const provider = await admin.workloadIdentityProviders.create({
+    type: 'oidc',
+    name: audience,
+    issuer: own.url,
+    audience,
+  });
+  const rule = await admin.workloadIdentityProviders.federationRules.create(provider.id, {
+    attribute_matchers: matchers,
+    project_id: project.id,
+    service_account_id: account.id,
+    permissions: { type: 'restricted', scopes: ['generate', 'models.read'] },
+  });
+  return { project, account, provider, rule };
+}
+
+describe.each(Object.entries(TOKEN_SHAPES))('%s', (name, { path, audience, claims, matchers, attributes = {} }) => {
+  it(`${name} call models for the project of their rule`, async () => {
+    await using own = await startOidcIssuer({ path });
+    const { provider, project } = await federate(audience, matchers, own);
+    const expressions = Object.entries(attributes).map(([attribute, steps]) => ({
+      attribute,
+      expression: `assertion${steps.map((step) => `['${step}']`).join('')}`,
+    }));
+    await admin.workloadIdentityProviders.update(provider.id, { attribute_transformations: expressions });
+    const completion = await generate(connect(await own.sign(claims)));
+    expect(completion.choices[0]?.message.content).not.toBe('');
+    const line = service.logs.find((text) => text.includes('"token accepted"') && text.includes(project.id));
+    expect(line).toContain(String(claims.sub));
+  });
+});
+
+describe('a token', () => {
+  it('a token has only the scopes of its rule', async () => {
+    await federate('scoped', { team: 'search' });
+    const client = connect(await issuer.sign({ sub: 'a', aud: 'scoped', team: 'search' }));
+    await generate(client);
+    expect((await client.models.list()).data.length).toBeGreaterThan(0);
+    await expect(client.conversations.create({})).rejects.toMatchObject({
+      status: 403,
+      code: 'insufficient_permissions',
+    });
+  });
+
+  it('a token that meets no rule is refused', async () => {
+    await federate('strict', { team: 'search' });
+    const token = await issuer.sign({ sub: 'a', aud: 'strict', team: 'sales' });
+    await expect(generate(connect(token))).rejects.toMatchObject({ status: 401 });
+  });
+
+  it('a token is refused after it has expired, though the gateway still caches it', async () => {
+    await federate('short', { team: 'search' });
+    // The clock's tolerance is 30 s.
+    const exp = Math.floor(Date.now() / 1000) - 25;
+    const client = connect(await issuer.sign({ sub: 'a', aud: 'short', team: 'search', exp }));
+    await generate(client);
+    await waitUntil('the token is refused', () => isRefused(client.conversations.create({})));
+  });
+
+  it('a token of an issuer that is down is an outage of the service, not an error of the caller', async () => {
+    await using own = await startOidcIssuer();
+    await federate('down', { team: 'search' }, own);
+    own.setDown(true);
+    const client = connect(await own.sign({ sub: 'a', aud: 'down', team: 'search' }));
+    await expect(generate(client)).rejects.toMatchObject({ status: 500 });
+  });
+});
+
+describe('revocation', () => {
+  it('a deleted rule admits no token a minute later', async () => {
+    const { provider, rule } = await federate('revoked', { team: 'search' });
+    const client = connect(await issuer.sign({ sub: 'a', aud: 'revoked', team: 'search' }));
+    await generate(client);
+    await client.models.list();
+    const { federationRules } = admin.workloadIdentityProviders;
+    await federationRules.delete(rule.id, { workload_identity_provider_id: provider.id });
+    // The scope `conversations.write` is missing, so that these get status 403 until the token is refused.
+    await waitUntil('the token is refused where policies are cached', () => isRefused(client.conversations.create({})));
+    await waitUntil('the token is refused elsewhere', () => isRefused(client.models.list()));
+  });
+});

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { LOCAL_ADMIN_KEY } from '../../local/seed.ts';
+import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { waitUntil } from '../wait.ts';
 import type { ObservedService } from './observed-service.ts';
@@ -16,6 +18,7 @@ const ignore = () => undefined;
 export async function driveService(service: ObservedService): Promise<void> {
   await service.invoke('fleet', { source: 'aws.events', 'detail-type': 'Scheduled Event' });
   await service.invoke('warmup', {});
+  await limit(service);
   await chat(service);
   await embed(service);
   await useStoredResponses(service);
@@ -24,6 +27,15 @@ export async function driveService(service: ObservedService): Promise<void> {
   await runQueuedJobs(service);
   await maintainFleet(service);
   await administer(service);
+}
+
+/** Limits the whole account, so that each call of a model counts. */
+async function limit({ cloud }: ObservedService): Promise<void> {
+  const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
+  const tables = new DynamoDBClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
+  const administration = createPolicyAdministration(tables, cloud.resources['ACCESS_TABLE'] ?? '');
+  await administration.changeAccount(() => ({ limits: { requestsPerDay: 100_000 } }));
+  tables.destroy();
 }
 
 async function chat({ client }: ObservedService): Promise<void> {

@@ -67,6 +67,16 @@ const USED_RARELY: readonly UncalledGrants[] = [
     reason: 'Only after a crash does the sweep add a turn, send a reply or give up a completion step.',
   },
   {
+    statement: /^(Chat|Embeddings|Generate|Dispatch)Role\/Limits$/,
+    use: /^dynamodb:GetItem /,
+    reason: 'Items of shared limits are read if little is left of them.',
+  },
+  {
+    statement: /^SweepRole\/(FindReservations|SettleReservations)$/,
+    use: /^dynamodb:/,
+    reason: 'Reservations of dead functions are looked for every 15 minutes.',
+  },
+  {
     statement: /^DispatchRole\/GiveUp$/,
     use: /^sqs:SendMessage .*-jobs-dlq$/,
     reason: 'A completion step that has failed for days is given up.',

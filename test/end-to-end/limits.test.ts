@@ -1,0 +1,155 @@
+import Anthropic from '@anthropic-ai/sdk';
+import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createKeyItem } from '../../shared/access/keys.ts';
+import type { Limits } from '../../shared/access/limit-policy.ts';
+import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
+import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
+import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
+import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
+import { waitUntil } from '../wait.ts';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+let tables: DynamoDBClient;
+
+beforeAll(async () => {
+  service = await startService({
+    models: ({ baseUrl }) => ({
+      vectors: { targets: [{ provider: 'openai-compatible', model: 'bge', baseUrl }], embeddings: {} },
+    }),
+  });
+  tables = new DynamoDBClient({
+    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+    region: 'eu-west-1',
+    credentials: service.cloud.credentials,
+  });
+});
+afterAll(async () => {
+  tables.destroy();
+  await service[Symbol.asyncDispose]();
+});
+
+const getTable = (name: string): string => service.cloud.resources[name] ?? '';
+
+/** Creates a key with limits of its own, and returns a client with it. */
+async function createClient(tenant: string, limits: Limits, keyId = `${tenant}-key`): Promise<OpenAI> {
+  const policy = encodeRestrictions('key', { limits });
+  const Item = createKeyItem(`sk-${keyId}`, { tenant, keyId, scopes: TENANT_SCOPES, policy });
+  await tables.send(new PutItemCommand({ TableName: getTable('ACCESS_TABLE'), Item }));
+  return new OpenAI({ baseURL: service.cloud.url, apiKey: `sk-${keyId}`, maxRetries: 0 });
+}
+
+const readCounters = (tenant: string, keyId = `${tenant}-key`) =>
+  createDynamoDBCounters(tables, getTable('LIMITS_TABLE')).read(`key#${tenant}#${keyId}`);
+
+const messages = [{ role: 'user' as const, content: 'Hello' }];
+const model = 'compatible';
+
+it('responses of a limited key say what is left, and the next call is refused with the name of the limit', async () => {
+  const client = await createClient('headers', { requestsPerDay: 2, tokensPerDay: 9_999 });
+  const first = await client.chat.completions.create({ model, messages }).withResponse();
+  expect(Object.fromEntries(first.response.headers)).toMatchObject({
+    'x-ratelimit-limit-requests': '2',
+    'x-ratelimit-remaining-requests': '1',
+    'x-ratelimit-reset-requests': expect.stringMatching(/^\d+h\d+m\d+s$/),
+    'x-ratelimit-limit-tokens': '9999',
+  });
+  const second = await client.responses.create({ model, input: 'Hello' }).withResponse();
+  expect(second.response.headers.get('x-ratelimit-remaining-requests')).toBe('0');
+  const error = await client.chat.completions.create({ model, messages, stream: true }).catch((thrown) => thrown);
+  expect(error).toBeInstanceOf(OpenAI.RateLimitError);
+  expect(error).toMatchObject({
+    code: 'rate_limit_exceeded',
+    message: expect.stringContaining('requestsPerDay of this key'),
+  });
+  expect(error.headers.get('x-ratelimit-remaining-requests')).toBe('0');
+  expect(Number(error.headers.get('retry-after'))).toBeGreaterThan(0);
+});
+
+it('usage of streams and other answers counts to the token', async () => {
+  const client = await createClient('usage', { tokensPerDay: 99_999, streamsInFlight: 3 });
+  const { usage } = await client.chat.completions.create({ model, messages });
+  let streamed: OpenAI.CompletionUsage | null | undefined;
+  const stream = await client.chat.completions.create({
+    ...{ model, messages, stream: true as const },
+    stream_options: { include_usage: true },
+  });
+  for await (const chunk of stream) streamed = chunk.usage ?? streamed;
+  const total = BigInt((usage?.total_tokens ?? 0) + (streamed?.total_tokens ?? 0));
+  expect(total).toBeGreaterThan(0n);
+  const counters = Object.entries(await readCounters('usage'));
+  expect(counters.find(([name]) => name.startsWith('k.t.'))?.[1]).toBe(total);
+  expect(counters.find(([name]) => name.startsWith('k.s.'))?.[1]).toBe(0n);
+});
+
+it('a client of the Messages API gets the errors and headers of that API', async () => {
+  await createClient('messages', { requestsPerDay: 1 });
+  const client = new Anthropic({
+    baseURL: service.cloud.url.replace(/\/v1$/, ''),
+    apiKey: 'sk-messages-key',
+    maxRetries: 0,
+  });
+  const body = { model, max_tokens: 50, messages };
+  const { response } = await client.messages.create(body).withResponse();
+  expect(response.headers.get('anthropic-ratelimit-requests-limit')).toBe('1');
+  expect(response.headers.get('anthropic-ratelimit-requests-remaining')).toBe('0');
+  expect(response.headers.get('x-ratelimit-limit-requests')).toBeNull();
+  const error = await client.messages.create(body).catch((thrown) => thrown);
+  expect(error).toBeInstanceOf(Anthropic.RateLimitError);
+  expect(error.error).toMatchObject({ type: 'error', error: { type: 'rate_limit_error' } });
+  expect(error.headers.get('anthropic-ratelimit-requests-remaining')).toBe('0');
+});
+
+it('embeddings count like other calls', async () => {
+  const client = await createClient('embeddings', { requestsPerDay: 1 });
+  // The upstream of this test has no embeddings: its refusal counts, too.
+  await client.embeddings.create({ model: 'vectors', input: 'Hello' }).catch(() => {});
+  await expect(client.embeddings.create({ model: 'vectors', input: 'Hello' })).rejects.toMatchObject({
+    status: 429,
+    code: 'rate_limit_exceeded',
+  });
+});
+
+it('a stream that its client leaves gives back its place', async () => {
+  const client = await createClient('leaving', { streamsInFlight: 1 });
+  const stream = await client.chat.completions.create({ model, messages, stream: true });
+  const controller = stream.controller;
+  for await (const _ of stream) break;
+  controller.abort();
+  await waitUntil('the stream has settled', async () => (await readCounters('leaving'))['k.s.now'] === 0n);
+  for await (const _ of await client.chat.completions.create({ model, messages, stream: true }));
+});
+
+it('keys of a project share its limits, and no more calls pass than those allow', async () => {
+  const administration = createPolicyAdministration(tables, getTable('ACCESS_TABLE'));
+  const restrictions = { limits: { requestsPerDay: 7, models: { compatible: { requestsPerDay: 5 } } } };
+  await administration.changeProject('shared', (project) => ({ ...project, restrictions }));
+  const clients = await Promise.all([1, 2, 3].map((index) => createClient('shared', {}, `shared-${index}`)));
+  const calls = Array.from({ length: 12 }, (_, index) =>
+    clients[index % 3]?.chat.completions.create({ model, messages }).then(
+      () => 'passed',
+      ({ code, message }) => `${code} ${/ on (\w+ of .*?):/.exec(message)?.[1]}`,
+    ),
+  );
+  const outcomes = await Promise.all(calls);
+  expect(outcomes.filter((outcome) => outcome === 'passed')).toHaveLength(5);
+  expect(new Set(outcomes)).toEqual(
+    new Set(['passed', 'rate_limit_exceeded requestsPerDay of the project for this model']),
+  );
+});
+
+it('a background response over a limit waits until the limit allows it', async () => {
+  const client = await createClient('waiting', { requestsInFlight: 1 });
+  const store = createDynamoDBCounters(tables, getTable('LIMITS_TABLE'));
+  // Another call of the key is in flight.
+  await store.write({ pk: 'key#waiting#waiting-key', add: { 'k.f.now': 1n } });
+  const { id } = await client.responses.create({ model, input: 'Hello', background: true });
+  await waitUntil('the job was refused', () =>
+    service.logs.some((line) => line.includes('key.requestsInFlight') || line.includes('rate_limit_exceeded')),
+  );
+  expect((await client.responses.retrieve(id)).status).not.toBe('failed');
+  await store.write({ pk: 'key#waiting#waiting-key', add: { 'k.f.now': -1n } });
+  await waitUntil('the job was answered', async () => (await client.responses.retrieve(id)).status === 'completed');
+});

@@ -28,7 +28,7 @@ const LAYERS = [
 
 /** The files that use AWS SDK clients, besides `shared/aws/`: each implements a port for the code around it. */
 const AWS_ADAPTERS = [
-  'access/(key-administration|key-table|policy-administration|policy-table|sender-table)',
+  'access/(key-table|policy-administration|policy-table|sender-table)',
   'core/secrets',
   'gpu/registry/dynamodb-fleet',
   'gpu/upkeep/(ecs-api|event-source-mapping)',

@@ -292,7 +292,7 @@ async function printSummary(
   print(`  generation queue  ${ids.get('GenerationQueue')}`);
   print(`  bucket            ${ids.get('Bucket')}`);
   print(`  KMS key           ${ids.get('DataKey')}`);
-  print(`\nNext: npm run keys -- create --tenant acme --stage ${stage} --region ${region}`);
+  print(`\nNext: npm run admin -- bootstrap --stage ${stage} --region ${region}`);
 }
 
 /** Returns a client's base URL: the stack's output, which knows a domain of its own, or else that of the API. */

@@ -102,7 +102,7 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     expect(text).toMatch(/generation queue +http\S+lambent-dev-generation\n/);
     expect(text).toMatch(/bucket +lambent-dev-bucket-\w+\n {2}KMS key +[\w-]{36}\n/);
     expect(text).toContain('It refuses a request without a key, as it should.');
-    expect(lines.at(-1)).toBe('\nNext: npm run keys -- create --tenant acme --stage dev --region eu-west-1');
+    expect(lines.at(-1)).toBe('\nNext: npm run admin -- bootstrap --stage dev --region eu-west-1');
   });
 
   it('a second deployment of the same sources changes and uploads nothing', async () => {

@@ -31,7 +31,7 @@ const COMMANDS = [
   'deploy/deploy',
   'deploy/remove',
   'operate/doctor',
-  'operate/keys',
+  'operate/admin',
   'operate/tenant',
 ] as const;
 
@@ -54,7 +54,7 @@ describe('a shell without usable credentials', () => {
     ['deploy/deploy', ['--stage', 'dev'], 'the stage dev in eu-west-1'],
     ['deploy/remove', ['--stage', 'dev'], 'the stage dev in eu-west-1'],
     ['operate/doctor', ['--stage', 'dev'], 'lambent-dev in eu-west-1'],
-    ['operate/keys', ['list', '--tenant', 'acme', '--stage', 'dev'], 'the stage dev in eu-west-1'],
+    ['operate/admin', ['bootstrap', '--stage', 'dev'], 'the stage dev in eu-west-1'],
     ['operate/tenant', ['erase', 'acme', '--stage', 'dev'], 'lambent-dev-keys'],
   ] as const;
 
@@ -73,7 +73,7 @@ describe('a shell without usable credentials', () => {
 
   it.each([
     ['operate/doctor', ['--stage', 'dev']],
-    ['operate/keys', ['list', '--tenant', 'acme', '--stage', 'dev']],
+    ['operate/admin', ['bootstrap', '--stage', 'dev']],
     ['operate/tenant', ['erase', 'acme', '--stage', 'dev']],
   ])('%s says in one line that the endpoint can’t be reached', async (file, args) => {
     const { stderr } = await run(file, args, {

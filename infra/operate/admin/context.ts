@@ -1,0 +1,27 @@
+import type { CloudFormationClientConfig } from '@aws-sdk/client-cloudformation';
+import type { DynamoDBClient, DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
+
+/** What the command depends on. */
+export interface AdminContext {
+  /** Text of the file `.local/env`; undefined if `npm start` doesn't run. */
+  readonly localEnvironment: () => Promise<string | undefined>;
+  /** Value of the variable `OPENAI_ADMIN_KEY`. */
+  readonly adminKey: string | undefined;
+  /** Returns the text of a file, for `--data @FILE`. */
+  readonly readFile: (path: string) => Promise<string>;
+  readonly createClient: (config: DynamoDBClientConfig) => DynamoDBClient;
+  readonly cloudFormation?: CloudFormationClientConfig;
+  /** Prints the result, which a script may read. */
+  readonly print: (line: string) => void;
+  /** Prints a line about the result. */
+  readonly note: (line: string) => void;
+  /** Returns the time in epoch milliseconds. */
+  readonly now: () => number;
+}
+
+/** The options that select a stage or the laptop. */
+export interface TargetOptions {
+  readonly local: boolean;
+  readonly stage?: string | undefined;
+  readonly region?: string | undefined;
+}

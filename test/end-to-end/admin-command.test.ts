@@ -1,0 +1,158 @@
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runAdminCommand } from '../../infra/operate/admin.ts';
+import { UsageError } from '../../infra/operate/command-line.ts';
+import { type Listening, listen } from '../../local/listen.ts';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+let cloudFormation: Listening;
+let endpoint: string;
+beforeAll(async () => {
+  service = await startService();
+  // Answers DescribeStacks for the stage `dev`, which has the service's URL.
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      if (body.includes('StackName=lambent-dev&') || body.endsWith('StackName=lambent-dev')) {
+        response.end(
+          `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>lambent-dev</StackName><Outputs><member><OutputKey>BaseUrl</OutputKey><OutputValue>${service.cloud.url}</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`,
+        );
+        return;
+      }
+      response.statusCode = 400;
+      response.end(
+        '<ErrorResponse><Error><Code>ValidationError</Code><Message>Stack with id lambent-other does not exist</Message></Error></ErrorResponse>',
+      );
+    });
+  });
+  cloudFormation = await listen(server, { port: 0 });
+  endpoint = `http://127.0.0.1:${cloudFormation.port}`;
+});
+afterAll(async () => {
+  await cloudFormation.close();
+  await service[Symbol.asyncDispose]();
+});
+
+/** Runs a command. Returns the lines of its result and its notes. */
+async function run(args: readonly string[], { adminKey, runs = true }: { adminKey?: string; runs?: boolean } = {}) {
+  const printed: string[] = [];
+  const notes: string[] = [];
+  const { accessKeyId, secretAccessKey } = service.cloud.credentials;
+  const credentials = { accessKeyId, secretAccessKey };
+  await runAdminCommand(args, {
+    localEnvironment: async () => (runs ? readFile(join(service.stateDir, 'env'), 'utf8') : undefined),
+    adminKey,
+    readFile: async (path) => `{"models": {"mode": "deny", "models": ["${path}"]}}`,
+    createClient: (config) =>
+      new DynamoDBClient({
+        endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+        credentials,
+        maxAttempts: 1,
+        ...config,
+      }),
+    cloudFormation: { endpoint, credentials, maxAttempts: 1 },
+    print: (line) => void printed.push(line),
+    note: (line) => void notes.push(line),
+    now: Date.now,
+  });
+  return { printed, notes: notes.join('\n') };
+}
+
+const runLocally = (...args: string[]) => run([...args, '--local']);
+
+describe('npm run admin on the laptop', () => {
+  it('a project, a service account and a key are made with three commands, and the key calls models', async () => {
+    await runLocally('projects', 'create', '--name', 'Acme', '--id', 'acme');
+    const { printed, notes } = await runLocally('service-accounts', 'create', '--project', 'acme', '--name', 'web-1');
+    expect(printed).toEqual([expect.stringMatching(/^sk-proj-/)]);
+    expect(notes).toContain('svc_acct_');
+    expect(notes).not.toContain(printed[0]);
+    await new OpenAI({ baseURL: service.cloud.url, apiKey: printed[0] ?? '' }).models.list();
+    const [account] = /svc_acct_\w+/.exec(notes) ?? [''];
+    const created = await runLocally(
+      ...['keys', 'create', '--project', 'acme', '--account', account],
+      ...['--scopes', 'models.read,responses.read', '--expires', '30d', '--json'],
+    );
+    const { id, created_at, expires_at } = JSON.parse(created.printed.join('\n'));
+    expect(expires_at - created_at).toBe(30 * 86_400);
+    const key = await runLocally('keys', 'get', id, '--project', 'acme');
+    expect(key.printed).toContainEqual(expect.stringMatching(/^scopes +models\.read,responses\.read$/));
+  });
+
+  it('a list has all pages, as a table or as JSON', async () => {
+    const { projects } = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local' }).admin.organization;
+    for (let count = 0; count < 101; count += 1) await projects.create({ name: `p${count}` });
+    const { printed } = await runLocally('projects', 'list');
+    expect(printed[0]).toMatch(/^id +name +created_at +status/);
+    expect(printed.filter((line) => / p\d+ /.test(line))).toHaveLength(101);
+    const json = JSON.parse((await runLocally('projects', 'list', '--json')).printed.join('\n'));
+    expect(json).toHaveLength(printed.length - 1);
+  });
+
+  it('a policy is set from text or a file, for the project and for the organization', async () => {
+    await runLocally('policy', 'set', '--project', 'local', '--data', '@bedrock');
+    const { printed } = await runLocally('model-permissions', 'get', '--project', 'local');
+    expect(printed).toEqual(['mode       deny_list', 'model_ids  bedrock']);
+    await runLocally('policy', 'set', '--project', 'local', '--data', '{"models": null}');
+    expect((await runLocally('policy', 'get', '--project', 'local')).printed).toEqual([]);
+    expect((await runLocally('policy', 'get')).printed).toEqual([]);
+  });
+
+  it("an error has the API's message", async () => {
+    await expect(runLocally('projects', 'get', 'missing/../x')).rejects.toThrow(
+      "the laptop: No project found with id 'missing/../x'.",
+    );
+    await expect(runLocally('projects', 'create')).rejects.toThrow("Missing required parameter: 'name'.");
+    await expect(run(['projects', 'list', '--local'], { runs: false })).rejects.toThrow('start it with npm start');
+  });
+
+  it.each([
+    [[], 'the resource is missing'],
+    [['project'], "unknown resource 'project'; did you mean projects?"],
+    [['projects'], 'the verb is missing: list, get, create, update, archive'],
+    [['projects', 'lst'], "unknown verb 'lst'; did you mean list?"],
+    [['projects', 'get'], 'the id is missing'],
+    [['projects', 'list', 'x'], "projects list doesn't take 'x'"],
+    [['projects', 'list', '--name', 'x'], 'projects list does not take --name'],
+    [['keys', 'list'], '--project is missing'],
+    [['policy', 'get', '--key', 'key_1'], '--project is missing'],
+    [['policy', 'set', '--data', '[]'], '--data must be a JSON object'],
+    [['keys', 'update', 'x', '--project', 'p', '--expires', 'soon'], "--expires has an invalid value: 'soon' (WHEN)"],
+    [['bootstrap', 'now'], "bootstrap takes only options, not 'now'"],
+  ])('invalid arguments are refused before anything is requested: %j', async (args, message) => {
+    await expect(run([...args, '--local'], { runs: false })).rejects.toThrow(new UsageError(message));
+  });
+});
+
+describe('npm run admin on a stage', () => {
+  it('bootstrap makes an admin key with AWS credentials alone', async () => {
+    const { printed, notes } = await runLocally('bootstrap', '--name', 'first');
+    expect(printed).toEqual([expect.stringMatching(/^sk-admin-/)]);
+    expect(notes).toContain('OPENAI_ADMIN_KEY');
+    const admin = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: printed[0] ?? '' }).admin.organization;
+    const keys = await admin.adminAPIKeys.list();
+    expect(keys.data.map(({ name }) => name)).toContain('first');
+    await expect(run(['bootstrap', '--stage', 'other'])).rejects.toThrow(
+      'the stage other in eu-west-1: no table lambent-other-access or lambent-other-admin',
+    );
+  });
+
+  it('other commands use the URL of the stack and the key of OPENAI_ADMIN_KEY', async () => {
+    const { printed } = await run(['projects', 'get', 'local', '--stage', 'dev'], { adminKey: 'sk-admin-local' });
+    expect(printed).toContainEqual(expect.stringMatching(/^id +local$/));
+    await expect(run(['projects', 'list', '--stage', 'dev'])).rejects.toThrow('Set OPENAI_ADMIN_KEY');
+    await expect(run(['projects', 'list', '--stage', 'other'], { adminKey: 'x' })).rejects.toThrow('no such stack');
+    await expect(run(['projects', 'list', '--stage', 'dev'], { adminKey: 'sk-local' })).rejects.toThrow(
+      'lacks the scope `admin.projects.read`',
+    );
+    await expect(run(['projects', 'list'])).rejects.toThrow('set --stage, or --local');
+  });
+});

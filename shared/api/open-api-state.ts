@@ -5,7 +5,7 @@ import { createSQSClient } from '../aws/sqs.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { divideTimings } from '../core/timings.ts';
 import { createIdempotencyRecords } from '../idempotency/idempotency-records.ts';
-import type { Idempotency } from '../idempotency/idempotent.ts';
+import type { Idempotency } from '../idempotency/idempotent-options.ts';
 import { CLAIM_TIMINGS } from '../idempotency/key-lease.ts';
 import { createJobList } from '../jobs/job-list.ts';
 import { createLifetime } from '../jobs/lifetime.ts';

@@ -22,7 +22,7 @@ export const EQUIVALENT_MUTANTS: readonly EquivalentMutant[] = [
     reason: 'Nothing reads the reason of this signal.',
   },
   {
-    file: 'shared/idempotency/idempotent.ts',
+    file: 'shared/idempotency/idempotent-call.ts',
     line: 'const recorded = attempt.isRepeated && this.#mayStore ? await this.#findRecorded(attempt.record) : undefined;',
     replacement: 'true',
     reason: 'A new operation, or one whose response must not be stored, has no recorded response to find.',

@@ -20,7 +20,8 @@ import {
 import { countTokensRoute, messagesRoute } from '../../../shared/api/messages-routes.ts';
 import { toLambentError } from '../../../shared/core/errors.ts';
 import type { Telemetry } from '../../../shared/core/telemetry.ts';
-import { type Idempotency, type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
+import { idempotent } from '../../../shared/idempotency/idempotent.ts';
+import type { Idempotency, IdempotentOptions } from '../../../shared/idempotency/idempotent-options.ts';
 import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';

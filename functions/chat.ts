@@ -68,6 +68,7 @@ const router = createGovernedRouter(
     getCapabilities,
   }),
   {
+    registry,
     openVault: loadVault,
     loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
   },

@@ -7,21 +7,23 @@ const LOOPBACK = /^(localhost|127\..*|\[::1\])$/;
 
 /** A model or a worker that is called by its own URL. */
 interface Destination {
-  /** Name of the alias or the fleet. */
+  /** Name of the alias, the moderation model or the fleet. */
   readonly name: string;
   readonly url: URL;
 }
 
 /**
  * Lists the models and workers that functions in a VPC without internet access can't reach: models of other providers,
- * Bedrock models in a region other than the endpoint's, and workers with public addresses. Each text has the name of
- * the alias or fleet, and the host or region.
+ * Bedrock's models and guardrails in a region other than the endpoint's, and workers with public addresses. Each text has
+ * the name of the alias, guardrail or fleet, and the host or region.
  */
 export function listUnreachable(registry: ModelRegistry): string[] {
-  const bedrock = Object.entries(registry.models).flatMap(([alias, { targets }]) =>
-    targets.flatMap((target) =>
-      target.provider === 'bedrock' && target.region !== undefined ? `${alias} (Bedrock in ${target.region})` : [],
-    ),
+  const models = Object.entries(registry.models).flatMap(([name, { targets }]) =>
+    targets.flatMap((target) => (target.provider === 'bedrock' ? { name, region: target.region } : [])),
+  );
+  const guardrails = Object.entries(registry.guardrails).map(([name, { region }]) => ({ name, region }));
+  const bedrock = [...models, ...guardrails].flatMap(({ name, region }) =>
+    region === undefined ? [] : `${name} (Bedrock in ${region})`,
   );
   const external = listDestinations(registry).filter(({ url }) => !PRIVATE.test(url.hostname));
   return [...bedrock, ...external.map(({ name, url }) => `${name} (${url.hostname})`)];
@@ -45,7 +47,7 @@ export function buildEgressRules(registry: ModelRegistry): object[] {
   }));
 }
 
-function listDestinations({ models, fleets }: ModelRegistry): Destination[] {
+function listDestinations({ models, fleets, moderations }: ModelRegistry): Destination[] {
   const targets = Object.entries(models).flatMap(([name, alias]) =>
     alias.targets.flatMap((target) =>
       target.provider === 'openai-compatible' ? { name, url: new URL(target.baseUrl) } : [],
@@ -54,5 +56,8 @@ function listDestinations({ models, fleets }: ModelRegistry): Destination[] {
   const workers = Object.entries(fleets).flatMap(([name, fleet]) =>
     fleet.workers.map(({ url }) => ({ name, url: new URL(url) })),
   );
-  return [...targets, ...workers];
+  const moderators = Object.entries(moderations).flatMap(([name, moderation]) =>
+    'baseUrl' in moderation ? { name, url: new URL(moderation.baseUrl) } : [],
+  );
+  return [...targets, ...moderators, ...workers];
 }

@@ -1,5 +1,13 @@
 import { LambentError } from '../shared/core/errors.ts';
-import type { Alias, BedrockTarget, ModelRegistry, Target } from '../shared/inference/registry.ts';
+import type {
+  Alias,
+  BedrockTarget,
+  GuardrailTarget,
+  ModelRegistry,
+  ModerationTarget,
+  OpenAICompatibleTarget,
+  Target,
+} from '../shared/inference/registry.ts';
 import { readPackagedRegistry } from './models-file.ts';
 
 /** An ARN that contains CloudFormation's pseudo parameters. */
@@ -85,9 +93,9 @@ async function listPolicyArns(use: Use): Promise<object[]> {
   return documents.map((_, index) => ({ Ref: formatPolicyId(use, index) }));
 }
 
-/** Embeddings are not streamed. */
+/** Embeddings are not streamed. Both uses check content. */
 function createPolicies(registry: ModelRegistry, use: Use): PolicyDocument[] {
-  const documents = createPolicyDocuments(selectModels(registry, use));
+  const documents = createPolicyDocuments(selectModels(registry, use), createSafetyStatements(registry, use));
   if (use === 'Models') return documents;
   const withoutStream = ({ Action, ...statement }: Statement): Statement => ({
     ...statement,
@@ -127,9 +135,13 @@ export function createEmbeddingKeysPolicy() {
 /**
  * Returns the policies for a registry's targets, as few as IAM's size limit allows. All statements of a target are in
  * one policy, because the statement for a model has the target's inference profile as its condition.
+ * @param others further statements, for a policy of their own
  * @throws LambentError `configuration` if there are more policies than a role may have
  */
-export function createPolicyDocuments({ models }: Pick<ModelRegistry, 'models'>): PolicyDocument[] {
+export function createPolicyDocuments(
+  { models }: Pick<ModelRegistry, 'models'>,
+  others: readonly Statement[] = [],
+): PolicyDocument[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   const distinct = new Map(targets.map((target) => [JSON.stringify(createTargetStatements([target])), target]));
   const parts: Target[][] = [];
@@ -142,9 +154,9 @@ export function createPolicyDocuments({ models }: Pick<ModelRegistry, 'models'>)
       last.push(target);
     else parts.push([target]);
   }
-  const documents = parts
-    .map((part) => createDocument(createTargetStatements(part)))
-    .filter((each) => each.Statement.length > 0);
+  const documents = [...parts.map(createTargetStatements), others]
+    .filter((statements) => statements.length > 0)
+    .map(createDocument);
   if (documents.length <= MAX_POLICIES) return documents;
   const characters = documents.reduce((sum, each) => sum + countCharacters(each), 0);
   const limit = `A role may have ${MAX_POLICIES} policies of ${MAX_CHARACTERS} characters: name fewer models`;
@@ -247,7 +259,30 @@ function createProfiledModelStatement(
   return createStatement(sid, INVOKE, models, { 'bedrock:InferenceProfileArn': arns });
 }
 
-function listGuardrails({ guardrail, region }: BedrockTarget): Arn[] {
+/**
+ * Returns statements that let a function apply exactly the guardrails of the registry, and the function that embeds read the
+ * keys of the moderation models, which it serves, too.
+ */
+function createSafetyStatements({ guardrails, moderations }: ModelRegistry, use: Use): Statement[] {
+  const arns = Object.values(guardrails).flatMap(({ region, ...guardrail }) => listGuardrails({ guardrail, region }));
+  const references = Object.values(moderations).flatMap(listModerationReferences);
+  return [
+    ...createStatement('Guardrails', ['bedrock:ApplyGuardrail'], arns),
+    ...(use === 'Embeddings' ? createSecretStatements(references) : []),
+  ];
+}
+
+function listModerationReferences(moderation: ModerationTarget): string[] {
+  return 'guardrail' in moderation ? [] : listEndpointReferences(moderation);
+}
+
+function listGuardrails({
+  guardrail,
+  region,
+}: {
+  readonly guardrail?: Pick<GuardrailTarget, 'id'> | undefined;
+  readonly region?: string | undefined;
+}): Arn[] {
   if (guardrail === undefined) return [];
   const id = checkName(guardrail.id);
   if (id.startsWith('arn:')) return [sub(id)];
@@ -270,14 +305,24 @@ export function createSecretStatements(references: readonly string[]): Statement
 }
 
 /** Returns every value of a registry that may refer to a secret. */
-export function listSecretReferences({ models, fleets }: ModelRegistry): string[] {
+export function listSecretReferences({ models, fleets, moderations }: ModelRegistry): string[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
-  return [...targets.flatMap(listReferences), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
+  return [
+    ...targets.flatMap(listReferences),
+    ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey),
+    ...Object.values(moderations).flatMap(listModerationReferences),
+  ];
 }
 
 function listReferences(target: Target): string[] {
-  if (target.provider !== 'openai-compatible') return [];
-  return [...(target.apiKey === undefined ? [] : [target.apiKey]), ...Object.values(target.headers ?? {})];
+  return target.provider === 'openai-compatible' ? listEndpointReferences(target) : [];
+}
+
+function listEndpointReferences({
+  apiKey,
+  headers = {},
+}: Pick<OpenAICompatibleTarget, 'apiKey' | 'headers'>): string[] {
+  return [...(apiKey === undefined ? [] : [apiKey]), ...Object.values(headers)];
 }
 
 function parseReference(scheme: 'ssm:' | 'secret:', reference: string): string[] {

@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type AccessKey, type AccessKeys, loadAccessKey } from './access/access-keys.ts';
 import type { Responder } from './bedrock/frames.ts';
+import type { Guardrails } from './bedrock/guardrails.ts';
 import { startBedrock } from './bedrock/server.ts';
 import { type Credentials, createUserCredentialProvider } from './credentials.ts';
 import type { Workers } from './engine/workers.ts';
@@ -33,6 +34,8 @@ export interface CloudOptions {
   readonly stateDir: string;
   /** Responder of the Bedrock stand-in, or `aws` to call Bedrock in AWS with the user's credentials. */
   readonly bedrock: Responder | 'aws';
+  /** The guardrails of the Bedrock stand-in; none when absent. */
+  readonly guardrails?: Guardrails;
   /** Port of the API; any free port when absent. */
   readonly port?: number;
   /** Host names, without port, under which the API is called, besides those of this machine. */
@@ -151,7 +154,9 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   ]);
   const service = region === '' ? definition : { ...definition, region };
   const bedrockStandIn =
-    bedrock === 'aws' ? undefined : closeLater(await startBedrock({ respond: bedrock, accessKeys }));
+    bedrock === 'aws'
+      ? undefined
+      : closeLater(await startBedrock({ respond: bedrock, guardrails: options.guardrails, accessKeys }));
   const faults = options.faults && closeLater(await startFaults(options.faults, getUrls(standIns)));
   const urls = faults?.urls ?? getUrls(standIns);
   const keyArns = standIns.kms.create(service);

@@ -37,6 +37,7 @@ const AWS_ADAPTERS = [
   'jobs/(dynamodb-(blobs|pace|samples|store)|job-list|ticket-queue)',
   'lambda/(queue-control|warm-event-sender)',
   'limits/dynamodb-counters',
+  'safety/guardrail/bedrock-guardrail',
   'sessions/conversation-table',
   'vault/(key-table|kms-keys|tombstones)',
 ];

@@ -8,6 +8,7 @@ import type { ModelPage } from '../../shared/anthropic/models.ts';
 import type { ChatCompletionObject } from '../../shared/openai/chat/completion.ts';
 import type { EmbeddingResponse } from '../../shared/openai/embeddings/response.ts';
 import type { ErrorBody } from '../../shared/openai/errors.ts';
+import type { ModerationResponse } from '../../shared/openai/moderations/response.ts';
 import type { ResponseObject } from '../../shared/openai/responses/response.ts';
 
 /** The output items that this service makes itself. An upstream that answers in the caller's protocol may have others. */
@@ -65,6 +66,7 @@ export interface Answers {
   };
   readonly ConversationDeleted: Deleted<'conversation.deleted'>;
   readonly EmbeddingList: EmbeddingResponse;
+  readonly Moderation: ModerationResponse;
   readonly Model: Model | ModelInfo;
   readonly ModelList: { readonly object: 'list'; readonly data: readonly Model[] } | ModelPage;
   readonly Message: Omit<MessageObject, 'content' | 'usage' | 'container'> & {

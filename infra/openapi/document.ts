@@ -81,6 +81,7 @@ const TAGS = [
   ['Responses', 'Responses, stored or not'],
   ['Messages', "Anthropic's Messages API"],
   ['Embeddings', 'Embeddings'],
+  ['Moderations', 'Moderations'],
   ['Models', 'The models that a request may name'],
   ['Conversations', 'Conversations and their items'],
   ['Administration', "OpenAI's administration API. Its objects are described at OpenAI. Admin keys only"],

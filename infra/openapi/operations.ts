@@ -139,6 +139,15 @@ export const OPERATIONS: Readonly<Record<DescribedRoute, Operation>> = {
     example: { model: 'embedding', input: 'What is Lambent?' },
     answer: 'EmbeddingList',
   },
+  'POST /v1/moderations': {
+    ...CALL,
+    id: 'createModeration',
+    summary: 'Moderate texts',
+    tag: 'Moderations',
+    body: 'ModerationRequest',
+    example: { model: 'omni-moderation-latest', input: 'What is Lambent?' },
+    answer: 'Moderation',
+  },
   'POST /v1/conversations': {
     id: 'createConversation',
     summary: 'Create a conversation',

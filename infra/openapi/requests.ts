@@ -6,6 +6,7 @@ import {
   updateConversationBody,
 } from '../../shared/openai/conversations/schema.ts';
 import { embeddingRequestSchema } from '../../shared/openai/embeddings/request.ts';
+import { moderationRequestSchema } from '../../shared/openai/moderations/request.ts';
 import { optional } from '../../shared/openai/parameters.ts';
 import { inputItem } from '../../shared/openai/responses/items.ts';
 import { responsesParameters } from '../../shared/openai/responses/schema.ts';
@@ -23,6 +24,7 @@ export const REQUESTS = {
   MessageRequest: messagesRequestSchema,
   CountTokensRequest: countTokensSchema,
   EmbeddingRequest: embeddingRequestSchema,
+  ModerationRequest: moderationRequestSchema,
   ConversationRequest: createConversationBody,
   ConversationItemsRequest: createItemsBody,
   // Also that of stored chat completions.

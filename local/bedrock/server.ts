@@ -20,6 +20,7 @@ import {
   encodeJson,
   type Responder,
 } from './frames.ts';
+import { applyGuardrail, type Guardrails, isGuardrailPath } from './guardrails.ts';
 import { respondNatively, translateNativeBody } from './native.ts';
 import { listPromptBlocks } from './prompt-blocks.ts';
 import { PromptCache } from './prompt-cache.ts';
@@ -34,6 +35,8 @@ export interface BedrockStandIn {
 
 export interface BedrockOptions {
   readonly respond: Responder;
+  /** The guardrails that exist; none when absent. */
+  readonly guardrails?: Guardrails | undefined;
   /** 0, the default, takes any free port. */
   readonly port?: number;
   /** The keys with which requests must be signed. Signatures are not checked when absent. */
@@ -46,16 +49,22 @@ type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
 /**
- * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream, and InvokeModel for Claude, on 127.0.0.1. It has the
- * service's event stream, errors and prompt cache, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS
+ * Starts a stand-in for Bedrock Runtime's Converse, ConverseStream and ApplyGuardrail, and InvokeModel for Claude, on
+ * 127.0.0.1. It has the service's event stream, errors and prompt cache, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS
  * SDK uses HTTP/2 by default.
  * @throws Error `EADDRINUSE` if the port is in use
  */
-export async function startBedrock({ respond, port = 0, accessKeys, now }: BedrockOptions): Promise<BedrockStandIn> {
+export async function startBedrock({
+  respond,
+  guardrails = {},
+  port = 0,
+  accessKeys,
+  now,
+}: BedrockOptions): Promise<BedrockStandIn> {
   const verifier = accessKeys && new SignatureVerifier('bedrock', accessKeys);
   const cache = new PromptCache(now);
   const handle = (request: Request, response: Response): void => {
-    handleRequest(request, response, { respond, verifier, cache }).catch(() => cut(response));
+    handleRequest(request, response, { respond, guardrails, verifier, cache }).catch(() => cut(response));
   };
   const http1 = createHttpServer(handle);
   const http2 = createHttp2Server(handle);
@@ -95,17 +104,24 @@ const PATH = /^\/model\/([^/]+)\/(converse|converse-stream|invoke|invoke-with-re
 
 interface Parts {
   readonly respond: Responder;
+  readonly guardrails: Guardrails;
   readonly verifier: SignatureVerifier | undefined;
   readonly cache: PromptCache;
 }
 
-async function handleRequest(request: Request, response: Response, { respond, verifier, cache }: Parts): Promise<void> {
+async function handleRequest(request: Request, response: Response, parts: Parts): Promise<void> {
+  const { respond, guardrails, verifier, cache } = parts;
   const disconnected = new AbortController();
   response.on('close', () => disconnected.abort());
   const body = await buffer(request);
   const refusal = refuseCaller(request.headers, {}) ?? (verifier && refuseSignature(verifier, request, [body]));
   if (refusal !== undefined) return send(response, refusal.status, refusal.headers, refusal.body);
-  const [, modelId, operation] = PATH.exec(request.url?.split('?')[0] ?? '') ?? [];
+  const path = request.url?.split('?')[0] ?? '';
+  if (request.method === 'POST' && isGuardrailPath(path)) {
+    const applied = await applyGuardrail(path, body.toString('utf8'), guardrails, disconnected.signal);
+    return 'type' in applied ? sendError(response, applied) : send(response, 200, {}, JSON.stringify(applied));
+  }
+  const [, modelId, operation] = PATH.exec(path) ?? [];
   if (request.method !== 'POST' || modelId === undefined) {
     sendError(response, { type: 'error', status: 404, name: 'UnknownOperationException', message: '' });
     return;

@@ -6,6 +6,8 @@ const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   models: true,
   limits: true,
   personalData: true,
+  contentRules: true,
+  guardrail: true,
 };
 
 /** The stored restrictions of each level, as JSON. */

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { contentRulesSchema, guardrailSchema } from './content-policy-schema.ts';
 import { isValidPattern } from './custom-pattern.ts';
 import { limitsSchema } from './limit-policy-schema.ts';
 import { PERSONAL_DATA_ACTIONS, PERSONAL_DATA_KINDS } from './personal-data.ts';
@@ -41,6 +42,8 @@ const restrictionsSchema = v.strictObject({
   models: v.optional(models),
   limits: v.optional(limitsSchema),
   personalData: v.optional(personalData),
+  contentRules: v.optional(contentRulesSchema),
+  guardrail: v.optional(guardrailSchema),
 });
 
 /**

@@ -1,3 +1,4 @@
+import type { ContentRule, GuardrailUse } from './content-policy-schema.ts';
 import type { Limits } from './limit-policy.ts';
 import type { PersonalDataRules } from './personal-data.ts';
 
@@ -22,6 +23,8 @@ export interface Restrictions {
   readonly models?: ModelPermissions;
   readonly personalData?: PersonalDataRules;
   readonly limits?: Limits;
+  readonly contentRules?: readonly ContentRule[];
+  readonly guardrail?: GuardrailUse;
 }
 
 /** The aliases of `models.json` that may be used. */

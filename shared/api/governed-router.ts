@@ -11,7 +11,8 @@ import type { StagePorts } from './policy-stages.ts';
 export interface GovernedRouter {
   /**
    * As `Router.generate`.
-   * @throws LambentError also `model_not_found` if the caller's policy doesn't permit the model, and the errors of limits
+   * @throws LambentError also `model_not_found` if the caller's policy doesn't permit the model, `content_filter` if
+   * it doesn't permit the content, `guardrail_unavailable` if the content can't be checked, and the errors of limits
    */
   generate(request: GenerationRequest, options: GovernedOptions): Promise<Generation>;
 }

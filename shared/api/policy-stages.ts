@@ -1,33 +1,45 @@
 import { checkModel } from '../access/model-permissions.ts';
 import type { Policy, Restrictions } from '../access/policy.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { TenantVault } from '../vault/create-vault.ts';
 import type { LimitedCaller, LimitsStage } from './limits-stage.ts';
 
 /** What the stages depend on. */
 export interface StagePorts {
+  readonly registry: Pick<ModelRegistry, 'guardrails'>;
   /** Opens the vault, if a stage needs a key of the tenant. */
   readonly openVault: () => Promise<Pick<TenantVault, 'deriveKey'>>;
   readonly loadLimits: () => Promise<LimitsStage>;
 }
 
 /**
- * Returns the router with a stage for each section of a policy, from the outside: model permissions, limits, personal data. The code
- * of a stage is loaded with the first policy that has its section.
+ * Returns the router with a stage for each section of a policy, from the outside: model permissions, limits, content rules,
+ * which see the caller's own text, personal data, and guardrails, which see it masked. The code of a stage is loaded with the
+ * first policy that has its section.
  */
-export function addStages(router: Router, limited: LimitedCaller, { openVault, loadLimits }: StagePorts): Router {
+export function addStages(router: Router, limited: LimitedCaller, ports: StagePorts): Router {
   const { policy } = limited.caller;
   return {
     async generate(request, options) {
       checkModel(policy, request.model);
       let stages = router;
+      if (hasSection(policy, 'guardrail')) {
+        const { withGuardrails } = await import('../safety/guardrail/guardrail-router.ts');
+        stages = withGuardrails(policy, stages, ports.registry);
+      }
       if (hasSection(policy, 'personalData')) {
         const { withoutPersonalData } = await import('../safety/personal/personal-data-router.ts');
-        const deriveKey = async (tenant: string, purpose: string) => (await openVault()).deriveKey(tenant, purpose);
+        const deriveKey = async (tenant: string, purpose: string) =>
+          (await ports.openVault()).deriveKey(tenant, purpose);
         stages = withoutPersonalData(policy, stages, { deriveKey });
       }
+      if (hasSection(policy, 'contentRules')) {
+        const { withRules } = await import('../safety/rules/rules-router.ts');
+        stages = withRules(policy, stages);
+      }
       if (hasSection(policy, 'limits')) {
-        stages = (await loadLimits()).limit(stages, limited);
+        stages = (await ports.loadLimits()).limit(stages, limited);
       }
       return stages.generate(request, options);
     },

@@ -16,6 +16,7 @@ export const CHAT_ROUTES = {
 
 export const EMBEDDINGS_ROUTES = {
   'POST /v1/embeddings': 'embeddings',
+  'POST /v1/moderations': 'moderations',
 } as const satisfies RouteTable;
 
 export const SESSIONS_ROUTES = {

@@ -41,6 +41,7 @@ export function createWorkerDependencies(
   const { jobs, bodies, vault } = dependencies;
   const createModel = createModels(createContinuationSeal(async () => vault));
   const router = createGovernedRouter(createRouter({ registry, createModel, getCapabilities }), {
+    registry,
     openVault: async () => vault,
     loadLimits,
   });

@@ -38,6 +38,7 @@ export const ERROR_CODES = [
   'deadline_exceeded',
   'vault_unavailable',
   'issuer_unavailable',
+  'guardrail_unavailable',
   // The operator or the upstream must act.
   'insufficient_quota',
   'upstream_misconfigured',
@@ -104,6 +105,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'deadline_exceeded',
   'vault_unavailable',
   'issuer_unavailable',
+  'guardrail_unavailable',
   'internal',
 ]);
 

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import type { Protocol } from './generation.ts';
 import { priceSchema } from './price-schema.ts';
+import { guardrailTarget, moderationTarget } from './safety-schema.ts';
 import { httpUrl, milliseconds, name, secretReference, target, tokens } from './target-schema.ts';
 
 /** Encodings of OpenAI's tokenizers. */
@@ -133,6 +134,10 @@ const registrySchema = v.pipe(
       v.record(v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, ., _ or -')), fleet),
       {},
     ),
+    /** Guardrails of Amazon Bedrock, by the name that policies and moderation models refer to. */
+    guardrails: v.optional(v.record(name, guardrailTarget), {}),
+    /** Models of `POST /v1/moderations`. `default` serves all names that this object doesn't have. */
+    moderations: v.optional(v.record(name, moderationTarget), {}),
     /** Hosts of images that a caller may refer to by https URL. The provider fetches them; Lambent never does. */
     imageHosts: v.optional(
       v.array(
@@ -154,6 +159,11 @@ const registrySchema = v.pipe(
         if (earlier.some((worker) => new URL(worker.url).href === new URL(url).href))
           addIssue({ message: `${path}.url: another worker has the same address as ${id}` });
       }
+    }
+    const { guardrails, moderations } = dataset.value;
+    for (const [moderation, each] of Object.entries(moderations)) {
+      if ('guardrail' in each && !Object.hasOwn(guardrails, each.guardrail))
+        addIssue({ message: `moderations.${moderation}: the guardrail ${each.guardrail} does not exist` });
     }
     for (const [pattern, model] of Object.entries(dataset.value.patterns ?? {})) {
       if (!Object.hasOwn(dataset.value.models, model))
@@ -185,6 +195,8 @@ export type BedrockTarget = Extract<Target, { provider: 'bedrock' }>;
 export type OpenAICompatibleTarget = Extract<Target, { provider: 'openai-compatible' }>;
 export type GpuTarget = Extract<Target, { provider: 'gpu' }>;
 export type Fleet = ModelRegistry['fleets'][string];
+export type GuardrailTarget = ModelRegistry['guardrails'][string];
+export type ModerationTarget = ModelRegistry['moderations'][string];
 
 /**
  * Parses and validates the text of a `models.json`.

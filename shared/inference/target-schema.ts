@@ -25,6 +25,14 @@ export const httpUrl = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 );
 
+export const region = v.pipe(v.string(), v.regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'must be an AWS region such as eu-west-1'));
+
+/** A guardrail's id or ARN, and one of its versions. */
+export const guardrail = {
+  id: name,
+  version: v.pipe(v.string(), v.regex(/^(\d+|DRAFT)$/, 'must be a version number or DRAFT')),
+};
+
 const common = {
   /** The provider's name of the model. */
   model: name,
@@ -40,12 +48,10 @@ const bedrockTarget = v.strictObject({
   ...common,
   provider: v.literal('bedrock'),
   /** AWS region to call; absent for the function's region. */
-  region: v.optional(v.pipe(v.string(), v.regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'must be an AWS region such as eu-west-1'))),
+  region: v.optional(region),
   guardrail: v.optional(
     v.strictObject({
-      /** Guardrail id or ARN. */
-      id: name,
-      version: v.pipe(v.string(), v.regex(/^(\d+|DRAFT)$/, 'must be a version number or DRAFT')),
+      ...guardrail,
       trace: v.optional(v.picklist(['disabled', 'enabled', 'enabled_full']), 'disabled'),
     }),
   ),
@@ -82,14 +88,19 @@ const bedrockTarget = v.strictObject({
   serviceTier: v.optional(v.picklist(['default', 'flex', 'priority'])),
 });
 
-const openAICompatibleTarget = v.strictObject({
-  ...common,
-  provider: v.literal('openai-compatible'),
+/** How an OpenAI-compatible API is reached. */
+export const openAIEndpoint = {
   /** Base URL of the API, version included: `https://api.deepseek.com/v1`. */
   baseUrl: httpUrl,
   apiKey: v.optional(secretReference),
   /** Headers to send, by value or by reference. `apiKey` sets `Authorization`. */
   headers: v.optional(v.record(v.pipe(v.string(), v.regex(/^[!#$%&'*+.^_`|~\w-]+$/)), v.string())),
+};
+
+const openAICompatibleTarget = v.strictObject({
+  ...common,
+  provider: v.literal('openai-compatible'),
+  ...openAIEndpoint,
   /** The upstream's parameter for the output limit. */
   maxTokensParameter: v.optional(v.picklist(['max_tokens', 'max_completion_tokens']), 'max_tokens'),
   /** The protocols in which requests and answers are passed on without translation. */

@@ -71,6 +71,7 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
     status: 503,
     publicMessage: "The token's issuer is temporarily unavailable. Please try again later.",
   },
+  guardrail_unavailable: { status: 503 },
   upstream_misconfigured: {
     status: 500,
     publicMessage: 'The model is not configured correctly. The cause is in the server log under this request id.',

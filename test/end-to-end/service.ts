@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import type { Responder } from '../../local/bedrock/frames.ts';
+import type { Guardrails } from '../../local/bedrock/guardrails.ts';
 import { createGuide } from '../../local/bedrock/guide.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { managedFunctions } from '../lambda-mode.ts';
@@ -33,6 +34,10 @@ export interface ServiceOptions {
   /** Fleets of GPU workers, by name. */
   readonly fleets?: Readonly<Record<string, object>>;
   readonly environment?: Readonly<Record<string, string>>;
+  /** More sections of the models file, such as `moderations`. */
+  readonly sections?: (upstream: Upstream) => Readonly<Record<string, object>>;
+  /** The guardrails of the Bedrock stand-in. */
+  readonly guardrails?: Guardrails;
 }
 
 const GUIDE = 'lambent.guide';
@@ -45,6 +50,8 @@ export async function startService({
   models: more,
   fleets = {},
   environment,
+  sections,
+  guardrails = {},
 }: ServiceOptions = {}): Promise<Service> {
   const stateDir = await mkdtemp(join(tmpdir(), 'lambent-test-'));
   const upstream = await startUpstream(script);
@@ -71,12 +78,19 @@ export async function startService({
   };
   await writeFile(
     join(stateDir, 'test-models.json'),
-    JSON.stringify({ models, fleets, patterns: { 'gpt-*': 'compatible' }, imageHosts: ['images.example.com'] }),
+    JSON.stringify({
+      models,
+      fleets,
+      patterns: { 'gpt-*': 'compatible' },
+      imageHosts: ['images.example.com'],
+      ...sections?.(upstream),
+    }),
   );
   const logs: string[] = [];
   const cloud = await startCloud({
     stateDir,
     bedrock: (call) => (call.modelId === GUIDE || respond === undefined ? guide : respond)(call),
+    guardrails,
     schedules: false,
     managedFunctions: managedFunctions(),
     environment: {

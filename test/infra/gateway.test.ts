@@ -88,6 +88,7 @@ describe('the API', () => {
       'ApiGatewayMethodV1ModelsGet',
       'ApiGatewayMethodV1ModelsIdVarGet',
       'ApiGatewayMethodV1EmbeddingsPost',
+      'ApiGatewayMethodV1ModerationsPost',
       ...['Post', 'IdVarGet', 'IdVarPost', 'IdVarDelete'].map((name) => `ApiGatewayMethodV1Conversations${name}`),
       ...['Get', 'Post'].map((name) => `ApiGatewayMethodV1ConversationsIdVarItems${name}`),
       ...['Get', 'Delete'].map((name) => `ApiGatewayMethodV1ConversationsIdVarItemsItemVar${name}`),

@@ -272,3 +272,44 @@ it("the repository's models.json is valid and needs one policy", () => {
   expect(createPolicyDocuments(registry)).toHaveLength(1);
   expect(registry.models['default']?.targets[0]?.provider).toBe('bedrock');
 });
+
+describe('the permissions for content checks', () => {
+  it('both roles may apply exactly the guardrails of the registry, and only the one that moderates reads its keys', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'lambent-models-'));
+    const file = join(folder, 'models.json');
+    const registry = {
+      models: { one: { targets: [upstream] }, two: { targets: [upstream], embeddings: {} } },
+      guardrails: {
+        near: { id: 'abc', version: '1' },
+        far: { id: 'def', version: 'DRAFT', region: 'us-east-1' },
+        shared: { id: 'arn:aws:bedrock:eu-west-1:123456789012:guardrail/ghi', version: '2' },
+      },
+      moderations: { default: { model: 'm', baseUrl: upstream.baseUrl, apiKey: 'ssm:/lambent/moderation' } },
+    };
+    await writeFile(file, JSON.stringify(registry));
+    vi.stubEnv('MODELS_FILE', file);
+    const { Resources } = await createModelsPolicies();
+    const statements = (id: string) => {
+      const { Properties } = Resources[id] as { Properties: { PolicyDocument: { Statement: Statement[] } } };
+      return Properties.PolicyDocument.Statement;
+    };
+    const guardrails = {
+      Sid: 'Guardrails',
+      Effect: 'Allow',
+      Action: ['bedrock:ApplyGuardrail'],
+      Resource: [
+        `arn:${PARTITION}:bedrock:${REGION}:${ACCOUNT}:guardrail/abc`,
+        `arn:${PARTITION}:bedrock:us-east-1:${ACCOUNT}:guardrail/def`,
+        'arn:aws:bedrock:eu-west-1:123456789012:guardrail/ghi',
+      ].map((arn) => ({ 'Fn::Sub': arn })),
+    };
+    expect(statements('ModelsPolicy1')).toEqual([guardrails]);
+    expect(statements('EmbeddingsPolicy1')[0]).toEqual(guardrails);
+    expect(statements('EmbeddingsPolicy1').map(({ Sid }) => Sid)).toEqual([
+      'Guardrails',
+      'Parameters',
+      'DecryptSecrets',
+    ]);
+    await rm(folder, { recursive: true });
+  });
+});

@@ -88,7 +88,8 @@ function describeEcs(operation: string, body: Body): AwsCall[] {
  * @see https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
  */
 function describeBedrock(path: string, { guardrailConfig }: Body): AwsCall[] {
-  const [, , id = '', operation = ''] = path.split('/').map(decodeURIComponent);
+  const [, kind, id = '', operation = ''] = path.split('/').map(decodeURIComponent);
+  if (kind === 'guardrail') return [call('bedrock:ApplyGuardrail', arn('bedrock', `guardrail/${id}`))];
   const action = operation === 'converse-stream' ? 'InvokeModelWithResponseStream' : 'InvokeModel';
   const [, geography, behind = id] = /^(eu)\.(.*)$/.exec(id) ?? [];
   const profile = arn('bedrock', `inference-profile/${id}`);

@@ -21,6 +21,7 @@ export async function driveService(service: ObservedService): Promise<void> {
   await limit(service);
   await chat(service);
   await embed(service);
+  await checkContent(service);
   await useStoredResponses(service);
   await useConversations(service);
   await runBackgroundResponses(service);
@@ -72,6 +73,17 @@ async function embed({ client }: ObservedService): Promise<void> {
     client.embeddings.create({ model: 'gpu-embeddings', input: LONG }),
   );
   await Promise.allSettled([...chats, ...embeddings]);
+}
+
+async function checkContent({ client, guarded }: ObservedService): Promise<void> {
+  await guarded.embeddings.create({ model: 'compatible-embeddings', input: LONG });
+  for (const model of ['compatible', 'gpu']) {
+    await guarded.responses.create({ model, input: 'Hello', store: false });
+    await waitForEnd(guarded, (await guarded.responses.create({ model, input: 'Hello', background: true })).id);
+  }
+  await client.moderations.create({ input: 'Hello' });
+  // The upstream answers as a model that generates. Its key is read first.
+  await client.moderations.create({ model: 'endpoint', input: 'Hello' }).catch(ignore);
 }
 
 async function useStoredResponses({ client }: ObservedService): Promise<void> {

@@ -9,6 +9,7 @@ import type { Template } from '../../infra/template.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
 import { createKeyItem } from '../../shared/access/keys.ts';
+import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { converse } from '../end-to-end/converse.ts';
@@ -31,6 +32,8 @@ export interface ObservedService extends AsyncDisposable {
   readonly client: OpenAI;
   /** A client of a tenant that has stored nothing yet. */
   readonly newcomer: OpenAI;
+  /** A client whose key has a guardrail. */
+  readonly guarded: OpenAI;
   readonly ecs: StandInEcs;
   /** The packaged template, for this service's stage and models. */
   readonly template: Template;
@@ -100,6 +103,7 @@ export async function startObservedService(): Promise<ObservedService> {
   cloud = await startCloud({
     stateDir: join(folder, 'state'),
     bedrock: converse,
+    guardrails: { guardrail2: () => ({ words: [] }) },
     schedules: false,
     managedFunctions: managedFunctions(),
     environment: {
@@ -132,6 +136,7 @@ export async function startObservedService(): Promise<ObservedService> {
     cloud,
     client: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 }),
     newcomer: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-newcomer', maxRetries: 0 }),
+    guarded: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-guarded', maxRetries: 0 }),
     ecs,
     template,
     resolve: createResolver(template, cloud),
@@ -168,6 +173,11 @@ function describeModels(upstreamUrl: string, enginePort: string): object {
         ]),
       ),
     },
+    guardrails: { strict: { id: 'guardrail2', version: '1' } },
+    moderations: {
+      'omni-moderation-latest': { guardrail: 'strict' },
+      endpoint: { model: 'upstream', baseUrl: upstreamUrl, apiKey: 'secret:lambent/moderation' },
+    },
     fleets: {
       qwen: {
         ecs: { cluster: 'gpu', service: 'qwen', port: Number(enginePort) },
@@ -178,7 +188,7 @@ function describeModels(upstreamUrl: string, enginePort: string): object {
   };
 }
 
-/** Adds a key of the tenant `newcomer`, and lets the local sender send for the tenant `intake`. */
+/** Adds a key of the tenant `newcomer` and one with a guardrail, and lets the local sender send for the tenant `intake`. */
 async function addTenants({ endpoints, resources, credentials }: Cloud): Promise<void> {
   const table = new DynamoDBClient({
     ...{ region: 'eu-west-1', endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '', credentials },
@@ -186,8 +196,10 @@ async function addTenants({ endpoints, resources, credentials }: Cloud): Promise
   const TableName = resources['ACCESS_TABLE'] ?? '';
   const rights = { keyId: 'test', scopes: TENANT_SCOPES };
   const key = createKeyItem('sk-newcomer', { ...rights, tenant: 'newcomer' });
+  const policy = encodeRestrictions('key', { guardrail: { name: 'strict' } });
+  const guarded = createKeyItem('sk-guarded', { ...rights, tenant: 'local', policy });
   const sender = createSenderItem('000000000000', { ...rights, tenants: ['local', 'intake'], replyQueues: ['*'] });
-  for (const Item of [key, sender]) await table.send(new PutItemCommand({ TableName, Item }));
+  for (const Item of [key, guarded, sender]) await table.send(new PutItemCommand({ TableName, Item }));
   table.destroy();
 }
 

@@ -9,7 +9,11 @@ const answer = { events: (async function* () {})() };
 async function generate(policy: Policy): Promise<unknown> {
   const router = createGovernedRouter(
     { generate: async () => answer },
-    { openVault: () => Promise.reject(new Error('not needed')), loadLimits: () => expect.unreachable() },
+    {
+      registry: { guardrails: {} },
+      openVault: () => Promise.reject(new Error('not needed')),
+      loadLimits: () => expect.unreachable(),
+    },
   );
   const options = { signal: new AbortController().signal, deadlineAt: 0, streamed: false };
   return router.generate(request, { ...options, caller: { tenant: 'acme', policy } });

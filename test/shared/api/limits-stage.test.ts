@@ -53,7 +53,11 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
     }),
   });
   const stage = new LimitsStage({ store: counters, registry, whenDown, now: () => now });
-  return createGovernedRouter(router, { openVault: () => expect.unreachable(), loadLimits: async () => stage });
+  return createGovernedRouter(router, {
+    registry: { guardrails: {} },
+    openVault: () => expect.unreachable(),
+    loadLimits: async () => stage,
+  });
 }
 
 async function generate(

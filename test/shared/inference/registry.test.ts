@@ -43,3 +43,31 @@ describe('the workers of a fleet', () => {
     expect(() => buildRegistry({ qwen: { workers } })).toThrow(/fleets\.qwen\.workers\.1\.url: .*\bw2\b/);
   });
 });
+
+describe('guardrails and moderations of the registry', () => {
+  const parse = (sections: object) =>
+    parseModelRegistry(
+      JSON.stringify({ models: { default: { targets: [{ provider: 'bedrock', model: 'm' }] } }, ...sections }),
+      'test',
+    );
+
+  it('guardrails and moderation models are parsed, and there are none by default', () => {
+    const guardrails = { strict: { id: 'abc', version: '3', region: 'eu-west-1' } };
+    const moderations = {
+      one: { guardrail: 'strict' },
+      two: { model: 'm', baseUrl: 'https://api.example.com/v1', apiKey: 'env:KEY' },
+    };
+    expect(parse({ guardrails, moderations })).toMatchObject({ guardrails, moderations });
+    expect(parse({})).toMatchObject({ guardrails: {}, moderations: {} });
+  });
+
+  it.each<[object, string]>([
+    [{ moderations: { one: { guardrail: 'strict' } } }, 'moderations.one: the guardrail strict does not exist'],
+    [{ moderations: { one: {} } }, 'must have either `guardrail`, or `model` and `baseUrl`'],
+    [{ moderations: { one: { model: 'm', baseUrl: 'ftp://x' } } }, 'moderations.one'],
+    [{ guardrails: { strict: { id: 'abc', version: 'latest' } } }, 'must be a version number or DRAFT'],
+    [{ guardrails: { strict: { id: 'abc', version: '1', region: 'here' } } }, 'must be an AWS region'],
+  ])('the sections %j are refused', (sections, problem) => {
+    expect(() => parse(sections)).toThrow(problem);
+  });
+});

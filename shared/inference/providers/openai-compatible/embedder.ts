@@ -1,28 +1,18 @@
-import { encodeJson } from '../../../core/encode-json.ts';
 import { omitUndefined } from '../../../core/objects.ts';
 import { estimateTokens } from '../../../core/token-estimate.ts';
 import type { Embedder, EmbeddingRequest, Embeddings, Vector } from '../../embedding.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
-import { type Access, rejectOnAbort, resolveAccess, toEndpoint } from './access.ts';
-import { parseBody, readErrorBody, readText } from './body.ts';
 import { findDialect } from './dialect.ts';
-import { findInBandError, malformedAnswerError, parseErrorResponse, toUpstreamError } from './errors.ts';
-import { createTransport } from './transport.ts';
+import { malformedAnswerError } from './errors.ts';
+import { createJsonEndpoint, type JsonEndpointOptions } from './json-endpoint.ts';
 import { asCount, asObject, asObjects, type WireObject } from './wire.ts';
-
-export interface EmbedderOptions {
-  /** Resolves `env:…`, `ssm:…` and `secret:…`. Called for every request, so it should cache. */
-  readonly secret: (reference: string) => Promise<string>;
-  /** Milliseconds within which a connection must be made; absent for no limit. */
-  readonly connectMs?: number;
-}
 
 /** Creates the embedder behind an endpoint with OpenAI's embeddings API. */
 export function createOpenAICompatibleEmbedder(
   target: Pick<OpenAICompatibleTarget, 'model' | 'baseUrl' | 'apiKey' | 'headers'>,
-  { secret, connectMs }: EmbedderOptions,
+  options: JsonEndpointOptions,
 ): Embedder {
-  const transport = createTransport(toEndpoint(target, 'embeddings'), connectMs);
+  const endpoint = createJsonEndpoint(target, 'embeddings', options);
   const { optionalFields, encodesEmbeddings = false } = findDialect(target);
 
   const toBody = ({ inputs, dimensions, encoding, user }: EmbeddingRequest): WireObject => ({
@@ -32,45 +22,8 @@ export function createOpenAICompatibleEmbedder(
     ...omitUndefined({ dimensions, user: optionalFields.includes('user') ? user : undefined }),
   });
 
-  async function post(
-    request: EmbeddingRequest,
-    { headers, redact }: Access,
-    signal: AbortSignal,
-  ): Promise<WireObject> {
-    const response = await transport.post(
-      { ...headers, accept: 'application/json' },
-      encodeJson(toBody(request)),
-      signal,
-    );
-    const context = {
-      callerParam: (param: string) => param,
-      isQuoted: (words: string) => JSON.stringify(request.inputs).includes(words),
-      redact,
-    };
-    try {
-      if (response.status < 200 || response.status >= 300) {
-        const text = await readErrorBody(response);
-        throw toUpstreamError(parseErrorResponse(response.status, response.headers, text, Date.now()), context);
-      }
-      const body = parseBody((await readText(response)).replace(/^\uFEFF/, ''));
-      const error = findInBandError(body);
-      if (error !== undefined && !Array.isArray(body['data'])) throw toUpstreamError(error, context);
-      return body;
-    } finally {
-      response.close();
-    }
-  }
-
   return {
-    async embed(request, { signal }) {
-      signal.throwIfAborted();
-      const access = await rejectOnAbort(resolveAccess(target, secret), signal);
-      const body = await post(request, access, signal).catch((thrown: unknown) => {
-        signal.throwIfAborted();
-        throw thrown;
-      });
-      return readEmbeddings(body, request);
-    },
+    embed: async (request, { signal }) => readEmbeddings(await endpoint.post(toBody(request), 'data', signal), request),
   };
 }
 

@@ -1,0 +1,153 @@
+import * as v from 'valibot';
+import type { ErrorFrame } from './frames.ts';
+
+/**
+ * Bedrock's ApplyGuardrail. Requests are refused as its API reference and quotas say.
+ * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ApplyGuardrail.html
+ */
+
+/** Guardrails by id. A guardrail has the version `1` and its draft. */
+export type Guardrails = Readonly<Record<string, AssessTexts>>;
+
+/** Assesses the texts of a request as one guardrail. */
+export type AssessTexts = (call: GuardrailCall) => Finding | ErrorFrame | Promise<Finding | ErrorFrame>;
+
+export interface GuardrailCall {
+  readonly source: 'INPUT' | 'OUTPUT';
+  readonly texts: readonly string[];
+  /** Aborts when the client disconnects. */
+  readonly signal: AbortSignal;
+}
+
+/** What a guardrail has found in texts. */
+export interface Finding {
+  /** The content filters that found something, and whether they block it or only report it. */
+  readonly filters?: readonly {
+    readonly type: 'INSULTS' | 'HATE' | 'SEXUAL' | 'VIOLENCE' | 'MISCONDUCT' | 'PROMPT_ATTACK';
+    readonly confidence: 'LOW' | 'MEDIUM' | 'HIGH';
+    readonly action: 'BLOCKED' | 'NONE';
+  }[];
+  /** The words of the guardrail's word filter that occur. */
+  readonly words?: readonly string[];
+  /** The texts with personal data masked, if the guardrail masks some. */
+  readonly masked?: readonly string[];
+}
+
+const PATH = /^\/guardrail\/([^/]+)\/version\/([^/]+)\/apply$/;
+const ID = /^(?:[a-z0-9]+|arn:aws(?:-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:guardrail\/[a-z0-9]+)$/;
+const VERSION = /^(?:[1-9][0-9]{0,7}|DRAFT)$/;
+const CHARACTERS_PER_UNIT = 1_000;
+/**
+ * The default quota of a call's size. Bedrock answers larger ones with 429.
+ * @see https://github.com/BerriAI/litellm/issues/19501
+ */
+const MAX_UNITS = 25;
+
+const requestBody = v.object({
+  source: v.picklist(['INPUT', 'OUTPUT']),
+  content: v.array(
+    v.pipe(
+      v.looseObject({
+        text: v.optional(
+          v.object({
+            text: v.string(),
+            qualifiers: v.optional(v.array(v.picklist(['grounding_source', 'query', 'guard_content']))),
+          }),
+        ),
+        image: v.optional(v.looseObject({ format: v.picklist(['png', 'jpeg']) })),
+      }),
+      v.check((block) => Object.keys(block).length === 1, 'must have exactly one member'),
+    ),
+  ),
+  outputScope: v.optional(v.picklist(['INTERVENTIONS', 'FULL'])),
+});
+
+/** Returns whether a request's path is one of ApplyGuardrail. */
+export function isGuardrailPath(path: string): boolean {
+  return PATH.test(path);
+}
+
+/** Answers a request of ApplyGuardrail: the body of the response, or an error. */
+export async function applyGuardrail(
+  path: string,
+  json: string,
+  guardrails: Guardrails,
+  signal: AbortSignal,
+): Promise<object | ErrorFrame> {
+  const [id = '', version = ''] = (PATH.exec(path) ?? []).slice(1).map(decodeURIComponent);
+  if (!ID.test(id)) return refuse('guardrailIdentifier', ID.source);
+  if (!VERSION.test(version)) return refuse('guardrailVersion', VERSION.source);
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), requestBody), json);
+  if (!parsed.success) {
+    const [issue] = parsed.issues;
+    return toValidationError(
+      `Value at '${v.getDotPath(issue) ?? 'body'}' failed to satisfy constraint: ${issue.message}`,
+    );
+  }
+  const name = id.slice(id.lastIndexOf('/') + 1);
+  const assess = Object.hasOwn(guardrails, name) ? guardrails[name] : undefined;
+  if (assess === undefined || !['1', 'DRAFT'].includes(version)) {
+    const message = 'The specified resource ARN was not found.';
+    return { type: 'error', status: 404, name: 'ResourceNotFoundException', message };
+  }
+  const { source, content } = parsed.output;
+  const texts = content.flatMap(({ text }) => text?.text ?? []);
+  const units = texts.reduce((sum, text) => sum + Math.ceil(text.length / CHARACTERS_PER_UNIT), 0);
+  if (units > MAX_UNITS) {
+    const message = 'Too many text units in the request. Please try again with less content.';
+    return { type: 'error', status: 429, name: 'ThrottlingException', message };
+  }
+  const finding = await assess({ source, texts, signal });
+  return 'type' in finding ? finding : describe(finding, units, texts);
+}
+
+function describe({ filters = [], words = [], masked }: Finding, units: number, texts: readonly string[]): object {
+  const blocks = words.length > 0 || filters.some(({ action }) => action === 'BLOCKED');
+  const characters = texts.join('').length;
+  const outputs = blocks
+    ? [{ text: 'Sorry, the model cannot answer this question.' }]
+    : (masked ?? []).map((text) => ({ text }));
+  return {
+    usage: {
+      topicPolicyUnits: 0,
+      contentPolicyUnits: units,
+      wordPolicyUnits: units,
+      sensitiveInformationPolicyUnits: 0,
+      sensitiveInformationPolicyFreeUnits: 0,
+      contextualGroundingPolicyUnits: 0,
+    },
+    action: blocks || masked !== undefined ? 'GUARDRAIL_INTERVENED' : 'NONE',
+    actionReason: blocks ? 'Guardrail blocked.' : masked === undefined ? 'No action.' : 'Guardrail masked.',
+    outputs,
+    assessments: [
+      {
+        ...(filters.length > 0 && {
+          contentPolicy: { filters: filters.map((each) => ({ ...each, filterStrength: 'HIGH', detected: true })) },
+        }),
+        ...(words.length > 0 && {
+          wordPolicy: {
+            customWords: words.map((match) => ({ match, action: 'BLOCKED', detected: true })),
+            managedWordLists: [],
+          },
+        }),
+        invocationMetrics: { guardrailProcessingLatency: 1 },
+      },
+    ],
+    guardrailCoverage: { textCharacters: { guarded: characters, total: characters } },
+  };
+}
+
+function refuse(member: string, pattern: string): ErrorFrame {
+  return toValidationError(
+    `Value at '${member}' failed to satisfy constraint: Member must satisfy regular expression pattern: ${pattern}`,
+  );
+}
+
+function toValidationError(message: string): ErrorFrame {
+  return {
+    type: 'error',
+    status: 400,
+    name: 'ValidationException',
+    message: `1 validation error detected: ${message}`,
+  };
+}

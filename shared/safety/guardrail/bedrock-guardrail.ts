@@ -1,0 +1,110 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  ApplyGuardrailCommand,
+  type ApplyGuardrailResponse,
+  type BedrockRuntimeClient,
+  type GuardrailContentFilter,
+} from '@aws-sdk/client-bedrock-runtime';
+import { LambentError } from '../../core/errors.ts';
+import { bedrockError } from '../../inference/providers/bedrock/errors.ts';
+import type { GuardrailTarget } from '../../inference/registry.ts';
+import { packTexts } from './pack-texts.ts';
+
+/** What a guardrail has found. */
+export interface Assessment {
+  /** True if the guardrail blocks or masks anything. */
+  readonly intervened: boolean;
+  /** The content filters that detected something; with the scope `FULL`, also the others. */
+  readonly filters: readonly GuardrailContentFilter[];
+}
+
+export interface Guardrail {
+  /**
+   * Assesses texts together.
+   * @throws LambentError `guardrail_unavailable` if the guardrail fails or doesn't answer within `timeoutMs`, or `configuration`
+   * if it doesn't exist or may not be used; the reason of an abort
+   */
+  assess(texts: readonly string[], options: AssessOptions): Promise<Assessment>;
+}
+
+export interface AssessOptions {
+  readonly source: 'INPUT' | 'OUTPUT';
+  /** Whether filters are reported that detected nothing. Default: `INTERVENTIONS`, which reports the others only. */
+  readonly scope?: 'INTERVENTIONS' | 'FULL';
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Callers see this message. */
+const UNAVAILABLE = 'The content of this request could not be checked. Please try again later.';
+
+const MAX_CALLS_AT_ONCE = 4;
+const MAX_ATTEMPTS = 3;
+const BACKOFF_MS = 100;
+
+/** Creates the guardrail that Bedrock's ApplyGuardrail applies. */
+export function createBedrockGuardrail({ id, version }: GuardrailTarget, client: BedrockRuntimeClient): Guardrail {
+  async function apply(
+    texts: readonly string[],
+    { source, scope }: AssessOptions,
+    signal: AbortSignal,
+  ): Promise<ApplyGuardrailResponse> {
+    const command = new ApplyGuardrailCommand({
+      guardrailIdentifier: id,
+      guardrailVersion: version,
+      source,
+      content: texts.map((text) => ({ text: { text: text.toWellFormed() } })),
+      outputScope: scope,
+    });
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await client.send(command, { abortSignal: signal });
+      } catch (thrown) {
+        signal.throwIfAborted();
+        const error = toGuardrailError(thrown);
+        if (!error.retryable || attempt === MAX_ATTEMPTS) throw error;
+        await sleep(BACKOFF_MS * 2 ** (attempt - 1), undefined, { signal });
+      }
+    }
+  }
+
+  return {
+    async assess(texts, options) {
+      const { timeoutMs, signal } = options;
+      signal.throwIfAborted();
+      const either = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+      const calls = packTexts(texts);
+      const responses: ApplyGuardrailResponse[] = [];
+      try {
+        for (let index = 0; index < calls.length && !responses.some(isIntervention); index += MAX_CALLS_AT_ONCE) {
+          const batch = calls.slice(index, index + MAX_CALLS_AT_ONCE);
+          responses.push(...(await Promise.all(batch.map((call) => apply(call, options, either)))));
+        }
+      } catch (thrown) {
+        if (signal.aborted) throw signal.reason;
+        if (thrown instanceof LambentError) throw thrown;
+        throw new LambentError('guardrail_unavailable', UNAVAILABLE, { cause: thrown });
+      }
+      return { intervened: responses.some(isIntervention), filters: responses.flatMap(listFilters) };
+    },
+  };
+}
+
+/** Anything but `NONE`, so that an action of a later version of the API doesn't let content pass. */
+function isIntervention({ action }: ApplyGuardrailResponse): boolean {
+  return action !== 'NONE';
+}
+
+function listFilters({ assessments = [] }: ApplyGuardrailResponse): GuardrailContentFilter[] {
+  return assessments.flatMap(({ contentPolicy }) => contentPolicy?.filters ?? []);
+}
+
+function toGuardrailError(thrown: unknown): LambentError {
+  const { code, upstream, retryAfterMs } = bedrockError(thrown, false);
+  // Bedrock rejects calls of a guardrail or version that doesn't exist, which only an operator can repair.
+  if (code === 'upstream_misconfigured' || code === 'upstream_rejected') {
+    return new LambentError('configuration', `The guardrail can't be used: ${upstream}`, { cause: thrown });
+  }
+  const details = { cause: thrown, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  return new LambentError('guardrail_unavailable', UNAVAILABLE, details);
+}

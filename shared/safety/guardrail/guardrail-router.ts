@@ -1,0 +1,133 @@
+import type { GuardrailUse } from '../../access/content-policy-schema.ts';
+import { listRestrictions } from '../../access/list-restrictions.ts';
+import type { Policy } from '../../access/policy.ts';
+import { LambentError } from '../../core/errors.ts';
+import { describeError } from '../../core/logger.ts';
+import type { Telemetry } from '../../core/telemetry.ts';
+import type { ModelRegistry } from '../../inference/registry.ts';
+import type { GenerateOptions, Router } from '../../inference/router.ts';
+import { contentRefusedError } from '../content-refused-error.ts';
+import { holdBack } from '../hold-back.ts';
+import { omitOriginal } from '../omit-original.ts';
+import { reportHit } from '../report-hit.ts';
+import { listRequestTexts } from '../request-texts.ts';
+import type { AssessOptions, Guardrail } from './bedrock-guardrail.ts';
+import { getGuardrail } from './get-guardrail.ts';
+import { createGuardrailWatcher } from './guardrail-watcher.ts';
+
+type Call = Pick<GenerateOptions, 'signal' | 'telemetry'>;
+
+const DEFAULTS = {
+  on: 'both',
+  onFailure: 'refuse',
+  timeoutMs: 5_000,
+  windowCharacters: 1_000,
+  overlapCharacters: 200,
+} as const;
+
+/**
+ * Returns a router that sends only requests which the guardrails of the policy let pass, and holds answers back until they have
+ * answered for them. It throws LambentError `content_filter` if a guardrail refuses the request, `guardrail_unavailable` if it
+ * fails and the policy doesn't let content pass then, and `configuration` if it doesn't exist.
+ */
+export function withGuardrails(policy: Policy, router: Router, registry: Pick<ModelRegistry, 'guardrails'>): Router {
+  return {
+    async generate(request, options) {
+      const uses = listUses(policy, registry, options);
+      await checkInput(uses, listRequestTexts(request).flat());
+      const generation = await router.generate(omitOriginal(request), options);
+      const events = uses
+        .filter(({ use: { on = DEFAULTS.on } }) => on !== 'input')
+        .reduce((held, use) => holdBack(held, () => createWatcher(use)), generation.events);
+      return { ...generation, events };
+    },
+  };
+}
+
+/**
+ * Checks texts that are sent to a model.
+ * @throws LambentError as `withGuardrails`
+ */
+export async function checkTexts(
+  policy: Policy,
+  texts: readonly string[],
+  registry: Pick<ModelRegistry, 'guardrails'>,
+  call: Call,
+): Promise<void> {
+  await checkInput(listUses(policy, registry, call), texts);
+}
+
+/** A guardrail as one request uses it. */
+interface Use {
+  readonly use: GuardrailUse;
+  /** Returns whether texts may pass. Throws as `Guardrail.assess`, unless the policy lets content pass without the guardrail. */
+  readonly check: (texts: readonly string[], source: AssessOptions['source']) => Promise<boolean>;
+}
+
+function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, 'guardrails'>, call: Call): Use[] {
+  const uses = listRestrictions(policy).flatMap(({ guardrail }) => guardrail ?? []);
+  let calls = 0;
+  let ms = 0;
+  return uses.map((use) => {
+    const target = Object.hasOwn(targets, use.name) ? targets[use.name] : undefined;
+    if (target === undefined) {
+      throw new LambentError(
+        'configuration',
+        `The policy names a guardrail that models.json doesn't have: ${use.name}`,
+      );
+    }
+    let isSkipped = false;
+    return {
+      use,
+      async check(texts, source) {
+        if (isSkipped) return true;
+        const startedAt = performance.now();
+        const intervened = await assess(getGuardrail(target), use, texts, { source, call });
+        // One timeout is enough: the rest of a long answer doesn't wait for further ones.
+        isSkipped = intervened === undefined;
+        calls += 1;
+        ms += performance.now() - startedAt;
+        call.telemetry?.logger.annotate({ guardrailChecks: calls, guardrailMs: Math.round(ms) });
+        if (intervened === true) {
+          const side = source === 'INPUT' ? 'input' : 'output';
+          reportHit(call.telemetry, { kind: 'guardrail', rule: use.name, side, action: 'refuse' });
+        }
+        return intervened !== true;
+      },
+    };
+  });
+}
+
+/** Returns whether a guardrail intervenes; undefined if it fails and the policy lets content pass then. */
+async function assess(
+  guardrail: Guardrail,
+  { name, onFailure = DEFAULTS.onFailure, timeoutMs = DEFAULTS.timeoutMs }: GuardrailUse,
+  texts: readonly string[],
+  { source, call: { signal, telemetry } }: { readonly source: AssessOptions['source']; readonly call: Call },
+): Promise<boolean | undefined> {
+  try {
+    return (await guardrail.assess(texts, { source, timeoutMs, signal })).intervened;
+  } catch (thrown) {
+    if (signal.aborted) throw thrown;
+    reportFailure(telemetry, name, thrown);
+    const isPassed = onFailure === 'pass' && thrown instanceof LambentError && thrown.code === 'guardrail_unavailable';
+    if (isPassed) return undefined;
+    throw thrown;
+  }
+}
+
+function reportFailure(telemetry: Telemetry | undefined, guardrail: string, thrown: unknown): void {
+  telemetry?.logger.error('guardrail failed', { guardrail, ...describeError(thrown) });
+  telemetry?.metrics.publish({ GuardrailFailures: [1, 'Count'] }, 'stage');
+}
+
+async function checkInput(uses: readonly Use[], texts: readonly string[]): Promise<void> {
+  const relevant = uses.filter(({ use: { on = DEFAULTS.on } }) => on !== 'output');
+  const passes = await Promise.all(relevant.map(({ check }) => check(texts, 'INPUT')));
+  if (passes.includes(false)) throw contentRefusedError();
+}
+
+function createWatcher({ use, check }: Use) {
+  const { windowCharacters = DEFAULTS.windowCharacters, overlapCharacters = DEFAULTS.overlapCharacters } = use;
+  return createGuardrailWatcher({ windowCharacters, overlapCharacters, check: (text) => check([text], 'OUTPUT') });
+}

@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest';
+import type { ContentRule } from '../../../../shared/access/content-policy-schema.ts';
+import type { Policy } from '../../../../shared/access/policy.ts';
+import type { GenerationRequest } from '../../../../shared/inference/generation.ts';
+import { withRules } from '../../../../shared/safety/rules/rules-router.ts';
+import { makeRequest } from '../../inference/requests.ts';
+import { OPTIONS, stream } from '../answers.ts';
+
+const FALCON: ContentRule = { id: 'falcon', terms: ['falcon'] };
+
+/** Returns whether a request is sent. Throws anything but the refusal by a rule. */
+async function isSent(request: Partial<GenerationRequest>, policy: Policy): Promise<boolean> {
+  let sent = false;
+  const send = async () => {
+    sent = true;
+    return { events: stream([]) };
+  };
+  await withRules(policy, { generate: send })
+    .generate(makeRequest(request), OPTIONS)
+    .catch((thrown: { code?: unknown }) => {
+      if (thrown.code !== 'content_filter') throw thrown;
+    });
+  return sent;
+}
+
+const text = (content: string) => ({ type: 'text' as const, text: content });
+const user = (...texts: string[]): Partial<GenerationRequest> => ({
+  messages: [{ role: 'user', content: texts.map(text) }],
+});
+
+describe('the input of a model', () => {
+  it.each<[string, Partial<GenerationRequest>]>([
+    ['a user message', user('the Falcon')],
+    ['two parts of a message', user('the Fal', 'con')],
+    ['an instruction', { messages: [{ role: 'system', content: [text('falcon')] }] }],
+    ['an earlier answer', { messages: [{ role: 'assistant', content: [text('falcon')] }] }],
+    ['earlier reasoning', { messages: [{ role: 'assistant', content: [{ type: 'reasoning', text: 'falcon' }] }] }],
+    [
+      'the arguments of an earlier call',
+      {
+        messages: [
+          {
+            role: 'assistant',
+            content: [{ type: 'toolCall', id: 'a', name: 'look', arguments: '{"q":"f\\u0061lcon"}' }],
+          },
+        ],
+      },
+    ],
+    ["a tool's result", { messages: [{ role: 'tool', toolCallId: 'a', content: [text('falcon')] }] }],
+    [
+      'a document',
+      {
+        messages: [
+          {
+            role: 'user',
+            content: [{ type: 'document', mediaType: 'text/plain', text: 'falcon', param: 'messages[0]' }],
+          },
+        ],
+      },
+    ],
+    ["a tool's description", { tools: [{ name: 'look', description: 'falcon', parameters: {}, strict: false }] }],
+    ["a tool's schema", { tools: [{ name: 'look', parameters: { properties: { falcon: {} } }, strict: false }] }],
+    ['a hosted tool', { hostedTools: { tools: [{ type: 'web_search', user_location: { city: 'Falcon' } }] } }],
+    ['a field that is passed on', { unknown: { extra: ['falcon'] } }],
+  ])('%s with a denied term is refused', async (_, request) => {
+    expect(await isSent(request, { project: { contentRules: [FALCON] } })).toBe(false);
+  });
+
+  it.each<[string, Policy, boolean]>([
+    ['of the account', { account: { contentRules: [FALCON] } }, false],
+    ['of the key', { key: { contentRules: [FALCON] }, project: { contentRules: [] } }, false],
+    ['for input', { project: { contentRules: [{ ...FALCON, on: 'input' }] } }, false],
+    ['for output only', { project: { contentRules: [{ ...FALCON, on: 'output' }] } }, true],
+    ['that only flags', { project: { contentRules: [{ ...FALCON, action: 'flag' }] } }, true],
+    ['with a pattern', { project: { contentRules: [{ id: 'p', pattern: '(?i)\\bfal.on\\b' }] } }, false],
+    ['with another pattern', { project: { contentRules: [{ id: 'p', pattern: 'falcon$' }] } }, true],
+  ])('a rule %s applies to a request', async (_, policy, expected) => {
+    expect(await isSent(user('the Falcon'), policy)).toBe(expected);
+  });
+
+  it('a term does not extend over two messages', async () => {
+    const messages = ['fal', 'con'].map((each) => ({ role: 'user' as const, content: [text(each)] }));
+    expect(await isSent({ messages }, { project: { contentRules: [FALCON] } })).toBe(true);
+  });
+
+  it('a stored pattern that is invalid lets nothing pass', async () => {
+    const policy = { project: { contentRules: [{ id: 'p', pattern: '(' }] } };
+    await expect(isSent(user('Hello'), policy)).rejects.toMatchObject({ code: 'configuration' });
+  });
+});

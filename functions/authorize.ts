@@ -4,7 +4,9 @@
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
+import { hasKeyForm } from '../shared/access/api-key.ts';
 import { type AuthorizedCaller, toAuthorizerContext } from '../shared/access/authorizer-context.ts';
+import { getWarningDay } from '../shared/access/expiry-warning.ts';
 import { createFederation } from '../shared/access/federation/federation.ts';
 import { createIssuerFinder } from '../shared/access/federation/issuers.ts';
 import { findBearerToken } from '../shared/access/federation/token.ts';
@@ -15,8 +17,10 @@ import type { KeyRecord } from '../shared/access/keys.ts';
 import { joinPolicy } from '../shared/access/policy-json.ts';
 import { createPolicyTable } from '../shared/access/policy-table.ts';
 import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
+import { logAct } from '../shared/audit/act.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
+import { describeError } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
@@ -28,6 +32,8 @@ const config = readConfig({
   LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
   /** Seconds for which a key is cached where API Gateway caches no policy. */
   KEY_TTL_SECONDS: v.optional(v.pipe(v.string(), v.toNumber()), '0'),
+  /** Whether keys of any form are looked up, such as those made by hand. */
+  CUSTOM_KEYS: v.optional(v.picklist(['true', 'false']), 'false'),
 });
 const telemetry = createTelemetry(config);
 const client = createDynamoDBClient();
@@ -37,6 +43,8 @@ const federation = createFederation(issuers, config.LOOPBACK_ISSUERS !== undefin
 const policies = createPolicyTable(client, config.ACCESS_TABLE);
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
 const cache = createKeyCache(findCaller, config.KEY_TTL_SECONDS * 1000);
+
+const allowsCustomKeys = config.CUSTOM_KEYS === 'true';
 
 /** The most values of the header that are looked up. A request with more of them gets status 401. */
 const MOST_VALUES = 4;
@@ -84,6 +92,21 @@ async function findCaller(value: string): Promise<AuthorizedCaller | undefined> 
   };
 }
 
+/** Logs once a day that a key in use expires soon. Never throws. */
+async function warnOfExpiry(key: string, record: KeyRecord): Promise<void> {
+  const day = getWarningDay(record, Date.now());
+  if (day === undefined) return;
+  const { tenant: project, keyId: objectId, expiresAt: expires_at } = record;
+  const { logger, metrics } = telemetry.forRequest({});
+  try {
+    if (!(await keys.recordWarning(key, day))) return;
+    logAct({ logger }, { type: 'api_key.expiring', objectId, project, details: { expires_at } });
+    metrics.publish({ KeysExpiring: [1, 'Count'] }, 'stage');
+  } catch (thrown) {
+    logger.warn('expiry warning not recorded', describeError(thrown));
+  }
+}
+
 /** Returns whether a header's value has a key or a token, known or not. */
 function isCredential(value: string): boolean {
   return parseKey(value) !== undefined || findBearerToken(value) !== undefined;
@@ -91,8 +114,13 @@ function isCredential(value: string): boolean {
 
 async function findKey(value: string): Promise<KeyRecord | undefined> {
   const key = parseKey(value);
-  const record = key === undefined ? undefined : await keys.find(key, Date.now());
-  if (record?.federated === undefined) return record;
+  if (key === undefined || !(allowsCustomKeys || hasKeyForm(key))) return undefined;
+  const record = await keys.find(key, Date.now());
+  if (record === undefined) return undefined;
+  if (record.federated === undefined) {
+    await warnOfExpiry(key, record);
+    return record;
+  }
   // An access token that was issued by rules has the scopes that these still grant.
   const granted = await federation.listGranted(record.federated);
   const scopes = record.scopes.filter((scope) => granted.includes(scope));

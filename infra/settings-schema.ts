@@ -64,7 +64,9 @@ export const SETTINGS = {
   embeddingsTimeoutSeconds: timeout,
   authorizeMemoryMb: memory,
   /** https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html */
-  authorizerTtlSeconds: whole(0, 3_600, 's'),
+  // Less than a minute, so that a revoked key works no longer.
+  authorizerTtlSeconds: whole(0, 55, 's'),
+  customKeys: flag,
   sessionsMemoryMb: memory,
   responsesMemoryMb: memory,
   responsesTimeoutSeconds: timeout,

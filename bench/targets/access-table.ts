@@ -1,14 +1,15 @@
 import { createRequire } from 'node:module';
 import { CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { generateKey } from '../../shared/access/api-key.ts';
 import { createKeyItem } from '../../shared/access/keys.ts';
 import { type ServerProcess, startServerOnPort } from '../processes.ts';
 
 const DYNALITE = createRequire(import.meta.url).resolve('dynalite/cli.js');
 
 /** The API key of the benchmarks' requests. */
-export const KEY = 'sk-bench';
+export const KEY = generateKey('project');
 /** The principal of `KEY`. */
-export const PRINCIPAL = { tenant: 'bench', keyId: 'bench', scopes: ['inference', 'models'] } as const;
+export const PRINCIPAL = { tenant: 'bench', keyId: 'bench', scopes: ['generate', 'models.read'] } as const;
 
 /**
  * Starts dynalite in its own process, with an access table that contains `KEY`, and a keys table without a key of its

@@ -5,6 +5,9 @@ import { omitUndefined } from '../core/objects.ts';
 import { type FederatedRules, federatedRulesSchema } from './federation/federated-rules.ts';
 import { ORGANIZATION, type Principal } from './principal.ts';
 
+/** For how long a new key works unless its creator says otherwise. */
+export const DEFAULT_LIFETIME_SECONDS = 90 * 86_400;
+
 /** The contents of a key's item in the access table. */
 export interface KeyRecord extends Omit<Principal, 'policy'> {
   /** Epoch seconds at which the key expires. Default: never. */
@@ -13,6 +16,8 @@ export interface KeyRecord extends Omit<Principal, 'policy'> {
   readonly policy?: string | undefined;
   /** The rules by which an access token was issued. It is refused when they no longer grant its scopes. Absent for keys. */
   readonly federated?: FederatedRules;
+  /** The day on which it was last logged that the key expires soon: `2027-01-31`. */
+  readonly warnedOn?: string;
 }
 
 /**
@@ -37,6 +42,7 @@ const itemSchema = v.object({
   expiresAt: v.optional(v.number()),
   policy: v.optional(v.string()),
   federated: v.optional(federatedRulesSchema),
+  warnedOn: v.optional(v.string()),
 });
 
 /** True if `text` may be the name of a tenant or the id of a key. */

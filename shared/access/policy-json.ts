@@ -5,6 +5,7 @@ import { type Policy, type Restrictions, UNRESTRICTED } from './policy.ts';
 const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   models: true,
   limits: true,
+  ipRanges: true,
   personalData: true,
   contentRules: true,
   guardrail: true,

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { contentRulesSchema, guardrailSchema } from './content-policy-schema.ts';
 import { isValidPattern } from './custom-pattern.ts';
+import { isIpRange } from './ip-ranges.ts';
 import { limitsSchema } from './limit-policy-schema.ts';
 import { PERSONAL_DATA_ACTIONS, PERSONAL_DATA_KINDS } from './personal-data.ts';
 import type { Policy, Restrictions } from './policy.ts';
@@ -37,9 +38,12 @@ const personalData = v.strictObject({
   unsearchable: v.optional(v.picklist(['pass', 'refuse'])),
 });
 
+const ipRange = v.pipe(v.string(), v.check(isIpRange, 'an IPv4 or IPv6 address, or a block such as 192.0.2.0/24'));
+
 /** The restrictions of a level. Each part of the service adds its section. */
 const restrictionsSchema = v.strictObject({
   models: v.optional(models),
+  ipRanges: v.optional(v.pipe(v.array(ipRange), v.minLength(1))),
   limits: v.optional(limitsSchema),
   personalData: v.optional(personalData),
   contentRules: v.optional(contentRulesSchema),
@@ -68,6 +72,8 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
     const message = "Invalid 'limits.models': only a project has limits of single models.";
     throw new LambentError('invalid_value', message, { param: 'limits.models' });
   }
+  if (level !== 'key' && result.output.ipRanges !== undefined)
+    throw new LambentError('invalid_value', "Invalid 'ipRanges': only a key has them.", { param: 'ipRanges' });
   const json = JSON.stringify(result.output);
   if (json === '{}') return undefined;
   const sizeBytes = Buffer.byteLength(json);

@@ -21,6 +21,8 @@ export interface Policy {
  */
 export interface Restrictions {
   readonly models?: ModelPermissions;
+  /** Addresses and blocks of them (CIDR) from which the key may be used. Only keys have this section. */
+  readonly ipRanges?: readonly string[];
   readonly personalData?: PersonalDataRules;
   readonly limits?: Limits;
   readonly contentRules?: readonly ContentRule[];

@@ -1,5 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
+import type { ProxyEvent } from '../lambda/proxy-event.ts';
 import { parseAuthorizerContext } from './authorizer-context.ts';
 import type { Principal } from './principal.ts';
 import { collectKeyValues } from './request-keys.ts';
@@ -13,8 +14,8 @@ export type Route = HttpRoute<Principal>;
 
 /**
  * Authorizes requests by the principal that the Lambda authorizer passed on. `authorize` throws LambentError
- * `invalid_api_key` if there is none or the request has several keys, `insufficient_permissions` if it lacks the route's
- * scope.
+ * `invalid_api_key` if there is none or the request has several keys, `ip_not_authorized` if it may not be used from the
+ * request's address, `insufficient_permissions` if it lacks the route's scope.
  * @param scopes the scope of each route, by method and resource
  */
 export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Authorization<Principal> {
@@ -25,10 +26,23 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
         throw new LambentError('invalid_api_key', 'More than one Authorization header was sent.');
       const principal = await parseAuthorizerContext(event.requestContext.authorizer);
       if (principal === undefined) throw new LambentError('invalid_api_key', 'The API key is missing or has expired.');
+      await checkAddress(principal, event);
       const scope = scopes[`${event.httpMethod} ${event.resource}`];
       if (scope !== undefined && hasScope(principal.scopes, scope)) return principal;
       throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
     },
     logFields: ({ tenant, keyId }) => ({ tenant, keyId }),
   };
+}
+
+/** Here and not in the authorizer, because API Gateway caches what that decides for a key, whatever the address. */
+async function checkAddress({ policy }: Principal, { requestContext: { identity } }: ProxyEvent): Promise<void> {
+  const ranges = policy.key?.ipRanges;
+  if (ranges === undefined) return;
+  const { isInRanges } = await import('./ip-ranges.ts');
+  if (isInRanges(identity?.sourceIp ?? '', ranges)) return;
+  throw new LambentError(
+    'ip_not_authorized',
+    'Your request IP does not match the configured IP allowlist of this API key.',
+  );
 }

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
+import { generateKey } from '../access/api-key.ts';
 import { getKeyPartition } from '../access/keys.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
@@ -32,7 +32,7 @@ export async function createAdminKey(
   { table, access, now }: Pick<AdminApi, 'table' | 'access' | 'now'>,
   { name, scopes, expiresAt }: { name: string; scopes: readonly Scope[]; expiresAt: number | null },
 ): Promise<{ readonly key: AdminKey; readonly value: string }> {
-  const value = `sk-admin-${randomBytes(32).toString('hex')}`;
+  const value = generateKey('admin');
   const key = {
     id: createObjectId('key', now()),
     createdAt: Math.floor(now() / 1000),

@@ -1,11 +1,10 @@
 import * as v from 'valibot';
+import { DEFAULT_LIFETIME_SECONDS } from '../access/keys.ts';
 import { BUILT_IN_ROLES } from '../access/roles.ts';
 import { type Scope, TENANT_SCOPES } from '../access/scopes.ts';
 import { arrayOf, integer, string } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 
-/** The lifetime of a key for which no other is requested. */
-const DEFAULT_LIFETIME_SECONDS = 90 * 86_400;
 const LONGEST_LIFETIME_SECONDS = 10 * 366 * 86_400;
 
 /** Seconds until a key expires, or null for never. */

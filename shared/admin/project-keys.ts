@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
+import { generateKey } from '../access/api-key.ts';
 import { getKeyPartition, type KeyRecord } from '../access/keys.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
@@ -49,7 +49,7 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
     enforced,
 
     async create({ project, name, owner, scopes, expiresAt, policy }) {
-      const value = `sk-proj-${randomBytes(32).toString('hex')}`;
+      const value = generateKey(owner.type === 'service_account' ? 'serviceAccount' : 'project');
       const key = {
         id: createObjectId('key', now()),
         createdAt: Math.floor(now() / 1000),

@@ -21,6 +21,12 @@ const proxyEventSchema = v.object({
   isBase64Encoded: v.optional(v.boolean(), false),
   requestContext: v.object({
     requestId: v.string(),
+    identity: v.optional(
+      v.object({
+        /** The address of the caller's connection to API Gateway, which no header can change. */
+        sourceIp: v.optional(v.string()),
+      }),
+    ),
     /** The context that the Lambda authorizer returned. */
     authorizer: v.optional(v.unknown()),
   }),

@@ -26,6 +26,8 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   upstream_rejected: INVALID,
   invalid_api_key: { status: 401 },
   insufficient_permissions: { status: 403 },
+  // As at OpenAI.
+  ip_not_authorized: { status: 401 },
   model_not_found: { status: 404 },
   not_found: { status: 404 },
   previous_response_not_found: INVALID,

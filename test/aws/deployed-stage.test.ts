@@ -2,6 +2,7 @@ import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generateKey } from '../../shared/access/api-key.ts';
 import { createKeyItem } from '../../shared/access/keys.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createSenderItem } from '../../shared/access/senders.ts';
@@ -25,11 +26,12 @@ describe.skipIf(!HAS_PYTHON)('a stage that was deployed to moto', () => {
     stage = await deployStage({ models: { default: { targets: [target] } } });
     const table = new DynamoDBClient(stage.clientConfig);
     const rights = { keyId: 'test', scopes: TENANT_SCOPES };
-    const key = createKeyItem('sk-test', { ...rights, tenant: 'acme' });
+    const apiKey = generateKey('project');
+    const key = createKeyItem(apiKey, { ...rights, tenant: 'acme' });
     const sender = createSenderItem(MOTO_SENDER, { ...rights, tenants: ['acme'], replyQueues: [] });
     for (const Item of [key, sender]) await table.send(new PutItemCommand({ TableName: 'lambent-dev-access', Item }));
     table.destroy();
-    client = new OpenAI({ baseURL: stage.url, apiKey: 'sk-test', maxRetries: 0 });
+    client = new OpenAI({ baseURL: stage.url, apiKey, maxRetries: 0 });
   });
   afterAll(async () => {
     await stage?.[Symbol.asyncDispose]();

@@ -105,7 +105,7 @@ describe('keys', () => {
 
   it("a service account's key calls models for its project, and shows its value once", async () => {
     const { project, key, keyId } = await createProject();
-    expect(key).toMatch(/^sk-proj-/);
+    expect(key).toMatch(/^sk-svcacct-/);
     const caller = createCaller(key);
     const { id } = await caller.responses.create({ model: 'compatible', input: 'Hello' });
     await caller.responses.retrieve(id);
@@ -116,7 +116,7 @@ describe('keys', () => {
       {
         id: keyId,
         object: 'organization.project.api_key',
-        redacted_value: expect.stringMatching(/^sk-proj-\.\.\..{4}$/),
+        redacted_value: expect.stringMatching(/^sk-svcacct-\.\.\..{4}$/),
         owner: { type: 'service_account', service_account: { name: 'web', role: 'member' } },
         owner_project_access: 'active',
         expires_at: expect.any(Number),
@@ -199,7 +199,7 @@ describe('keys', () => {
     const { project, key, keyId } = await createProject();
     const path = `/organization/projects/${project}/api_keys/${keyId}`;
     const { json } = await send('POST', `${path}/rotate`, { overlap_seconds: 1 });
-    expect(json).toMatchObject({ value: expect.stringMatching(/^sk-proj-/), replaces: { id: keyId } });
+    expect(json).toMatchObject({ value: expect.stringMatching(/^sk-svcacct-/), replaces: { id: keyId } });
     await waitUntil('the overlap has ended', () => Date.now() > 1000 * json.replaces.expires_at);
     await expectRefusal(key);
     await createCaller(json.value).models.list();

@@ -106,3 +106,12 @@ it('an archived project is refused on every route, and its running answer ends n
   for (let event = await events.next(); !event.done; event = await events.next()) last = event.value.type;
   expect(last).toBe('response.completed');
 });
+
+it('a key may be used only from its addresses, although API Gateway caches what its authorizer decides', async () => {
+  const elsewhere = await createClient('sk-elsewhere', 'addresses', { restrictions: { ipRanges: ['192.0.2.0/24'] } });
+  const refused = { status: 401, code: 'ip_not_authorized' };
+  await expect(elsewhere.responses.create({ model: 'default', input: 'Hello' })).rejects.toMatchObject(refused);
+  await expect(elsewhere.models.list()).rejects.toMatchObject(refused);
+  const here = await createClient('sk-here', 'addresses', { restrictions: { ipRanges: ['127.0.0.0/8', '::1'] } });
+  expect(await listModels(here)).toContain('default');
+});

@@ -116,6 +116,7 @@ export async function startTestEnvironment(
       AWS_ENDPOINT_URL_SQS: services.urls.sqs,
       AWS_ENDPOINT_URL_KMS: kms.url,
       ACCESS_TABLE: 'access',
+      CUSTOM_KEYS: 'true',
       ADMIN_TABLE: 'admin',
       KEYS_TABLE: 'keys',
       SESSIONS_TABLE: 'sessions',

@@ -129,7 +129,12 @@ describe('the policies of the template', () => {
     ]);
     const receive = ['ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'];
     const expected: Readonly<Record<string, readonly string[]>> = {
-      AuthorizeRole: ['AccessTable dynamodb:GetItem', 'KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
+      AuthorizeRole: [
+        findPolicy,
+        'AccessTable dynamodb:UpdateItem',
+        'KeysTable dynamodb:GetItem',
+        'DataKey kms:Decrypt',
+      ],
       ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots, ...limits],
       EmbeddingsRole: [...slots, ...limits, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],

@@ -86,6 +86,7 @@ describe('the functions', () => {
         ...access,
         KEYS_TABLE: 'lambent-dev-keys',
         KEY_TTL_SECONDS: '30',
+        CUSTOM_KEYS: 'false',
       },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...limited, ...lifetime },
       embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet, ...limited },

@@ -195,7 +195,9 @@ async function addTenants({ endpoints, resources, credentials }: Cloud): Promise
   });
   const TableName = resources['ACCESS_TABLE'] ?? '';
   const rights = { keyId: 'test', scopes: TENANT_SCOPES };
-  const key = createKeyItem('sk-newcomer', { ...rights, tenant: 'newcomer' });
+  // It expires soon, so that the authorizer records a warning.
+  const expiresAt = Math.floor(Date.now() / 1000) + 86_400;
+  const key = createKeyItem('sk-newcomer', { ...rights, tenant: 'newcomer', expiresAt });
   const policy = encodeRestrictions('key', { guardrail: { name: 'strict' } });
   const guarded = createKeyItem('sk-guarded', { ...rights, tenant: 'local', policy });
   const sender = createSenderItem('000000000000', { ...rights, tenants: ['local', 'intake'], replyQueues: ['*'] });

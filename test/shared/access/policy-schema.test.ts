@@ -15,6 +15,7 @@ describe('encodeRestrictions', () => {
     [{ models: { mode: 'forbid', models: [] } }, "Invalid 'models.mode': "],
     [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models.0': "],
     [{ models: { mode: 'allow' } }, "Invalid 'models.models': "],
+    [{ ipRanges: ['192.0.2.0/24'] }, "Invalid 'ipRanges': only a key has them."],
     [{ limits: { requestsPerHour: 1 } }, "Invalid 'limits.requestsPerHour': "],
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
     [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],

@@ -1,0 +1,31 @@
+import { BlockList, isIP } from 'node:net';
+
+/** Returns whether a text is an IPv4 or IPv6 address, or a block of addresses in CIDR notation: `2001:db8::/32`. */
+export function isIpRange(text: string): boolean {
+  const { version, prefix, bits } = parseRange(text);
+  return version !== 0 && !text.includes('%') && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits;
+}
+
+/**
+ * Returns whether an address lies in one of the ranges, for each of which `isIpRange` holds. An IPv4 address that is written
+ * as an IPv6 address (`::ffff:192.0.2.1`) is the IPv4 address.
+ */
+export function isInRanges(address: string, ranges: readonly string[]): boolean {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '');
+  const version = isIP(plain);
+  if (version === 0) return false;
+  const family = version === 6 ? 'ipv6' : 'ipv4';
+  const list = new BlockList();
+  // Only ranges of the address's own version: a list would find any IPv4 address in ::/0.
+  for (const { network, prefix } of ranges.map(parseRange).filter((range) => range.version === version))
+    list.addSubnet(network, Number(prefix), family);
+  return list.check(plain, family);
+}
+
+function parseRange(text: string) {
+  const slash = text.indexOf('/');
+  const network = slash === -1 ? text : text.slice(0, slash);
+  const version = isIP(network);
+  const bits = version === 6 ? 128 : 32;
+  return { network, version, bits, prefix: slash === -1 ? String(bits) : text.slice(slash + 1) };
+}

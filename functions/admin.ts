@@ -1,4 +1,5 @@
 /** Administers projects, their keys and what they may do: OpenAI's administration API. */
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { createPolicyAdministration } from '../shared/access/policy-administration.ts';
 import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
@@ -8,18 +9,23 @@ import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-
 import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
 import { createPolicyRoutes } from '../shared/admin/policies.ts';
 import { createProjectRoutes } from '../shared/admin/projects.ts';
+import { createRateLimitRoutes } from '../shared/admin/rate-limits.ts';
 import { createServiceAccountRoutes } from '../shared/admin/service-accounts.ts';
+import { createSpendLimitRoutes } from '../shared/admin/spend-limits.ts';
 import { createUnsupportedRoutes } from '../shared/admin/unsupported.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { ADMIN_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { matchPaths } from '../shared/lambda/path-router.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 
 const config = readConfig({
   ...httpApiSettings,
+  /** Path of `models.json`. Default: the file that is packaged with the code. */
+  MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
   ACCESS_TABLE: v.string(),
   ADMIN_TABLE: v.string(),
   KEYS_TABLE: v.string(),
@@ -33,6 +39,7 @@ const api = {
   policies: createPolicyAdministration(client, config.ACCESS_TABLE),
   tenantKeys: createTenantKeyTable(client, config.KEYS_TABLE),
   isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
+  models: Object.keys(readModelRegistry(config.MODELS_FILE).models),
   now: Date.now,
 };
 
@@ -48,6 +55,8 @@ export const handler = createHttpApi({
     ...createIdentityProviderRoutes(api),
     ...createFederationRuleRoutes(api),
     ...createModelPermissionRoutes(api),
+    ...createRateLimitRoutes(api),
+    ...createSpendLimitRoutes(api),
     ...createPolicyRoutes(api),
     ...createUnsupportedRoutes(),
   },

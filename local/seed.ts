@@ -37,6 +37,7 @@ export async function seedProject(client: DynamoDBClient, tableName: string): Pr
     name: 'Local',
     createdAt: Math.floor(Date.now() / 1000),
     archivedAt: null,
+    environment: null,
   };
   await createProjects({ table: { client, name: tableName } }).create(ORGANIZATION, project);
 }

@@ -132,11 +132,11 @@ function fillPath({ name, path, fields = [], data }: Command, id: string | undef
 }
 
 async function createBody(
-  { fields = [], data }: Command,
+  { fields = [], data, constants }: Command,
   texts: Texts,
   { readFile }: AdminContext,
 ): Promise<Record<string, unknown>> {
-  const body: Record<string, unknown> = {};
+  const body: Record<string, unknown> = { ...constants };
   if (data && texts['data'] !== undefined)
     Object.assign(body, parseData(await readData(String(texts['data']), readFile)));
   for (const option of fields) {

@@ -20,6 +20,8 @@ export interface AdminApi {
   readonly tenantKeys: Pick<TenantKeyTable, 'read'>;
   /** True if token issuers may have the address 127.0.0.1. Only the laptop has this. */
   readonly isLoopbackIssuerAllowed: boolean;
+  /** The aliases of `models.json`. */
+  readonly models: readonly string[];
   /** Returns the time in epoch milliseconds. */
   readonly now: () => number;
 }
@@ -71,4 +73,14 @@ export function parsePageQuery({ before, ...query }: Readonly<Record<string, str
 /** Returns a path parameter of the request's route. */
 export function getPathParameter({ pathParameters }: HttpRequest, name: string): string {
   return pathParameters[name] ?? '';
+}
+
+/** Lists a page of objects that are in memory, in the order of their ids. */
+export function listArray<T extends { readonly id: string }>({ query }: HttpRequest, objects: readonly T[]): object {
+  const { newestFirst, limit, after, before } = parsePageQuery(query);
+  const isBefore = (one: string, other: string) => (newestFirst ? one > other : one < other);
+  const range = objects
+    .toSorted((one, other) => (isBefore(one.id, other.id) ? -1 : 1))
+    .filter(({ id }) => (after === undefined || isBefore(after, id)) && (before === undefined || isBefore(id, before)));
+  return encodeList(before === undefined ? range.slice(0, limit) : range.slice(-limit), range.length > limit);
 }

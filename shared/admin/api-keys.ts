@@ -1,12 +1,12 @@
 import * as v from 'valibot';
 import type { KeyRecord } from '../access/keys.ts';
 import type { HttpRequest } from '../access/route.ts';
-import { TENANT_SCOPES } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { integer, object } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { listKeyScopes } from './environments.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
 import { ownedBy } from './object-table.ts';
 import { createProjectKeys, type ProjectKey, toRecord } from './project-keys.ts';
@@ -83,7 +83,7 @@ export function createApiKeyRoutes(api: AdminApi) {
       const { expires_in_seconds: lifetime, scopes } = body;
       const changed = {
         ...key,
-        scopes: scopes === undefined ? key.scopes : [...parseScopes(scopes, TENANT_SCOPES)],
+        scopes: scopes === undefined ? key.scopes : [...parseScopes(scopes, listKeyScopes(project))],
         expiresAt: lifetime === undefined ? key.expiresAt : computeExpiry(lifetime, api.now()),
       };
       await change(project, key, await readRecord(key), changed);
@@ -114,7 +114,7 @@ export function createApiKeyRoutes(api: AdminApi) {
         project: project.id,
         name: key.name,
         owner: key.owner,
-        scopes: parseScopes(key.scopes, TENANT_SCOPES),
+        scopes: parseScopes(key.scopes, listKeyScopes(project)),
         expiresAt: computeExpiry(lifetime, api.now()),
         policy: record.policy,
       });

@@ -1,7 +1,9 @@
+import type { Limits } from '../access/limit-policy.ts';
 import type { Restrictions } from '../access/policy.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { type Collection, type Owner, ownedBy } from './object-table.ts';
 import { getActiveProject, getProject, type Project } from './projects.ts';
@@ -52,6 +54,15 @@ export function findProjectLevel({ policies }: AdminApi, projects: Collection<Pr
       },
     };
   };
+}
+
+/** Limits to replace. One that is undefined is removed. */
+type LimitChanges = { readonly [Name in keyof Limits]?: Limits[Name] | undefined };
+
+/** Returns restrictions with some limits replaced, and without the section if no limit is left. */
+export function withLimits({ limits: all, ...sections }: Restrictions, changes: LimitChanges): Restrictions {
+  const limits: Limits = omitUndefined({ ...all, ...changes });
+  return Object.keys(limits).length === 0 ? sections : { ...sections, limits };
 }
 
 /** Logs a change of a level's restrictions. `changes` has OpenAI's names for them. */

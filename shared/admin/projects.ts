@@ -4,9 +4,10 @@ import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
-import { object, string, text, unsupported } from '../openai/schema.ts';
+import { object, oneOf, string, text, unsupported } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { applyPreset, ENVIRONMENTS } from './environments.ts';
 import { type Collection, createCollection, createObjectId } from './object-table.ts';
 
 const projectSchema = v.object({
@@ -14,6 +15,7 @@ const projectSchema = v.object({
   createdAt: v.number(),
   name: v.string(),
   archivedAt: v.nullable(v.number()),
+  environment: v.optional(v.nullable(v.picklist(ENVIRONMENTS)), null),
 });
 /** A project. Its id is the name of its tenant. */
 export type Project = v.InferOutput<typeof projectSchema>;
@@ -22,15 +24,17 @@ const name = text({ min: 1, max: 256 });
 const elsewhere = "is not supported: a deployment keeps its data in its own region. Omit it, or use 'GLOBAL'.";
 const geography = unsupported(elsewhere);
 const external_key_id = unsupported('is not supported: register external keys by themselves.');
+const environment = v.optional(oneOf(ENVIRONMENTS));
 const createBody = object({
   name,
   geography,
   external_key_id,
   residency: v.nullish(v.literal('GLOBAL', elsewhere)),
-  // Not in OpenAI's API: the name of a tenant, which may have keys or senders already.
+  // Not in OpenAI's API: the name of a tenant, which may have keys or senders already, and a preset of its limits.
   id: v.optional(string),
+  environment,
 });
-const updateBody = object({ name: v.optional(v.nullable(name)), geography, external_key_id });
+const updateBody = object({ name: v.optional(v.nullable(name)), geography, external_key_id, environment });
 
 /** Creates the collection of projects. */
 export function createProjects({ table }: Pick<AdminApi, 'table'>): Collection<Project> {
@@ -71,6 +75,9 @@ export function createProjectRoutes(api: AdminApi) {
       throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
   };
 
+  const restrict = (id: string, environment: (typeof ENVIRONMENTS)[number]) =>
+    api.policies.changeProject(id, (each) => ({ ...each, restrictions: applyPreset(each.restrictions, environment) }));
+
   return {
     'GET /v1/organization/projects': adminRoute((request) => {
       const isAll = request.query['include_archived'] === 'true';
@@ -78,7 +85,7 @@ export function createProjectRoutes(api: AdminApi) {
     }),
 
     'POST /v1/organization/projects': adminRoute(async (request) => {
-      const { id: wanted, name } = parseBody(createBody, request);
+      const { id: wanted, name, environment } = parseBody(createBody, request);
       if (wanted !== undefined) await checkNewId(wanted);
       const now = api.now();
       const project: Project = {
@@ -86,11 +93,14 @@ export function createProjectRoutes(api: AdminApi) {
         createdAt: Math.floor(now / 1000),
         name,
         archivedAt: null,
+        environment: environment ?? null,
       };
       const { id } = project;
+      // Before there is a project whose keys it wouldn't restrict.
+      if (environment !== undefined) await restrict(id, environment);
       if (!(await projects.create(ORGANIZATION, project)))
         throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
-      const details = { data: { name, title: name } };
+      const details = { data: { name, title: name, environment: project.environment } };
       logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });
       return encodeProject(project);
     }),
@@ -103,8 +113,17 @@ export function createProjectRoutes(api: AdminApi) {
       const body = parseBody(updateBody, request);
       const before = await getActiveProject(projects, request);
       const { id } = before;
-      const after = await projects.update(ORGANIZATION, id, (each) => ({ ...each, name: body.name ?? each.name }));
-      const details = { changes_requested: { title: after.name }, previous: { title: before.name } };
+      const { environment = before.environment } = body;
+      if (body.environment !== undefined) await restrict(id, body.environment);
+      const after = await projects.update(ORGANIZATION, id, (each) => ({
+        ...each,
+        name: body.name ?? each.name,
+        environment,
+      }));
+      const details = {
+        changes_requested: { title: after.name, environment },
+        previous: { title: before.name, environment: before.environment },
+      };
       logAct(request.telemetry, { type: 'project.updated', objectId: id, project: id, details });
       return encodeProject(after);
     }),
@@ -123,7 +142,7 @@ export function createProjectRoutes(api: AdminApi) {
   };
 }
 
-function encodeProject({ id, createdAt, archivedAt, name }: Project) {
+function encodeProject({ id, createdAt, archivedAt, name, environment }: Project) {
   return {
     id,
     object: 'organization.project',
@@ -132,5 +151,7 @@ function encodeProject({ id, createdAt, archivedAt, name }: Project) {
     archived_at: archivedAt,
     status: archivedAt === null ? 'active' : 'archived',
     external_key_id: null,
+    // Not in OpenAI's API.
+    environment,
   };
 }

@@ -1,10 +1,10 @@
 import * as v from 'valibot';
 import type { HttpRequest } from '../access/route.ts';
-import { TENANT_SCOPES } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { boolean, object, oneOf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { listKeyScopes } from './environments.ts';
 import { createFederationRules } from './federation-rules.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
 import { type Collection, createCollection, createObjectId, objectNotFoundError, ownedBy } from './object-table.ts';
@@ -62,7 +62,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
       project: project.id,
       name: name ?? account.name,
       owner: { type: 'service_account', id: account.id },
-      scopes: parseScopes(scopes, TENANT_SCOPES),
+      scopes: parseScopes(scopes, listKeyScopes(project)),
       expiresAt: computeExpiry(expires_in_seconds, api.now()),
     });
     // If the account was deleted meanwhile, its keys may have been listed before this one was stored.
@@ -90,7 +90,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
       if (isOnly && key.scopes !== undefined) throw invalidValueError('scopes', `Invalid 'scopes': it ${reason}`);
       const project = await getActiveProject(projects, request);
       // Refused scopes must leave no account behind.
-      parseScopes(key.scopes, TENANT_SCOPES);
+      parseScopes(key.scopes, listKeyScopes(project));
       const now = api.now();
       const role = isOnly ? 'none' : 'member';
       const fields = { createdAt: Math.floor(now / 1000), name, deleted: false };

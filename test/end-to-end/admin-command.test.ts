@@ -106,6 +106,18 @@ describe('npm run admin on the laptop', () => {
     expect((await runLocally('policy', 'get')).printed).toEqual([]);
   });
 
+  it('limits are set and removed, in dollars for money', async () => {
+    const set = ['rate-limits', 'set', 'rl-lean', '--project', 'local'];
+    const limited = await runLocally(...set, '--requests-per-minute', '5');
+    expect(limited.printed).toContainEqual(expect.stringMatching(/^max_requests_per_1_minute +5$/));
+    const removed = await runLocally(...set, '--requests-per-minute', 'none');
+    expect(removed.printed).toContainEqual(expect.stringMatching(/^max_requests_per_1_minute +2147483647$/));
+    const spend = await runLocally('spend-limit', 'set', '--project', 'local', '--dollars', '12.50');
+    expect(spend.printed).toContainEqual(expect.stringMatching(/^threshold_amount +1250$/));
+    await runLocally('spend-limit', 'delete', '--project', 'local');
+    await expect(runLocally('spend-limit', 'get', '--project', 'local')).rejects.toThrow('has no spend limit');
+  });
+
   it("an error has the API's message", async () => {
     await expect(runLocally('projects', 'get', 'missing/../x')).rejects.toThrow(
       "the laptop: No project found with id 'missing/../x'.",

@@ -238,6 +238,173 @@ describe('keys', () => {
   });
 });
 
+describe('what a project may do', () => {
+  it('model permissions are stored in the policy, and no model is denied without them', async () => {
+    const { project, key } = await createProject();
+    const { modelPermissions } = organization.projects;
+    const none = { object: 'project.model_permissions', mode: 'deny_list', model_ids: [] };
+    expect(await modelPermissions.retrieve(project)).toEqual(none);
+    const allowed = { mode: 'allow_list' as const, model_ids: ['lean'] };
+    expect(await modelPermissions.update(project, allowed)).toMatchObject(allowed);
+    expect((await send('GET', `/organization/projects/${project}/policy`)).json).toEqual({
+      object: 'project.policy',
+      models: { mode: 'allow', models: ['lean'] },
+    });
+    expect((await createCaller(key).models.list()).data.map(({ id }) => id)).toEqual(['lean']);
+    expect(await modelPermissions.delete(project)).toEqual({
+      object: 'project.model_permissions.deleted',
+      deleted: true,
+    });
+    expect(await modelPermissions.retrieve(project)).toEqual(none);
+  });
+
+  it('each model has a rate limit, which is enforced and can be removed', async () => {
+    const { project, key } = await createProject();
+    const { rateLimits } = organization.projects;
+    const listed = await collect(rateLimits.listRateLimits(project, { limit: 2 }));
+    expect(listed.map(({ id }) => id)).toEqual(expect.arrayContaining(['rl-compatible', 'rl-default', 'rl-lean']));
+    const unlimited = listed.find(({ model }) => model === 'compatible');
+    expect(unlimited).toMatchObject({ object: 'project.rate_limit', max_requests_per_1_minute: 2_147_483_647 });
+    const limit = { project_id: project, max_requests_per_1_day: 1 };
+    expect(await rateLimits.updateRateLimit('rl-compatible', limit)).toMatchObject({ max_requests_per_1_day: 1 });
+    const messages = [{ role: 'user' as const, content: 'Hi' }];
+    const call = () => createCaller(key).chat.completions.create({ model: 'compatible', messages });
+    await call();
+    await expect(call()).rejects.toMatchObject({ status: 429, code: 'rate_limit_exceeded' });
+    const { json } = await send('POST', `/organization/projects/${project}/rate_limits/rl-compatible`, {
+      max_requests_per_1_day: null,
+    });
+    expect(json).toEqual(unlimited);
+    expect((await send('GET', `/organization/projects/${project}/policy`)).json).toEqual({ object: 'project.policy' });
+  });
+
+  it('a spend limit of a project or of the organization is set in cents, and absent before', async () => {
+    const { project } = await createProject();
+    const limit = { currency: 'USD', interval: 'month', threshold_amount: 1_250 } as const;
+    const { spendLimit } = organization.projects;
+    await expect(spendLimit.retrieve(project)).rejects.toMatchObject({ status: 404 });
+    expect(await spendLimit.update(project, limit)).toMatchObject({ object: 'project.spend_limit', ...limit });
+    expect((await send('GET', `/organization/projects/${project}/policy`)).json).toMatchObject({
+      limits: { dollarsPerMonth: 12.5 },
+    });
+    expect(await spendLimit.delete(project)).toMatchObject({ deleted: true });
+    await expect(spendLimit.retrieve(project)).rejects.toMatchObject({ status: 404 });
+    expect(await organization.spendLimit.update(limit)).toMatchObject({ object: 'organization.spend_limit', ...limit });
+    expect(await organization.spendLimit.retrieve()).toMatchObject(limit);
+    await organization.spendLimit.delete();
+    await expect(organization.spendLimit.retrieve()).rejects.toMatchObject({ status: 404 });
+  });
+
+  it('a policy keeps the sections that a request does not name, and a key has one of its own', async () => {
+    const { project, keyId } = await createProject();
+    for (const path of [`projects/${project}/policy`, `projects/${project}/api_keys/${keyId}/policy`]) {
+      await send('POST', `/organization/${path}`, { models: { mode: 'deny', models: ['lean'] } });
+      const { json } = await send('POST', `/organization/${path}`, { limits: { requestsPerMinute: 5 } });
+      expect(json).toMatchObject({ models: { models: ['lean'] }, limits: { requestsPerMinute: 5 } });
+      expect((await send('POST', `/organization/${path}`, { ...json, models: null })).json).not.toHaveProperty(
+        'models',
+      );
+    }
+  });
+
+  it('an environment presets the limits of a project, and the scopes of its keys', async () => {
+    const { json } = await send('POST', '/organization/projects', { name: 'Play', environment: 'sandbox' });
+    expect(json).toMatchObject({ environment: 'sandbox' });
+    const policy = () => send('GET', `/organization/projects/${json.id}/policy`);
+    expect((await policy()).json).toMatchObject({ limits: { requestsPerMinute: 0 } });
+    const account = await organization.projects.serviceAccounts.create(json.id, { name: 'web' });
+    const [key] = await collect(organization.projects.apiKeys.list(json.id));
+    expect(key).toMatchObject({ scopes: ['models.read', 'responses.read', 'conversations.read'] });
+    await expect(
+      organization.projects.serviceAccounts.apiKeys.create(account.id, { project_id: json.id, scopes: ['generate'] }),
+    ).rejects.toMatchObject({ status: 400, param: 'scopes[0]' });
+    await send('POST', `/organization/projects/${json.id}`, { environment: 'production' });
+    expect((await policy()).json).toMatchObject({ limits: { requestsPerMinute: 1_000 } });
+  });
+});
+
+describe('invalid requests', () => {
+  const P = '/organization/projects/local';
+  it.each([
+    ['/organization/admin_api_keys', {}, 'name'],
+    ['/organization/admin_api_keys', { name: 'x', expires_in_seconds: 0 }, 'expires_in_seconds'],
+    ['/organization/admin_api_keys', { name: 'x', scopes: ['generate'] }, 'scopes[0]'],
+    ['/organization/projects', { name: '' }, 'name'],
+    ['/organization/projects', { name: 'x', id: '#organization' }, 'id'],
+    ['/organization/projects', { name: 'x', geography: 'EU' }, 'geography'],
+    ['/organization/projects', { name: 'x', environment: 'test' }, undefined],
+    ['/organization/projects', { name: 'x', enviroment: 'sandbox' }, 'enviroment'],
+    [P, { name: 5 }, 'name'],
+    [`${P}/service_accounts`, { name: 'x', scopes: ['admin.projects.write'] }, 'scopes[0]'],
+    [
+      `${P}/service_accounts`,
+      { name: 'x', create_service_account_only: true, expires_in_seconds: 5 },
+      'expires_in_seconds',
+    ],
+    [`${P}/model_permissions`, { mode: 'allow_list', model_ids: 'default' }, 'model_ids'],
+    [`${P}/rate_limits/rl-default`, { max_images_per_1_minute: 1 }, 'max_images_per_1_minute'],
+    [`${P}/rate_limits/rl-default`, { max_requests_per_1_minute: -1 }, 'max_requests_per_1_minute'],
+    [`${P}/spend_limit`, { currency: 'EUR', interval: 'month', threshold_amount: 1 }, 'currency'],
+    ['/organization/policy', { model: {} }, 'model'],
+    [`${P}/policy`, { models: { mode: 'all', models: [] } }, 'models.mode'],
+    [
+      `${P}/policy`,
+      { models: { mode: 'deny', models: Array.from({ length: 300 }, (_, index) => `model-${index}-long`) } },
+      'project',
+    ],
+  ])('the error of %s names the parameter: %j', async (path, body, param) => {
+    const { status, json } = await send('POST', path, body);
+    expect({ status, ...json.error }).toMatchObject({
+      status: 400,
+      type: 'invalid_request_error',
+      ...(param === undefined ? {} : { param }),
+    });
+  });
+
+  it.each(['limit=0', 'limit=x', 'order=up', 'after=a&before=b', `after=${'x'.repeat(600)}`])(
+    'a list refuses %s',
+    async (query) => expect((await send('GET', `/organization/projects?${query}`)).status).toBe(400),
+  );
+
+  it('objects of other projects, and unknown ones, are not found', async () => {
+    const one = await createProject();
+    const other = await createProject();
+    const missing = [
+      `service_accounts/${one.account}`,
+      `api_keys/${one.keyId}`,
+      `api_keys/${one.keyId}/policy`,
+      'api_keys/missing',
+      'unknown',
+    ];
+    for (const path of missing)
+      expect((await send('GET', `/organization/projects/${other.project}/${path}`)).status, path).toBe(404);
+    for (const path of missing.slice(0, 2))
+      expect((await send('DELETE', `/organization/projects/${other.project}/${path}`)).status, path).toBe(404);
+    for (const path of [
+      missing[1],
+      missing[2],
+      `api_keys/${one.keyId}/rotate`,
+      `service_accounts/${one.account}/api_keys`,
+    ])
+      expect((await send('POST', `/organization/projects/${other.project}/${path}`, {})).status, path).toBe(404);
+    expect((await send('GET', '/organization/projects/missing/api_keys')).status).toBe(404);
+    await createCaller(one.key).models.list();
+  });
+
+  it('what a deployment cannot honour is refused with what to use instead', async () => {
+    for (const path of [
+      '/organization/invites',
+      '/organization/external_storage',
+      '/organization/spend_alerts',
+      `${P}/service_tier_settings`,
+    ])
+      expect(await send('POST', path, {})).toMatchObject({
+        status: 400,
+        json: { error: { code: 'unsupported_value', message: expect.stringMatching(/ not supported: .+\.$/) } },
+      });
+  });
+});
+
 describe('audit', () => {
   it('each act is logged with the key, the type, the object and the project, once it is done', async () => {
     const { project, account, keyId } = await createProject();
@@ -254,7 +421,7 @@ describe('audit', () => {
         { act: 'project.created', objectId: project },
         { act: 'service_account.created', objectId: account },
         { act: 'api_key.created', objectId: keyId },
-        { act: 'project.updated', details: expect.stringContaining('"previous":{"title":"Website"}') },
+        { act: 'project.updated', details: expect.stringContaining('"previous":{"title":"Website"') },
         { act: 'api_key.deleted', objectId: keyId },
         { act: 'service_account.deleted', objectId: account },
       ].map((act) => ({ message: 'administrative act', keyId: 'local-admin', requestId: expect.any(String), ...act })),

@@ -9,6 +9,8 @@ export interface Command {
   readonly fields?: readonly FieldName[];
   /** True if `--data` gives the body as JSON, which some parts of the API have no options for. */
   readonly data?: boolean;
+  /** Fields that are the same for each request. */
+  readonly constants?: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -24,6 +26,12 @@ export const FIELDS = {
   overlap: { field: 'overlap_seconds', usage: 'SECONDS', parse: parseNumber },
   mode: { field: 'mode', usage: 'allow_list|deny_list', parse: (text: string) => text },
   models: { field: 'model_ids', usage: 'MODELS', parse: splitList },
+  environment: { field: 'environment', usage: 'dev|production|sandbox', parse: (text: string) => text },
+  dollars: { field: 'threshold_amount', usage: 'DOLLARS', parse: parseCents },
+  'requests-per-minute': { field: 'max_requests_per_1_minute', usage: 'NUMBER|none', parse: parseLimit },
+  'tokens-per-minute': { field: 'max_tokens_per_1_minute', usage: 'NUMBER|none', parse: parseLimit },
+  'requests-per-day': { field: 'max_requests_per_1_day', usage: 'NUMBER|none', parse: parseLimit },
+  'tokens-per-day': { field: 'max_tokens_per_1_day', usage: 'NUMBER|none', parse: parseLimit },
   archived: { field: 'include_archived', usage: 'true', parse: (text: string) => text },
 } as const satisfies Readonly<Record<string, { field: string; usage: string; parse: (text: string) => unknown }>>;
 export type FieldName = keyof typeof FIELDS;
@@ -37,8 +45,8 @@ export const COMMANDS: readonly Command[] = [
 
   { name: 'projects list', method: 'GET', path: 'projects', fields: ['archived'] },
   { name: 'projects get', method: 'GET', path: 'projects/{id}' },
-  { name: 'projects create', method: 'POST', path: 'projects', fields: ['name', 'id'] },
-  { name: 'projects update', method: 'POST', path: 'projects/{id}', fields: ['name'] },
+  { name: 'projects create', method: 'POST', path: 'projects', fields: ['name', 'id', 'environment'] },
+  { name: 'projects update', method: 'POST', path: 'projects/{id}', fields: ['name', 'environment'] },
   { name: 'projects archive', method: 'POST', path: 'projects/{id}/archive' },
 
   ...listCommands('service-accounts', 'projects/{project}/service_accounts'),
@@ -74,6 +82,24 @@ export const COMMANDS: readonly Command[] = [
   },
   { name: 'model-permissions delete', method: 'DELETE', path: 'projects/{project}/model_permissions' },
 
+  { name: 'rate-limits list', method: 'GET', path: 'projects/{project}/rate_limits' },
+  {
+    name: 'rate-limits set',
+    method: 'POST',
+    path: 'projects/{project}/rate_limits/{id}',
+    fields: ['requests-per-minute', 'tokens-per-minute', 'requests-per-day', 'tokens-per-day'],
+  },
+
+  { name: 'spend-limit get', method: 'GET', path: '[projects/{project}/]spend_limit' },
+  {
+    name: 'spend-limit set',
+    method: 'POST',
+    path: '[projects/{project}/]spend_limit',
+    fields: ['dollars'],
+    constants: { currency: 'USD', interval: 'month' },
+  },
+  { name: 'spend-limit delete', method: 'DELETE', path: '[projects/{project}/]spend_limit' },
+
   { name: 'policy get', method: 'GET', path: '[projects/{project}/][api_keys/{key}/]policy' },
   {
     name: 'policy set',
@@ -98,6 +124,15 @@ function splitList(text: string): string[] {
 
 function parseNumber(text: string): number | undefined {
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/** Returns null for `none`, which removes a limit. */
+function parseLimit(text: string): number | null | undefined {
+  return text === 'none' ? null : parseNumber(text);
+}
+
+function parseCents(text: string): number | undefined {
+  return /^\d{1,12}(\.\d{1,2})?$/.test(text) ? Math.round(Number(text) * 100) : undefined;
 }
 
 /** Returns the seconds of `90d`, or until a date or time; null for `never`. */

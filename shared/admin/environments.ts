@@ -1,0 +1,18 @@
+import { LIMIT_PRESETS } from '../access/limit-policy.ts';
+import type { Restrictions } from '../access/policy.ts';
+import { BUILT_IN_ROLES } from '../access/roles.ts';
+import { type Scope, TENANT_SCOPES } from '../access/scopes.ts';
+
+/** Kinds of projects, with limits and scopes that suit them. */
+export const ENVIRONMENTS = ['dev', 'production', 'sandbox'] as const;
+type Environment = (typeof ENVIRONMENTS)[number];
+
+/** Returns restrictions with the limits of an environment, instead of those of the same kinds. */
+export function applyPreset(restrictions: Restrictions, environment: Environment): Restrictions {
+  return { ...restrictions, limits: { ...restrictions.limits, ...LIMIT_PRESETS[environment] } };
+}
+
+/** Returns the scopes that new keys of a project may have. */
+export function listKeyScopes({ environment }: { readonly environment: Environment | null }): readonly Scope[] {
+  return environment === 'sandbox' ? BUILT_IN_ROLES.sandbox.scopes : TENANT_SCOPES;
+}

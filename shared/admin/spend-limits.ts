@@ -1,0 +1,77 @@
+import * as v from 'valibot';
+import { LambentError } from '../core/errors.ts';
+import { integer, object } from '../openai/schema.ts';
+import { type AdminApi, adminRoute, parseBody } from './admin-routes.ts';
+import {
+  type FindLevel,
+  findOrganization,
+  findProjectLevel,
+  logRestriction,
+  type RestrictedLevel,
+  withLimits,
+} from './policy-parts.ts';
+import { createProjects } from './projects.ts';
+
+/** The only currency and period of OpenAI's API. */
+const MONTHLY_DOLLARS = {
+  currency: v.literal('USD', "'USD'"),
+  interval: v.literal('month', "'month'"),
+};
+/** Ten million dollars. */
+const MAX_CENTS = 1_000_000_000;
+
+const updateBody = object({ ...MONTHLY_DOLLARS, threshold_amount: integer(1, MAX_CENTS) });
+
+/** Creates the routes of the hard spend limits of the organization and of projects. */
+export function createSpendLimitRoutes(api: AdminApi) {
+  const organization = createRoutes(findOrganization(api));
+  const project = createRoutes(findProjectLevel(api, createProjects(api)));
+  return {
+    'GET /v1/organization/spend_limit': organization.retrieve,
+    'POST /v1/organization/spend_limit': organization.update,
+    'DELETE /v1/organization/spend_limit': organization.delete,
+    'GET /v1/organization/projects/{project}/spend_limit': project.retrieve,
+    'POST /v1/organization/projects/{project}/spend_limit': project.update,
+    'DELETE /v1/organization/projects/{project}/spend_limit': project.delete,
+  };
+}
+
+function createRoutes(findLevel: FindLevel) {
+  return {
+    retrieve: adminRoute(async (request) => {
+      const level = await findLevel(request, 'read');
+      const { limits } = await level.read();
+      if (limits?.dollarsPerMonth === undefined) throw noSpendLimitError(level);
+      return encodeSpendLimit(level, limits.dollarsPerMonth);
+    }),
+
+    update: adminRoute(async (request) => {
+      const { threshold_amount: cents } = parseBody(updateBody, request);
+      const level = await findLevel(request, 'change');
+      await level.change((restrictions) => withLimits(restrictions, { dollarsPerMonth: cents / 100 }));
+      logRestriction(request, level, { spend_limit: { threshold_amount: cents } });
+      return encodeSpendLimit(level, cents / 100);
+    }),
+
+    delete: adminRoute(async (request) => {
+      const level = await findLevel(request, 'change');
+      await level.change((restrictions) => withLimits(restrictions, { dollarsPerMonth: undefined }));
+      logRestriction(request, level, { spend_limit: null });
+      return { object: `${level.name}.spend_limit.deleted`, deleted: true };
+    }),
+  };
+}
+
+function noSpendLimitError({ name }: RestrictedLevel): LambentError {
+  return new LambentError('not_found', `The ${name} has no spend limit.`);
+}
+
+function encodeSpendLimit({ name }: RestrictedLevel, dollars: number) {
+  return {
+    object: `${name}.spend_limit`,
+    currency: 'USD',
+    interval: 'month',
+    threshold_amount: Math.round(dollars * 100),
+    enforcement: { status: 'enforcing' },
+  };
+}

@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { createPolicyAdministration } from '../shared/access/policy-administration.ts';
 import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
 import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
+import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
 import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
 import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
 import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
@@ -13,6 +14,7 @@ import { createRateLimitRoutes } from '../shared/admin/rate-limits.ts';
 import { createServiceAccountRoutes } from '../shared/admin/service-accounts.ts';
 import { createSpendLimitRoutes } from '../shared/admin/spend-limits.ts';
 import { createUnsupportedRoutes } from '../shared/admin/unsupported.ts';
+import { createUsageRoutes } from '../shared/admin/usage.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { ADMIN_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
@@ -31,6 +33,7 @@ const config = readConfig({
   KEYS_TABLE: v.string(),
   /** As in functions/authorize.ts. */
   LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
+  USAGE_TABLE: v.string(),
 });
 const client = createDynamoDBClient();
 const api = {
@@ -40,6 +43,7 @@ const api = {
   tenantKeys: createTenantKeyTable(client, config.KEYS_TABLE),
   isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
   models: Object.keys(readModelRegistry(config.MODELS_FILE).models),
+  usage: { client, name: config.USAGE_TABLE },
   now: Date.now,
 };
 
@@ -58,6 +62,8 @@ export const handler = createHttpApi({
     ...createRateLimitRoutes(api),
     ...createSpendLimitRoutes(api),
     ...createPolicyRoutes(api),
+    ...createUsageRoutes(api),
+    ...createAuditLogRoutes(api),
     ...createUnsupportedRoutes(),
   },
 }).use(matchPaths(Object.keys(ADMIN_ROUTES)));

@@ -14,6 +14,7 @@ export function createConditions(
   return {
     Conditions: {
       AccessLog: createConstant(settings.accessLog),
+      AuditLock: createConstant(settings.auditLockDays > 0),
       AlarmEmail: createConstant(settings.alarmEmail !== ''),
       AuthorizeProvisioned: createConstant(settings.authorizeProvisioned > 0),
       ChatProvisioned: createConstant(settings.chatProvisioned > 0),

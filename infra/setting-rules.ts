@@ -23,6 +23,8 @@ export const RULES: readonly Rule[] = [
   // Jobs in the other shards would be forgotten.
   isAtMost('jobShards', 'jobShardsRead'),
   isAtMost('sweepParts', 'jobShardsRead'),
+  // Objects can't expire while they are locked.
+  isAtMost('auditLockDays', 'auditRetentionDays'),
   isReachable('alarmFirstTokenMs', ({ chatTimeoutSeconds }) => chatTimeoutSeconds, 'chatTimeoutSeconds'),
   isReachable(
     'alarmResponsesLatencyMs',

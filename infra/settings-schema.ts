@@ -111,6 +111,8 @@ export const SETTINGS = {
   /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html */
   keysRecoveryDays: whole(1, 35, 'days'),
   limitsOutage: oneOf('refuse', 'pass'),
+  auditRetentionDays: logDays,
+  auditLockDays: whole(0, 3_650, 'days'),
 
   chatProvisioned: provisioned,
   chatProvisionedMax: provisioned,

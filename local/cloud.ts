@@ -15,6 +15,7 @@ import type { LogLine } from './lambda/environment.ts';
 import { type ManagedFunctions, selectMode } from './lambda/function.ts';
 import { startInvokeApi } from './lambda/invoke-api.ts';
 import { type FunctionProcess, type Runner, startRunner } from './lambda/runner.ts';
+import { type LogSubscriptions, startLogSubscriptions } from './log-subscriptions.ts';
 import { type Logs, openLogs } from './logs.ts';
 import { type Objects, startObjects } from './objects.ts';
 import { runPhase } from './phases.ts';
@@ -71,6 +72,8 @@ export interface CloudOptions {
   readonly overtaken?: number;
   /** False to deliver no queue messages to functions; true when absent. */
   readonly eventSources?: boolean;
+  /** False to deliver no log lines to functions; true when absent. */
+  readonly logSubscriptions?: boolean;
   /** Path of the runtime that each function's process runs; our own when absent. */
   readonly runtime?: string;
 }
@@ -187,6 +190,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     ...PATIENCE,
     ...environment,
   });
+  let subscriptions: LogSubscriptions | undefined;
   const runner = closeLater(
     await startRunner({
       functions: functions.map((each) => selectMode(each, options.managedFunctions ?? [])),
@@ -194,6 +198,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
       credentials: await createCredentialProvider(bedrock === 'aws', credentials, accessKeys),
       onLog: (line) => {
         standIns.logs.write(line);
+        subscriptions?.write(line);
         options.onLog?.(line);
       },
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
@@ -202,6 +207,9 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     }),
   );
   starting.resolve(runner);
+  if (options.logSubscriptions !== false) {
+    subscriptions = closeLater(startLogSubscriptions(service.logSubscriptions, { invoke }));
+  }
   const triggers = startTriggers({
     service,
     options,

@@ -8,6 +8,7 @@ import { startCloud } from '../../local/cloud.ts';
 const [stateDir = '', bundlesDir = '', models = '', mode] = process.argv.slice(2);
 
 const cloud = await startCloud({
+  logSubscriptions: false,
   stateDir,
   bundlesDir,
   bedrock: async function* silent() {},

@@ -44,6 +44,7 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   const watched = new JobLogReader();
   const cloud = started.adopt(
     await startCloud({
+      logSubscriptions: false,
       stateDir: join(folder, 'state'),
       bundlesDir,
       gpuWorkers,

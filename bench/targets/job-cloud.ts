@@ -80,6 +80,7 @@ export async function startJobCloud(
   const watched = new JobLogReader();
   const cloud = started.adopt(
     await startCloud({
+      logSubscriptions: false,
       stateDir: join(folder, 'state'),
       bundlesDir,
       bedrock: async function* silent() {},

@@ -29,6 +29,7 @@ const LAYERS = [
 /** The files that use AWS SDK clients, besides `shared/aws/`: each implements a port for the code around it. */
 const AWS_ADAPTERS = [
   'access/(key-table|policy-administration|policy-table|sender-table)',
+  'audit/kms-signer',
   'core/secrets',
   'gpu/registry/dynamodb-fleet',
   'gpu/upkeep/(ecs-api|event-source-mapping)',

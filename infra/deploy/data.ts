@@ -9,6 +9,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import {
   DescribeKeyCommand,
+  type KeyMetadata,
   type KMSClient,
   NotFoundException,
   paginateListKeys,
@@ -19,6 +20,8 @@ import {
   DeleteObjectsCommand,
   GetBucketEncryptionCommand,
   HeadBucketCommand,
+  ListObjectVersionsCommand,
+  type ObjectIdentifier,
   paginateListBuckets,
   paginateListObjectsV2,
   type S3Client,
@@ -42,15 +45,20 @@ const TABLES: Readonly<Record<string, string>> = {
   SessionsTable: 'sessions',
   LimitsTable: 'limits',
   FleetTable: 'fleet',
+  UsageTable: 'usage',
   KeysTable: 'keys',
 };
+/** The buckets' logical ids, with the part of their names that CloudFormation makes of them. */
+const BUCKETS: Readonly<Record<string, string>> = { Bucket: 'bucket', AuditBucket: 'auditbucket' };
 /**
  * The logical ids of all data resources, in the order in which they are deleted. After an interruption `findKeptData`
- * must still find the rest: the bucket and the data key by a table, the vault key by the keys table.
+ * must still find the rest: the buckets and the data key by a table, the audit key by the usage table, and the vault key by the
+ * keys table.
  */
 export const DATA_IDS: readonly string[] = [
-  ...['Bucket', 'AccessTable', 'AdminTable', 'JobsTable', 'SessionsTable', 'LimitsTable', 'FleetTable'],
-  ...['VaultKey', 'KeysTable', 'DataKey'],
+  ...Object.keys(BUCKETS),
+  ...['AccessTable', 'AdminTable', 'JobsTable', 'SessionsTable', 'LimitsTable', 'FleetTable'],
+  ...['AuditKey', 'UsageTable', 'VaultKey', 'KeysTable', 'DataKey'],
 ];
 /** KMS's maximum. Until then, `aws kms cancel-key-deletion` brings a key back. */
 const KEY_DELETION_DAYS = 30;
@@ -75,8 +83,12 @@ export async function findKeptData(clients: DataClients, stackName: string, vaul
   }
   if (dataKey === undefined) return found;
   found['DataKey'] = dataKey.replace(/^.*\//, '');
-  const bucket = await findBucket(clients.s3, `${stackName}-bucket-`, dataKey);
-  if (bucket !== undefined) found['Bucket'] = bucket;
+  for (const [id, name] of Object.entries(BUCKETS)) {
+    const bucket = await findBucket(clients.s3, `${stackName}-${name}-`, dataKey);
+    if (bucket !== undefined) found[id] = bucket;
+  }
+  const auditKey = found['UsageTable'] && (await findKeys(clients.kms, `Signs the audit log of ${stackName}`)).at(-1);
+  if (auditKey !== undefined) found['AuditKey'] = auditKey;
   const wrappingKey = found['KeysTable'] && (vaultKey ?? (await findVaultKey(clients.kms, stackName)));
   return wrappingKey === undefined ? found : { ...found, VaultKey: wrappingKey };
 }
@@ -105,15 +117,20 @@ async function findBucket(client: S3Client, prefix: string, keyArn: string): Pro
   return undefined;
 }
 
-async function findVaultKey(client: KMSClient, stackName: string): Promise<string | undefined> {
-  const found: string[] = [];
+/** Returns the ids of the enabled keys with a description, the newest last. */
+async function findKeys(client: KMSClient, description: string): Promise<string[]> {
+  const found: KeyMetadata[] = [];
   for await (const { Keys = [] } of paginateListKeys({ client }, {})) {
     for (const { KeyId } of Keys) {
       const key = await describeKey(client, KeyId);
-      if (key?.KeyState !== 'Enabled') continue;
-      if (key.Description === `Wraps the tenants' keys of ${stackName}`) found.push(key.KeyId ?? '');
+      if (key?.KeyState === 'Enabled' && key.Description === description) found.push(key);
     }
   }
+  return found.sort((a, b) => Number(a.CreationDate) - Number(b.CreationDate)).map(({ KeyId = '' }) => KeyId);
+}
+
+async function findVaultKey(client: KMSClient, stackName: string): Promise<string | undefined> {
+  const found = await findKeys(client, `Wraps the tenants' keys of ${stackName}`);
   if (found.length < 2) return found[0];
   throw new Error(
     `Each of the keys ${found.join(', ')} may have wrapped the tenants' keys of ${stackName}. Name the one that did: --vault-key ID`,
@@ -149,7 +166,7 @@ export async function deleteData(
 
 function deleteOne({ dynamoDb, kms, s3 }: DataClients, id: string, physicalId: string): Promise<boolean> {
   if (id in TABLES) return deleteTable(dynamoDb, physicalId);
-  return id === 'Bucket' ? deleteBucket(s3, physicalId) : deleteKey(kms, physicalId);
+  return id in BUCKETS ? deleteBucket(s3, physicalId) : deleteKey(kms, physicalId);
 }
 
 async function deleteTable(client: DynamoDBClient, TableName: string): Promise<boolean> {
@@ -177,12 +194,30 @@ async function deleteBucket(client: S3Client, Bucket: string): Promise<boolean> 
     if (thrown instanceof Error && thrown.name === 'NotFound') return false;
     throw thrown;
   }
-  await emptyBucket(client, Bucket);
+  await deleteVersions(client, Bucket);
   await client.send(new DeleteBucketCommand({ Bucket }));
   return true;
 }
 
-/** Deletes the objects of a bucket without versions, or those that `isUnneeded`. */
+/** Deletes all versions of all objects. A bucket without versions has one of each. */
+async function deleteVersions(client: S3Client, Bucket: string): Promise<void> {
+  for (;;) {
+    const { Versions = [], DeleteMarkers = [] } = await client.send(new ListObjectVersionsCommand({ Bucket }));
+    const Objects = [...Versions, ...DeleteMarkers].flatMap(({ Key, VersionId }) =>
+      Key === undefined ? [] : [{ Key, VersionId }],
+    );
+    if (Objects.length === 0) return;
+    await deleteObjects(client, Bucket, Objects);
+  }
+}
+
+async function deleteObjects(client: S3Client, Bucket: string, Objects: ObjectIdentifier[]): Promise<void> {
+  const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }));
+  const [error] = Errors;
+  if (error !== undefined) throw new Error(`${Bucket}/${error.Key} can't be deleted: ${error.Message}`);
+}
+
+/** Deletes the objects of a bucket without versions that are not needed; all by default. */
 export async function emptyBucket(
   client: S3Client,
   Bucket: string,
@@ -192,10 +227,7 @@ export async function emptyBucket(
     const Objects = Contents.flatMap(({ Key, LastModified }) =>
       Key !== undefined && isUnneeded(Key, LastModified) ? [{ Key }] : [],
     );
-    if (Objects.length === 0) continue;
-    const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }));
-    const [error] = Errors;
-    if (error !== undefined) throw new Error(`${Bucket}/${error.Key} can't be deleted: ${error.Message}`);
+    if (Objects.length > 0) await deleteObjects(client, Bucket, Objects);
   }
 }
 

@@ -4,6 +4,7 @@ import { LambentError } from '../../shared/core/errors.ts';
 import type { GatewayResponseDefinition } from '../gateway/gateway-responses.ts';
 import type { FunctionRoute, Route } from '../gateway/routes.ts';
 import type { FunctionDefinition } from '../lambda/function.ts';
+import type { LogSubscription } from '../log-subscriptions.ts';
 import { type HttpEvent, type ResourceDefinition, type ServiceDefinition, serviceSchema } from './definition.ts';
 import { type PrintOptions, printService } from './print.ts';
 
@@ -41,6 +42,7 @@ export interface Service {
   readonly routes: readonly Route[];
   readonly schedules: readonly Schedule[];
   readonly eventSources: readonly EventSource[];
+  readonly logSubscriptions: readonly LogSubscription[];
   readonly gatewayResponses: readonly GatewayResponseDefinition[];
   readonly binaryMediaTypes: readonly string[];
   /** The origin that browsers may call from; undefined for none. */
@@ -80,6 +82,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
   );
   const { Resources = {} } = resources;
   const corsOrigin = findCorsOrigin(httpEvents.map(({ http }) => http));
+  const logSubscriptions = readLogSubscriptions(Resources, definition);
   return {
     name: definition.service,
     stage: provider.stage,
@@ -92,7 +95,9 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
       memoryMb: each.memorySize ?? provider.memorySize,
       ...(each.reservedConcurrency === undefined ? {} : { reservedConcurrency: each.reservedConcurrency }),
       ...(each.recursiveLoop === 'Allow' ? { allowsRecursion: true } : {}),
-      background: each.events.length > 0 && each.events.every(({ http }) => http === undefined),
+      background:
+        logSubscriptions.some(({ destination }) => destination === name) ||
+        (each.events.length > 0 && each.events.every(({ http }) => http === undefined)),
       environment: { ...provider.environment, ...each.environment },
     })),
     routes: [
@@ -121,6 +126,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
         },
       ];
     }),
+    logSubscriptions,
     gatewayResponses: readGatewayResponses(Resources, corsOrigin),
     corsOrigin,
     binaryMediaTypes: provider.apiGateway.binaryMediaTypes ?? [],
@@ -157,9 +163,30 @@ function createFunctionRoute(name: string, http: HttpEvent, commonTimeoutMs: num
   };
 }
 
-/** Returns the short name of the function whose logical id osls derives from it: `AuthorizeLambdaFunction`. */
+const subscriptionFilter = v.object({
+  LogGroupName: v.strictObject({ Ref: v.pipe(v.string(), v.endsWith('LogGroup')) }),
+  FilterPattern: v.string(),
+  DestinationArn: v.strictObject({ 'Fn::GetAtt': v.tuple([v.string(), v.literal('Arn')]) }),
+});
+
+/** Returns the subscription filters on the log groups of functions. */
+function readLogSubscriptions(
+  resources: Readonly<Record<string, ResourceDefinition>>,
+  { functions }: ServiceDefinition,
+): LogSubscription[] {
+  const filters = Object.entries(resources).filter(([, { Type }]) => Type === 'AWS::Logs::SubscriptionFilter');
+  return filters.map(([filterName, { Properties }]) => {
+    const { LogGroupName, FilterPattern: pattern, DestinationArn } = v.parse(subscriptionFilter, Properties);
+    const source = toFunctionName(LogGroupName.Ref);
+    const logGroup = `/aws/lambda/${functions[source]?.name ?? source}`;
+    const destination = toFunctionName(DestinationArn['Fn::GetAtt'][0]);
+    return { source, logGroup, filterName, pattern, destination };
+  });
+}
+
+/** Returns the short name of the function from which osls derives a logical id: `AuthorizeLambdaFunction`. */
 function toFunctionName(logicalId: string): string {
-  const name = logicalId.replace(/LambdaFunction$/, '');
+  const name = logicalId.replace(/(LambdaFunction|LogGroup)$/, '');
   return name.charAt(0).toLowerCase() + name.slice(1);
 }
 

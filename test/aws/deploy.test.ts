@@ -229,7 +229,7 @@ describe.skipIf(!HAS_PYTHON)('npm run deploy and npm run remove', () => {
     await rewriteKeyPolicies();
     await remove('--stage', 'dev', '--delete-data', '--yes-delete-data-of', 'dev');
     const client = create(DynamoDBClient);
-    for (const name of ['access', 'admin', 'keys', 'jobs', 'sessions', 'limits', 'fleet']) {
+    for (const name of ['access', 'admin', 'keys', 'jobs', 'sessions', 'limits', 'fleet', 'usage']) {
       await expect(client.send(new DescribeTableCommand({ TableName: `lambent-dev-${name}` }))).rejects.toThrow();
     }
     await expect(create(S3Client).send(new HeadBucketCommand({ Bucket: bucket }))).rejects.toThrow();

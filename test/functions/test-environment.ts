@@ -88,6 +88,7 @@ export async function startTestEnvironment(
     ]);
   await createTable(services, 'access', ['pk']);
   await createTable(services, 'admin', ['pk', 'sk']);
+  await createTable(services, 'usage', ['pk', 'sk']);
   await createTable(services, 'keys', ['pk', 'sk']);
   await createTable(services, 'sessions', ['pk', 'sk']);
   await createTable(services, 'limits', ['pk']);
@@ -118,6 +119,7 @@ export async function startTestEnvironment(
       ACCESS_TABLE: 'access',
       CUSTOM_KEYS: 'true',
       ADMIN_TABLE: 'admin',
+      USAGE_TABLE: 'usage',
       KEYS_TABLE: 'keys',
       SESSIONS_TABLE: 'sessions',
       LIMITS_TABLE: 'limits',

@@ -16,6 +16,7 @@ export const FUNCTIONS = [
   'generate',
   'dispatch',
   'sweep',
+  'record',
   'warmup',
   'fleet',
 ];

@@ -32,6 +32,12 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ...['GenerationDlqPolicy', 'JobsQueuePolicy', 'JobsDlqPolicy', 'GpuQueuePolicy', 'GpuDlqPolicy'].map(
     (policy) => [`${policy}/OnlySenders`, 'a denial'] as const,
   ),
+  ['RecordRole/AuditLog', 'the audit log in a bucket of its own'],
+  ['AuditKey/Administration', 'in a key policy, * is the key itself'],
+  ['AuditKey/Sign', 'in a key policy, * is the key itself'],
+  ['AuditBucketPolicy/OnlyTls', 'a denial'],
+  ['RecordDlqPolicy/OnlyTls', 'a denial'],
+  ['RecordDlqPolicy/OnlySenders', 'a denial'],
   ['AlarmTopicPolicy/OnlyTls', 'a denial'],
   ['ServerlessDeploymentBucketPolicy/', 'a denial of requests without TLS, by osls'],
 ]);
@@ -142,7 +148,7 @@ describe('the policies of the template', () => {
       AdminRole: [
         ...items('AdminTable', ['DeleteItem', 'GetItem', 'PutItem', 'Query']),
         ...items('AccessTable', ['DeleteItem', 'GetItem', 'PutItem', 'UpdateItem']),
-        ...['KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
+        ...['KeysTable dynamodb:GetItem', 'UsageTable dynamodb:Query', 'DataKey kms:Decrypt'],
       ],
       IntakeRole: [
         ...[findPolicy, 'GenerationDlq sqs:SendMessage', ...send],
@@ -168,6 +174,11 @@ describe('the policies of the template', () => {
         ...['DataKey kms:Decrypt', 'JobsTable dynamodb:Query'],
         // On dispatch's event source mapping, whose ARN is composed of several parts.
         ...[' lambda:GetEventSourceMapping', ' lambda:UpdateEventSourceMapping'],
+      ],
+      RecordRole: [
+        ...items('UsageTable', ['BatchWriteItem', 'GetItem', 'PutItem', 'UpdateItem']),
+        ...['AuditBucket s3:GetObject', 'AuditBucket s3:PutObject', 'AuditBucket s3:ListBucket'],
+        ...['RecordDlq sqs:SendMessage', 'DataKey kms:Decrypt', 'DataKey kms:GenerateDataKey'],
       ],
       WarmupRole: ['Authorize', 'Chat', 'Sessions', 'Responses'].map(
         (name) => `${name}LambdaFunction lambda:InvokeFunction`,
@@ -215,6 +226,7 @@ describe('the policies of the template', () => {
       'SweepRole/Objects': under('job'),
       'SweepRole/ConversationItems': under('conversation'),
       'IntakeRole/Inbox': under('inbox'),
+      'RecordRole/AuditLog': [`\${AuditBucket.Arn}/audit/*`],
     });
     const findActions = (where: string) => grants.find((grant) => grant.where === where)?.statement['Action'];
     expect(findActions('SweepRole/Objects')).toEqual(['s3:DeleteObject', 's3:GetObject']);

@@ -32,6 +32,7 @@ describe('the tables', () => {
       'SessionsTable',
       'LimitsTable',
       'FleetTable',
+      'UsageTable',
     ]);
     for (const { id, properties } of tables) {
       expect(minimal.Resources[id], id).toMatchObject(RETAINED);
@@ -83,6 +84,7 @@ describe('the keys table', () => {
       SessionsTable: undefined,
       LimitsTable: undefined,
       FleetTable: undefined,
+      UsageTable: undefined,
     });
   });
 });
@@ -153,12 +155,80 @@ describe('the bucket', () => {
   });
 });
 
+describe('the audit log', () => {
+  const readBucket = (template: Template) => Object(template.Resources['AuditBucket']?.Properties);
+
+  it('the bucket of the audit log is retained, has versions, and expires its objects', () => {
+    expect(minimal.Resources['AuditBucket']).toMatchObject(RETAINED);
+    const { VersioningConfiguration, LifecycleConfiguration } = readBucket(minimal);
+    expect(VersioningConfiguration).toEqual({ Status: 'Enabled' });
+    expect(LifecycleConfiguration.Rules).toContainEqual(
+      expect.objectContaining({ ExpirationInDays: 400, NoncurrentVersionExpiration: { NoncurrentDays: 1 } }),
+    );
+    expectTlsOnly('AuditBucketPolicy');
+  });
+
+  it('the bucket of the audit log locks its objects only if a setting says for how long', async () => {
+    expect(readBucket(minimal).ObjectLockConfiguration).toEqual({ ObjectLockEnabled: 'Enabled' });
+    const locked = await packageStage('--param', 'auditLockDays=365');
+    expect(readBucket(locked).ObjectLockConfiguration).toEqual({
+      ObjectLockEnabled: 'Enabled',
+      Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: '365' } },
+    });
+    await expect(packageStage('--param', 'auditLockDays=500')).rejects.toThrow('auditRetentionDays (400) is below');
+  });
+
+  it('the audit key signs, and only for the function that records', () => {
+    expect(minimal.Resources['AuditKey']).toMatchObject({
+      ...RETAINED,
+      Properties: { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' },
+    });
+    const signers = listStatements(minimal).filter(({ statement }) =>
+      JSON.stringify(statement['Action']).includes('kms:Sign'),
+    );
+    expect(signers.map(({ where, statement }) => [where, statement['Principal']])).toEqual([
+      ['AuditKey/Sign', { AWS: { 'Fn::GetAtt': ['RecordRole', 'Arn'] } }],
+    ]);
+  });
+
+  it('the lines of every function that is called, works on jobs or administrates reach the function that records', () => {
+    const filters = findByType(minimal, 'AWS::Logs::SubscriptionFilter').map(({ properties }) => properties);
+    const groups = filters.map(({ LogGroupName }) => Object(LogGroupName).Ref.replace('LogGroup', '').toLowerCase());
+    const others = ['authorize', 'warmup', 'fleet', 'record'];
+    const functions = listFunctions(minimal).map(({ name }) => name);
+    expect(groups.sort()).toEqual(functions.filter((name) => !others.includes(name)).sort());
+    for (const filter of filters) {
+      expect(filter).toMatchObject({
+        FilterPattern: '{ $.record = "*" }',
+        DestinationArn: { 'Fn::GetAtt': ['RecordLambdaFunction', 'Arn'] },
+      });
+    }
+  });
+
+  it('a batch of lines that can not be recorded is kept in a queue', () => {
+    const [config] = findByType(minimal, 'AWS::Lambda::EventInvokeConfig').filter(
+      ({ properties }) => Object(properties['FunctionName']).Ref === 'RecordLambdaFunction',
+    );
+    expect(config?.properties).toMatchObject({
+      DestinationConfig: { OnFailure: { Destination: { 'Fn::GetAtt': ['RecordDlq', 'Arn'] } } },
+    });
+  });
+});
+
 describe('the queues', () => {
   const findQueue = (id: string) => minimal.Resources[id]?.Properties ?? {};
 
   it('the queues are encrypted with the data key, keep messages for 14 days and are accessible only over TLS', () => {
     const ids = findByType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
-    expect(ids).toEqual(['GenerationQueue', 'GenerationDlq', 'JobsQueue', 'JobsDlq', 'GpuQueue', 'GpuDlq']);
+    expect(ids).toEqual([
+      'GenerationQueue',
+      'GenerationDlq',
+      'JobsQueue',
+      'JobsDlq',
+      'GpuQueue',
+      'GpuDlq',
+      'RecordDlq',
+    ]);
     for (const id of ids) {
       expect(findQueue(id)).toMatchObject({
         KmsMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] },

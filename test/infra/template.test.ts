@@ -39,7 +39,7 @@ describe('the functions', () => {
         expect(template.Resources[id]?.DependsOn).toContain(group);
       }
       for (const { properties } of findByType(template, 'AWS::Logs::LogGroup'))
-        expect(properties['RetentionInDays']).toBe(30);
+        expect(properties['RetentionInDays']).toBe(String(properties['LogGroupName']).endsWith('-record') ? 400 : 30);
     }
   });
 
@@ -97,6 +97,7 @@ describe('the functions', () => {
         CORS_ORIGIN: '',
         ACCESS_TABLE: 'lambent-dev-access',
         ADMIN_TABLE: 'lambent-dev-admin',
+        USAGE_TABLE: 'lambent-dev-usage',
         KEYS_TABLE: 'lambent-dev-keys',
       },
       intake: {
@@ -131,6 +132,13 @@ describe('the functions', () => {
         DISPATCH_CONCURRENCY_MAX: '2',
       },
       sweep: { LOG_LEVEL: 'info', ...jobs, JOB_SHARDS_READ: '4', ...sessions, ...limits, ...work },
+      record: {
+        LOG_LEVEL: 'info',
+        USAGE_TABLE: 'lambent-dev-usage',
+        AUDIT_BUCKET: { Ref: 'AuditBucket' },
+        AUDIT_KEY_ID: { 'Fn::GetAtt': ['AuditKey', 'Arn'] },
+        AUDIT_RETENTION_DAYS: '400',
+      },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },
     });
     expect(listVariables(everything)['chat']).toMatchObject({ CORS_ORIGIN: 'https://app.example.com' });

@@ -14,8 +14,20 @@ export const DATA: Readonly<Record<string, string>> = {
     KeysTable: 'lambent-dev-keys',
     JobsTable: 'lambent-dev-jobs',
   },
-  ...{ SessionsTable: 'lambent-dev-sessions', LimitsTable: 'lambent-dev-limits', FleetTable: 'lambent-dev-fleet' },
-  ...{ Bucket: 'lambent-dev-bucket-1', DataKey: 'data-key', VaultKey: 'vault-key' },
+  ...{
+    SessionsTable: 'lambent-dev-sessions',
+    LimitsTable: 'lambent-dev-limits',
+    FleetTable: 'lambent-dev-fleet',
+    UsageTable: 'lambent-dev-usage',
+  },
+  ...{ Bucket: 'lambent-dev-bucket-1', AuditBucket: 'lambent-dev-auditbucket-1' },
+  ...{ DataKey: 'data-key', VaultKey: 'vault-key', AuditKey: 'audit-key' },
+};
+
+const BUCKETS = ['Bucket', 'AuditBucket'];
+const DESCRIPTIONS: Readonly<Record<string, string>> = {
+  'vault-key': "Wraps the tenants' keys of lambent-dev",
+  'audit-key': 'Signs the audit log of lambent-dev',
 };
 
 /** Answers STS as AWS does to valid credentials. */
@@ -65,7 +77,6 @@ export class KeptData {
   failAfter = Number.POSITIVE_INFINITY;
 
   get operations(): Operations {
-    const bucket = DATA['Bucket'];
     const read = (answer: (parameters: Parameters) => Answer) => answer;
     return {
       DescribeTable: read(({ TableName }) => {
@@ -76,19 +87,33 @@ export class KeptData {
       }),
       DeleteTable: ({ TableName }) => this.#delete(this.#find(String(TableName)) ?? ''),
       'GET /': () => ({
-        xml: `<ListAllMyBucketsResult><Buckets>${this.remaining.has('Bucket') ? `<Bucket><Name>${bucket}</Name></Bucket>` : ''}</Buckets></ListAllMyBucketsResult>`,
+        xml: `<ListAllMyBucketsResult><Buckets>${this.#listBuckets()}</Buckets></ListAllMyBucketsResult>`,
       }),
-      [`GET /${bucket}/`]: (parameters) =>
-        'encryption' in parameters
-          ? {
-              xml: `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><KMSMasterKeyID>${KEY_ARN}data-key</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>`,
-            }
-          : { xml: '<ListBucketResult></ListBucketResult>' },
-      [`HEAD /${bucket}/`]: () => ({ status: this.remaining.has('Bucket') ? 200 : 404 }),
-      [`DELETE /${bucket}/`]: () => this.#delete('Bucket'),
-      ListKeys: () => ({ body: { Keys: [{ KeyId: 'foreign-key' }, { KeyId: 'data-key' }, { KeyId: 'vault-key' }] } }),
+      ...this.#createBucket('Bucket'),
+      ...this.#createBucket('AuditBucket'),
+      ListKeys: () => ({
+        body: {
+          Keys: [{ KeyId: 'foreign-key' }, { KeyId: 'data-key' }, { KeyId: 'vault-key' }, { KeyId: 'audit-key' }],
+        },
+      }),
       DescribeKey: ({ KeyId }) => this.#describeKey(String(KeyId)),
       ScheduleKeyDeletion: ({ KeyId }) => this.#delete(this.#find(String(KeyId)) ?? ''),
+    };
+  }
+
+  #listBuckets(): string {
+    const ids = BUCKETS.filter((id) => this.remaining.has(id));
+    return ids.map((id) => `<Bucket><Name>${DATA[id]}</Name></Bucket>`).join('');
+  }
+
+  #createBucket(id: string): Operations {
+    const encryption = `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><KMSMasterKeyID>${KEY_ARN}data-key</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>`;
+    return {
+      [`GET /${DATA[id]}/`]: (parameters) => ({
+        xml: 'encryption' in parameters ? encryption : '<ListVersionsResult></ListVersionsResult>',
+      }),
+      [`HEAD /${DATA[id]}/`]: () => ({ status: this.remaining.has(id) ? 200 : 404 }),
+      [`DELETE /${DATA[id]}/`]: () => this.#delete(id),
     };
   }
 
@@ -100,7 +125,7 @@ export class KeptData {
     if (this.failAfter === 0) {
       const message = `no permission to delete ${id}`;
       const xml = `<Error><Code>AccessDenied</Code><Message>${message}</Message></Error>`;
-      return id === 'Bucket' ? { status: 403, xml } : { error: 'AccessDeniedException', message };
+      return BUCKETS.includes(id) ? { status: 403, xml } : { error: 'AccessDeniedException', message };
     }
     this.failAfter -= 1;
     this.changes.push(id);
@@ -110,8 +135,7 @@ export class KeptData {
 
   #describeKey(KeyId: string): Answer {
     if (KeyId === 'foreign-key') return { error: 'AccessDeniedException', message: 'no permission' };
-    const Description =
-      KeyId === 'vault-key' ? "Wraps the tenants' keys of lambent-dev" : 'Encrypts the data that lambent-dev stores';
+    const Description = DESCRIPTIONS[KeyId] ?? 'Encrypts the data that lambent-dev stores';
     const KeyState = this.#find(KeyId) === undefined ? 'PendingDeletion' : 'Enabled';
     return { body: { KeyMetadata: { KeyId, Description, KeyState } } };
   }

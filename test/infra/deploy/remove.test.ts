@@ -116,7 +116,7 @@ describe('npm run remove', () => {
         return data.operations['GET /']?.(parameters) ?? {};
       },
     });
-    expect(query).toMatchObject({ prefix: 'lambent-dev-bucket-', 'bucket-region': 'eu-west-1' });
+    expect(query).toMatchObject({ prefix: 'lambent-dev-auditbucket-', 'bucket-region': 'eu-west-1' });
   });
 
   it('with several possible vault keys, --vault-key names the one', async () => {
@@ -126,7 +126,7 @@ describe('npm run remove', () => {
       DescribeKey: ({ KeyId }) => ({ body: { KeyMetadata: { ...KeyMetadata, KeyId } } }),
     };
     await expect(remove(operations)).rejects.toThrow(
-      'Each of the keys foreign-key, data-key, vault-key may have wrapped the tenants',
+      'Each of the keys foreign-key, data-key, vault-key, audit-key may have wrapped the tenants',
     );
     expect(await remove(operations, '--vault-key', 'vault-key')).toContain('VaultKey vault-key\n');
   });

@@ -56,6 +56,7 @@ export function createServiceWith(resources: Service['resources'], region = REGI
     routes: [],
     schedules: [],
     eventSources: [],
+    logSubscriptions: [],
     gatewayResponses: [],
     binaryMediaTypes: [],
     corsOrigin: undefined,

@@ -1,0 +1,138 @@
+/**
+ * An operator's commands on the audit log, which use the shell's AWS credentials: `npm run audit -- verify` and `npm run audit
+ * -- export --project NAME`. docs/audit.md describes them.
+ */
+import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { KMSClient } from '@aws-sdk/client-kms';
+import { S3Client } from '@aws-sdk/client-s3';
+import { createChainTable } from '../../shared/audit/chain-table.ts';
+import { CHAINS, type Digest, hashText } from '../../shared/audit/digest.ts';
+import type { Entry } from '../../shared/audit/entry.ts';
+import { readPublicKey } from '../../shared/audit/kms-signer.ts';
+import { type AuditProblem, verifyChain } from '../../shared/audit/verify.ts';
+import { createBucket } from '../../shared/aws/bucket.ts';
+import { checkArgument, parseOptions, runCommandLine, UsageError } from './command-line.ts';
+import { checkRegionOption, resolveStage } from './stage.ts';
+
+const USAGE = `usage:
+  npm run audit -- verify [--stage STAGE] [--region REGION]
+  npm run audit -- export --project NAME [--stage STAGE] [--region REGION]
+
+  --project     the tenant whose entries are written, as lines of JSON
+  --stage       default: what the variables USAGE_TABLE, AUDIT_BUCKET and AUDIT_KEY_ID name, as .local/env sets them
+  --region      default: that of the stage in stages.json, else in serverless.yml; without a stage, the shell's`;
+
+const OPTIONS = { stage: { type: 'string' }, region: { type: 'string' }, project: { type: 'string' } } as const;
+const TENANT = /^[A-Za-z0-9#][A-Za-z0-9._-]{0,63}$/;
+
+interface AuditCommandContext {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly print: (line: string) => void;
+  /** Writes a line about the verification, apart from what is exported. */
+  readonly report: (line: string) => void;
+  /** Returns the time in epoch milliseconds. */
+  readonly now: () => number;
+}
+
+/** Where an audit log is kept. */
+interface AuditLog {
+  readonly table: string;
+  readonly bucket: string;
+  readonly key: string;
+  /** Days after which objects expire. */
+  readonly keptDays: number;
+  readonly region?: string;
+}
+
+/**
+ * Runs one command.
+ * @throws UsageError for invalid arguments
+ * @throws Error that names the chains with a gap or a change, or AWS's reason
+ */
+export async function runAuditCommand(args: readonly string[], context: AuditCommandContext): Promise<void> {
+  const { positionals, values } = parseOptions(args, OPTIONS);
+  const [command, ...more] = positionals;
+  if (more.length > 0) throw new UsageError(`${command} takes only options, not '${more[0]}'`);
+  if (command === 'verify') {
+    if (values.project !== undefined) throw new UsageError('verify takes no --project: it walks all chains');
+    return verify(await findAuditLog(values, context.environment), undefined, context);
+  }
+  if (command !== 'export')
+    throw new UsageError(command === undefined ? 'the command is missing' : `unknown command '${command}'`);
+  const project = checkArgument('--project', values.project, TENANT, "a tenant's name");
+  return verify(await findAuditLog(values, context.environment), project, context);
+}
+
+async function verify(log: AuditLog, project: string | undefined, context: AuditCommandContext): Promise<void> {
+  const { print, report, now } = context;
+  const config = log.region === undefined ? {} : { region: log.region };
+  const dynamodb = new DynamoDBClient(config);
+  const kms = new KMSClient(config);
+  const s3 = new S3Client({ ...config, forcePathStyle: context.environment['AWS_ENDPOINT_URL_S3'] !== undefined });
+  const problems: AuditProblem[] = [];
+  try {
+    const store = createChainTable({ client: dynamodb, name: log.table });
+    const objects = createBucket(s3, log.bucket);
+    const publicKey = await readPublicKey(kms, log.key);
+    for (let chain = 0; chain < CHAINS; chain += 1) {
+      const head = await store.readHead(chain);
+      const seen = { digests: 0, entries: 0 };
+      const onDigest = (_: Digest, entries: readonly Entry[]): void => {
+        seen.digests += 1;
+        seen.entries += entries.length;
+        if (project === undefined) return;
+        for (const entry of entries) if (belongsTo(entry, project)) print(JSON.stringify(entry));
+      };
+      const problem = await verifyChain(chain, { objects, publicKey, head, keptDays: log.keptDays, now, onDigest });
+      if (problem !== undefined) problems.push(problem);
+      const end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
+      report(`chain ${chain}: ${seen.digests} digests, ${seen.entries} entries, ${end}`);
+    }
+  } finally {
+    for (const client of [dynamodb, kms, s3]) client.destroy();
+  }
+  if (problems.length === 0) return report('The audit log is complete and unchanged.');
+  const lines = problems.map(({ chain, sequence, problem }) => `chain ${chain}, digest ${sequence}: ${problem}`);
+  throw new Error(`The audit log has gaps or changes. The first of each chain:\n${lines.join('\n')}`);
+}
+
+/** Calls name their tenant, acts the project that they concern. */
+function belongsTo({ tenant, project }: Entry, name: string): boolean {
+  return tenant === name || project === name;
+}
+
+async function findAuditLog(
+  options: { readonly stage?: string | undefined; readonly region?: string | undefined },
+  environment: AuditCommandContext['environment'],
+): Promise<AuditLog> {
+  if (options.stage === undefined) {
+    const [table, bucket, key] = ['USAGE_TABLE', 'AUDIT_BUCKET', 'AUDIT_KEY_ID'].map((name) => environment[name]);
+    if (!table || !bucket || !key)
+      throw new UsageError('set --stage, or USAGE_TABLE, AUDIT_BUCKET and AUDIT_KEY_ID (source .local/env)');
+    const region = options.region === undefined ? {} : { region: checkRegionOption(options.region) };
+    return { table, bucket, key, keptDays: Number.POSITIVE_INFINITY, ...region };
+  }
+  const { prefix, region } = await resolveStage(options);
+  const client = new CloudFormationClient({ region });
+  try {
+    const { Stacks = [] } = await client.send(new DescribeStacksCommand({ StackName: prefix }));
+    const outputs = new Map(Stacks[0]?.Outputs?.map(({ OutputKey, OutputValue }) => [OutputKey, OutputValue]));
+    const read = (name: string): string => {
+      const value = outputs.get(name);
+      if (value === undefined) throw new Error(`${prefix} has no output ${name}: deploy it again`);
+      return value;
+    };
+    return {
+      ...{ table: read('UsageTableName'), bucket: read('AuditBucketName'), key: read('AuditKeyArn') },
+      ...{ keptDays: Number(read('AuditRetentionDays')), region },
+    };
+  } finally {
+    client.destroy();
+  }
+}
+
+if (import.meta.main) {
+  const context = { environment: process.env, print: console.log, report: console.error, now: Date.now };
+  await runCommandLine((args) => runAuditCommand(args, context), USAGE);
+}

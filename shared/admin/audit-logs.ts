@@ -1,0 +1,94 @@
+import type { Route } from '../access/route.ts';
+import { listActs } from '../audit/act-table.ts';
+import type { Entry } from '../audit/entry.ts';
+import type { Table } from '../aws/table.ts';
+import { invalidValueError } from '../openai/validation.ts';
+import { readList, readNumber } from './query.ts';
+
+/** What the route of the audit log depends on. */
+export interface AuditLogApi {
+  /** The usage table, which has the administrative acts. */
+  readonly usage: Table;
+}
+
+type Query = Readonly<Record<string, string>>;
+
+const DEFAULT_LIMIT = 20;
+const MAX_LIMIT = 100;
+
+/** Creates the route that lists administrative acts, the newest first. */
+export function createAuditLogRoutes({ usage }: AuditLogApi) {
+  const list: Route = {
+    async run({ query }) {
+      const limit = readNumber(query, 'limit') ?? DEFAULT_LIMIT;
+      if (limit < 1 || limit > MAX_LIMIT)
+        throw invalidValueError('limit', `Invalid 'limit': Expected an integer from 1 to ${MAX_LIMIT}.`);
+      const [before, after] = [readCursor(query, 'before'), readCursor(query, 'after')];
+      if (before !== undefined && after !== undefined)
+        throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");
+      const matches = createFilter(query);
+      const found: Entry[] = [];
+      // `before` asks for what precedes an entry in the list: newer entries, the nearest first.
+      const range = { before: after, after: before, newestFirst: before === undefined };
+      for await (const entry of listActs(usage, range)) {
+        if (matches(entry)) found.push(entry);
+        if (found.length > limit) break;
+      }
+      const page = found.slice(0, limit);
+      const data = (before === undefined ? page : page.reverse()).map(encodeAct);
+      const [first_id = null, last_id = null] = [data[0]?.id, data.at(-1)?.id];
+      return { json: { object: 'list', data, first_id, last_id, has_more: found.length > limit } };
+    },
+  };
+  return { 'GET /v1/organization/audit_logs': list };
+}
+
+function createFilter(query: Query): (entry: Entry) => boolean {
+  const filters = {
+    keyId: readList(query, 'actor_ids'),
+    act: readList(query, 'event_types'),
+    project: readList(query, 'project_ids'),
+    objectId: readList(query, 'resource_ids'),
+  };
+  const fields = Object.entries(filters) as [keyof typeof filters, readonly string[] | undefined][];
+  const [gt, gte, lt, lte] = ['gt', 'gte', 'lt', 'lte'].map((name) => readNumber(query, `effective_at[${name}]`));
+  // Nobody has an address here: administrators are keys.
+  const hasActors = readList(query, 'actor_emails') === undefined;
+  return (entry) => {
+    const at = toSeconds(entry);
+    return (
+      hasActors &&
+      fields.every(([field, values]) => values === undefined || values.includes(entry[field] ?? '')) &&
+      at > (gt ?? -1) &&
+      at >= (gte ?? 0) &&
+      at < (lt ?? Number.POSITIVE_INFINITY) &&
+      at <= (lte ?? Number.POSITIVE_INFINITY)
+    );
+  };
+}
+
+function encodeAct(entry: Entry) {
+  const { act = '', objectId, project, keyId = null, details } = entry;
+  return {
+    id: encodeCursor(entry),
+    type: act,
+    effective_at: toSeconds(entry),
+    ...(project !== undefined && { project: { id: project } }),
+    actor: { type: 'api_key', api_key: { id: keyId, type: 'user' } },
+    [act]: { id: objectId, ...(details === undefined ? {} : (JSON.parse(details) as object)) },
+  };
+}
+
+const toSeconds = ({ time }: Entry) => Math.floor(Date.parse(time) / 1000);
+
+/** Returns the id of an act in the list. It has the time, by which the act is found. */
+const encodeCursor = ({ time, id }: Entry) => `audit_log-${Date.parse(time)}-${id.replace(/^audit_/, '')}`;
+
+/** Returns the position that the id of an act stands for. @throws LambentError `invalid_value` */
+function readCursor(query: Query, name: 'before' | 'after'): string | undefined {
+  const cursor = query[name];
+  if (cursor === undefined) return undefined;
+  const [, time, id] = /^audit_log-(\d{1,14})-([0-9a-f]{24})$/.exec(cursor) ?? [];
+  if (time === undefined) throw invalidValueError(name, `Invalid '${name}': it is not the id of an audit log.`);
+  return `${new Date(Number(time)).toISOString()}#audit_${id}`;
+}

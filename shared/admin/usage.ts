@@ -1,0 +1,186 @@
+import type { HttpRequest, Route } from '../access/route.ts';
+import type { Table } from '../aws/table.ts';
+import { formatDollars } from '../inference/cost.ts';
+import { invalidValueError } from '../openai/validation.ts';
+import { readUsageReport, type UsageBucket, type UsageQuery } from '../usage/report.ts';
+import { BUCKET_WIDTHS, type BucketWidth, type UsageKey, type UsageKind, type UsageSums } from '../usage/usage-row.ts';
+import { encodeCsv, wantsCsv } from './csv.ts';
+import { readList, readNumber } from './query.ts';
+
+/** What the routes of the usage depend on. */
+export interface UsageApi {
+  /** The usage table. */
+  readonly usage: Table;
+  /** Returns the time in epoch milliseconds. */
+  readonly now: () => number;
+}
+
+/** The default and the largest number of buckets of a page. */
+const LIMITS: Readonly<Record<BucketWidth, readonly [number, number]>> = {
+  '1m': [60, 1_440],
+  '1h': [24, 168],
+  '1d': [7, 31],
+};
+const COST_LIMITS = [7, 180] as const;
+
+/** How usage is grouped and filtered, by the names of OpenAI's API. Users have no usage of their own here: keys have. */
+const FIELDS: Readonly<Record<string, (key: UsageKey) => string>> = {
+  project_id: ({ project }) => project,
+  api_key_id: ({ keyId }) => keyId,
+  model: ({ model }) => model,
+  service_tier: ({ tier }) => tier || 'default',
+  batch: () => 'false',
+  user_id: () => '',
+  line_item: ({ kind, model, tier }) =>
+    [model, ...(tier === '' ? [] : [tier]), ...(kind === 'estimated' ? [kind] : [])].join(', '),
+  api_source: () => 'unlabeled',
+};
+const SIMPLE = ['project_id', 'user_id', 'api_key_id', 'model'];
+const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  completions: [...SIMPLE, 'batch', 'service_tier', 'api_source'],
+  embeddings: SIMPLE,
+  moderations: SIMPLE,
+  costs: ['project_id', 'user_id', 'line_item', 'api_key_id', 'api_source'],
+};
+
+/** Usage that a deployment doesn't have: each has empty buckets. */
+const ABSENT = [
+  ...['audio_speeches', 'audio_transcriptions', 'code_interpreter_sessions', 'decisions', 'file_search_calls'],
+  ...['images', 'vector_stores', 'web_search_calls'],
+] as const;
+
+/** Creates the routes of OpenAI's usage and costs. With `Accept: text/csv` or `format=csv` they respond with CSV. */
+export function createUsageRoutes(api: UsageApi) {
+  const usageOf = (kind: UsageKind) => createRoute(api, kind, (sums) => encodeUsage(kind, sums));
+  const absent = ABSENT.map((name) => [`GET /v1/organization/usage/${name}`, createRoute(api, undefined, () => ({}))]);
+  return {
+    'GET /v1/organization/usage/completions': usageOf('completions'),
+    'GET /v1/organization/usage/embeddings': usageOf('embeddings'),
+    'GET /v1/organization/usage/moderations': usageOf('moderations'),
+    'GET /v1/organization/costs': createRoute(api, 'costs', encodeCosts),
+    ...(Object.fromEntries(absent) as Record<`GET /v1/organization/usage/${(typeof ABSENT)[number]}`, Route>),
+  };
+}
+
+/** @param isExact true for amounts as decimal text, which a JSON number can't always hold */
+type Encode = (sums: UsageSums, isExact: boolean) => Readonly<Record<string, unknown>>;
+
+/** @param kind what the route reports; undefined if there is none of it */
+function createRoute({ usage, now }: UsageApi, kind: UsageKind | 'costs' | undefined, encode: Encode): Route {
+  return {
+    async run(request) {
+      const grouped = readGroups(request, kind);
+      const query = parseQuery(request, kind, grouped, now());
+      const { buckets, next } = await readUsageReport(usage, query);
+      const isNew = next !== undefined;
+      const isCsv = wantsCsv(request);
+      const encodeGroups = ({ groups }: UsageBucket<string>) =>
+        groups.map(({ fields, sums }) => ({ ...encode(sums, isCsv), ...encodeFields(fields) }));
+      if (isCsv) {
+        const rows = buckets.flatMap((bucket) =>
+          encodeGroups(bucket).map((result) => ({ start_time: bucket.start, end_time: bucket.end, ...result })),
+        );
+        return {
+          frames: yieldText(encodeCsv(rows)),
+          headers: { 'content-type': 'text/csv; charset=utf-8', ...(isNew && { 'x-next-page': String(next) }) },
+        };
+      }
+      const data = buckets.map((bucket) => ({
+        ...{ object: 'bucket', start_time: bucket.start, end_time: bucket.end },
+        results: encodeGroups(bucket),
+      }));
+      return { json: { object: 'page', data, has_more: isNew, next_page: isNew ? String(next) : null } };
+    },
+  };
+}
+
+/** A response that is no JSON is sent as a stream. */
+async function* yieldText(text: string): AsyncGenerator<string> {
+  yield text;
+}
+
+function readGroups({ query }: HttpRequest, kind: UsageKind | 'costs' | undefined): readonly string[] {
+  const names = readList(query, 'group_by') ?? [];
+  const known = kind === undefined ? undefined : GROUPS[kind];
+  const unknown = names.find((name) => known !== undefined && !known.includes(name));
+  if (unknown !== undefined)
+    throw invalidValueError('group_by', `Invalid 'group_by': '${unknown}' is not one of ${known?.join(', ')}.`);
+  return names;
+}
+
+function parseQuery(
+  { query }: HttpRequest,
+  kind: UsageKind | 'costs' | undefined,
+  grouped: readonly string[],
+  now: number,
+): UsageQuery<string> {
+  const width = (query['bucket_width'] ?? '1d') as BucketWidth;
+  if (!(kind === 'costs' ? ['1d'] : BUCKET_WIDTHS).includes(width)) {
+    throw invalidValueError('bucket_width', `Invalid 'bucket_width': '${width}' is not supported.`);
+  }
+  const [usual, most] = kind === 'costs' ? COST_LIMITS : LIMITS[width];
+  const start = readNumber(query, 'start_time');
+  if (start === undefined) throw invalidValueError('start_time', "Missing required parameter: 'start_time'.");
+  const limit = readNumber(query, 'limit') ?? usual;
+  if (limit < 1 || limit > most)
+    throw invalidValueError('limit', `Invalid 'limit': Expected an integer from 1 to ${most}.`);
+  const filters = [
+    createFilter('project_id', readList(query, 'project_ids')),
+    createFilter('api_key_id', readList(query, 'api_key_ids')),
+    createFilter('model', readList(query, 'models')),
+    createFilter('user_id', readList(query, 'user_ids')),
+    createFilter('line_item', readList(query, 'line_items')),
+    createFilter('batch', readList(query, 'batch')),
+  ];
+  return {
+    ...{ width, limit, from: readNumber(query, 'page') ?? start },
+    until: Math.min(readNumber(query, 'end_time') ?? Number.POSITIVE_INFINITY, Math.floor(now / 1000) + 1),
+    matches: (key) => (kind === 'costs' || key.kind === kind) && filters.every((matches) => matches(key)),
+    groupBy: (key) => Object.fromEntries(grouped.map((name) => [name, FIELDS[name]?.(key) ?? ''])),
+  };
+}
+
+function createFilter(field: string, values: readonly string[] | undefined): (key: UsageKey) => boolean {
+  return (key) => values === undefined || values.includes(FIELDS[field]?.(key) ?? '');
+}
+
+/** A result has all fields; those that it isn't grouped by are null. */
+function encodeFields(fields: Readonly<Record<string, string>>): Readonly<Record<string, unknown>> {
+  const encoded = Object.entries(fields).map(([name, value]) => [
+    name,
+    name === 'batch' ? value === 'true' : value || null,
+  ]);
+  return Object.fromEntries(encoded);
+}
+
+const UNGROUPED = { project_id: null, user_id: null, api_key_id: null };
+
+function encodeUsage(kind: UsageKind, sums: UsageSums) {
+  const { requests, inputTokens, cachedTokens, cacheWriteTokens, outputTokens } = sums;
+  const uncached = inputTokens - cachedTokens - cacheWriteTokens;
+  return {
+    object: `organization.usage.${kind}.result`,
+    input_tokens: Number(inputTokens),
+    ...(kind === 'completions' && {
+      output_tokens: Number(outputTokens),
+      input_cached_tokens: Number(cachedTokens),
+      input_cache_write_tokens: Number(cacheWriteTokens),
+      input_uncached_tokens: Number(uncached),
+      ...{ input_audio_tokens: 0, output_audio_tokens: 0 },
+      ...{ batch: null, service_tier: null, api_source: null },
+    }),
+    num_model_requests: Number(requests),
+    ...UNGROUPED,
+    model: null,
+  };
+}
+
+function encodeCosts({ picodollars }: UsageSums, isExact: boolean) {
+  const dollars = formatDollars(picodollars);
+  return {
+    object: 'organization.costs.result',
+    amount: { value: isExact ? dollars : Number(dollars), currency: 'usd' },
+    ...UNGROUPED,
+    ...{ line_item: null, api_source: null },
+  };
+}

@@ -1,0 +1,112 @@
+import * as v from 'valibot';
+import type { Entry } from '../audit/entry.ts';
+
+/** The kinds of usage that the service has, by their names in OpenAI's API. `estimated` is what settlements have charged. */
+export const USAGE_KINDS = ['completions', 'embeddings', 'moderations', 'estimated'] as const;
+export type UsageKind = (typeof USAGE_KINDS)[number];
+
+/** What usage is added up by. */
+export interface UsageKey {
+  readonly kind: UsageKind;
+  readonly project: string;
+  /** Empty if the call had no key, as jobs of programs have none. */
+  readonly keyId: string;
+  /** The alias. */
+  readonly model: string;
+  /** Empty for the default tier. */
+  readonly tier: string;
+}
+
+/** Sums. Integers of any size, so that nothing is rounded. */
+export interface UsageSums {
+  readonly requests: bigint;
+  /** With those that were read from a cache or written to one. */
+  readonly inputTokens: bigint;
+  readonly cachedTokens: bigint;
+  readonly cacheWriteTokens: bigint;
+  readonly outputTokens: bigint;
+  /** 10⁻¹² US dollars. */
+  readonly picodollars: bigint;
+}
+
+export interface Usage {
+  readonly key: UsageKey;
+  readonly sums: UsageSums;
+}
+
+/** The widths of the buckets that usage is added up in. */
+export const BUCKET_WIDTHS = ['1m', '1h', '1d'] as const;
+export type BucketWidth = (typeof BUCKET_WIDTHS)[number];
+
+export const BUCKET_SECONDS: Readonly<Record<BucketWidth, number>> = { '1m': 60, '1h': 3_600, '1d': 86_400 };
+
+/** Returns the start of the bucket that a time is in, in epoch seconds. */
+export function getBucketStart(width: BucketWidth, epochSeconds: number): number {
+  return Math.floor(epochSeconds / BUCKET_SECONDS[width]) * BUCKET_SECONDS[width];
+}
+
+export const NO_USAGE: UsageSums = {
+  ...{ requests: 0n, inputTokens: 0n, cachedTokens: 0n, cacheWriteTokens: 0n, outputTokens: 0n, picodollars: 0n },
+};
+
+export function addSums(first: UsageSums, second: UsageSums): UsageSums {
+  return {
+    requests: first.requests + second.requests,
+    inputTokens: first.inputTokens + second.inputTokens,
+    cachedTokens: first.cachedTokens + second.cachedTokens,
+    cacheWriteTokens: first.cacheWriteTokens + second.cacheWriteTokens,
+    outputTokens: first.outputTokens + second.outputTokens,
+    picodollars: first.picodollars + second.picodollars,
+  };
+}
+
+/** Returns the usage of an entry; undefined if it is that of a call without an answer, or no call. */
+export function readUsage(entry: Entry): Usage | undefined {
+  const { tenant, model, inputTokens, outputTokens } = entry;
+  if (entry.record === 'act' || tenant === undefined || model === undefined) return undefined;
+  if (inputTokens === undefined && outputTokens === undefined) return undefined;
+  return {
+    key: { kind: readKind(entry), project: tenant, keyId: entry.keyId ?? '', model, tier: readTier(entry) },
+    sums: {
+      requests: 1n,
+      inputTokens: BigInt(inputTokens ?? 0),
+      cachedTokens: BigInt(entry.cachedInputTokens ?? 0),
+      cacheWriteTokens: BigInt(entry.cacheWriteTokens ?? 0),
+      outputTokens: BigInt(outputTokens ?? 0),
+      picodollars: parseDollars(entry.costUsd ?? '0'),
+    },
+  };
+}
+
+function readKind({ record, route, endpoint }: Entry): UsageKind {
+  if (record === 'settlement') return 'estimated';
+  const path = endpoint ?? route?.replace(/^\w+ /, '');
+  if (path === '/v1/embeddings') return 'embeddings';
+  return path === '/v1/moderations' ? 'moderations' : 'completions';
+}
+
+function readTier({ serviceTier = '' }: Entry): string {
+  return serviceTier === 'default' || serviceTier === 'auto' ? '' : serviceTier;
+}
+
+/** Converts US dollars, with up to 12 decimals, to picodollars. */
+export function parseDollars(dollars: string): bigint {
+  const [whole = '', fraction = ''] = dollars.split('.');
+  return BigInt(whole + fraction.padEnd(12, '0'));
+}
+
+const keySchema = v.pipe(
+  v.tuple([v.picklist(USAGE_KINDS), v.string(), v.string(), v.string(), v.string(), v.number()]),
+  v.transform(([kind, project, keyId, model, tier]): UsageKey => ({ kind, project, keyId, model, tier })),
+);
+
+/** Returns the sort key of a row. Each chain adds to rows of its own, in its order. */
+export function encodeRowKey({ kind, project, keyId, model, tier }: UsageKey, chain: number): string {
+  return JSON.stringify([kind, project, keyId, model, tier, chain]);
+}
+
+/** Returns what a row adds up; undefined for a row of another version. */
+export function parseRowKey(sk: string): UsageKey | undefined {
+  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), keySchema), sk);
+  return result.success ? result.output : undefined;
+}

@@ -1,0 +1,218 @@
+import { spawn } from 'node:child_process';
+import { text } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { KMSClient } from '@aws-sdk/client-kms';
+import { ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createChainTable } from '../../shared/audit/chain-table.ts';
+import { CHAINS } from '../../shared/audit/digest.ts';
+import type { Entry } from '../../shared/audit/entry.ts';
+import { readPublicKey } from '../../shared/audit/kms-signer.ts';
+import { verifyChain } from '../../shared/audit/verify.ts';
+import { createBucket } from '../../shared/aws/bucket.ts';
+import { formatDollars } from '../../shared/inference/cost.ts';
+import { addSums, NO_USAGE, type UsageSums } from '../../shared/usage/usage-row.ts';
+import { readBucket } from '../../shared/usage/usage-table.ts';
+import { waitUntil } from '../wait.ts';
+import { type Service, startService } from './service.ts';
+
+const PRICE = { inputPerMillion: 3, outputPerMillion: 15 };
+let service: Service;
+let aws: ReturnType<typeof createClients>;
+beforeAll(async () => {
+  service = await startService({ alias: { price: PRICE } });
+  aws = createClients(service);
+});
+afterAll(async () => {
+  for (const client of [aws.dynamodb, aws.s3, aws.kms]) client.destroy();
+  await service[Symbol.asyncDispose]();
+});
+
+function createClients({ cloud: { endpoints, credentials } }: Service) {
+  const common = { region: 'eu-west-1', credentials };
+  const endpoint = (name: string) => endpoints[`AWS_ENDPOINT_URL_${name}`] ?? '';
+  return {
+    dynamodb: new DynamoDBClient({ ...common, endpoint: endpoint('DYNAMODB') }),
+    s3: new S3Client({ ...common, endpoint: endpoint('S3'), forcePathStyle: true }),
+    kms: new KMSClient({ ...common, endpoint: endpoint('KMS') }),
+  };
+}
+
+const admin = () =>
+  new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', apiKey: '-', maxRetries: 0 });
+
+/** Returns the entries of the verified audit log. */
+async function readAudit(): Promise<Entry[]> {
+  const { USAGE_TABLE = '', AUDIT_BUCKET = '', AUDIT_KEY_ID = '' } = service.cloud.resources;
+  const store = createChainTable({ client: aws.dynamodb, name: USAGE_TABLE });
+  const objects = createBucket(aws.s3, AUDIT_BUCKET);
+  const publicKey = await readPublicKey(aws.kms, AUDIT_KEY_ID);
+  const entries: Entry[] = [];
+  for (let chain = 0; chain < CHAINS; chain += 1) {
+    const problem = await verifyChain(chain, {
+      ...{ objects, publicKey, keptDays: 400, now: Date.now },
+      head: await store.readHead(chain),
+      onDigest: (_, found) => entries.push(...found),
+    });
+    expect(problem).toBeUndefined();
+  }
+  return entries;
+}
+
+/** Returns what has been used in total, today and yesterday: the test may run at midnight. */
+async function readTotal(): Promise<UsageSums> {
+  const table = { client: aws.dynamodb, name: service.cloud.resources['USAGE_TABLE'] ?? '' };
+  const today = Math.floor(Date.now() / 86_400_000) * 86_400;
+  const days = await Promise.all([today - 86_400, today].map((day) => readBucket(table, '1d', day)));
+  return days.flat().reduce((sum, { sums }) => addSums(sum, sums), NO_USAGE);
+}
+
+it("usage and costs are the sum of the answers' own, whether they were streamed or queued", async () => {
+  const { client } = service;
+  const usages: { readonly input: number; readonly output: number }[] = [];
+  const chats = Array.from({ length: 10 }, async (_, index) => {
+    const { usage } = await client.chat.completions.create({
+      model: 'compatible',
+      messages: [{ role: 'user', content: 'word '.repeat(index + 1) }],
+    });
+    usages.push({ input: usage?.prompt_tokens ?? 0, output: usage?.completion_tokens ?? 0 });
+  });
+  const streams = Array.from({ length: 5 }, async () => {
+    const stream = await client.responses.create({ model: 'compatible', input: 'Hi', stream: true, store: false });
+    for await (const event of stream) {
+      if (event.type !== 'response.completed') continue;
+      const { input_tokens: input = 0, output_tokens: output = 0 } = event.response.usage ?? {};
+      usages.push({ input, output });
+    }
+  });
+  const jobs = Array.from({ length: 3 }, async () => {
+    const { id } = await client.responses.create({ model: 'compatible', input: 'Hello there', background: true });
+    const response = await waitUntil('the job has ended', async () => {
+      const found = await client.responses.retrieve(id);
+      return found.status === 'completed' ? found : undefined;
+    });
+    usages.push({ input: response.usage?.input_tokens ?? 0, output: response.usage?.output_tokens ?? 0 });
+  });
+  await Promise.all([...chats, ...streams, ...jobs]);
+  await client.chat.completions.create({ model: 'absent', messages: [{ role: 'user', content: 'x' }] }).catch(() => {});
+
+  const total = (name: 'input' | 'output') => BigInt(usages.reduce((sum, usage) => sum + usage[name], 0));
+  const expected: UsageSums = {
+    ...NO_USAGE,
+    requests: 18n,
+    inputTokens: total('input'),
+    outputTokens: total('output'),
+    // A dollar for a million tokens is a millionth of a dollar, 10⁶ picodollars, for a token.
+    picodollars: total('input') * 3_000_000n + total('output') * 15_000_000n,
+  };
+  expect(expected.inputTokens).toBeGreaterThan(18n);
+  await waitUntil('all usage is recorded', async () => (await readTotal()).requests >= 18n || undefined);
+  expect(await readTotal()).toEqual(expected);
+
+  const isRefusal = ({ status, errorCode, keyId }: Entry) =>
+    status === 404 && errorCode === 'model_not_found' && keyId === 'local';
+  const entries = await waitUntil('the refused call is recorded', async () => {
+    const found = await readAudit();
+    return found.some(isRefusal) && found;
+  });
+  const answered = entries.filter(({ outputTokens }) => outputTokens !== undefined);
+  expect(answered).toHaveLength(18);
+  for (const entry of answered) {
+    expect(entry).toMatchObject({
+      ...{ record: 'call', tenant: 'local', model: 'compatible' },
+      ...{ provider: 'openai-compatible', upstreamModel: 'upstream-model', costUsd: expect.any(String) },
+    });
+  }
+  expect(JSON.stringify(entries)).not.toMatch(/word word|Hello there/);
+});
+
+it("OpenAI's client reads usage and costs, grouped, filtered and by pages", async () => {
+  const { usage } = admin().admin.organization;
+  const start_time = Math.floor(Date.now() / 1000) - 86_400;
+  const total = await readTotal();
+  const { data } = await usage.completions({ start_time, group_by: ['project_id', 'model'] });
+  const results = data.flatMap((bucket) => bucket.results) as unknown as Record<string, unknown>[];
+  expect(results).toMatchObject([
+    {
+      object: 'organization.usage.completions.result',
+      ...{ project_id: 'local', model: 'compatible', api_key_id: null },
+      input_tokens: Number(total.inputTokens),
+      output_tokens: Number(total.outputTokens),
+      num_model_requests: 18,
+    },
+  ]);
+  const empty = await usage.completions({ start_time, models: ['other'], group_by: ['model'] });
+  expect(empty.data.flatMap((bucket) => bucket.results)).toEqual([]);
+  const [first, second] = [await usage.completions({ start_time, limit: 1 }), await usage.images({ start_time })];
+  expect(first).toMatchObject({ object: 'page', data: [{ object: 'bucket' }], has_more: true });
+  expect(second.data.every((bucket) => bucket.results.length === 0)).toBe(true);
+  const next = await usage.completions({ start_time, limit: 1, page: first.next_page ?? '' });
+  expect(next.data[0]?.start_time).toBe(first.data[0]?.end_time);
+  await expect(usage.completions({ start_time, limit: 32 })).rejects.toMatchObject({ status: 400, param: 'limit' });
+
+  const costs = await usage.costs({ start_time, group_by: ['line_item'] });
+  expect(costs.data.flatMap((bucket) => bucket.results)).toMatchObject([
+    { amount: { value: Number(total.picodollars) / 1e12, currency: 'usd' }, line_item: 'compatible' },
+  ]);
+  const csv = await fetch(`${service.cloud.url}/organization/costs?start_time=${start_time}&group_by[]=line_item`, {
+    headers: { authorization: 'Bearer sk-admin-local', accept: 'text/csv' },
+  });
+  expect(csv.headers.get('content-type')).toBe('text/csv; charset=utf-8');
+  const [header, row, ...more] = (await csv.text()).split('\r\n');
+  expect(header).toContain('start_time,end_time,object,amount.value,amount.currency');
+  expect(row).toContain(`,${formatDollars(total.picodollars)},usd,`);
+  expect(more).toEqual(['']);
+});
+
+it("OpenAI's client lists administrative acts, filtered and by pages", async () => {
+  const { projects, auditLogs } = admin().admin.organization;
+  const { id } = await projects.create({ name: 'Website' });
+  await projects.update(id, { name: 'Shop' });
+  const found = await waitUntil('the acts are recorded', async () => {
+    const { data } = await auditLogs.list({ project_ids: [id] });
+    return data.length === 2 ? data : undefined;
+  });
+  expect(found.map(({ type }) => type)).toEqual(['project.updated', 'project.created']);
+  expect(found[1]).toMatchObject({
+    actor: { type: 'api_key', api_key: { id: 'local-admin' } },
+    'project.created': { id, data: { name: 'Website' } },
+  });
+  const pages = [];
+  for await (const { type } of auditLogs.list({ project_ids: [id], limit: 1 })) pages.push(type);
+  expect(pages).toEqual(['project.updated', 'project.created']);
+  const created = await auditLogs.list({ project_ids: [id], event_types: ['project.created'] });
+  expect(created.data).toHaveLength(1);
+  const earlier = await auditLogs.list({ effective_at: { lt: 1_000 } });
+  expect(earlier.data).toEqual([]);
+});
+
+it('npm run audit verifies the log, exports the entries of a tenant, and names what was changed', async () => {
+  const audit = async (...args: string[]) => {
+    const { endpoints, credentials, resources } = service.cloud;
+    const { accessKeyId: AWS_ACCESS_KEY_ID, secretAccessKey: AWS_SECRET_ACCESS_KEY } = credentials;
+    const keys = { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION: 'eu-west-1' };
+    const env = { ...process.env, ...endpoints, ...resources, ...keys };
+    const { promise: ended, resolve } = Promise.withResolvers<number | null>();
+    const child = spawn(process.execPath, ['infra/operate/audit.ts', ...args], { env });
+    child.once('close', resolve);
+    const [stdout, stderr, status] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+    return { stdout, stderr, status };
+  };
+  const verified = await audit('verify');
+  expect(verified).toMatchObject({ status: 0, stderr: expect.stringContaining('complete and unchanged') });
+  const exported = (await audit('export', '--project', 'local')).stdout.trim().split('\n');
+  expect(exported.length).toBeGreaterThan(18);
+  expect(exported.map((line) => JSON.parse(line).tenant)).toEqual(exported.map(() => 'local'));
+  expect((await audit('export', '--project', 'other')).stdout).toBe('');
+  expect(await audit('export')).toMatchObject({ status: 1, stderr: expect.stringContaining('--project is missing') });
+
+  const Bucket = service.cloud.resources['AUDIT_BUCKET'];
+  const { Contents = [] } = await aws.s3.send(new ListObjectsV2Command({ Bucket }));
+  const Key = Contents.find((object) => object.Key?.endsWith('.ndjson.gz'))?.Key;
+  await aws.s3.send(new PutObjectCommand({ Bucket, Key, Body: gzipSync('{}\n') }));
+  const changed = await audit('verify');
+  expect(changed.status).toBe(1);
+  expect(changed.stderr).toContain(`its entries were changed: ${Key}`);
+});

@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { appendToChain } from '../../../shared/audit/chain.ts';
+import {
+  findChain,
+  getDigestKey,
+  getDigestPrefix,
+  parseDigest,
+  parseSignedDigest,
+} from '../../../shared/audit/digest.ts';
+import { packEntries, readEntries, unpackEntries } from '../../../shared/audit/entry.ts';
+import type { VerifyOptions } from '../../../shared/audit/verify.ts';
+import { type AuditLog, type AuditWorld, KEPT_DAYS, makeBatch, startAuditWorld } from './audit-world.ts';
+
+let world: AuditWorld;
+let log: AuditLog;
+const { logGroup, logStream } = makeBatch('a', 'stream', []);
+const chain = findChain({ logGroup, logStream });
+beforeAll(async () => {
+  world = await startAuditWorld();
+  log = await world.newLog();
+  for (const id of ['a', 'b', 'c', 'd']) {
+    const batch = makeBatch(id, 'stream', [{ requestId: id, tenant: 'acme' }]);
+    await appendToChain(batch, readEntries(batch).entries, log.ports);
+  }
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const digestKey = (sequence: number) => getDigestKey({ chain, sequence });
+
+async function readDigest(sequence: number) {
+  const bytes = await log.objects.get(digestKey(sequence));
+  const signed = parseSignedDigest(bytes ?? Buffer.of());
+  return { signed, digest: parseDigest(signed.digest) };
+}
+
+/** Verifies the chain with some objects changed, or removed if their content is undefined. */
+function verifyChanged(
+  changed: Readonly<Record<string, string | Uint8Array | undefined>>,
+  more?: Partial<VerifyOptions>,
+) {
+  const objects: VerifyOptions['objects'] = {
+    list: async (prefix) => {
+      const names = await log.objects.list(prefix);
+      return names.filter((name) => !(name in changed) || changed[name] !== undefined);
+    },
+    get: async (key) => {
+      if (!(key in changed)) return log.objects.get(key);
+      const content = changed[key];
+      return typeof content === 'string' ? Buffer.from(content) : content;
+    },
+  };
+  return log.verify(chain, { objects, ...more });
+}
+
+it('a chain that is as it was written has no problem', async () => {
+  expect(await log.verify(chain)).toBeUndefined();
+  expect((await log.objects.list(getDigestPrefix(chain))).length).toBe(4);
+});
+
+it('a digest that is missing is named, at the end as well', async () => {
+  const missing = (sequence: number) => verifyChanged({ [digestKey(sequence)]: undefined });
+  expect(await missing(2)).toEqual({ chain, sequence: 3, problem: 'the digest 2 is missing' });
+  expect(await missing(4)).toEqual({ chain, sequence: 4, problem: 'the digest is missing: the head is 4' });
+  expect(await missing(1)).toEqual({
+    ...{ chain, sequence: 2 },
+    problem: 'the digest before is missing, and has not expired',
+  });
+});
+
+it('digests that have expired are not missed', async () => {
+  const later = () => log.ports.now() + KEPT_DAYS * 86_400_000;
+  expect(await verifyChanged({ [digestKey(1)]: undefined }, { now: later })).toBeUndefined();
+  const none = Object.fromEntries([1, 2, 3, 4].map((sequence) => [digestKey(sequence), undefined]));
+  expect(await verifyChanged(none, { now: later })).toBeUndefined();
+  expect(await verifyChanged(none)).toMatchObject({ sequence: 1 });
+});
+
+it('a changed entry, and entries that are missing, are named', async () => {
+  const { key } = (await readDigest(2)).digest.digest.entries;
+  const text = unpackEntries((await log.objects.get(key)) ?? Buffer.of());
+  const changed = packEntries(text.replace('acme', 'evil'));
+  expect(await verifyChanged({ [key]: changed })).toMatchObject({
+    sequence: 2,
+    problem: expect.stringMatching(/entries were changed/),
+  });
+  expect(await verifyChanged({ [key]: 'x' })).toMatchObject({
+    sequence: 2,
+    problem: expect.stringMatching(/entries were changed/),
+  });
+  expect(await verifyChanged({ [key]: undefined })).toMatchObject({
+    sequence: 2,
+    problem: expect.stringMatching(/entries are missing/),
+  });
+});
+
+it('a changed digest has no valid signature, and one of another key is none', async () => {
+  const { signed } = await readDigest(3);
+  const text = signed.digest.replace('"count":1', '"count":0');
+  const unsigned = { ...signed, digest: text };
+  const problem = "the signature isn't that of the audit key";
+  expect(await verifyChanged({ [digestKey(3)]: JSON.stringify(unsigned) })).toEqual({ chain, sequence: 3, problem });
+  const forged = { digest: text, ...(await world.signFalsely(text)) };
+  expect(await verifyChanged({ [digestKey(3)]: JSON.stringify(forged) })).toEqual({ chain, sequence: 3, problem });
+  expect(await verifyChanged({ [digestKey(3)]: '{' })).toMatchObject({
+    sequence: 3,
+    problem: expect.stringMatching(/can't be read/),
+  });
+});
+
+it('a digest that was replaced by another one with a valid signature is named', async () => {
+  const { signed } = await readDigest(2);
+  expect(await verifyChanged({ [digestKey(3)]: JSON.stringify(signed) })).toMatchObject({
+    ...{ sequence: 3, problem: 'the object holds the digest 2' },
+  });
+  const { digest } = await readDigest(3);
+  const other = JSON.stringify({ ...digest.digest, previous: '0'.repeat(64) });
+  const resigned = JSON.stringify({ digest: other, ...(await log.ports.sign(other)) });
+  expect(await verifyChanged({ [digestKey(3)]: resigned })).toMatchObject({
+    sequence: 3,
+    problem: expect.stringMatching(/doesn't follow/),
+  });
+  const { digest: last } = await readDigest(4);
+  const otherLast = JSON.stringify({ ...last.digest, at: '2026-01-01T00:00:00.000Z' });
+  const resignedLast = JSON.stringify({ digest: otherLast, ...(await log.ports.sign(otherLast)) });
+  expect(await verifyChanged({ [digestKey(4)]: resignedLast })).toMatchObject({
+    problem: 'the last digest differs from the head',
+  });
+});
+
+it('a head that is not settled yet needs no object', async () => {
+  const head = await log.ports.store.readHead(chain);
+  const unsettled = head && { ...head, isSettled: false };
+  expect(await verifyChanged({ [digestKey(4)]: undefined }, { head: unsettled })).toBeUndefined();
+  expect(await verifyChanged({}, { head: undefined })).toMatchObject({ problem: 'the table has no head of the chain' });
+});

@@ -72,7 +72,7 @@ describe('npm run admin on the laptop', () => {
   it('a project, a service account and a key are made with three commands, and the key calls models', async () => {
     await runLocally('projects', 'create', '--name', 'Acme', '--id', 'acme');
     const { printed, notes } = await runLocally('service-accounts', 'create', '--project', 'acme', '--name', 'web-1');
-    expect(printed).toEqual([expect.stringMatching(/^sk-proj-/)]);
+    expect(printed).toEqual([expect.stringMatching(/^sk-svcacct-/)]);
     expect(notes).toContain('svc_acct_');
     expect(notes).not.toContain(printed[0]);
     await new OpenAI({ baseURL: service.cloud.url, apiKey: printed[0] ?? '' }).models.list();

@@ -19,6 +19,7 @@ import { benchDeciding } from './deciding.ts';
 import { benchFirstToken } from './first-token.ts';
 import { benchInterference } from './interference.ts';
 import { benchJobs } from './jobs.ts';
+import { benchPersonal } from './personal.ts';
 import { parseCommand, runSimulations } from './placement/command.ts';
 import { benchPlacement } from './placement/placement.ts';
 import { publish } from './report/page.ts';
@@ -59,6 +60,8 @@ const BENCHMARKS: Readonly<Record<string, (options: Options) => Promise<Report>>
     }),
   agents: ({ quick, runs }) => benchAgents({ rounds: runs ?? (quick ? 3 : 60) }),
   seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
+  personal: ({ quick, runs }) =>
+    benchPersonal({ rounds: runs ?? (quick ? 3 : 30), hostileLength: quick ? 100_000 : 1_000_000 }),
   jobs: ({ quick, runs, mode }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000, mode }),
   burst: ({ quick, mode }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30, mode }),
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),

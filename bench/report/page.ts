@@ -26,7 +26,7 @@ export async function publish(record: DatedReport, folder: string): Promise<void
 function toMarkdown({ machine, date, report }: DatedReport, pictures: readonly string[]): string {
   const parts = [
     `# ${report.title}`,
-    `<!-- Written by \`npm run bench -- ${report.name} --publish\`; edit bench/ instead. -->`,
+    `<!-- Written by \`npm run bench -- ${report.command ?? report.name} --publish\`; edit bench/ instead. -->`,
     wrap(
       `${describeMachine(machine)}, ${date.slice(0, 10)}. All figures come from one run on one machine: compare the targets with each other, not with figures from another machine.`,
     ),

@@ -59,6 +59,8 @@ export interface Series {
 export interface Report {
   /** File name of its page: `cold`. */
   readonly name: string;
+  /** Name of the benchmark on the command line, if it isn't that of the page. */
+  readonly command?: string;
   readonly title: string;
   /** Paragraphs about the method, about each target, and about the limits of the figures. */
   readonly method: readonly string[];

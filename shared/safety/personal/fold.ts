@@ -12,28 +12,28 @@ export interface FoldedText {
 export function foldText(text: string): FoldedText {
   if (text.search(FOLDED) === -1) return { text, toOriginal: (index) => index };
   const pieces: string[] = [];
-  // The origins of the characters. Absent as long as each has the index of its original.
-  let origins: number[] | undefined;
+  // The origins of the characters. Absent as long as each has the index of its original. A folded text is never longer.
+  let origins: Int32Array | undefined;
   let length = 0;
   let end = 0;
   const append = (piece: string, start: number): void => {
     if (piece === '') return;
     pieces.push(piece);
-    if (origins !== undefined) for (let at = 0; at < piece.length; at++) origins.push(start + at);
+    if (origins !== undefined) for (let at = 0; at < piece.length; at++) origins[length + at] = start + at;
     length += piece.length;
   };
   for (const match of text.matchAll(FOLDED)) {
     const [original] = match;
     append(text.slice(end, match.index), end);
     const replaced = foldOne(original);
-    if (replaced.length !== original.length) origins ??= Array.from({ length }, (_, index) => index);
+    if (replaced.length !== original.length) origins ??= Int32Array.from({ length: text.length }, (_, index) => index);
     append(replaced, match.index);
     end = match.index + original.length;
   }
   append(text.slice(end), end);
   if (origins === undefined) return { text: pieces.join(''), toOriginal: (index) => index };
   const all = origins;
-  return { text: pieces.join(''), toOriginal: (index) => all[index] ?? text.length };
+  return { text: pieces.join(''), toOriginal: (index) => (index < length ? (all[index] ?? text.length) : text.length) };
 }
 
 const FOLDED = new RegExp(

@@ -3,11 +3,19 @@ import { permitsModel } from '../../../shared/access/model-permissions.ts';
 import type { Restrictions } from '../../../shared/access/policy.ts';
 import { encodeRestrictions } from '../../../shared/access/policy-schema.ts';
 
+const makePattern = (changes: object) => ({ name: 'STAFF', pattern: 'E-\\d{5}', action: 'mask', ...changes });
+
 describe('encodeRestrictions', () => {
   it('restrictions are stored as JSON, and their absence as nothing', () => {
     const restrictions: Restrictions = { models: { mode: 'deny', models: ['large'] } };
     expect(JSON.parse(encodeRestrictions('project', restrictions) ?? '')).toEqual(restrictions);
     expect(encodeRestrictions('project', {})).toBeUndefined();
+  });
+
+  it('rules for personal data are stored as they are', () => {
+    const personalData = { all: 'mask', kinds: { ip: 'off' }, patterns: [makePattern({})], unsearchable: 'pass' };
+    const json = encodeRestrictions('key', { personalData } as Restrictions);
+    expect(JSON.parse(json ?? '')).toEqual({ personalData });
   });
 
   it.each([
@@ -20,6 +28,15 @@ describe('encodeRestrictions', () => {
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
     [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],
     [{ limits: { models: { m: { models: {} } } } }, "Invalid 'limits.models.m.models': "],
+    [{ personalData: { all: 'hide' } }, "Invalid 'personalData.all': "],
+    [{ personalData: { kinds: { mail: 'mask' } } }, "Invalid 'personalData.kinds.mail': "],
+    [{ personalData: { patterns: [makePattern({ name: 'staff' })] } }, "Invalid 'personalData.patterns.0.name': "],
+    [
+      { personalData: { patterns: [makePattern({ pattern: '(a)\\1' })] } },
+      "Invalid 'personalData.patterns.0.pattern': ",
+    ],
+    [{ personalData: { patterns: [makePattern({ pattern: 'a*' })] } }, "Invalid 'personalData.patterns.0.pattern': "],
+    [{ personalData: { patterns: Array(11).fill(makePattern({})) } }, "Invalid 'personalData.patterns': "],
   ])('the restrictions %j are refused', (restrictions, message) => {
     expect(() => encodeRestrictions('project', restrictions as never)).toThrow(
       expect.objectContaining({ code: 'invalid_value', message: expect.stringContaining(message) }),

@@ -1,0 +1,154 @@
+import { createSecretKey } from 'node:crypto';
+import { expect, it } from 'vitest';
+import type { PersonalDataRules } from '../../../../shared/access/personal-data.ts';
+import type { GenerationRequest, Message } from '../../../../shared/inference/generation.ts';
+import { getDetector } from '../../../../shared/safety/personal/detectors.ts';
+import { type FindNames, type MaskingPorts, maskRequest } from '../../../../shared/safety/personal/mask-request.ts';
+import { combineRules } from '../../../../shared/safety/personal/rules.ts';
+import { makeRequest } from '../../inference/requests.ts';
+
+const KEY = createSecretKey(Buffer.alloc(32, 1));
+
+async function mask(
+  request: Partial<GenerationRequest>,
+  personalData: PersonalDataRules = { all: 'mask' },
+  ports: Partial<MaskingPorts> = {},
+) {
+  const rules = combineRules({ project: { personalData } });
+  if (rules === undefined) throw new Error('The rules ask for nothing');
+  const detect = await getDetector(rules);
+  return maskRequest(makeRequest(request), rules, { detect, openKey: async () => KEY, ...ports });
+}
+
+const say = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
+const getText = ({ messages }: GenerationRequest, index = 0) => {
+  const part = messages[index]?.content[0];
+  return part !== undefined && 'text' in part ? part.text : '';
+};
+
+it('a value has the same placeholder wherever and whenever it is, and another one has another', async () => {
+  const first = await mask({ messages: [say('a@example.com, b@example.com')] });
+  const second = await mask({ messages: [say('hello'), say('b@example.com')], stop: ['a@example.com'] });
+  const [a, b] = getText(first.request).split(', ');
+  expect(a).not.toBe(b);
+  expect(getText(second.request, 1)).toBe(b);
+  expect(second.request.stop).toEqual([a]);
+});
+
+it('another key makes other placeholders', async () => {
+  const request = { messages: [say('a@example.com')] };
+  const other = createSecretKey(Buffer.alloc(32, 2));
+  const masked = await mask(request, { all: 'mask' }, { openKey: async () => other });
+  expect(getText(masked.request)).not.toBe(getText((await mask(request)).request));
+});
+
+it('text of the caller that looks like a placeholder is never restored', async () => {
+  const [placeholder = ''] = (await mask({ messages: [say('a@example.com')] })).values.keys();
+  const { values, request } = await mask({ messages: [say(`${placeholder} a@example.com`)] });
+  expect(values.has(placeholder)).toBe(false);
+  expect(getText(request)).toMatch(new RegExp(`^${placeholder} EMAIL-[a-z2-7]{8}$`));
+});
+
+it('numbers in the arguments of a tool call become strings, and everything else stays as it is', async () => {
+  const content = [
+    { type: 'toolCall' as const, id: 'call_1', name: 'dial', arguments: '{ "phone" : 13812345678, "n": 1.50 }' },
+  ];
+  const { request } = await mask({ messages: [{ role: 'assistant', content }] });
+  expect(request.messages[0]?.content[0]).toMatchObject({
+    arguments: expect.stringMatching(/^\{ "phone" : "PHONE-[a-z2-7]{8}", "n": 1\.50 \}$/),
+  });
+});
+
+it('a secret in a field of JSON is found by the name of the field', async () => {
+  const content = [
+    {
+      type: 'toolCall' as const,
+      id: 'call_1',
+      name: 'login',
+      arguments: '{"password":"Tr0ub4dor","user":"Tr0ub4dor"}',
+    },
+  ];
+  const { request } = await mask({ messages: [{ role: 'assistant', content }] });
+  expect(request.messages[0]?.content[0]).toMatchObject({
+    arguments: expect.stringMatching(/^\{"password":"CREDENTIAL-[a-z2-7]{8}","user":"Tr0ub4dor"\}$/),
+  });
+});
+
+it('names and ids keep different placeholders even if their values are redacted', async () => {
+  const { request } = await mask({ messages: [say('13812345678')], hints: { user: '13812345678' } }, { all: 'redact' });
+  expect(getText(request)).toBe('[REDACTED PHONE]');
+  expect(request.hints.user).toMatch(/^PHONE-[a-z2-7]{8}$/);
+});
+
+it('bounds in schemas are no personal data', async () => {
+  const parameters = {
+    properties: { n: { type: 'integer', maximum: 13812345678, minLength: 1, enum: [13812345678] } },
+  };
+  const { request } = await mask({ tools: [{ name: 'count', parameters, strict: false }] });
+  expect(request.tools[0]?.parameters).toMatchObject({
+    properties: { n: { maximum: 13812345678, minLength: 1, enum: [expect.stringMatching(/^PHONE-/)] } },
+  });
+});
+
+it('a request is sent translated even if it has no values, and no key is derived for it', async () => {
+  const original = { protocol: 'chat' as const, body: { messages: [] }, ignored: [] };
+  const openKey = () => Promise.reject(new Error('not needed'));
+  const { request, values } = await mask({ messages: [say('hello')], original }, { all: 'mask' }, { openKey });
+  expect(request).not.toHaveProperty('original');
+  expect(values.size).toBe(0);
+});
+
+it('images and PDF documents are refused unless the policy lets them pass', async () => {
+  const pdf = { type: 'document', mediaType: 'application/pdf', base64: 'JVBERi0=', param: 'messages[0]' } as const;
+  const image = { type: 'image', mediaType: 'image/png', base64: 'iVBO', param: 'messages[0]' } as const;
+  for (const part of [pdf, image]) {
+    const messages: Message[] = [{ role: 'user', content: [part] }];
+    await expect(mask({ messages })).rejects.toMatchObject({ code: 'content_filter', param: 'messages[0]' });
+    expect((await mask({ messages }, { all: 'mask', unsearchable: 'pass' })).request.messages).toEqual(messages);
+  }
+});
+
+it('a request is refused if the detector fails', async () => {
+  const detect = () => {
+    throw new TypeError('broken');
+  };
+  await expect(mask({ messages: [say('hello')] }, { all: 'mask' }, { detect })).rejects.toThrow('broken');
+});
+
+it('a request with a field that can not be searched is refused', async () => {
+  const unknown = { newField: 'a@example.com' } as Partial<GenerationRequest>;
+  await expect(mask(unknown)).rejects.toThrow('newField');
+});
+
+it('the opaque data of an unsealed continuation is searched, and a sealed one is left as it is', async () => {
+  const continuation = (provider: string) => ({ provider, data: { text: 'a@example.com' } });
+  const content = ['bedrock', 'vault'].map((provider) => ({
+    type: 'reasoning' as const,
+    text: 'about a@example.com',
+    continuation: continuation(provider),
+  }));
+  const { request } = await mask({ messages: [{ role: 'assistant', content }] });
+  const [unsealed, sealed] = request.messages[0]?.content ?? [];
+  expect(JSON.stringify(unsealed)).not.toContain('a@example.com');
+  expect(sealed).toMatchObject({ text: expect.stringMatching(/^about EMAIL-/), continuation: continuation('vault') });
+});
+
+const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' } };
+
+it('names that a guardrail finds are replaced wherever they are, and it gets no other value', async () => {
+  const searched: string[] = [];
+  const findNames: FindNames = async (texts) => {
+    searched.push(...texts);
+    return texts.map((text) => (text.includes('Anna') ? [{ kind: 'name', value: 'Anna' }] : []));
+  };
+  const { request, values } = await mask({ messages: [say('Anna: anna@example.com. Anna?')] }, rules, { findNames });
+  expect(searched).toEqual(['Anna: [EMAIL]. Anna?']);
+  expect(getText(request)).toMatch(/^(NAME-[a-z2-7]{8}): EMAIL-[a-z2-7]{8}\. \1\?$/);
+  expect([...values.values()].sort()).toEqual(['Anna', 'anna@example.com']);
+});
+
+it('names are refused without a guardrail, and if it has not searched all texts', async () => {
+  const request = { messages: [say('Anna')] };
+  await expect(mask(request, rules)).rejects.toMatchObject({ code: 'configuration' });
+  await expect(mask(request, rules, { findNames: async () => [] })).rejects.toThrow('not searched');
+});

@@ -133,8 +133,11 @@ export const ADMIN_ROUTES = {
   'POST /v1/organization/projects/{project}/service_tier_settings': 'admin.projects.write',
 } as const satisfies RouteTable;
 
+/** Routes that anybody may call. What they take is the caller's credential. */
+export const PUBLIC_ROUTES = ['POST /v1/oauth/token'] as const;
+
 /**
- * All routes of the service, by the function that serves them. A function takes only its own part, so that its bundle has
+ * All other routes of the service, by the function that serves them. A function takes only its own part, so that its bundle has
  * no other; a route that is missing here, or has no scope, does not compile.
  */
 export const ROUTES = {

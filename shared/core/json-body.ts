@@ -7,22 +7,25 @@ import { isObject } from './objects.ts';
  */
 const MAX_DEPTH = 256;
 
+/** The body of an API Gateway event. */
+export interface ProxyBody {
+  readonly body: string | null;
+  readonly isBase64Encoded: boolean;
+}
+
 /**
  * Parses the JSON body of an API Gateway event.
  * @throws LambentError `unsupported_media_type`; `invalid_json` if it isn't JSON or contains half of a surrogate pair,
  * which UTF-8 can't encode; `invalid_value` if it is nested deeper than 256 levels
  */
-export function parseJsonBody(
-  event: { readonly body: string | null; readonly isBase64Encoded: boolean },
-  contentType: string | undefined,
-): unknown {
+export function parseJsonBody(event: ProxyBody, contentType: string | undefined): unknown {
   if (contentType !== undefined && !/[/+]json\b/i.test(contentType)) {
     throw new LambentError(
       'unsupported_media_type',
       "Unsupported content type: send 'Content-Type: application/json'.",
     );
   }
-  const text = event.isBase64Encoded ? Buffer.from(event.body ?? '', 'base64').toString('utf8') : (event.body ?? '');
+  const text = readBodyText(event);
   if (text.trim() === '') throw new LambentError('invalid_json', 'The request has no body; it must be a JSON object.');
   let body: unknown;
   try {
@@ -32,6 +35,11 @@ export function parseJsonBody(
   }
   checkJson(body);
   return body;
+}
+
+/** Returns the text of a body, which is empty if there is none. */
+export function readBodyText({ body, isBase64Encoded }: ProxyBody): string {
+  return isBase64Encoded ? Buffer.from(body ?? '', 'base64').toString('utf8') : (body ?? '');
 }
 
 /** Checks the depth and the strings of a parsed value. `depth` is the number of arrays and objects around it. */

@@ -54,6 +54,8 @@ export interface Operation {
 export interface HttpRoute<Principal> {
   /** True if a POST may have no body; `body` is then undefined. */
   readonly bodyOptional?: true;
+  /** Parses the body. Default: `parseJsonBody`. */
+  readonly parseBody?: typeof parseJsonBody;
   run(request: HttpRequest<Principal>): Promise<HttpResponse>;
 }
 
@@ -129,7 +131,7 @@ async function serve<Principal>(
       pathParameters: decodeValues(event.pathParameters),
       query: joinQuery(event),
       headers,
-      body: hasBody(event, route) ? parseJsonBody(event, headers['content-type']) : undefined,
+      body: hasBody(event, route) ? (route.parseBody ?? parseJsonBody)(event, headers['content-type']) : undefined,
       principal,
       signal: context.signal,
       deadlineAt: context.deadlineAt,

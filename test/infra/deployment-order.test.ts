@@ -13,7 +13,7 @@ describe.each(['the defaults', 'every option', 'GPU workers'])('an update of a s
     const permissions = findByType(template, 'AWS::Lambda::Permission')
       .filter(({ properties }) => properties['Principal'] === 'apigateway.amazonaws.com')
       .map(({ id }) => id);
-    expect(permissions).toHaveLength(6);
+    expect(permissions).toHaveLength(7);
     const [stage] = findByType(template, 'AWS::ApiGateway::Stage');
     const [deployment] = findByType(template, 'AWS::ApiGateway::Deployment');
     expect(stage?.properties['DeploymentId']).toEqual({ Ref: deployment?.id });

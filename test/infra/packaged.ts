@@ -11,6 +11,7 @@ export const FUNCTIONS = [
   'embeddings',
   'sessions',
   'responses',
+  'token',
   'admin',
   'intake',
   'generate',

@@ -145,6 +145,7 @@ describe('the policies of the template', () => {
       EmbeddingsRole: [...slots, ...limits, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
+      TokenRole: [...items('AccessTable', ['GetItem', 'PutItem']), 'DataKey kms:Decrypt'],
       AdminRole: [
         ...items('AdminTable', ['DeleteItem', 'GetItem', 'PutItem', 'Query']),
         ...items('AccessTable', ['DeleteItem', 'GetItem', 'PutItem', 'UpdateItem']),

@@ -174,7 +174,7 @@ describe('the access to the other tables', () => {
       table: '',
       context: { 'dynamodb:LeadingKeys': [partition], 'dynamodb:Attributes': ['pk'] },
     });
-    const roles = ['AuthorizeRole', 'AdminRole', ...JOB_ROLES, 'FleetRole'];
+    const roles = ['AuthorizeRole', 'TokenRole', 'AdminRole', ...JOB_ROLES, 'FleetRole'];
     const allowed = (partition: string) => roles.filter((role) => isAllowed(role, 'AccessTable', find(partition)));
     const [key] = await record(() =>
       createKeyTable(client, tableName)
@@ -185,6 +185,7 @@ describe('the access to the other tables', () => {
     expect(allowed(partition)).toEqual(['AuthorizeRole', 'AdminRole']);
     expect(allowed(getIssuerPartition('https://issuer.example.com', 'lambent'))).toEqual([
       'AuthorizeRole',
+      'TokenRole',
       'AdminRole',
     ]);
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);

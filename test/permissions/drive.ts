@@ -6,6 +6,7 @@ import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-s
 import { LOCAL_ADMIN_KEY } from '../../local/seed.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
+import { startOidcIssuer } from '../upstreams/oidc-issuer.ts';
 import { waitUntil } from '../wait.ts';
 import type { ObservedService } from './observed-service.ts';
 
@@ -28,6 +29,7 @@ export async function driveService(service: ObservedService): Promise<void> {
   await runQueuedJobs(service);
   await maintainFleet(service);
   await administer(service);
+  await exchangeToken(service);
 }
 
 /** Limits the whole account, so that each call of a model counts. */
@@ -243,6 +245,25 @@ async function administerIssuers(client: ObservedService['client'], project_id: 
   const { id } = await workloadIdentityProviders.create({ type: 'oidc', name: 'CI', ...origin });
   const matchers = { attribute_matchers: { repository_id: '74' } };
   await workloadIdentityProviders.federationRules.create(id, { ...matchers, project_id, service_account_id });
+}
+
+async function exchangeToken(service: ObservedService): Promise<void> {
+  await using issuer = await startOidcIssuer();
+  const { workloadIdentityProviders, projects } = service.client.withOptions({ adminAPIKey: LOCAL_ADMIN_KEY }).admin
+    .organization;
+  const { id: project_id } = await projects.create({ name: 'Tokens' });
+  const { id: service_account_id } = await projects.serviceAccounts.create(project_id, { name: 'web' });
+  const origin = { issuer: issuer.url, audience: 'lambent' };
+  const { id } = await workloadIdentityProviders.create({ type: 'oidc', name: 'CI', ...origin });
+  const matchers = { attribute_matchers: { sub: 'web' } };
+  await workloadIdentityProviders.federationRules.create(id, { ...matchers, project_id, service_account_id });
+  await service.client.post('/oauth/token', {
+    body: {
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: await issuer.sign({ sub: 'web', aud: 'lambent' }),
+      subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+    },
+  });
 }
 
 async function waitForEnd(client: ObservedService['client'], id: string): Promise<void> {

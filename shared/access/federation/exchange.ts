@@ -1,0 +1,92 @@
+import * as v from 'valibot';
+import { putItem, type Table } from '../../aws/table.ts';
+import { LambentError } from '../../core/errors.ts';
+import { omitUndefined } from '../../core/objects.ts';
+import { generateKey } from '../api-key.ts';
+import { createKeyItem } from '../keys.ts';
+import { fingerprintRule } from './federated-rules.ts';
+import type { FederatedCaller, Federation } from './federation.ts';
+
+/** Seconds for which an access token is valid. */
+export const LIFETIME_SECONDS = 3_600;
+
+const TYPE = 'urn:ietf:params:oauth:token-type:';
+const ACCESS_TOKEN = `${TYPE}access_token`;
+const GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+const id = v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128)));
+const requestSchema = v.object({
+  grant_type: v.literal(GRANT, `must be ${GRANT}`),
+  subject_token: v.string('must be a token'),
+  subject_token_type: v.picklist([`${TYPE}jwt`, `${TYPE}id_token`, ACCESS_TOKEN], 'must be the type of a JWT'),
+  requested_token_type: v.optional(v.literal(ACCESS_TOKEN, `must be ${ACCESS_TOKEN}`)),
+  scope: v.optional(v.pipe(v.string(), v.maxLength(1_024))),
+  // OpenAI's parameters.
+  identity_provider_id: id,
+  service_account_id: id,
+  actor_token: v.optional(v.never('is not supported')),
+});
+
+/** An access token that was issued. */
+export interface IssuedToken {
+  readonly caller: FederatedCaller;
+  /** The response of the token endpoint. @see https://www.rfc-editor.org/rfc/rfc8693#section-2.2.1 */
+  readonly response: object;
+}
+
+/**
+ * Exchanges the token of a trusted issuer for an access token of its service account, which is stored like a key: by its hash.
+ * The authorizer accepts it as long as a rule that admitted the token does.
+ * @param body the parameters of the request
+ * @param now epoch milliseconds
+ * @throws LambentError `invalid_value` if the request or its token is refused; as `Federation.authenticate` and DynamoDB's errors
+ * @see https://www.rfc-editor.org/rfc/rfc8693
+ */
+export async function exchangeToken(
+  body: unknown,
+  federation: Federation,
+  access: Table,
+  now: number,
+): Promise<IssuedToken> {
+  const request = parseRequest(body);
+  const caller = await federation.authenticate(
+    request.subject_token,
+    omitUndefined({ providerId: request.identity_provider_id, serviceAccount: request.service_account_id }),
+  );
+  if (typeof caller === 'string') throw refusal('subject_token', `is refused: ${caller}`);
+  const { tenant, serviceAccount, issuer, audience } = caller;
+  const scopes = narrow(caller.scopes, request.scope);
+  const token = generateKey('accessToken');
+  const expiresAt = Math.floor(now / 1000) + LIFETIME_SECONDS;
+  const federated = { issuer, audience, rules: caller.rules.map(fingerprintRule) };
+  await putItem(access, createKeyItem(token, { tenant, keyId: serviceAccount, scopes, expiresAt, federated }));
+  const response = {
+    access_token: token,
+    issued_token_type: ACCESS_TOKEN,
+    token_type: 'Bearer',
+    expires_in: LIFETIME_SECONDS,
+    scope: scopes.join(' '),
+  };
+  return { caller, response };
+}
+
+function parseRequest(body: unknown): v.InferOutput<typeof requestSchema> {
+  const result = v.safeParse(requestSchema, body);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const param = v.getDotPath(issue) ?? 'body';
+  throw refusal(param, issue.input === undefined ? 'is missing' : issue.message);
+}
+
+/** Returns the scopes that were asked for, separated by spaces; all if none were. */
+function narrow(scopes: readonly string[], wanted: string | undefined): readonly string[] {
+  const names = wanted?.split(' ').filter((name) => name !== '') ?? [];
+  const missing = names.find((name) => !scopes.includes(name));
+  if (missing !== undefined)
+    throw refusal('scope', `has '${missing.slice(0, 64)}', which the token's rules don't grant`);
+  return names.length === 0 ? scopes : scopes.filter((scope) => names.includes(scope));
+}
+
+function refusal(param: string, reason: string): LambentError {
+  return new LambentError('invalid_value', `${param} ${reason}.`, { param });
+}

@@ -1,0 +1,140 @@
+import OpenAI from 'openai';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { hasKeyForm } from '../../shared/access/api-key.ts';
+import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
+import { waitUntil } from '../wait.ts';
+import { type Service, startService } from './service.ts';
+
+const TYPE = 'urn:ietf:params:oauth:token-type:';
+const GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+let service: Service;
+let issuer: OidcIssuer;
+let providerId: string;
+let ruleId: string;
+let accountId: string;
+let admin: OpenAI['admin']['organization'];
+beforeAll(async () => {
+  service = await startService();
+  issuer = await startOidcIssuer();
+  const client = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', apiKey: '', maxRetries: 0 });
+  admin = client.admin.organization;
+  const project = await admin.projects.create({ name: 'Website' });
+  const account = await admin.projects.serviceAccounts.create(project.id, { name: 'backend' });
+  const origin = { issuer: issuer.url, audience: 'lambent' };
+  const provider = await admin.workloadIdentityProviders.create({ type: 'oidc', name: 'CI', ...origin });
+  const rule = await admin.workloadIdentityProviders.federationRules.create(provider.id, {
+    attribute_matchers: { team: 'search' },
+    project_id: project.id,
+    service_account_id: account.id,
+  });
+  [providerId, ruleId, accountId] = [provider.id, rule.id, account.id];
+});
+afterAll(async () => {
+  await issuer[Symbol.asyncDispose]();
+  await service[Symbol.asyncDispose]();
+});
+
+const sign = (claims = {}) => issuer.sign({ sub: 'a', aud: 'lambent', team: 'search', ...claims });
+const isRefused = (request: Promise<unknown>): Promise<boolean> =>
+  request.then(
+    () => false,
+    (error: { status?: number }) => error.status === 401,
+  );
+
+/** Posts to the token endpoint. */
+async function exchange(fields: Record<string, string>, asForm = false) {
+  const response = await fetch(`${service.cloud.url}/oauth/token`, {
+    method: 'POST',
+    headers: { 'content-type': asForm ? 'application/x-www-form-urlencoded' : 'application/json' },
+    body: asForm ? new URLSearchParams(fields).toString() : JSON.stringify(fields),
+  });
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: (await response.json()) as Record<string, string>,
+  };
+}
+const request = async (changes = {}) => ({
+  grant_type: GRANT,
+  subject_token: await sign(),
+  subject_token_type: `${TYPE}jwt`,
+  ...changes,
+});
+
+it("the official client exchanges a token by itself, with a fetch that knows the stage's endpoint", async () => {
+  const { url } = service.cloud;
+  const client = new OpenAI({
+    baseURL: url,
+    maxRetries: 0,
+    workloadIdentity: {
+      identityProviderId: providerId,
+      serviceAccountId: accountId,
+      provider: { tokenType: 'jwt', getToken: () => sign() },
+    },
+    fetch: (input, init) =>
+      fetch(String(input) === 'https://auth.openai.com/oauth/token' ? `${url}/oauth/token` : input, init),
+  });
+  expect((await client.models.list()).data.length).toBeGreaterThan(0);
+});
+
+it.each([true, false])(
+  'a token is exchanged for an access token with some of its scopes (as a form: %s)',
+  async (asForm) => {
+    const { status, headers, body } = await exchange(await request({ scope: 'models.read' }), asForm);
+    expect(body).toEqual({
+      access_token: expect.stringMatching(/^sk-token-/),
+      issued_token_type: `${TYPE}access_token`,
+      token_type: 'Bearer',
+      expires_in: 3_600,
+      scope: 'models.read',
+    });
+    expect([status, headers.get('cache-control')]).toEqual([200, 'no-store']);
+    // A deployed stage refuses keys of any other form without a read.
+    expect(hasKeyForm(body['access_token'] ?? '')).toBe(true);
+    const client = new OpenAI({ baseURL: service.cloud.url, apiKey: body['access_token'] ?? '', maxRetries: 0 });
+    await client.models.list();
+    await expect(client.conversations.create({})).rejects.toMatchObject({ status: 403 });
+    expect(service.logs.some((line) => line.includes(body['access_token'] ?? ''))).toBe(false);
+  },
+);
+
+it.each<[string, object, string]>([
+  ['another grant', { grant_type: 'client_credentials' }, 'unsupported_grant_type'],
+  ['no token', { subject_token: undefined }, 'invalid_request'],
+  ['a key instead of a token', { subject_token: 'sk-local' }, 'invalid_request'],
+  ['a token of another type', { subject_token_type: `${TYPE}saml2` }, 'invalid_request'],
+  ['a scope that its rule lacks', { scope: 'models.read admin.keys.write' }, 'invalid_request'],
+  ['another provider', { identity_provider_id: 'idp_other' }, 'invalid_request'],
+  ['another service account', { service_account_id: 'svc_acct_other' }, 'invalid_request'],
+  ['an actor', { actor_token: 'x' }, 'invalid_request'],
+])('a request with %s is refused', async (_, changes, error) => {
+  const { status, body } = await exchange(await request(changes));
+  expect([status, body]).toEqual([400, { error, error_description: expect.any(String) }]);
+});
+
+it('a token that meets no rule, or has expired, is not exchanged', async () => {
+  for (const claims of [{ team: 'sales' }, { exp: 1_000_000 }, { aud: 'other' }]) {
+    const { status, body } = await exchange(await request({ subject_token: await sign(claims) }));
+    expect([status, body['error']]).toEqual([400, 'invalid_request']);
+  }
+});
+
+it('a form with a field that occurs twice is refused', async () => {
+  const form = new URLSearchParams(await request());
+  form.append('scope', 'generate');
+  form.append('scope', 'models.read');
+  const body = form.toString();
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+  const response = await fetch(`${service.cloud.url}/oauth/token`, { method: 'POST', headers, body });
+  expect([response.status, await response.json()]).toMatchObject([400, { error: 'invalid_request' }]);
+});
+
+it('an access token is refused a minute after its rule was deleted', async () => {
+  const { body } = await exchange(await request());
+  const client = new OpenAI({ baseURL: service.cloud.url, apiKey: body['access_token'] ?? '', maxRetries: 0 });
+  await client.models.list();
+  const path = { workload_identity_provider_id: providerId };
+  await admin.workloadIdentityProviders.federationRules.delete(ruleId, path);
+  await waitUntil('the access token is refused', () => isRefused(client.models.list()));
+});

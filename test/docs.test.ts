@@ -93,6 +93,15 @@ describe('the Markdown pages', () => {
   });
 });
 
+it('each promise of docs/security.md names a test that exists', () => {
+  const [, promises = ''] = /## What is promised\n([\s\S]*?)\n## /.exec(pages.get('docs/security.md') ?? '') ?? [];
+  const lines = promises.split(/^- /m).slice(1);
+  expect(lines.length).toBeGreaterThan(15);
+  const named = lines.map((line) => [...line.matchAll(/`(test\/\S+\.test\.ts)`/g)].map(([, file = '']) => file));
+  expect(lines.filter((_, index) => named[index]?.length === 0)).toEqual([]);
+  expect(named.flat().filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
+});
+
 it('each command of the AWS CLI on a page names its region', () => {
   const commands = [...pages].flatMap(([page, markdown]) =>
     [...markdown.matchAll(/\baws (?!iam )[a-z0-9-]+ (?:wait )?[a-z0-9-]+ .*$/gm)]

@@ -86,13 +86,18 @@ export async function probe(
   { word }: Belongings,
   count: number,
 ): Promise<Answer[]> {
-  const send = async (values: Readonly<Record<string, string>>): Promise<Answer> => {
+  const send = async (values: Readonly<Record<string, string>>, attempts = 3): Promise<Answer> => {
     const path = resource.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(values[name] ?? ''));
     const response = await fetch(new URL(path, url), {
       method,
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { body }),
     });
+    // A machine that is too busy to start a function in time answers 500.
+    if (response.status >= 500 && attempts > 1) {
+      await response.text();
+      return send(values, attempts - 1);
+    }
     const text = Object.values(values).reduce((all, id) => all.replaceAll(id, '…'), await response.text());
     return { request: `${method} ${path}`, status: response.status, text };
   };
@@ -100,7 +105,7 @@ export async function probe(
     mapIds(ids, index % 4 === 0 ? vary : randomize),
   );
   const [random, real] = await Promise.all([send(mapIds(ids, randomize)), send(ids)]);
-  const answers = [random, real, ...(await mapInParallel(guesses, PARALLEL, send))];
+  const answers = [random, real, ...(await mapInParallel(guesses, PARALLEL, (values) => send(values)))];
   const isDistinct = real.status !== random.status || real.text !== random.text;
   return [
     ...answers.filter(({ status, text }) => (status !== 404 && status !== 400) || text.includes(word)),

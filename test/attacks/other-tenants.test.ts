@@ -2,9 +2,9 @@ import { ScanCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { OPERATIONS } from '../../infra/openapi/operations.ts';
 import { ADMIN_ROUTES } from '../../shared/api/route-table.ts';
+import { addTenant, connectToTables } from '../end-to-end/keys.ts';
 import { type Service, startService } from '../end-to-end/service.ts';
 import { type Belongings, createBelongings, listProbedRoutes, probe } from './probes.ts';
-import { addKey, connectToTables } from './tenants.ts';
 
 /** Requests to each route. `npm run probe` sends more. */
 const COUNT = 100;
@@ -15,7 +15,7 @@ let belongings: Belongings;
 beforeAll(async () => {
   service = await startService();
   belongings = await createBelongings(service, 'sk-local');
-  attacker = await addKey(service, 'attacker');
+  attacker = await addTenant(service.cloud, 'attacker');
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
@@ -115,7 +115,7 @@ function parseLine(text: string): Record<string, unknown>[] {
 
 /** Returns the keys of stored items that have a word. */
 async function findPartitions(word: string): Promise<string[]> {
-  const tables = connectToTables(service);
+  const tables = connectToTables(service.cloud);
   const names = Object.entries(service.cloud.resources).flatMap(([name, table]) =>
     name.endsWith('_TABLE') ? [table] : [],
   );

@@ -2,14 +2,14 @@ import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { addTenant } from '../end-to-end/keys.ts';
 import { type Service, startService } from '../end-to-end/service.ts';
 import { waitUntil } from '../wait.ts';
-import { addKey } from './tenants.ts';
 
 let service: Service;
 beforeAll(async () => {
   service = await startService();
-  await addKey(service, 'victim');
+  await addTenant(service.cloud, 'victim');
 });
 afterAll(() => service[Symbol.asyncDispose]());
 

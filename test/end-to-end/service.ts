@@ -8,13 +8,17 @@ import { createGuide } from '../../local/bedrock/guide.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { managedFunctions } from '../lambda-mode.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
+import { createScopedFetch } from './keys.ts';
 
 /** The whole running service: the packaged bundles in function processes, and upstreams that speak HTTP. */
 export interface Service extends AsyncDisposable {
   readonly cloud: Cloud;
   /** The upstream of the model `compatible`. */
   readonly upstream: Upstream;
-  /** The official client without retries, so that a test sees every answer. */
+  /**
+   * The official client without retries, so that a test sees every answer. Each request has a key with the scope of its
+   * route alone.
+   */
   readonly client: OpenAI;
   /** All lines that functions have logged. */
   readonly logs: readonly string[];
@@ -105,7 +109,12 @@ export async function startService({
     upstream,
     logs,
     stateDir,
-    client: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 }),
+    client: new OpenAI({
+      baseURL: cloud.url,
+      apiKey: 'sk-local',
+      maxRetries: 0,
+      fetch: await createScopedFetch(cloud),
+    }),
     async [Symbol.asyncDispose]() {
       await cloud.close();
       await upstream.close();

@@ -19,6 +19,7 @@ import { benchDeciding } from './deciding.ts';
 import { benchFirstToken } from './first-token.ts';
 import { benchInterference } from './interference.ts';
 import { benchJobs } from './jobs.ts';
+import { benchLimits } from './limits.ts';
 import { benchPersonal } from './personal.ts';
 import { parseCommand, runSimulations } from './placement/command.ts';
 import { benchPlacement } from './placement/placement.ts';
@@ -59,6 +60,7 @@ const BENCHMARKS: Readonly<Record<string, (options: Options) => Promise<Report>>
       mode,
     }),
   agents: ({ quick, runs }) => benchAgents({ rounds: runs ?? (quick ? 3 : 60) }),
+  limits: ({ quick, runs }) => benchLimits({ rounds: runs ?? (quick ? 3 : 60) }),
   seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
   personal: ({ quick, runs }) =>
     benchPersonal({ rounds: runs ?? (quick ? 3 : 30), hostileLength: quick ? 100_000 : 1_000_000 }),

@@ -3,7 +3,7 @@
  * as an event and sends the handler's stream as the response. The event is an object, as Lambda's runtime passes it on:
  * its JSON, which API Gateway makes and the runtime parses, isn't the function's. Requests run concurrently.
  *
- * `node handler.ts <the function's definition as JSON>`
+ * `node handler.ts <the function's definition as JSON> [<the caller's policy as JSON>]`
  */
 import { openSync, writeSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
@@ -27,12 +27,13 @@ Object.assign(globalThis, {
 });
 
 const definition = JSON.parse(process.argv[2] ?? '') as FunctionDefinition;
+const policy = process.argv[3];
 Object.assign(process.env, definition.environment);
 const { handler } = (await import(join(definition.taskRoot, 'index.mjs'))) as { handler: Handler };
 const context = { awsRequestId: 'bench', getRemainingTimeInMillis: () => definition.timeoutMs };
 
 const server = createServer(async (request, response) => {
-  await handler(createProxyEvent(request.url ?? '', await text(request)), response, context);
+  await handler(createProxyEvent(request.url ?? '', await text(request), policy), response, context);
 });
 server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => {

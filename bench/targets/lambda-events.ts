@@ -24,9 +24,13 @@ const STREAM_ENDS: Readonly<Record<Endpoint, string>> = {
   messages: '"type":"message_stop"',
 };
 
-/** Returns the event of a REST API for a POST request, with the fields that the function reads. */
-export function createProxyEvent(path: string, body: string): object {
-  const requestContext = { requestId: 'bench', stage: 'bench', authorizer: toAuthorizerContext(PRINCIPAL) };
+/**
+ * Returns the event of a REST API for a POST request, with the fields that the function reads.
+ * @param policy the caller's policy as JSON; absent if nothing is restricted
+ */
+export function createProxyEvent(path: string, body: string, policy?: string): object {
+  const authorizer = toAuthorizerContext({ ...PRINCIPAL, policy });
+  const requestContext = { requestId: 'bench', stage: 'bench', authorizer };
   const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${KEY}` };
   const event = { httpMethod: 'POST', resource: path, path, headers, requestContext, body, isBase64Encoded: false };
   return { ...event, pathParameters: null, queryStringParameters: null };

@@ -49,5 +49,9 @@ const OPENAI_FORMAT: ApiFormat = {
   exposedHeaders: [
     ...['x-request-id', 'openai-processing-ms', 'retry-after', 'retry-after-ms', 'x-should-retry'],
     ...['x-lambent-ignored', 'x-lambent-strict', 'x-lambent-dropped-items'],
+    ...['limit', 'remaining', 'reset'].flatMap((part) => [
+      `x-ratelimit-${part}-requests`,
+      `x-ratelimit-${part}-tokens`,
+    ]),
   ].join(', '),
 };

@@ -17,5 +17,8 @@ export const MESSAGES_FORMAT: ApiFormat = {
   exposedHeaders: [
     ...['request-id', 'x-request-id', 'retry-after', 'retry-after-ms', 'x-should-retry'],
     ...['x-lambent-ignored', 'x-lambent-strict'],
+    ...['requests', 'tokens'].flatMap((kind) =>
+      ['limit', 'remaining', 'reset'].map((part) => `anthropic-ratelimit-${kind}-${part}`),
+    ),
   ].join(', '),
 };

@@ -74,7 +74,9 @@ export class Limiter {
 
   /** Reserves in the windows of `now`. Returns `late` if one of them ends before that is done, unless `isLast`. */
   async #reserveAt(now: number, call: Call, isLast: boolean): Promise<Reservation | Refusal | 'late'> {
-    const { holder, caps, amounts, model } = call;
+    const { holder, amounts, model } = call;
+    // What a call doesn't use can't refuse it: a budget, for example, if its model has no price.
+    const caps = call.caps.filter(({ metric }) => amountOf(metric, amounts) > 0n);
     const pk = keyItemOf(holder);
     const own = caps
       .filter(({ level }) => level === 'key')
@@ -126,7 +128,7 @@ export class Limiter {
       }
     }
     const [first] = caps;
-    if (first === undefined) throw new Error('A call without caps needs no reservation');
+    if (first === undefined) throw new Error('Nothing refuses a call without caps');
     return isLast ? refuse(first, 0n, counters) : 'late';
   }
 

@@ -75,6 +75,15 @@ describe('a limiter', () => {
     expect((await refuse(callOf(policy, {}, 'two', 'streams'))).cap.name).toBe('streamsInFlight');
   });
 
+  it('lets a call pass that costs nothing, also under a budget that is exhausted', async () => {
+    const limits = { requestsPerMinute: 9, dollarsPerDay: 0.000001 };
+    const policy = { account: { limits }, project: { limits }, key: { limits } };
+    await reserve(callOf(policy, { spend: 0n }));
+    await reserve(callOf(policy, { spend: 1_000_000n }));
+    expect((await refuse(callOf(policy, { spend: 1n }))).cap.name).toBe('dollarsPerDay');
+    await reserve(callOf(policy, { spend: 0n }));
+  });
+
   it('begins with nothing used in each window', async () => {
     const policy = { key: { limits: { requestsPerMinute: 1 } }, project: { limits: { requestsPerMinute: 1 } } };
     await reserve(callOf(policy));

@@ -53,7 +53,7 @@ export function describeCalls({ method, path, target, body }: AwsRequest): AwsCa
   const describe = PREFIXES[service];
   if (describe !== undefined) return describe(operation, JSON.parse(body));
   const url = new URL(path, 'http://localhost');
-  if (url.pathname.startsWith('/model/')) return describeBedrock(url.pathname, JSON.parse(body));
+  if (/^\/(model|guardrail)\//.test(url.pathname)) return describeBedrock(url.pathname, JSON.parse(body));
   if (url.pathname.startsWith('/2015-03-31/')) return [describeLambda(method, url.pathname)];
   if (target === '') return describeS3(method, url, body);
   throw new Error(`Unknown request: ${method} ${path} ${target}`);

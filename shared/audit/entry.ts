@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import * as v from 'valibot';
 import { isObject } from '../core/objects.ts';
+import { RECORDED_KINDS } from '../core/recorded-line.ts';
 import type { LogBatch } from '../lambda/log-event.ts';
 
 const count = v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)));
@@ -10,7 +11,7 @@ const name = v.optional(v.string());
 /** The fields of a recorded line that are read here. It has others: ids, names and durations, never content. */
 const known = v.object({
   time: v.pipe(v.string(), v.isoTimestamp()),
-  record: v.picklist(['call', 'act', 'settlement']),
+  record: v.picklist(RECORDED_KINDS),
   tenant: name,
   keyId: name,
   route: name,
@@ -34,7 +35,7 @@ const entrySchema = v.objectWithRest(
   v.union([v.string(), v.number(), v.boolean(), v.null(), v.undefined()]),
 );
 
-/** An entry of the audit log: a call of the service, an administrative act, or the settlement of a stranded reservation. */
+/** An entry of the audit log. */
 export type Entry = v.InferOutput<typeof entrySchema> & {
   /** The same whenever the line is delivered. */
   readonly id: string;

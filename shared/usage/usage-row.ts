@@ -63,7 +63,8 @@ export function addSums(first: UsageSums, second: UsageSums): UsageSums {
 /** Returns the usage of an entry; undefined if it is that of a call without an answer, or no call. */
 export function readUsage(entry: Entry): Usage | undefined {
   const { tenant, model, inputTokens, outputTokens } = entry;
-  if (entry.record === 'act' || tenant === undefined || model === undefined) return undefined;
+  if (entry.record !== 'call' && entry.record !== 'settlement') return undefined;
+  if (tenant === undefined || model === undefined) return undefined;
   if (inputTokens === undefined && outputTokens === undefined) return undefined;
   return {
     key: { kind: readKind(entry), project: tenant, keyId: entry.keyId ?? '', model, tier: readTier(entry) },

@@ -15,7 +15,8 @@ const OWNERS: Readonly<Record<Level, string>> = {
 
 /**
  * Returns the error of a call that a limit refuses: `insufficient_quota` for money, else `rate_limit_exceeded`. A queued call
- * waits in both cases, because its budget begins anew, too, unless it is larger than the limit itself.
+ * waits in both cases, because its budget begins anew, too, unless it is larger than the limit itself, as any is for a limit
+ * of 0.
  * @param headers the limits' own headers
  */
 export function limitError(
@@ -28,6 +29,14 @@ export function limitError(
   const isMoney = cap.metric === 'spend';
   const format = (amount: bigint): string => (isMoney ? `$${formatDollars(amount)}` : String(amount));
   const subject = `${cap.name} of ${OWNERS[cap.level]}: limit ${format(cap.max)}`;
+  if (cap.max === 0n) {
+    const message = `Calls of \`${model}\` are not permitted: ${cap.name} of ${OWNERS[cap.level]} is 0.`;
+    return new LambentError(isMoney || queued ? 'insufficient_quota' : 'rate_limit_exceeded', message, {
+      publicMessage: message,
+      headers: { ...headers, 'x-should-retry': 'false' },
+      isUnasked: true,
+    });
+  }
   if (requested > cap.max && (queued || !isMoney)) {
     const message = `Request too large for \`${model}\` by ${subject}, requested ${format(requested)}.`;
     const hint = cap.metric === 'tokens' ? ' Lower the maximum of output tokens or the input.' : '';

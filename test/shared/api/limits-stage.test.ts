@@ -191,6 +191,17 @@ describe('a refused call', () => {
     expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
   });
 
+  it.each([
+    ['requestsPerMinute', false, 'rate_limit_exceeded'],
+    ['tokensPerDay', true, 'insufficient_quota'],
+    ['dollarsPerMonth', false, 'insufficient_quota'],
+  ] as const)('by a %s of 0 says that no call is permitted (queued: %s)', async (name, queued, code) => {
+    const error = await refuse({ project: { limits: { [name]: 0 } } }, {}, { queued });
+    expect(error).toMatchObject({ code, retryable: code === 'rate_limit_exceeded' });
+    expect(publicMessageFor(error)).toBe(`Calls of \`default\` are not permitted: ${name} of the project is 0.`);
+    expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
+  });
+
   it('by a budget is one without quota, until the budget begins anew', async () => {
     const policy = ofKey({ dollarsPerDay: 0.05 });
     await generate(policy, { maxOutputTokens: 2_000 });

@@ -1,8 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { DeleteItemCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createKeyItem } from '../../shared/access/keys.ts';
+import { createKeyItem, getKeyPartition } from '../../shared/access/keys.ts';
 import type { Limits } from '../../shared/access/limit-policy.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
@@ -152,4 +152,25 @@ it('a background response over a limit waits until the limit allows it', async (
   expect((await client.responses.retrieve(id)).status).not.toBe('failed');
   await store.write({ pk: 'key#waiting#waiting-key', add: { 'k.f.now': -1n } });
   await waitUntil('the job was answered', async () => (await client.responses.retrieve(id)).status === 'completed');
+});
+
+it('a job that waits while its key is revoked runs, still under the limits of that key', async () => {
+  const client = await createClient('revoked', { requestsInFlight: 1 });
+  const store = createDynamoDBCounters(tables, getTable('LIMITS_TABLE'));
+  const pk = 'key#revoked#revoked-key';
+  await store.write({ pk, add: { 'k.f.now': 1n } });
+  const { id } = await client.responses.create({ model, input: 'Hello', background: true });
+  await tables.send(
+    new DeleteItemCommand({
+      TableName: getTable('ACCESS_TABLE'),
+      Key: { pk: { S: getKeyPartition('sk-revoked-key') } },
+    }),
+  );
+  await waitUntil('the job was refused', () =>
+    service.logs.some((line) => line.includes('key.requestsInFlight') && line.includes('"tenant":"revoked"')),
+  );
+  const other = await createClient('revoked', {}, 'revoked-other');
+  expect((await other.responses.retrieve(id)).status).not.toBe('failed');
+  await store.write({ pk, add: { 'k.f.now': -1n } });
+  await waitUntil('the job ran', async () => (await other.responses.retrieve(id)).status === 'completed');
 });

@@ -25,14 +25,14 @@ function listMetrics({ properties }: FoundResource): Readonly<Record<string, unk
 }
 
 describe('the alarms of a stage', () => {
-  it('the alarms cover the API, the queues, the sweep, KMS, the tables and the models', () => {
+  it('the alarms cover the API, the queues, the sweep, KMS, the tables, the models and the audit log', () => {
     expect(listAlarms(minimal).map(getShortName).sort()).toEqual(
       [
         ...['gateway-5xx', 'chat-errors', 'generate-errors'],
         ...['authorize-latency', 'chat-first-token', 'sessions-latency', 'responses-latency'],
         ...['generation-queue-age', 'intake-failures', 'generation-dlq'],
         ...['jobs-queue-age', 'jobs-waiting', 'jobs-dlq'],
-        ...['sweep-failures', 'sweep-stopped', 'kms-errors', 'store-errors', 'targets-unusable'],
+        ...['sweep-failures', 'sweep-stopped', 'kms-errors', 'store-errors', 'targets-unusable', 'record-dlq'],
       ].sort(),
     );
   });
@@ -54,8 +54,8 @@ describe('the alarms of a stage', () => {
     });
   });
 
-  it('the alarms of a stage without fleets watch 19 metrics, of which each costs the same', () => {
-    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(19);
+  it('the alarms of a stage without fleets watch 20 metrics, of which each costs the same', () => {
+    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(20);
   });
 
   it('the alarms publish to the topic, and count missing data as healthy unless it means that a schedule stopped', () => {

@@ -5,7 +5,9 @@ import { expect, it } from 'vitest';
 import { parseAuthorizerContext } from '../../shared/access/authorizer-context.ts';
 import { parseKey } from '../../shared/access/request-keys.ts';
 import { deriveResponseId, parseMessage } from '../../shared/api/queue-message.ts';
+import { readEntries } from '../../shared/audit/entry.ts';
 import { ticketSchema } from '../../shared/jobs/ticket-message.ts';
+import { parseLogEvent } from '../../shared/lambda/log-event.ts';
 import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
 import { parseQueueEvent } from '../../shared/lambda/queue-event.ts';
 import { warmEventSchema } from '../../shared/lambda/warm-event.ts';
@@ -64,4 +66,15 @@ it("generate.json is an event source mapping's batch of a ticket", () => {
   const [record] = parseQueueEvent(readSample('generate'));
   const ticket = v.parse(v.pipe(v.string(), v.parseJson(), ticketSchema), record?.body);
   expect(ticket).toMatchObject({ tenant: 'local', model: 'default', bytes: 64 });
+});
+
+it("record.json is a subscription filter's batch of a call and an administrative act", () => {
+  const batch = parseLogEvent(readSample('record'));
+  if (batch === undefined) throw new Error('The batch holds no lines');
+  const { entries, unreadable } = readEntries(batch);
+  expect(entries.map(({ record, tenant }) => `${record} of ${tenant}`)).toEqual([
+    'call of local',
+    'act of #organization',
+  ]);
+  expect(unreadable).toBe(0);
 });

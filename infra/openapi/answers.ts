@@ -2,6 +2,7 @@ import type { MessageTokensCount } from '@anthropic-ai/sdk/resources/messages';
 import type { ModelInfo } from '@anthropic-ai/sdk/resources/models';
 import type { Model } from 'openai/resources/models';
 import type { ResponseOutputItem } from 'openai/resources/responses/responses';
+import type { TokenResponse } from '../../shared/access/federation/exchange.ts';
 import type { MessagesErrorBody } from '../../shared/anthropic/errors.ts';
 import type { MessageObject } from '../../shared/anthropic/message.ts';
 import type { ModelPage } from '../../shared/anthropic/models.ts';
@@ -40,6 +41,8 @@ export interface Answers {
   readonly Error: ErrorBody;
   // API Gateway's own errors lack the id.
   readonly MessagesError: Omit<MessagesErrorBody, 'request_id'> & Partial<Pick<MessagesErrorBody, 'request_id'>>;
+  // API Gateway's own errors have OpenAI's form.
+  readonly TokenError: { readonly error: string; readonly error_description: string } | ErrorBody;
   readonly ChatCompletion: ChatCompletionObject;
   readonly ChatCompletionList: Page<ChatCompletionObject>;
   readonly ChatCompletionDeleted: Deleted<'chat.completion.deleted'>;
@@ -74,4 +77,5 @@ export interface Answers {
     readonly usage: Pick<MessageObject['usage'], 'input_tokens' | 'output_tokens'>;
   };
   readonly TokenCount: MessageTokensCount;
+  readonly Token: TokenResponse;
 }

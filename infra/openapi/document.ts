@@ -1,6 +1,6 @@
 import packageFile from '../../package.json' with { type: 'json' };
 import { isCalledEachTime } from '../../shared/access/request-keys.ts';
-import { ROUTES } from '../../shared/api/route-table.ts';
+import { PUBLIC_ROUTES, ROUTES } from '../../shared/api/route-table.ts';
 import { convertAnswerTypes } from './answer-schemas.ts';
 import { OPERATIONS, type Operation, PAGE, type QueryParameter } from './operations.ts';
 import { convertRequestSchemas } from './request-schemas.ts';
@@ -8,6 +8,8 @@ import { REQUESTS } from './requests.ts';
 
 /** The statuses that every route may answer: those of API Gateway, of a key, and of a failure. */
 const COMMON_ERRORS = [400, 401, 403, 429, 500, 503, 504];
+/** Those that a route without a key never answers. */
+const KEY_ERRORS: readonly number[] = [401, 403];
 
 const STATUS_TEXTS: Readonly<Record<number, string>> = {
   400: 'The request is invalid.',
@@ -36,7 +38,10 @@ key, and needs the scope that its route names in \`x-lambent-scope\`. Answers ha
 
 /** Returns the OpenAPI 3.1 description of all routes: from the route table, the request schemas and the answers' types. */
 export function createDocument(): object {
-  const routes = Object.values(ROUTES).flatMap((part) => Object.entries(part));
+  const routes = [
+    ...Object.values(ROUTES).flatMap((part) => Object.entries(part)),
+    ...PUBLIC_ROUTES.map((route) => [route, undefined] as const),
+  ];
   const paths: Record<string, Record<string, object>> = {};
   for (const [route, scope] of routes.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const [method = '', resource = ''] = route.split(' ');
@@ -71,6 +76,7 @@ export function createDocument(): object {
       responses: {
         ...createErrors('Error', '', wasUsed),
         ...createErrors('MessagesError', 'Messages', wasUsed),
+        ...createErrors('TokenError', 'Token', wasUsed),
       },
     },
   };
@@ -84,6 +90,7 @@ const TAGS = [
   ['Moderations', 'Moderations'],
   ['Models', 'The models that a request may name'],
   ['Conversations', 'Conversations and their items'],
+  ['Tokens', 'Access tokens for programs that have tokens of a trusted issuer, and no key'],
   ['Administration', "OpenAI's administration API. Its objects are described at OpenAI. Admin keys only"],
 ] as const;
 
@@ -99,7 +106,8 @@ function createErrors(schema: string, prefix: string, wasUsed: (name: string) =>
   );
 }
 
-function describeRoute(method: string, resource: string, scope: string): object {
+/** @param scope undefined for a route that anybody may call */
+function describeRoute(method: string, resource: string, scope: string | undefined): object {
   const route = `${method} ${resource}`;
   const operation = isDescribed(route) ? OPERATIONS[route] : describeAdminRoute(method, resource);
   const { id, summary, tag, body, query = [], example, idempotent } = operation;
@@ -113,14 +121,29 @@ function describeRoute(method: string, resource: string, scope: string): object 
     operationId: id,
     summary,
     tags: [tag],
-    security: isCalledEachTime({ resource }) ? [{ key: [scope] }, { keyHeader: [scope] }] : [{ key: [scope] }],
-    'x-lambent-scope': scope,
+    ...describeAccess(resource, scope),
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(json === undefined
       ? {}
-      : { requestBody: { required: !operation.bodyOptional, content: { 'application/json': json } } }),
-    responses: describeResponses(operation, resource, method === 'POST' ? createLinks(resource) : {}),
+      : { requestBody: { required: !operation.bodyOptional, content: describeBody(json, operation) } }),
+    responses: describeResponses(
+      operation,
+      resource,
+      method === 'POST' ? createLinks(resource) : {},
+      scope !== undefined,
+    ),
   };
+}
+
+function describeAccess(resource: string, scope: string | undefined): object {
+  if (scope === undefined) return { security: [] };
+  const key = { key: [scope] };
+  const security = isCalledEachTime({ resource }) ? [key, { keyHeader: [scope] }] : [key];
+  return { security, 'x-lambent-scope': scope };
+}
+
+function describeBody(json: object, { bodyMayBeForm }: Operation): object {
+  return { 'application/json': json, ...(bodyMayBeForm ? { 'application/x-www-form-urlencoded': json } : {}) };
 }
 
 function isDescribed(route: string): route is keyof typeof OPERATIONS {
@@ -138,9 +161,15 @@ function createLinks(resource: string): Record<string, object> {
   return Object.fromEntries(following.map(([, { id }]) => [id, { operationId: id, parameters }]));
 }
 
-function describeResponses({ answer, streams, errors = [] }: Operation, resource: string, links: object): object {
-  const prefix = resource.startsWith('/v1/messages') ? 'Messages' : '';
-  const statuses = [...new Set([...COMMON_ERRORS, ...errors])].toSorted((a, b) => a - b);
+function describeResponses(
+  { answer, streams, errors = [] }: Operation,
+  resource: string,
+  links: object,
+  needsKey: boolean,
+): object {
+  const prefix = resource.startsWith('/v1/messages') ? 'Messages' : needsKey ? '' : 'Token';
+  const common = COMMON_ERRORS.filter((status) => needsKey || !KEY_ERRORS.includes(status));
+  const statuses = [...new Set([...common, ...errors])].toSorted((a, b) => a - b);
   const success = answer && {
     description: 'The answer',
     headers: { 'x-request-id': { description: "The request's id in the logs", schema: { type: 'string' } } },

@@ -1,4 +1,4 @@
-import type { ADMIN_ROUTES, ROUTES } from '../../shared/api/route-table.ts';
+import type { ADMIN_ROUTES, PUBLIC_ROUTES, ROUTES } from '../../shared/api/route-table.ts';
 import { INCLUDES } from '../../shared/openai/responses/includes.ts';
 import type { Answers } from './answers.ts';
 import type { RequestName } from './requests.ts';
@@ -20,6 +20,8 @@ export interface Operation {
   readonly body?: RequestName | 'AdminObject';
   /** True if a request may lack its body. */
   readonly bodyOptional?: true;
+  /** True if a request's body may also be a form. */
+  readonly bodyMayBeForm?: true;
   readonly example?: Readonly<Record<string, unknown>>;
   readonly query?: readonly QueryParameter[];
   /** Undefined for a route that only refuses. */
@@ -34,7 +36,9 @@ export interface Operation {
 
 type RoutesOf<T> = T extends unknown ? keyof T : never;
 /** A route that has its own description. The others are of the administration, whose objects are OpenAI's. */
-type DescribedRoute = Exclude<RoutesOf<(typeof ROUTES)[keyof typeof ROUTES]>, keyof typeof ADMIN_ROUTES>;
+type DescribedRoute =
+  | Exclude<RoutesOf<(typeof ROUTES)[keyof typeof ROUTES]>, keyof typeof ADMIN_ROUTES>
+  | (typeof PUBLIC_ROUTES)[number];
 
 const ORDER = { type: 'string', enum: ['asc', 'desc'] };
 export const PAGE: readonly QueryParameter[] = [
@@ -308,5 +312,19 @@ export const OPERATIONS: Readonly<Record<DescribedRoute, Operation>> = {
     query: PAGE,
     answer: 'ChatMessageList',
     errors: [404],
+  },
+  'POST /v1/oauth/token': {
+    id: 'exchangeToken',
+    summary: 'Exchange the token of a trusted issuer for an access token',
+    tag: 'Tokens',
+    body: 'TokenRequest',
+    bodyMayBeForm: true,
+    example: {
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: 'eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl',
+      subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+    },
+    answer: 'Token',
+    errors: [413, 415],
   },
 };

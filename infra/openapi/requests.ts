@@ -1,3 +1,4 @@
+import { tokenRequestSchema } from '../../shared/access/federation/exchange.ts';
 import { countTokensSchema, messagesRequestSchema } from '../../shared/anthropic/schema.ts';
 import { chatRequestSchema } from '../../shared/openai/chat/schema.ts';
 import {
@@ -29,6 +30,7 @@ export const REQUESTS = {
   ConversationItemsRequest: createItemsBody,
   // Also that of stored chat completions.
   MetadataRequest: updateConversationBody,
+  TokenRequest: tokenRequestSchema,
 };
 
 export type RequestName = Exclude<keyof typeof REQUESTS, 'InputItem'>;

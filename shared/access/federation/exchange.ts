@@ -15,7 +15,8 @@ const ACCESS_TOKEN = `${TYPE}access_token`;
 const GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
 const id = v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128)));
-const requestSchema = v.object({
+/** The parameters of a request for an access token. @see https://www.rfc-editor.org/rfc/rfc8693#section-2.1 */
+export const tokenRequestSchema = v.object({
   grant_type: v.literal(GRANT, `must be ${GRANT}`),
   subject_token: v.string('must be a token'),
   subject_token_type: v.picklist([`${TYPE}jwt`, `${TYPE}id_token`, ACCESS_TOKEN], 'must be the type of a JWT'),
@@ -31,7 +32,17 @@ const requestSchema = v.object({
 export interface IssuedToken {
   readonly caller: FederatedCaller;
   /** The response of the token endpoint. @see https://www.rfc-editor.org/rfc/rfc8693#section-2.2.1 */
-  readonly response: object;
+  readonly response: TokenResponse;
+}
+
+export interface TokenResponse {
+  readonly access_token: string;
+  readonly issued_token_type: string;
+  readonly token_type: 'Bearer';
+  /** Seconds. */
+  readonly expires_in: number;
+  /** Scopes, separated by spaces. */
+  readonly scope: string;
 }
 
 /**
@@ -60,7 +71,7 @@ export async function exchangeToken(
   const expiresAt = Math.floor(now / 1000) + LIFETIME_SECONDS;
   const federated = { issuer, audience, rules: caller.rules.map(fingerprintRule) };
   await putItem(access, createKeyItem(token, { tenant, keyId: serviceAccount, scopes, expiresAt, federated }));
-  const response = {
+  const response: TokenResponse = {
     access_token: token,
     issued_token_type: ACCESS_TOKEN,
     token_type: 'Bearer',
@@ -70,8 +81,8 @@ export async function exchangeToken(
   return { caller, response };
 }
 
-function parseRequest(body: unknown): v.InferOutput<typeof requestSchema> {
-  const result = v.safeParse(requestSchema, body);
+function parseRequest(body: unknown): v.InferOutput<typeof tokenRequestSchema> {
+  const result = v.safeParse(tokenRequestSchema, body);
   if (result.success) return result.output;
   const [issue] = result.issues;
   const param = v.getDotPath(issue) ?? 'body';

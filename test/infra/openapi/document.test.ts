@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { createDocument } from '../../../infra/openapi/document.ts';
 import { convertRequestSchemas } from '../../../infra/openapi/request-schemas.ts';
 import { DOCUMENT_FILE, printDocument } from '../../../infra/openapi/served.ts';
-import { ROUTES } from '../../../shared/api/route-table.ts';
+import { PUBLIC_ROUTES, ROUTES } from '../../../shared/api/route-table.ts';
 import {
   arrayOf,
   integer,
@@ -19,7 +19,7 @@ import {
 interface Operation {
   readonly operationId: string;
   readonly security: readonly Readonly<Record<string, readonly string[]>>[];
-  readonly 'x-lambent-scope': string;
+  readonly 'x-lambent-scope'?: string;
   readonly responses: Readonly<Record<string, unknown>>;
 }
 
@@ -35,21 +35,28 @@ it('docs/openapi.json is what `npm run openapi` writes', async () => {
   expect(await readFile(DOCUMENT_FILE, 'utf8'), 'Run npm run openapi').toBe(printDocument(createDocument()));
 });
 
-it('the description of the API has every route of the route table, each with its scope', () => {
+it('the description of the API has every route of the route table, each with its scope unless anybody may call it', () => {
   const described = operations.map(({ route, operation }) => [route, operation['x-lambent-scope']]);
-  const table = Object.values(ROUTES).flatMap((part) => Object.entries(part));
+  const table: (readonly [string, string | undefined])[] = [
+    ...Object.values(ROUTES).flatMap((part) => Object.entries(part)),
+    ...PUBLIC_ROUTES.map((route) => [route, undefined] as const),
+  ];
   expect(Object.fromEntries(described)).toEqual(
     Object.fromEntries(table.map(([route, scope]) => [route.replace('+}', '}'), scope])),
   );
-  for (const { operation } of operations)
+  for (const { operation } of operations) {
+    expect(operation.security.length > 0).toBe(operation['x-lambent-scope'] !== undefined);
     for (const alternative of operation.security)
       for (const scopes of Object.values(alternative)) expect(scopes).toEqual([operation['x-lambent-scope']]);
+  }
 });
 
 it('each operation has an id of its own, and the errors that any route may answer', () => {
   expect(new Set(operations.map(({ operation }) => operation.operationId)).size).toBe(operations.length);
-  for (const { operation } of operations)
-    expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(['400', '401', '403', '429', '500']));
+  for (const { operation } of operations) {
+    const errors = ['400', '429', '500', ...(operation.security.length > 0 ? ['401', '403'] : [])];
+    expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(errors));
+  }
 });
 
 it('a request schema is described by what it accepts, whatever its input selects', () => {

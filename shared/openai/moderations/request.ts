@@ -15,11 +15,11 @@ const part = variant('type', {
   text: object({ type: v.literal('text'), text: string }),
   image_url: object({ type: v.literal('image_url'), image_url: object({ url: string }) }),
 });
+const strings = arrayOf(string, 'strings', { min: 1, max: MAX_INPUTS });
+const parts = arrayOf(part, 'objects', { min: 1, max: MAX_INPUTS });
 const inputSchema = v.lazy((input) => {
   if (!Array.isArray(input)) return string;
-  return typeof input[0] === 'string'
-    ? arrayOf(string, 'strings', { min: 1, max: MAX_INPUTS })
-    : arrayOf(part, 'objects', { min: 1, max: MAX_INPUTS });
+  return typeof input[0] === 'string' ? strings : parts;
 });
 export const moderationRequestSchema = object({ input: inputSchema, model: optional(string) });
 

@@ -29,8 +29,15 @@ export interface Finding {
   }[];
   /** The words of the guardrail's word filter that occur. */
   readonly words?: readonly string[];
-  /** The texts with personal data masked, if the guardrail masks some. */
-  readonly masked?: readonly string[];
+  /** The personal data that was found, if the guardrail has filters for some. */
+  readonly pii?: readonly PiiEntity[];
+}
+
+/** @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailPiiEntityFilter.html */
+export interface PiiEntity {
+  readonly type: 'NAME' | 'ADDRESS' | 'EMAIL' | 'PHONE';
+  readonly match: string;
+  readonly action: 'ANONYMIZED' | 'BLOCKED' | 'NONE';
 }
 
 const PATH = /^\/guardrail\/([^/]+)\/version\/([^/]+)\/apply$/;
@@ -101,23 +108,26 @@ export async function applyGuardrail(
   return 'type' in finding ? finding : describe(finding, units, texts);
 }
 
-function describe({ filters = [], words = [], masked }: Finding, units: number, texts: readonly string[]): object {
-  const blocks = words.length > 0 || filters.some(({ action }) => action === 'BLOCKED');
+function describe({ filters = [], words = [], pii }: Finding, units: number, texts: readonly string[]): object {
+  const blocks = words.length > 0 || [...filters, ...(pii ?? [])].some(({ action }) => action === 'BLOCKED');
+  const masks = !blocks && (pii ?? []).some(({ action }) => action === 'ANONYMIZED');
   const characters = texts.join('').length;
   const outputs = blocks
     ? [{ text: 'Sorry, the model cannot answer this question.' }]
-    : (masked ?? []).map((text) => ({ text }));
+    : masks
+      ? texts.map((text) => ({ text: maskAll(text, pii ?? []) }))
+      : [];
   return {
     usage: {
       topicPolicyUnits: 0,
       contentPolicyUnits: units,
       wordPolicyUnits: units,
-      sensitiveInformationPolicyUnits: 0,
+      sensitiveInformationPolicyUnits: pii === undefined ? 0 : units,
       sensitiveInformationPolicyFreeUnits: 0,
       contextualGroundingPolicyUnits: 0,
     },
-    action: blocks || masked !== undefined ? 'GUARDRAIL_INTERVENED' : 'NONE',
-    actionReason: blocks ? 'Guardrail blocked.' : masked === undefined ? 'No action.' : 'Guardrail masked.',
+    action: blocks || masks ? 'GUARDRAIL_INTERVENED' : 'NONE',
+    actionReason: blocks ? 'Guardrail blocked.' : masks ? 'Guardrail masked.' : 'No action.',
     outputs,
     assessments: [
       {
@@ -130,11 +140,22 @@ function describe({ filters = [], words = [], masked }: Finding, units: number, 
             managedWordLists: [],
           },
         }),
+        ...(pii !== undefined &&
+          pii.length > 0 && {
+            sensitiveInformationPolicy: { piiEntities: pii.map((each) => ({ ...each, detected: true })), regexes: [] },
+          }),
         invocationMetrics: { guardrailProcessingLatency: 1 },
       },
     ],
     guardrailCoverage: { textCharacters: { guarded: characters, total: characters } },
   };
+}
+
+/** Returns a text as the guardrail masks it: with the types in the place of the values. */
+function maskAll(text: string, pii: readonly PiiEntity[]): string {
+  return pii
+    .filter(({ action }) => action === 'ANONYMIZED')
+    .reduce((masked, { type, match }) => masked.replaceAll(match, `{${type}}`), text);
 }
 
 function refuse(member: string, pattern: string): ErrorFrame {

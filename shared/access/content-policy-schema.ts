@@ -71,10 +71,12 @@ export const contentRulesSchema = v.pipe(
   v.check((rules) => new Set(rules.map(({ id }) => id)).size === rules.length, 'must not have two rules with one id'),
 );
 
+/** A name under `guardrails` of `models.json`. */
+export const guardrailName = v.pipe(v.string(), v.minLength(1), v.maxLength(200));
+
 /** The section `guardrail` of a policy. */
 export const guardrailSchema = v.strictObject({
-  /** A name under `guardrails` of `models.json`. */
-  name: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  name: guardrailName,
   /** What is checked. Default: both. */
   on: sides,
   /** What happens if the guardrail doesn't answer in time. Default: refuse. */

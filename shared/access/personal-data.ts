@@ -31,6 +31,8 @@ export interface PersonalDataRules {
   readonly kinds?: Readonly<Partial<Record<PersonalDataKind, PersonalDataAction>>> | undefined;
   /** Further kinds of values, which regular expressions of RE2's syntax match. */
   readonly patterns?: readonly PersonalDataPattern[] | undefined;
+  /** Name of the guardrail under `guardrails` of `models.json` that finds names and addresses. */
+  readonly guardrail?: string | undefined;
   /** What happens to images and PDF documents, which can't be searched. Default: `refuse`. */
   readonly unsearchable?: 'pass' | 'refuse' | undefined;
 }

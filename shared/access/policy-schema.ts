@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
-import { contentRulesSchema, guardrailSchema } from './content-policy-schema.ts';
+import { contentRulesSchema, guardrailName, guardrailSchema } from './content-policy-schema.ts';
 import { isValidPattern } from './custom-pattern.ts';
 import { isIpRange } from './ip-ranges.ts';
 import { limitsSchema } from './limit-policy-schema.ts';
@@ -35,6 +35,7 @@ const personalData = v.strictObject({
       v.maxLength(10),
     ),
   ),
+  guardrail: v.optional(guardrailName),
   unsearchable: v.optional(v.picklist(['pass', 'refuse'])),
 });
 

@@ -50,7 +50,7 @@ async function applyContentPolicy(
   let masked = request;
   if (hasSection(policy, 'personalData')) {
     const { maskEmbeddings } = await import('../safety/personal/mask-embeddings.ts');
-    masked = await maskEmbeddings(request, policy, { telemetry });
+    masked = await maskEmbeddings(request, policy, registry, { signal, telemetry });
   }
   if (hasSection(policy, 'guardrail')) {
     const { checkTexts } = await import('../safety/guardrail/guardrail-router.ts');

@@ -32,7 +32,7 @@ export function addStages(router: Router, limited: LimitedCaller, ports: StagePo
         const { withoutPersonalData } = await import('../safety/personal/personal-data-router.ts');
         const deriveKey = async (tenant: string, purpose: string) =>
           (await ports.openVault()).deriveKey(tenant, purpose);
-        stages = withoutPersonalData(policy, stages, { deriveKey });
+        stages = withoutPersonalData(policy, stages, { deriveKey, registry: ports.registry });
       }
       if (hasSection(policy, 'contentRules')) {
         const { withRules } = await import('../safety/rules/rules-router.ts');

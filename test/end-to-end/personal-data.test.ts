@@ -2,6 +2,7 @@ import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { AssessTexts } from '../../local/bedrock/guardrails.ts';
 import { createKeyItem } from '../../shared/access/keys.ts';
 import type { PersonalDataRules } from '../../shared/access/personal-data.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
@@ -13,7 +14,20 @@ import { type Service, startService } from './service.ts';
 const EMAIL = 'anna.schmidt@example.com';
 const PHONE = '13812345678';
 const QUESTION = `我是${EMAIL}，电话${PHONE}`;
+const NAME = 'Ada Lovelace';
+const ADDRESS = '12 St James Square, London';
 const model = 'compatible';
+
+/** Finds Ada and her address. Is down for texts with `outage`. */
+const findPeople: AssessTexts = ({ texts }) => {
+  const text = texts.join(' ');
+  if (text.includes('outage')) return { type: 'error', status: 503, name: 'ServiceUnavailableException', message: '' };
+  const pii = [
+    { type: 'NAME', match: NAME, action: 'ANONYMIZED' },
+    { type: 'ADDRESS', match: ADDRESS, action: 'ANONYMIZED' },
+  ] as const;
+  return { pii: pii.filter(({ match }) => text.includes(match)) };
+};
 
 let service: Service;
 let client: OpenAI;
@@ -25,6 +39,8 @@ beforeAll(async () => {
       path === '/v1/embeddings'
         ? { body: { object: 'list', data: [{ object: 'embedding', index: 0, embedding: [1, 0] }], model: 'bge-m3' } }
         : replyAsChatModel(body),
+    sections: () => ({ guardrails: { people: { id: 'abc123', version: '1' } } }),
+    guardrails: { abc123: findPeople },
     models: ({ baseUrl }) => ({
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge-m3', baseUrl }], embeddings: {} },
     }),
@@ -38,6 +54,9 @@ beforeAll(async () => {
   await restrict('refusing', { kinds: { email: 'refuse' } });
   const Item = createKeyItem('sk-refusing', { tenant: 'refusing', keyId: 'refusing', scopes: TENANT_SCOPES });
   await tables.send(new PutItemCommand({ TableName: service.cloud.resources['ACCESS_TABLE'] ?? '', Item }));
+  await restrict('named', { kinds: { name: 'mask', address: 'redact' }, guardrail: 'people' });
+  const named = createKeyItem('sk-named', { tenant: 'named', keyId: 'named', scopes: TENANT_SCOPES });
+  await tables.send(new PutItemCommand({ TableName: service.cloud.resources['ACCESS_TABLE'] ?? '', Item: named }));
   client = service.client;
   refused = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-refusing', maxRetries: 0 });
 });
@@ -167,4 +186,18 @@ it('the logs have the number of values of each kind, and never a value', async (
     expect(line).not.toContain(PHONE);
   }
   expect(service.logs.some((line) => line.includes('"PersonalDataEmail":1'))).toBe(true);
+});
+
+it('names and addresses that a guardrail finds reach no model, and a guardrail that is down lets nothing pass', async () => {
+  const named = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-named', maxRetries: 0 });
+  const ask = (content: string) => named.chat.completions.create({ model, messages: [{ role: 'user', content }] });
+  const answer = await ask(`${NAME}, ${ADDRESS}`);
+  expect(answer.choices[0]?.message.content).toBe(`You said: ${NAME}, [REDACTED ADDRESS]`);
+  expect(service.upstream.requests.at(-1)?.text).toMatch(/NAME-[a-z2-7]{8}, \[REDACTED ADDRESS\]/);
+  await named.embeddings.create({ model: 'vectors', input: `by ${NAME}` });
+  expect(service.upstream.requests.at(-1)?.text).toContain('by [REDACTED NAME]');
+  const count = service.upstream.requests.length;
+  await expect(ask(`outage ${NAME}`)).rejects.toMatchObject({ status: 503, code: 'guardrail_unavailable' });
+  expect(service.upstream.requests).toHaveLength(count);
+  for (const { text } of service.upstream.requests) expect(text).not.toContain(NAME);
 });

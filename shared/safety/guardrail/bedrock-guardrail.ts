@@ -4,10 +4,12 @@ import {
   type ApplyGuardrailResponse,
   type BedrockRuntimeClient,
   type GuardrailContentFilter,
+  type GuardrailPiiEntityType,
 } from '@aws-sdk/client-bedrock-runtime';
 import { LambentError } from '../../core/errors.ts';
 import { bedrockError } from '../../inference/providers/bedrock/errors.ts';
 import type { GuardrailTarget } from '../../inference/registry.ts';
+import { contentRefusedError } from '../content-refused-error.ts';
 import { packTexts } from './pack-texts.ts';
 
 /** What a guardrail has found. */
@@ -25,6 +27,22 @@ export interface Guardrail {
    * if it doesn't exist or may not be used; the reason of an abort
    */
   assess(texts: readonly string[], options: AssessOptions): Promise<Assessment>;
+  /**
+   * Finds personal data in all of some texts of a request, whether the guardrail masks, blocks or only detects it.
+   * @throws LambentError as `assess`; `configuration` if the guardrail has no filter of personal data; `content_filter` if
+   * another filter intervenes
+   */
+  findPersonalData(
+    texts: readonly string[],
+    options: Pick<AssessOptions, 'timeoutMs' | 'signal'>,
+  ): Promise<readonly PiiEntity[]>;
+}
+
+/** A value of personal data that a guardrail has found. */
+export interface PiiEntity {
+  readonly type: GuardrailPiiEntityType;
+  /** As it is in the text. */
+  readonly value: string;
 }
 
 export interface AssessOptions {
@@ -68,24 +86,38 @@ export function createBedrockGuardrail({ id, version }: GuardrailTarget, client:
     }
   }
 
+  /** Applies the guardrail to texts, in several calls if they are long, until a response is the last that is needed. */
+  async function applyToAll(
+    texts: readonly string[],
+    options: AssessOptions,
+    isLast: (response: ApplyGuardrailResponse) => boolean,
+  ): Promise<ApplyGuardrailResponse[]> {
+    const { timeoutMs, signal } = options;
+    signal.throwIfAborted();
+    const either = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const calls = packTexts(texts);
+    const responses: ApplyGuardrailResponse[] = [];
+    try {
+      for (let index = 0; index < calls.length && !responses.some(isLast); index += MAX_CALLS_AT_ONCE) {
+        const batch = calls.slice(index, index + MAX_CALLS_AT_ONCE);
+        responses.push(...(await Promise.all(batch.map((call) => apply(call, options, either)))));
+      }
+    } catch (thrown) {
+      if (signal.aborted) throw signal.reason;
+      if (thrown instanceof LambentError) throw thrown;
+      throw new LambentError('guardrail_unavailable', UNAVAILABLE, { cause: thrown });
+    }
+    return responses;
+  }
+
   return {
     async assess(texts, options) {
-      const { timeoutMs, signal } = options;
-      signal.throwIfAborted();
-      const either = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-      const calls = packTexts(texts);
-      const responses: ApplyGuardrailResponse[] = [];
-      try {
-        for (let index = 0; index < calls.length && !responses.some(isIntervention); index += MAX_CALLS_AT_ONCE) {
-          const batch = calls.slice(index, index + MAX_CALLS_AT_ONCE);
-          responses.push(...(await Promise.all(batch.map((call) => apply(call, options, either)))));
-        }
-      } catch (thrown) {
-        if (signal.aborted) throw signal.reason;
-        if (thrown instanceof LambentError) throw thrown;
-        throw new LambentError('guardrail_unavailable', UNAVAILABLE, { cause: thrown });
-      }
+      const responses = await applyToAll(texts, options, isIntervention);
       return { intervened: responses.some(isIntervention), filters: responses.flatMap(listFilters) };
+    },
+    async findPersonalData(texts, options) {
+      const responses = await applyToAll(texts, { ...options, source: 'INPUT' }, () => false);
+      return responses.flatMap(listEntities);
     },
   };
 }
@@ -97,6 +129,23 @@ function isIntervention({ action }: ApplyGuardrailResponse): boolean {
 
 function listFilters({ assessments = [] }: ApplyGuardrailResponse): GuardrailContentFilter[] {
   return assessments.flatMap(({ contentPolicy }) => contentPolicy?.filters ?? []);
+}
+
+/** Lists the personal data of a response. What isn't known to be complete is an error. */
+function listEntities(response: ApplyGuardrailResponse): PiiEntity[] {
+  // AWS bills filters of personal data by these units, and filters by regular expressions by others.
+  if (!response.usage?.sensitiveInformationPolicyUnits)
+    throw new LambentError(
+      'configuration',
+      'A guardrail that finds names and addresses has no filter of personal data',
+    );
+  const entities = (response.assessments ?? []).flatMap(
+    ({ sensitiveInformationPolicy }) => sensitiveInformationPolicy?.piiEntities ?? [],
+  );
+  if (isIntervention(response) && entities.every(({ action }) => action === 'NONE')) throw contentRefusedError();
+  return entities.flatMap(({ type, match, detected }) =>
+    type === undefined || match === undefined || detected === false ? [] : [{ type, value: match }],
+  );
 }
 
 function toGuardrailError(thrown: unknown): LambentError {

@@ -2,8 +2,6 @@ import type { GuardrailUse } from '../../access/content-policy-schema.ts';
 import { listRestrictions } from '../../access/list-restrictions.ts';
 import type { Policy } from '../../access/policy.ts';
 import { LambentError } from '../../core/errors.ts';
-import { describeError } from '../../core/logger.ts';
-import type { Telemetry } from '../../core/telemetry.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
 import type { GenerateOptions, Router } from '../../inference/router.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
@@ -12,8 +10,9 @@ import { omitOriginal } from '../omit-original.ts';
 import { reportHit } from '../report-hit.ts';
 import { listRequestTexts } from '../request-texts.ts';
 import type { AssessOptions, Guardrail } from './bedrock-guardrail.ts';
-import { getGuardrail } from './get-guardrail.ts';
+import { findGuardrail } from './get-guardrail.ts';
 import { createGuardrailWatcher } from './guardrail-watcher.ts';
+import { reportFailure } from './report-failure.ts';
 
 type Call = Pick<GenerateOptions, 'signal' | 'telemetry'>;
 
@@ -69,20 +68,14 @@ function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, '
   let calls = 0;
   let ms = 0;
   return uses.map((use) => {
-    const target = Object.hasOwn(targets, use.name) ? targets[use.name] : undefined;
-    if (target === undefined) {
-      throw new LambentError(
-        'configuration',
-        `The policy names a guardrail that models.json doesn't have: ${use.name}`,
-      );
-    }
+    const guardrail = findGuardrail(targets, use.name);
     let isSkipped = false;
     return {
       use,
       async check(texts, source) {
         if (isSkipped) return true;
         const startedAt = performance.now();
-        const intervened = await assess(getGuardrail(target), use, texts, { source, call });
+        const intervened = await assess(guardrail, use, texts, { source, call });
         // One timeout is enough: the rest of a long answer doesn't wait for further ones.
         isSkipped = intervened === undefined;
         calls += 1;
@@ -114,11 +107,6 @@ async function assess(
     if (isPassed) return undefined;
     throw thrown;
   }
-}
-
-function reportFailure(telemetry: Telemetry | undefined, guardrail: string, thrown: unknown): void {
-  telemetry?.logger.error('guardrail failed', { guardrail, ...describeError(thrown) });
-  telemetry?.metrics.publish({ GuardrailFailures: [1, 'Count'] }, 'stage');
 }
 
 async function checkInput(uses: readonly Use[], texts: readonly string[]): Promise<void> {

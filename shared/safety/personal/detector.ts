@@ -65,7 +65,7 @@ export async function createDetector({ kinds, patterns }: Pick<AppliedRules, 'ki
 }
 
 /** Joins findings that overlap: the first finder names the kind, and the strictest action counts. */
-function mergeOverlaps(found: readonly Finding[]): Finding[] {
+export function mergeOverlaps(found: readonly Finding[]): Finding[] {
   if (found.length < 2) return [...found];
   const rank = new Map(found.map((finding, index) => [finding, index]));
   const sorted = [...found].sort((a, b) => a.start - b.start || b.end - a.end);

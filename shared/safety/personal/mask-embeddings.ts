@@ -1,21 +1,25 @@
 import type { Policy } from '../../access/policy.ts';
 import { LambentError } from '../../core/errors.ts';
-import type { Telemetry } from '../../core/telemetry.ts';
 import type { EmbeddingRequest } from '../../inference/embedding.ts';
+import type { ModelRegistry } from '../../inference/registry.ts';
+import type { GenerateOptions } from '../../inference/router.ts';
 import { getDetector } from './detectors.ts';
-import { type FindNames, replaceFound, TextSearch } from './mask-request.ts';
+import { replaceFound, TextSearch } from './mask-request.ts';
+import { openNameFinder } from './open-name-finder.ts';
 import { reportFound } from './report.ts';
 import { combineRules } from './rules.ts';
 
 /**
  * Returns a request for embeddings without its personal data. Vectors have no text to restore, so values that are masked in
  * chats are redacted here. The same text then has the same vector under each key.
- * @throws LambentError `content_filter` for a value that is refused, and for tokens that aren't decoded
+ * @throws LambentError `content_filter` for a value that is refused, and for tokens that aren't decoded; as
+ * `Guardrail.findPersonalData`
  */
 export async function maskEmbeddings(
   request: EmbeddingRequest,
   policy: Policy,
-  { telemetry, findNames }: { readonly telemetry: Telemetry | undefined; readonly findNames?: FindNames | undefined },
+  registry: Pick<ModelRegistry, 'guardrails'>,
+  call: Pick<GenerateOptions, 'signal' | 'telemetry'>,
 ): Promise<EmbeddingRequest> {
   const rules = combineRules(policy);
   if (rules === undefined) return request;
@@ -30,8 +34,8 @@ export async function maskEmbeddings(
   for (const text of texts) search.visit(text, place);
   const { user, ...anonymous } = request;
   const isUserKept = user !== undefined && search.isClean(user, { param: 'user', isName: true });
-  await search.findNames(findNames);
-  reportFound(telemetry, search.counts);
+  await search.findNames(await openNameFinder(rules, registry, call));
+  reportFound(call.telemetry, search.counts);
   search.throwRefusal();
   const inputs = texts.map((text) =>
     replaceFound(text, search.getFound(text, place), ({ label }) => `[REDACTED ${label}]`),

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import type { PersonalDataAction, PersonalDataKind } from '../../access/personal-data.ts';
 import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest } from '../../inference/generation.ts';
-import { type Detect, type Finding, toLabel } from './detector.ts';
+import { type Detect, type Finding, mergeOverlaps, toLabel } from './detector.ts';
 import { mapRequest, type RequestVisitor } from './map-request.ts';
 import { listPlaceholders, Placeholders } from './placeholders.ts';
 import { type AppliedRules, GUARDRAIL_KINDS } from './rules.ts';
@@ -15,13 +15,10 @@ export interface FoundName {
 }
 
 /**
- * Finds names and addresses in texts, in which the values of other kinds are already replaced. Returns those of each text.
- * It throws if it can't search all of them.
+ * Finds names and addresses in texts, in which the values of other kinds are already replaced. Returns those of all texts
+ * together. It throws if it can't search all of them.
  */
-export type FindNames = (
-  texts: readonly string[],
-  kinds: readonly PersonalDataKind[],
-) => Promise<readonly (readonly FoundName[])[]>;
+export type FindNames = (texts: readonly string[], kinds: readonly PersonalDataKind[]) => Promise<readonly FoundName[]>;
 
 /** What masking depends on. */
 export interface MaskingPorts {
@@ -134,12 +131,19 @@ export class TextSearch implements RequestVisitor {
     if (find === undefined)
       throw new LambentError('configuration', 'Names and addresses are only found by a guardrail, and there is none');
     const masked = texts.map(([id, { text }]) => replaceFound(text, this.#found.get(id), ({ label }) => `[${label}]`));
-    const found = await find(masked, kinds);
-    if (found.length !== texts.length) throw new TypeError('A guardrail has not searched all texts');
-    for (const [index, [id, { text, param }]] of texts.entries()) {
-      const names = (found[index] ?? []).flatMap((name) => [...this.#locate(name, text)]);
-      this.#note(names, param);
-      this.#found.set(id, mergeNames(this.#found.get(id) ?? [], names));
+    const found = (await find(masked, kinds)).flatMap(splitAtLabels);
+    // What can't be replaced must not be sent.
+    if (!found.every(({ value }) => texts.some(([, { text }]) => text.includes(value))))
+      throw new LambentError('guardrail_unavailable', 'A guardrail has found personal data that can not be located');
+    for (const [id, { text, param }] of texts) {
+      const names = found.flatMap((name) => [...this.#locate(name, text)]);
+      const known = this.#found.get(id) ?? [];
+      const merged = mergeOverlaps([...known, ...names]);
+      this.#note(
+        merged.filter((each) => !known.includes(each)),
+        param,
+      );
+      this.#found.set(id, merged);
     }
   }
 
@@ -152,18 +156,15 @@ export class TextSearch implements RequestVisitor {
 
   *#locate({ kind, value }: FoundName, text: string): Generator<Finding> {
     const action: PersonalDataAction = this.#rules.kinds.get(kind) ?? 'refuse';
-    if (value === '') return;
     for (let start = text.indexOf(value); start !== -1; start = text.indexOf(value, start + value.length))
       yield { label: toLabel(kind), action, start, end: start + value.length };
   }
 }
 
-/** Adds names where nothing else was found. */
-function mergeNames(found: readonly Finding[], names: readonly Finding[]): Finding[] {
-  const merged = [...found];
-  for (const name of names)
-    if (merged.every(({ start, end }) => name.end <= start || name.start >= end)) merged.push(name);
-  return merged.sort((a, b) => a.start - b.start);
+/** Returns what is left of a value without the labels of values that were replaced before. */
+function splitAtLabels({ kind, value }: FoundName): FoundName[] {
+  const parts = value.split(/\[[A-Z][A-Z0-9]*\]/).map((part) => part.trim());
+  return parts.filter((part) => /[\p{L}\p{N}]/u.test(part)).map((part) => ({ kind, value: part }));
 }
 
 /** Longer values don't depend on the name of their field. */

@@ -1,9 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import type { Policy } from '../../access/policy.ts';
 import type { GenerationRequest } from '../../inference/generation.ts';
+import type { ModelRegistry } from '../../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../../inference/router.ts';
 import { getDetector } from './detectors.ts';
-import { type FindNames, maskRequest } from './mask-request.ts';
+import { maskRequest } from './mask-request.ts';
+import { openNameFinder } from './open-name-finder.ts';
 import { reportFound } from './report.ts';
 import { restoreAnswer } from './restore-answer.ts';
 import { type AppliedRules, combineRules } from './rules.ts';
@@ -12,8 +14,8 @@ import { type AppliedRules, combineRules } from './rules.ts';
 export interface PersonalDataPorts {
   /** Returns the tenant's key for a purpose. Called only for requests with values to mask. */
   readonly deriveKey: (tenant: string, purpose: string) => Promise<KeyObject>;
-  /** Finds names and addresses. If absent, requests whose policy asks for them are refused. */
-  readonly findNames?: FindNames | undefined;
+  /** Has the guardrails that find names and addresses. */
+  readonly registry: Pick<ModelRegistry, 'guardrails'>;
 }
 
 /** Returns a router that handles personal data by the rules of a policy. Without rules, it is the given one. */
@@ -23,13 +25,13 @@ export function withoutPersonalData(policy: Policy, router: Router, ports: Perso
 }
 
 /** Returns a router that sends requests without their personal data, translated, and restores the values in the answers. */
-function createMaskingRouter(router: Router, rules: AppliedRules, { deriveKey, findNames }: PersonalDataPorts): Router {
+function createMaskingRouter(router: Router, rules: AppliedRules, { deriveKey, registry }: PersonalDataPorts): Router {
   return {
     async generate(request: GenerationRequest, options: GenerateOptions): Promise<Generation> {
       const { request: masked, values } = await maskRequest(request, rules, {
         detect: await getDetector(rules),
         openKey: () => deriveKey(request.tenant, 'placeholders'),
-        findNames,
+        findNames: await openNameFinder(rules, registry, options),
         onSearched: (counts) => reportFound(options.telemetry, counts),
       });
       if (values.size === 0) return router.generate(masked, options);

@@ -13,6 +13,8 @@ export interface AppliedRules {
   /** The kinds that are not off, and the strictest action of all levels. */
   readonly kinds: ReadonlyMap<PersonalDataKind, PersonalDataAction>;
   readonly patterns: readonly PersonalDataPattern[];
+  /** The guardrails that find names and addresses, by their names in the registry. */
+  readonly guardrails: readonly string[];
   /** True if images and PDF documents are sent although they can't be searched. */
   readonly passesUnsearchable: boolean;
 }
@@ -33,7 +35,12 @@ export function combineRules({ account, project, key }: Policy): AppliedRules | 
   const patterns = levels.flatMap((rules) => rules.patterns ?? []).filter(({ action }) => action !== 'off');
   if (kinds.size === 0 && patterns.length === 0) return undefined;
   const active = levels.filter(asksForAnything);
-  return { kinds, patterns, passesUnsearchable: active.every(({ unsearchable }) => unsearchable === 'pass') };
+  return {
+    kinds,
+    patterns,
+    guardrails: [...new Set(levels.flatMap(({ guardrail }) => guardrail ?? []))],
+    passesUnsearchable: active.every(({ unsearchable }) => unsearchable === 'pass'),
+  };
 }
 
 function getAction({ all = 'off', kinds = {} }: PersonalDataRules, kind: PersonalDataKind): PersonalDataAction {

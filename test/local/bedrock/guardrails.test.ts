@@ -14,7 +14,8 @@ beforeAll(async () => {
     respond: createGuide(),
     guardrails: {
       abc123: ({ texts }) => (texts.includes('bad') ? { words: ['bad'] } : {}),
-      masks: ({ texts }) => ({ masked: texts.map(() => '{NAME}') }),
+      masks: () => ({ pii: [{ type: 'NAME', match: 'Ada', action: 'ANONYMIZED' }] }),
+      detects: () => ({ pii: [{ type: 'NAME', match: 'Ada', action: 'NONE' }] }),
     },
   });
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
@@ -50,8 +51,16 @@ describe("the stand-in's guardrails", () => {
   );
 
   it('a guardrail that masks intervenes and returns the masked texts', async () => {
-    const masked = await apply({ guardrailIdentifier: 'masks', content: texts('Ada', 'Grace') });
-    expect(masked).toMatchObject({ action: 'GUARDRAIL_INTERVENED', outputs: [{ text: '{NAME}' }, { text: '{NAME}' }] });
+    const masked = await apply({ guardrailIdentifier: 'masks', content: texts('Ada', 'I, Ada') });
+    expect(masked).toMatchObject({
+      ...{ action: 'GUARDRAIL_INTERVENED', outputs: [{ text: '{NAME}' }, { text: 'I, {NAME}' }] },
+      usage: { sensitiveInformationPolicyUnits: 2 },
+    });
+    expect(masked.assessments?.[0]?.sensitiveInformationPolicy?.piiEntities).toEqual([
+      { type: 'NAME', match: 'Ada', action: 'ANONYMIZED', detected: true },
+    ]);
+    const detected = await apply({ guardrailIdentifier: 'detects', content: texts('Ada') });
+    expect(detected).toMatchObject({ action: 'NONE', outputs: [] });
   });
 
   it.each<[Partial<ApplyGuardrailCommandInput>, string]>([

@@ -75,7 +75,7 @@ describe('the input of a guardrail', () => {
   });
 
   it('a guardrail that masks personal data counts as one that blocks', async () => {
-    assess = () => ({ masked: ['{NAME}'] });
+    assess = () => ({ pii: [{ type: 'NAME', match: 'Ada', action: 'ANONYMIZED' }] });
     await expect(send({}, stream([]))).rejects.toMatchObject({ code: 'content_filter' });
   });
 

@@ -139,7 +139,7 @@ it('names that a guardrail finds are replaced wherever they are, and it gets no 
   const searched: string[] = [];
   const findNames: FindNames = async (texts) => {
     searched.push(...texts);
-    return texts.map((text) => (text.includes('Anna') ? [{ kind: 'name', value: 'Anna' }] : []));
+    return [{ kind: 'name', value: 'Anna' }];
   };
   const { request, values } = await mask({ messages: [say('Anna: anna@example.com. Anna?')] }, rules, { findNames });
   expect(searched).toEqual(['Anna: [EMAIL]. Anna?']);
@@ -147,8 +147,21 @@ it('names that a guardrail finds are replaced wherever they are, and it gets no 
   expect([...values.values()].sort()).toEqual(['Anna', 'anna@example.com']);
 });
 
-it('names are refused without a guardrail, and if it has not searched all texts', async () => {
+it('an address around a value that was replaced before, and one that overlaps a name, are replaced whole', async () => {
+  const findNames: FindNames = async () => [
+    { kind: 'name', value: 'Anna Park' },
+    { kind: 'address', value: 'Park Lane 7, [PHONE], London' },
+  ];
+  const all: PersonalDataRules = { all: 'redact', kinds: { name: 'redact', address: 'redact' } };
+  const messages = [say('Anna Park Lane 7, +44 20 7946 0958, London'), say('Anna Park')];
+  const { request } = await mask({ messages }, all, { findNames });
+  expect(getText(request)).toBe('[REDACTED NAME] [REDACTED PHONE][REDACTED ADDRESS]');
+  expect(getText(request, 1)).toBe('[REDACTED NAME]');
+});
+
+it('names are refused without a guardrail, and if what it has found is in no text', async () => {
   const request = { messages: [say('Anna')] };
   await expect(mask(request, rules)).rejects.toMatchObject({ code: 'configuration' });
-  await expect(mask(request, rules, { findNames: async () => [] })).rejects.toThrow('not searched');
+  const findNames: FindNames = async () => [{ kind: 'name', value: 'anna' }];
+  await expect(mask(request, rules, { findNames })).rejects.toMatchObject({ code: 'guardrail_unavailable' });
 });

@@ -30,6 +30,7 @@ export async function driveService(service: ObservedService): Promise<void> {
   await maintainFleet(service);
   await administer(service);
   await exchangeToken(service);
+  await readRecorded(service);
 }
 
 /** Limits the whole account, so that each call of a model counts. */
@@ -263,6 +264,17 @@ async function exchangeToken(service: ObservedService): Promise<void> {
       subject_token: await issuer.sign({ sub: 'web', aud: 'lambent' }),
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     },
+  });
+}
+
+/** Waits until calls and administrative acts were recorded, and reads them. */
+async function readRecorded({ client }: ObservedService): Promise<void> {
+  const { usage, auditLogs } = client.withOptions({ adminAPIKey: LOCAL_ADMIN_KEY }).admin.organization;
+  const start_time = Math.floor(Date.now() / 1_000) - 86_400;
+  await waitUntil('acts and usage are recorded', async () => {
+    const { data: acts } = await auditLogs.list();
+    const { data: days } = await usage.completions({ start_time, bucket_width: '1d' });
+    return acts.length > 0 && days.some(({ results }) => results.length > 0);
   });
 }
 

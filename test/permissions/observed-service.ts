@@ -212,6 +212,8 @@ function createResolver({ Resources }: Template, { resources }: Cloud): Resolve 
     'AWS::AccountId': '000000000000',
     DataKey: arn('kms', 'key/data'),
     Bucket: `arn:aws:s3:::${resources['BUCKET']}`,
+    AuditBucket: `arn:aws:s3:::${resources['AUDIT_BUCKET']}`,
+    AuditKey: arn('kms', `key/${resources['AUDIT_KEY_ID']?.replace(/^.*\//, '')}`),
     DispatchEventSourceMappingSQSGpuQueue: 'mapping',
   };
   return (reference) => {

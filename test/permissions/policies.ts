@@ -26,16 +26,24 @@ export interface Grant {
 export type Resolve = (reference: string) => string;
 
 /**
- * Returns the grants of every role that functions have, managed policies included.
+ * Returns the grants of every role that functions have: those of managed policies, and of keys' policies that name one role,
+ * included. The vault key's policy only restricts what roles' own policies allow.
  * @throws Error for a statement that `isAllowed` would not evaluate as IAM does: a denial, or an unknown operator
  */
 export function listGrants(template: Template, resolve: Resolve): Grant[] {
-  return findByType(template, 'AWS::IAM::Role').flatMap(({ id: role, properties }) => {
+  const ofRoles = findByType(template, 'AWS::IAM::Role').flatMap(({ id: role, properties }) => {
     const { Policies, ManagedPolicyArns = [] } = Object(properties);
     const managed = [ManagedPolicyArns].flat().map(({ Ref }) => Object(template.Resources[Ref]?.Properties));
     const policies: { PolicyDocument: { Statement: Statement[] } }[] = [...Policies, ...managed];
     return policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement.flatMap(toGrants.bind(null, role)));
   });
+  const ofKeys = findByType(template, 'AWS::KMS::Key').flatMap(({ id, properties }) =>
+    [Object(properties['KeyPolicy']).Statement].flat().flatMap(({ Principal, ...statement }) => {
+      const [role] = Object(Principal).AWS?.['Fn::GetAtt'] ?? [];
+      return role === undefined ? [] : toGrants(role, { ...statement, Resource: { 'Fn::GetAtt': [id, 'Arn'] } });
+    }),
+  );
+  return [...ofRoles, ...ofKeys];
 
   function toGrants(role: string, { Sid = '', Effect, Action, Resource, Condition = {}, ...rest }: Statement): Grant[] {
     const unknown = [...Object.keys(rest), ...Object.keys(Condition).filter((operator) => !(operator in OPERATORS))];

@@ -17,13 +17,14 @@ const USED_BY_AWS: readonly UncalledGrants[] = [
     use: /^kms:\w+ .*key\/data$/,
     reason: 'DynamoDB, S3, SQS and the stores of secrets use the key (kms:ViaService).',
   },
+  { statement: /^RecordRole\/GiveUp$/, use: /^sqs:SendMessage /, reason: 'Lambda sends batches that it gives up.' },
   {
     statement: /\/Receive$/,
     use: /^sqs:GetQueueAttributes /,
     reason: "Lambda reads the queue's attributes for the event source mapping.",
   },
   {
-    statement: /\/ListObjects$/,
+    statement: /\/(ListObjects|ListAuditLog)$/,
     use: /^s3:ListBucket /,
     reason: "With it, S3 answers 404 instead of 403 for an object that doesn't exist.",
   },
@@ -75,6 +76,11 @@ const USED_RARELY: readonly UncalledGrants[] = [
     statement: /^SweepRole\/(FindReservations|SettleReservations)$/,
     use: /^dynamodb:/,
     reason: 'Reservations of dead functions are looked for every 15 minutes.',
+  },
+  {
+    statement: /^RecordRole\/AuditLog$/,
+    use: /^s3:GetObject /,
+    reason: 'Entries are read after a recorder has died before it settled their digest.',
   },
   {
     statement: /^DispatchRole\/GiveUp$/,

@@ -27,6 +27,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
   's3:HeadBucket': 's3:ListBucket',
   's3:HeadObject': 's3:GetObject',
   's3:ListBuckets': 's3:ListAllMyBuckets',
+  's3:ListObjectVersions': 's3:ListBucketVersions',
   's3:ListObjectsV2': 's3:ListBucket',
 };
 

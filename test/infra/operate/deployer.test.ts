@@ -52,12 +52,12 @@ const UNUSED: readonly (readonly [RegExp, string])[] = [
     'no such properties',
   ],
   [/LogGroup logs:CreateLogDelivery$/, 'only with a data protection policy'],
-  [
-    / s3:\w*(Abac|Acl|CORS|Cors|Logging|Notification|ObjectLock\w*|Replication\w*|Website|Versioning)$/,
-    'no such properties',
-  ],
+  [/ s3:\w*(Abac|Acl|CORS|Cors|Logging|Notification|Replication\w*|Website)$/, 'no such properties'],
   [/ s3:\w*(Accelerate|Analytics|Inventory|Metrics|IntelligentTiering|Metadata)\w*$/, 'no such properties'],
-  [/ s3:(DeleteBucket(Encryption|Lifecycle|Tagging)|REST\.PUT\.OBJECT)$/, 'names that are no actions'],
+  [
+    / s3:(DeleteBucket(Encryption|Lifecycle|Tagging)|PutObjectLockConfiguration|REST\.PUT\.OBJECT)$/,
+    'names that are no actions',
+  ],
   [/FlowLog s3:/, 'flow logs go to CloudWatch'],
   [
     /SNS::\w+ (iam:GetRole|iam:PassRole|sns:PutDataProtectionPolicy)$/,
@@ -100,6 +100,8 @@ const ARNS: Readonly<Record<string, (name: string) => readonly string[]>> = {
   'AWS::Lambda::CapacityProvider': (name) => [`arn:aws:lambda:${ACCOUNT}:capacity-provider:${name}`],
   'AWS::Lambda::EventSourceMapping': () => [`arn:aws:lambda:${ACCOUNT}:event-source-mapping:0123`],
   'AWS::Lambda': (name) => [`arn:aws:lambda:${ACCOUNT}:function:${name}`],
+  // The filter of a log group has no ARN of its own.
+  'AWS::Logs::SubscriptionFilter': () => [`arn:aws:logs:${ACCOUNT}:log-group:/aws/lambda/lambent-dev-chat`],
   'AWS::Logs': (name) => [`arn:aws:logs:${ACCOUNT}:log-group:${name}`],
   'AWS::S3': (name) => [`arn:aws:s3:::${name.toLowerCase()}`],
   'AWS::SNS': (name) => [`arn:aws:sns:${ACCOUNT}:${name}`],

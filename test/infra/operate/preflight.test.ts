@@ -86,7 +86,7 @@ describe('runPreflight', () => {
       problem: 'It could not be checked whether an alarm outside the stack has a name of this stage: not you',
       remedy: expect.any(String),
     });
-    expect(findings.filter(({ level }) => level === 'error')).toHaveLength(6);
+    expect(findings.filter(({ level }) => level === 'error')).toHaveLength(7);
   });
 
   it('the preflight finds nothing in an account in which nothing is missing, and calls no model', async () => {

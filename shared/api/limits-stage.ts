@@ -69,7 +69,7 @@ export class LimitsStage {
     const call = { model: request.model, kind, caps, amounts: bounded.amounts } as const;
     const reserved = await this.#reserve(call, options);
     if (reserved === undefined) return router.generate(request, options);
-    const use = new Use(bounded.inputTokens);
+    const use = new Use(bounded.prompt);
     try {
       const { events, ...generation } = await router.generate(bounded.request, {
         ...options,
@@ -78,8 +78,9 @@ export class LimitsStage {
       const headers = { ...generation.headers, ...reserved.headers };
       return { ...generation, headers, events: settleAtEnd(events, use, () => reserved.settle(use.total(1n))) };
     } catch (thrown) {
+      const isGivenUp = use.addIfGivenUp(thrown, options.signal);
       // What a queue tries again counts once it is answered.
-      await reserved.settle(use.total(queued ? 0n : 1n));
+      await reserved.settle(use.total(queued && !isGivenUp ? 0n : 1n));
       throw thrown;
     }
   }
@@ -95,10 +96,13 @@ export class LimitsStage {
     if (caps.length === 0) return next(request, options);
     const amounts = boundEmbedding(request, this.#options.registry);
     const reserved = await this.#reserve({ model, kind: 'answers', caps, amounts }, options);
-    const use = new Use(Number(amounts.inputTokens));
+    const use = new Use(amounts);
     try {
       const result = await next(request, { ...options, onEnd: (end) => use.add(end, options) });
       return { ...result, headers: reserved?.headers ?? {} };
+    } catch (thrown) {
+      use.addIfGivenUp(thrown, options.signal);
+      throw thrown;
     } finally {
       await reserved?.settle(use.total(1n));
     }
@@ -149,15 +153,18 @@ function findAnswerTokens({ policy }: Caller): number | undefined {
   return each.find((tokens) => tokens !== undefined);
 }
 
+type Used = Omit<Amounts, 'requests'>;
+
 /** What the answers of a call have used. */
 class Use {
-  readonly #inputTokens: number;
+  readonly #prompt: Used;
   /** Estimated tokens of the answer that were passed on. */
   #outputTokens = 0;
-  #sum = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
+  #sum: Used = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
 
-  constructor(inputTokens: number) {
-    this.#inputTokens = inputTokens;
+  /** @param prompt what the prompt alone uses, as estimated */
+  constructor(prompt: Used) {
+    this.#prompt = prompt;
   }
 
   read(event: GenerationEvent): void {
@@ -170,16 +177,30 @@ class Use {
     onEnd?.(end);
     // An answer that was cut off has no usage. Its upstream charges for what it has made until then.
     const estimated = {
-      inputTokens: this.#inputTokens,
+      inputTokens: Number(this.#prompt.inputTokens),
       outputTokens: this.#outputTokens,
       cachedInputTokens: 0,
       reasoningTokens: 0,
     };
-    const used = amountsUsed(end, end.usage ?? estimated);
+    this.#increase(amountsUsed(end, end.usage ?? estimated));
+  }
+
+  /**
+   * Adds the prompt of a call that failed because it was cancelled, or its time was over, before it was answered: its upstream
+   * charges for what it has read. Otherwise a caller could send any number of prompts, and cancel each. Returns whether it was
+   * such a call.
+   */
+  addIfGivenUp(thrown: unknown, { aborted }: AbortSignal): boolean {
+    const isGivenUp = aborted || (thrown instanceof LambentError && thrown.code === 'deadline_exceeded');
+    if (isGivenUp) this.#increase(this.#prompt);
+    return isGivenUp;
+  }
+
+  #increase({ inputTokens, outputTokens, spend }: Used): void {
     this.#sum = {
-      inputTokens: this.#sum.inputTokens + used.inputTokens,
-      outputTokens: this.#sum.outputTokens + used.outputTokens,
-      spend: this.#sum.spend + used.spend,
+      inputTokens: this.#sum.inputTokens + inputTokens,
+      outputTokens: this.#sum.outputTokens + outputTokens,
+      spend: this.#sum.spend + spend,
     };
   }
 

@@ -22,8 +22,8 @@ export interface BoundedRequest {
   readonly request: GenerationRequest;
   /** The most that all tries of the request can use. */
   readonly amounts: Amounts;
-  /** Estimated tokens of the prompt. */
-  readonly inputTokens: number;
+  /** What the prompt alone uses, as estimated, at the price of the most expensive target. */
+  readonly prompt: Omit<Amounts, 'requests'>;
 }
 
 /**
@@ -39,7 +39,8 @@ export function boundRequest(
 ): BoundedRequest {
   const requests = 1n;
   if (!caps.some(({ metric }) => metric === 'tokens' || metric === 'spend')) {
-    return { request, amounts: { requests, inputTokens: 0n, outputTokens: 0n, spend: 0n }, inputTokens: 0 };
+    const prompt = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
+    return { request, amounts: { requests, ...prompt }, prompt };
   }
   const candidates = listTargets(request.model, registry);
   const inputTokens = estimateInput(estimatePromptTokens(request));
@@ -51,16 +52,20 @@ export function boundRequest(
     ),
   );
   const tries = mayRepeat(request) ? 2 : 1;
-  const usage = { inputTokens, outputTokens: longest };
-  const spend = candidates.map((candidate) => computeHighestCost(usage, candidate, request.serviceTier));
+  const findSpend = (answerTokens: number): bigint =>
+    findHighest(
+      candidates.map((each) =>
+        computeHighestCost({ inputTokens, outputTokens: answerTokens }, each, request.serviceTier),
+      ),
+    );
   return {
     request: { ...request, maxOutputTokens: outputTokens },
-    inputTokens,
+    prompt: { inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findSpend(0) },
     amounts: {
       requests,
       inputTokens: BigInt(tries * inputTokens),
       outputTokens: BigInt(tries * longest),
-      spend: BigInt(tries) * findHighest(spend),
+      spend: BigInt(tries) * findSpend(longest),
     },
   };
 }

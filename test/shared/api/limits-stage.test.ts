@@ -8,6 +8,7 @@ import type { GenerationEvent, GenerationRequest, Usage } from '../../../shared/
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
+import { Stopped } from '../../../shared/jobs/lease.ts';
 import { listCaps } from '../../../shared/limits/caps.ts';
 import type { CounterStore } from '../../../shared/limits/counters.ts';
 import { boundRequest } from '../../../shared/limits/estimate.ts';
@@ -155,6 +156,39 @@ describe('a limited call', () => {
     expect(counters['k.t.d20787']).toBeGreaterThan(30n);
     expect(counters['k.t.d20787']).toBeLessThan(100n);
     expect(counters['b.29934000.s.n.default']).toBe(0n);
+  });
+
+  it.each([false, true])('that is cancelled before its answer counts with its prompt: queued %s', async (queued) => {
+    const cancel = new AbortController();
+    answer = async function* () {
+      cancel.abort(new Stopped('cancelled'));
+      yield* [];
+      throw new Error('The connection was closed');
+    };
+    const policy = ofKey({ requestsPerDay: 9, tokensPerDay: 99_999, dollarsPerDay: 1 });
+    const messages = makeRequest({}).messages.map((each) => ({
+      ...each,
+      content: [{ type: 'text' as const, text: 'x'.repeat(4_000) }],
+    }));
+    const options = { signal: cancel.signal, streamed: true, queued };
+    await expect(generate(policy, { messages }, options)).rejects.toThrow();
+    expect(sent).toHaveLength(1);
+    const counters = await readKey();
+    expect(counters['k.r.d20787']).toBe(1n);
+    const tokens = counters['k.t.d20787'] ?? 0n;
+    expect(tokens).toBeGreaterThan(1_000n);
+    expect(tokens).toBeLessThan(1_500n);
+    expect(counters['k.c.d20787']).toBe(tokens * 2_000_000n);
+  });
+
+  it('whose time is over before its answer counts with its prompt', async () => {
+    answer = () => {
+      throw new LambentError('deadline_exceeded', 'The deadline of the request has passed');
+    };
+    await refuse(ofKey({ requestsPerDay: 9, tokensPerDay: 99_999 }));
+    const counters = await readKey();
+    expect(counters['k.r.d20787']).toBe(1n);
+    expect(counters['k.t.d20787']).toBeGreaterThan(0n);
   });
 
   it('that all targets refuse counts as a request only, and not at all if it is queued', async () => {

@@ -8,7 +8,7 @@ import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
-import { ownedBy } from './object-table.ts';
+import { objectNotFoundError, ownedBy } from './object-table.ts';
 import { createProjectKeys, type ProjectKey, toRecord } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
 import { createServiceAccounts, encodeServiceAccount } from './service-accounts.ts';
@@ -29,6 +29,13 @@ export function createApiKeyRoutes(api: AdminApi) {
   const encode = async (project: Project, key: ProjectKey) => {
     const account = await accounts.find(ownedBy(project.id), key.owner.id);
     return encodeApiKey(key, account && encodeServiceAccount(account), project.archivedAt === null);
+  };
+
+  /** @throws LambentError `not_found` if the service account of a key was deleted */
+  const requireOwner = async ({ id }: Project, { owner }: ProjectKey): Promise<void> => {
+    if (owner.type !== 'service_account') return;
+    const account = await accounts.find(ownedBy(id), owner.id);
+    if (account === undefined || account.deleted) throw objectNotFoundError('service_account', owner.id);
   };
 
   /** Returns what the authorizer reads of a key. @throws LambentError `invalid_value` if it has expired or was revoked */
@@ -120,7 +127,14 @@ export function createApiKeyRoutes(api: AdminApi) {
       });
       const end = Math.floor(api.now() / 1000) + overlap;
       const expiresAt = isSooner(key.expiresAt, end) ? key.expiresAt : end;
-      await change(project, key, record, { ...key, expiresAt });
+      try {
+        await change(project, key, record, { ...key, expiresAt });
+        // If its account was deleted meanwhile, the account's keys may have been listed before this one was stored.
+        await requireOwner(project, created);
+      } catch (thrown) {
+        await keys.delete(project.id, created);
+        throw thrown;
+      }
       const details = { data: { scopes: created.scopes }, replaces: key.id, expires_at: created.expiresAt };
       logAct(request.telemetry, { type: 'api_key.created', objectId: created.id, project: project.id, details });
       const ended = { changes_requested: { expires_at: expiresAt }, previous: { expires_at: key.expiresAt } };

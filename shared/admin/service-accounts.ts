@@ -34,7 +34,7 @@ const updateBody = object({ name: v.optional(name), role: v.optional(oneOf(['mem
 const createKeyBody = object({ name: v.optional(name), expires_in_seconds: expiresInSeconds, scopes: scopeNames });
 
 /** Creates the collection of service accounts. */
-export function createServiceAccounts({ table }: AdminApi): Collection<ServiceAccount> {
+export function createServiceAccounts({ table }: Pick<AdminApi, 'table'>): Collection<ServiceAccount> {
   return createCollection(table, { type: 'service_account', schema: serviceAccountSchema });
 }
 

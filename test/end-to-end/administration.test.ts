@@ -1,5 +1,8 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ownedBy } from '../../shared/admin/object-table.ts';
+import { createServiceAccounts } from '../../shared/admin/service-accounts.ts';
 import { isObject } from '../../shared/core/objects.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
@@ -23,6 +26,16 @@ async function send(method: string, path: string, body?: unknown, key = 'sk-admi
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
   return { status: response.status, json: JSON.parse(await response.text()) };
+}
+
+/** Runs `use` with a client of the tables. */
+async function withTables(use: (client: DynamoDBClient) => Promise<unknown>): Promise<void> {
+  const client = new DynamoDBClient({
+    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+    region: 'eu-west-1',
+    credentials: service.cloud.credentials,
+  });
+  await use(client).finally(() => client.destroy());
 }
 
 async function collect<T>(pages: AsyncIterable<T>): Promise<T[]> {
@@ -193,6 +206,19 @@ describe('keys', () => {
     const { serviceAccounts, apiKeys } = organization.projects;
     await expect(serviceAccounts.retrieve(account, { project_id: project })).rejects.toMatchObject({ status: 404 });
     expect((await collect(apiKeys.list(project))).map(({ id }) => id)).toEqual([other.api_key?.id]);
+  });
+
+  it('a key of a service account that is being deleted gets no successor', async () => {
+    const { project, account, keyId } = await createProject();
+    await withTables((client) =>
+      createServiceAccounts({ table: { client, name: service.cloud.resources['ADMIN_TABLE'] ?? '' } }).update(
+        ownedBy(project),
+        account,
+        (each) => ({ ...each, deleted: true }),
+      ),
+    );
+    expect((await send('POST', `/organization/projects/${project}/api_keys/${keyId}/rotate`)).status).toBe(404);
+    expect((await collect(organization.projects.apiKeys.list(project))).map(({ id }) => id)).toEqual([keyId]);
   });
 
   it('a rotated key works beside its successor until the overlap ends', async () => {

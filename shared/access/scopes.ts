@@ -20,7 +20,7 @@ export const ADMIN_SCOPES = [
   // Projects, their service accounts and API keys, and the models that they may use.
   'admin.projects.read',
   'admin.projects.write',
-  // Rate limits, spend limits and alerts.
+  // Rate limits, spend limits and alerts, and the other sections of policies, except for models.
   'admin.limits.read',
   'admin.limits.write',
   // Users, groups, invites, roles and their assignments.

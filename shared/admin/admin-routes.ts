@@ -1,6 +1,7 @@
 import type * as v from 'valibot';
 import type { PolicyAdministration } from '../access/policy-administration.ts';
 import type { HttpRequest, Route } from '../access/route.ts';
+import { hasScope, type Scope } from '../access/scopes.ts';
 import type { Table } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -68,6 +69,15 @@ export function parsePageQuery({ before, ...query }: Readonly<Record<string, str
     if (cursor !== undefined && !isKeyText(cursor))
       throw invalidValueError(name, `Invalid '${name}': it is not an id.`);
   return omitUndefined({ ...parseListQuery({ order: 'asc', ...query }), before });
+}
+
+/**
+ * Checks that the key of a request has a scope besides that of its route.
+ * @throws LambentError `insufficient_permissions`
+ */
+export function requireScope({ principal }: HttpRequest, scope: Scope): void {
+  if (hasScope(principal.scopes, scope)) return;
+  throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
 }
 
 /** Returns a path parameter of the request's route. */

@@ -6,7 +6,7 @@ import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { validate } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, getPathParameter } from './admin-routes.ts';
+import { type AdminApi, adminRoute, getPathParameter, requireScope } from './admin-routes.ts';
 import { ownedBy } from './object-table.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjectKeys } from './project-keys.ts';
@@ -77,10 +77,12 @@ function createRoutes(findLevel: FindLevel) {
 
 type Sections = Readonly<Record<string, unknown>>;
 
-/** Returns the sections that a request's body names, not yet checked. */
-function parseSections({ body }: HttpRequest): Sections {
+/** Returns the sections that a request's body names, not yet checked. @throws LambentError `insufficient_permissions` */
+function parseSections(request: HttpRequest): Sections {
   // What a GET returned may be sent back.
-  const { object: _, ...sections } = validate(jsonObject, body);
+  const { object: _, ...sections } = validate(jsonObject, request.body);
+  // As for the route of model permissions.
+  if ('models' in sections) requireScope(request, 'admin.projects.write');
   return sections;
 }
 

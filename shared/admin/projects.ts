@@ -6,7 +6,15 @@ import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { object, oneOf, string, text, unsupported } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  adminRoute,
+  bodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+  requireScope,
+} from './admin-routes.ts';
 import { applyPreset, ENVIRONMENTS } from './environments.ts';
 import { type Collection, createCollection, createObjectId } from './object-table.ts';
 
@@ -86,6 +94,8 @@ export function createProjectRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects': adminRoute(async (request) => {
       const { id: wanted, name, environment } = parseBody(createBody, request);
+      // A tenant may have other limits already, which the preset would replace.
+      if (wanted !== undefined && environment !== undefined) requireScope(request, 'admin.limits.write');
       if (wanted !== undefined) await checkNewId(wanted);
       const now = api.now();
       const project: Project = {
@@ -111,6 +121,7 @@ export function createProjectRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}': adminRoute(async (request) => {
       const body = parseBody(updateBody, request);
+      if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
       const before = await getActiveProject(projects, request);
       const { id } = before;
       const { environment = before.environment } = body;

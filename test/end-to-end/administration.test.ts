@@ -349,6 +349,37 @@ describe('what a project may do', () => {
   });
 });
 
+describe('scopes of administration', () => {
+  const createKey = async (scopes: readonly string[]): Promise<string> =>
+    (await send('POST', '/organization/admin_api_keys', { name: 'part', scopes })).json.value;
+  const lacks = (scope: string) => ({ status: 403, json: { error: { message: expect.stringContaining(scope) } } });
+
+  it('a key for projects can not raise their limits by an environment', async () => {
+    const key = await createKey(['admin.projects.read', 'admin.projects.write']);
+    const { project } = await createProject();
+    const path = `/organization/projects/${project}`;
+    await send('POST', `${path}/policy`, { limits: { requestsPerMinute: 5 } });
+    expect(await send('POST', path, { environment: 'production' }, key)).toMatchObject(lacks('admin.limits.write'));
+    expect((await send('GET', `${path}/policy`)).json).toMatchObject({ limits: { requestsPerMinute: 5 } });
+    const named = { name: 'x', id: 'tenant-with-limits', environment: 'production' };
+    expect(await send('POST', '/organization/projects', named, key)).toMatchObject(lacks('admin.limits.write'));
+    expect((await send('POST', path, { name: 'Shop' }, key)).status).toBe(200);
+    expect((await send('POST', '/organization/projects', { name: 'x', environment: 'dev' }, key)).status).toBe(200);
+  });
+
+  it('a key for limits can not permit models', async () => {
+    const key = await createKey(['admin.limits.read', 'admin.limits.write']);
+    const { project, keyId } = await createProject();
+    for (const path of ['policy', `projects/${project}/policy`, `projects/${project}/api_keys/${keyId}/policy`]) {
+      for (const models of [null, { mode: 'deny', models: [] }])
+        expect(await send('POST', `/organization/${path}`, { models }, key)).toMatchObject(
+          lacks('admin.projects.write'),
+        );
+      expect((await send('POST', `/organization/${path}`, { limits: null }, key)).status).toBe(200);
+    }
+  });
+});
+
 describe('invalid requests', () => {
   const P = '/organization/projects/local';
   it.each([

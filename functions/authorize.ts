@@ -55,7 +55,7 @@ const UNCACHED_DENIAL = 'Unauthorized';
 export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, APIGatewayAuthorizerResult>(
   telemetry,
   async (event, context) => {
-    const { logger } = context.telemetry;
+    const { logger, metrics } = context.telemetry;
     const values = collectKeyValues(event);
     const isAmbiguous = values.length > 1;
     if (isAmbiguous) logger.info('denied', { reason: 'more than one key' });
@@ -64,7 +64,9 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
     const callers = await Promise.all(values.map(isCalledEachTime(event) ? cache : findCaller));
     const caller = callers.find((each) => each !== undefined);
     if (caller === undefined) {
-      if (!isAmbiguous) logger.info('denied', { reason: values.some(isCredential) ? 'unknown key' : 'no key' });
+      const hasCredential = values.some(isCredential);
+      if (!isAmbiguous) logger.info('denied', { reason: hasCredential ? 'unknown key' : 'no key' });
+      if (hasCredential) metrics.publish({ KeysRefused: [1, 'Count'] }, 'stage');
       return createDenyPolicy(event.methodArn);
     }
     // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a

@@ -204,6 +204,9 @@ export const SETTINGS = {
   alarmStoreErrors: count,
   alarmSuspectWorkers: count,
   alarmTargetsUnusable: count,
+  alarmGuardrailFailures: count,
+  alarmContentRefused: count,
+  alarmKeysRefused: count,
 
   gpuFleet: text(/^[\w.-]{0,64}$/, 'fleet or empty', 'the name of a fleet of models.json, or empty'),
   gpuImage: engineImage,

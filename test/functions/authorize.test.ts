@@ -275,6 +275,18 @@ describe('a token of a trusted issuer', () => {
   });
 });
 
+it('refused keys are counted, and requests without a key are not', async () => {
+  const countRefusals = async (...fields: readonly (readonly [name: string, value: string])[]) => {
+    write.mockClear();
+    await decide(...fields);
+    return write.mock.calls.filter(([line]) => String(line).includes('"KeysRefused":1')).length;
+  };
+  expect(await countRefusals(['Authorization', 'Bearer sk-unknown'])).toBe(1);
+  expect(await countRefusals(['Authorization', 'Bearer sk-a'], ['Authorization', 'Bearer sk-b'])).toBe(1);
+  expect(await countRefusals(['Authorization', KEY])).toBe(0);
+  expect(await countRefusals(['Authorization', 'Basic eA=='])).toBe(0);
+});
+
 it('the authorizer denies a request with many values without looking them up', async () => {
   const fields = Array.from({ length: 5 }, (_, index) => ['Authorization', `Bearer sk-${index}`] as const);
   expect(await decide(...fields)).toBe(UNCACHED);

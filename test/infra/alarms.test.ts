@@ -25,7 +25,7 @@ function listMetrics({ properties }: FoundResource): Readonly<Record<string, unk
 }
 
 describe('the alarms of a stage', () => {
-  it('the alarms cover the API, the queues, the sweep, KMS, the tables, the models and the audit log', () => {
+  it('the alarms cover the API, the queues, the sweep, KMS, the tables, the models, the keys, the content and the audit log', () => {
     expect(listAlarms(minimal).map(getShortName).sort()).toEqual(
       [
         ...['gateway-5xx', 'chat-errors', 'generate-errors'],
@@ -33,6 +33,7 @@ describe('the alarms of a stage', () => {
         ...['generation-queue-age', 'intake-failures', 'generation-dlq'],
         ...['jobs-queue-age', 'jobs-waiting', 'jobs-dlq'],
         ...['sweep-failures', 'sweep-stopped', 'kms-errors', 'store-errors', 'targets-unusable', 'record-dlq'],
+        ...['guardrail-failures', 'content-refused', 'keys-refused', 'keys-expiring'],
       ].sort(),
     );
   });
@@ -54,8 +55,8 @@ describe('the alarms of a stage', () => {
     });
   });
 
-  it('the alarms of a stage without fleets watch 20 metrics, of which each costs the same', () => {
-    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(20);
+  it('the alarms of a stage without fleets watch 24 metrics, of which each costs the same', () => {
+    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(24);
   });
 
   it('the alarms publish to the topic, and count missing data as healthy unless it means that a schedule stopped', () => {
@@ -100,12 +101,16 @@ describe('the alarms of a stage', () => {
       [MetricName, ...[Dimensions].flat().map((dimension) => Object(dimension).Name)].join(' by '),
     );
     expect(watched.toSorted()).toEqual([
+      'ContentRefused by Stage',
       'FirstByteMs by FunctionName',
       'FirstByteMs by FunctionName',
       'FirstTokenMs by FunctionName',
       'FleetStranded by FunctionName',
+      'GuardrailFailures by Stage',
       'JobsWaiting by FunctionName by Queue',
       'JobsWaiting by FunctionName by Queue',
+      'KeysExpiring by Stage',
+      'KeysRefused by Stage',
       'KmsErrors by Stage',
       'MessagesFailed by FunctionName',
       'StoreErrors by Stage',

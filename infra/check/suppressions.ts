@@ -107,6 +107,41 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     reason:
       'Only functions access it, and they log their work by id. A log of each access would cost more than the objects.',
   })),
+  ...['s3_bucket_logging_enabled_check', 'AwsSolutions-S1', 'CKV_AWS_18'].map((rule) => ({
+    rule,
+    resource: 'AuditBucket',
+    reason: 'Only one function writes to it. Signed digests show what was changed or removed, whoever did it.',
+  })),
+  {
+    rule: 's3_event_notifications_enabled_check',
+    resource: 'AuditBucket',
+    reason: 'Nothing has to happen when an object is written.',
+  },
+  {
+    rule: 's3_bucket_policy_ssl_requests_only_check',
+    resource: 'AuditBucketPolicy',
+    reason: 'The policy refuses requests without TLS. The rule recognises only literal ARNs.',
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::<AuditBucket.Arn>/audit/*]',
+    resource: 'RecordRole',
+    reason: 'Keys of objects contain the hashes of batches. The role can read and add objects, not delete them.',
+  },
+  {
+    rule: 'kms_create_grant_aws_service_check',
+    resource: 'AuditKey',
+    reason: "The key's policy allows nobody to create grants.",
+  },
+  ...['AwsSolutions-SQS3', 'sqs_dlq_check'].map((rule) => ({
+    rule,
+    resource: 'RecordDlq',
+    reason: 'It is itself where Lambda sends batches that could not be recorded. The rules know only queues of queues.',
+  })),
+  {
+    rule: 'lambda_function_public_access_prohibited_check',
+    resource: 'RecordPermission',
+    reason: "SourceArn allows this stage's log groups only. The rule recognises only literal ARNs.",
+  },
   {
     rule: 's3_event_notifications_enabled_check',
     resource: 'Bucket',
@@ -152,7 +187,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     rule: 'CKV_AWS_116',
     resource: '…LambdaFunction',
     reason:
-      'Only schedules and events of ECS tasks invoke functions asynchronously. The next scheduled run does what one missed.',
+      'Schedules and events of ECS tasks: the next scheduled run does what one missed. Log lines: a destination has a queue.',
   },
   {
     rule: 'CKV_AWS_173',

@@ -6,15 +6,20 @@ import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
 import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
 import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
 import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
+import { createGroupRoutes } from '../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
 import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
 import { createPolicyRoutes } from '../shared/admin/policies.ts';
+import { createProjectMemberRoutes } from '../shared/admin/project-members.ts';
 import { createProjectRoutes } from '../shared/admin/projects.ts';
 import { createRateLimitRoutes } from '../shared/admin/rate-limits.ts';
+import { createRoleAssignmentRoutes } from '../shared/admin/role-assignments.ts';
+import { createRoleRoutes } from '../shared/admin/role-routes.ts';
 import { createServiceAccountRoutes } from '../shared/admin/service-accounts.ts';
 import { createSpendLimitRoutes } from '../shared/admin/spend-limits.ts';
 import { createUnsupportedRoutes } from '../shared/admin/unsupported.ts';
 import { createUsageRoutes } from '../shared/admin/usage.ts';
+import { createUserRoutes } from '../shared/admin/users.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { ADMIN_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
@@ -58,6 +63,11 @@ export const handler = createHttpApi({
     ...createApiKeyRoutes(api),
     ...createIdentityProviderRoutes(api),
     ...createFederationRuleRoutes(api),
+    ...createUserRoutes(api),
+    ...createGroupRoutes(api),
+    ...createRoleRoutes(api),
+    ...createRoleAssignmentRoutes(api),
+    ...createProjectMemberRoutes(api),
     ...createModelPermissionRoutes(api),
     ...createRateLimitRoutes(api),
     ...createSpendLimitRoutes(api),

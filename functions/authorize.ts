@@ -10,6 +10,7 @@ import { getWarningDay } from '../shared/access/expiry-warning.ts';
 import { createFederation } from '../shared/access/federation/federation.ts';
 import { createIssuerFinder } from '../shared/access/federation/issuers.ts';
 import { findBearerToken } from '../shared/access/federation/token.ts';
+import { createUserFinder } from '../shared/access/federation/users.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
@@ -39,7 +40,8 @@ const telemetry = createTelemetry(config);
 const client = createDynamoDBClient();
 const keys = createKeyTable(client, config.ACCESS_TABLE);
 const issuers = createIssuerFinder({ client, name: config.ACCESS_TABLE });
-const federation = createFederation(issuers, config.LOOPBACK_ISSUERS !== undefined);
+const users = createUserFinder({ client, name: config.ACCESS_TABLE });
+const federation = createFederation(issuers, config.LOOPBACK_ISSUERS !== undefined, users);
 const policies = createPolicyTable(client, config.ACCESS_TABLE);
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
 const cache = createKeyCache(findCaller, config.KEY_TTL_SECONDS * 1000);
@@ -129,7 +131,7 @@ async function findKey(value: string): Promise<KeyRecord | undefined> {
   return scopes.length === 0 ? undefined : { ...record, scopes };
 }
 
-/** Finds what a token may do, as if it were a key of its service account. */
+/** Finds what a token may do, as if it were a key of its service account or user. */
 async function findTokenRecord(token: string): Promise<KeyRecord | undefined> {
   const caller = await federation.authenticate(token);
   const { logger } = telemetry.forRequest({});

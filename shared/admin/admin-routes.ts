@@ -58,7 +58,12 @@ export async function listObjects<T extends AdminObject>(
   matches?: (object: T) => boolean,
 ): Promise<object> {
   const { items, hasMore } = await collection.list(owner, parsePageQuery(query), matches);
-  return encodeList(await Promise.all(items.map(encode)), hasMore);
+  return encodePage(await Promise.all(items.map(encode)), hasMore, items.at(-1)?.id);
+}
+
+/** Encodes a page. Some of OpenAI's lists are continued after `last_id`, others after `next`. */
+function encodePage(objects: readonly object[], hasMore: boolean, lastId: string | undefined): object {
+  return { ...encodeList(objects, hasMore), next: hasMore ? (lastId ?? null) : null };
 }
 
 /** Parses `after`, `before`, `limit` and `order`. @throws LambentError `invalid_value` */
@@ -92,5 +97,6 @@ export function listArray<T extends { readonly id: string }>({ query }: HttpRequ
   const range = objects
     .toSorted((one, other) => (isBefore(one.id, other.id) ? -1 : 1))
     .filter(({ id }) => (after === undefined || isBefore(after, id)) && (before === undefined || isBefore(id, before)));
-  return encodeList(before === undefined ? range.slice(0, limit) : range.slice(-limit), range.length > limit);
+  const page = before === undefined ? range.slice(0, limit) : range.slice(-limit);
+  return encodePage(page, range.length > limit, page.at(-1)?.id);
 }

@@ -27,9 +27,14 @@ const SETS: Readonly<Record<string, readonly Scope[]>> = {
 /**
  * Returns the scopes that a request names, each by itself or as part of a set, as far as `allowed` has them. No names, or an
  * empty list, mean all of `allowed`.
+ * @param param the field of the request that has the names
  * @throws LambentError `invalid_value` for an unknown name, and for one that has nothing in `allowed`
  */
-export function parseScopes(names: readonly string[] = [], allowed: readonly Scope[]): readonly Scope[] {
+export function parseScopes(
+  names: readonly string[] = [],
+  allowed: readonly Scope[],
+  param = 'scopes',
+): readonly Scope[] {
   if (names.length === 0) return allowed;
   const scopes = names.flatMap((name, index) => {
     const named: readonly string[] = Object.hasOwn(SETS, name) ? (SETS[name] ?? []) : [name];
@@ -37,8 +42,8 @@ export function parseScopes(names: readonly string[] = [], allowed: readonly Sco
     if (permitted.length > 0) return permitted;
     const known = [...allowed, ...Object.keys(SETS)].join(', ');
     throw invalidValueError(
-      `scopes[${index}]`,
-      `Invalid 'scopes[${index}]': '${name.slice(0, 64)}' is not a scope of such a key. Scopes and sets of scopes are: ${known}.`,
+      `${param}[${index}]`,
+      `Invalid '${param}[${index}]': '${name.slice(0, 64)}' is not a scope of such a key. Scopes and sets of scopes are: ${known}.`,
     );
   });
   return allowed.filter((scope) => scopes.includes(scope));

@@ -1,10 +1,11 @@
 import { once } from '../../core/once.ts';
 import { type FederatedRules, fingerprintRule } from './federated-rules.ts';
-import type { FindIssuer } from './issuers.ts';
-import { type Grant, joinRules, selectRules } from './rules.ts';
+import type { FindIssuer, TrustedIssuer } from './issuers.ts';
+import { type Claims, type Grant, joinRules, selectRules } from './rules.ts';
 import { parseToken } from './token.ts';
+import { type FindUser, getIdentity, selectProject } from './users.ts';
 
-/** Who a token of a trusted issuer stands for. */
+/** Who a token of a trusted issuer stands for: a service account, or a user if no rule is met. Then `serviceAccount` is the user's id. */
 export interface FederatedCaller extends Grant {
   readonly issuer: string;
   readonly audience: string;
@@ -37,12 +38,26 @@ export interface Federation {
 /**
  * Creates the federation. What verifies tokens is loaded with the first token of a trusted issuer.
  * @param isLoopbackAllowed true to permit issuers on `http://127.0.0.1`
+ * @param findUser finds the users of tokens that meet no rule. Default: there are none
  */
-export function createFederation(findIssuer: FindIssuer, isLoopbackAllowed: boolean): Federation {
+export function createFederation(
+  findIssuer: FindIssuer,
+  isLoopbackAllowed: boolean,
+  findUser: FindUser = async () => undefined,
+): Federation {
   const loadVerifier = once(async () => {
     const { createTokenVerifier } = await import('./verify-token.ts');
     return createTokenVerifier(isLoopbackAllowed);
   });
+  /** Returns what the user of a token may do, or the reason as a text if the token is refused. */
+  const findGrant = async (trust: TrustedIssuer, claims: Claims, subject: string): Promise<Grant | string> => {
+    const user = await findUser(getIdentity(trust.providerId, claims, subject));
+    if (user === undefined) return 'no rule for the token';
+    if (user.subject !== null && user.subject !== subject) return 'another subject than the user';
+    const project = selectProject(user, trust, claims);
+    if (typeof project === 'string') return project;
+    return { tenant: project.tenant, serviceAccount: user.userId, scopes: project.scopes, rules: [] };
+  };
   return {
     async authenticate(text, wanted = {}) {
       const token = parseToken(text);
@@ -57,9 +72,9 @@ export function createFederation(findIssuer: FindIssuer, isLoopbackAllowed: bool
       if (typeof verified === 'string') return verified;
       const { claims, subject, expiresAt } = verified;
       const rules = selectRules(trust, claims).filter((rule) => isWanted(rule.serviceAccount, wanted.serviceAccount));
-      const grant = joinRules(rules);
-      if (grant === undefined)
-        return rules.length === 0 ? 'no rule for the token' : 'rules of several service accounts';
+      const grant = rules.length === 0 ? await findGrant(trust, claims, subject) : joinRules(rules);
+      if (typeof grant === 'string') return grant;
+      if (grant === undefined) return 'rules of several service accounts';
       return { ...grant, issuer: trust.issuer, audience: trust.audience, subject, expiresAt };
     },
 

@@ -6,15 +6,23 @@ export type Claims = Readonly<Record<string, unknown>>;
 
 /** Returns the rules of an issuer that a token with these claims meets. */
 export function selectRules({ rules, attributes }: Pick<TrustedIssuer, 'rules' | 'attributes'>, claims: Claims) {
-  const matches = ([name, wanted]: [string, ClaimValue]): boolean => {
-    const path = Object.hasOwn(attributes, name) ? attributes[name] : undefined;
-    return hasValue(path === undefined ? findClaim(claims, name) : follow(claims, path), wanted);
-  };
+  const matches = ([name, wanted]: [string, ClaimValue]): boolean =>
+    hasValue(findAttribute({ attributes }, claims, name), wanted);
   // A rule without conditions would admit every token of the issuer, of which there may be millions.
   return rules.filter(({ matchers }) => {
     const entries = Object.entries(matchers);
     return entries.length > 0 && entries.every(matches);
   });
+}
+
+/** Returns the value of a token's attribute: of the claim that its issuer has for it, or else of the claim of this name. */
+export function findAttribute(
+  { attributes }: Pick<TrustedIssuer, 'attributes'>,
+  claims: Claims,
+  name: string,
+): unknown {
+  const path = Object.hasOwn(attributes, name) ? attributes[name] : undefined;
+  return path === undefined ? findClaim(claims, name) : follow(claims, path);
 }
 
 /** Returns the claim of this name, or else the one at the path whose steps are separated by dots: `realm_access.roles`. */

@@ -1,0 +1,103 @@
+import { ORGANIZATION } from '../access/principal.ts';
+import { logAct } from '../audit/act.ts';
+import { object, text } from '../openai/schema.ts';
+import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { createObjectId, objectNotFoundError } from './object-table.ts';
+import { addId, createPeople, type Group, removeId, type User } from './people.ts';
+
+const groupBody = object({ name: text({ min: 1, max: 256 }) });
+const userBody = object({ user_id: text({ min: 1, max: 256 }) });
+
+/** Creates the routes of groups and of their users. */
+export function createGroupRoutes(api: AdminApi) {
+  const { users, groups } = createPeople(api);
+
+  return {
+    'GET /v1/organization/groups': adminRoute((request) =>
+      listObjects(request, groups.collection, ORGANIZATION, encodeGroup),
+    ),
+
+    'POST /v1/organization/groups': adminRoute(async (request) => {
+      const { name } = parseBody(groupBody, request);
+      const now = api.now();
+      const id = createObjectId('group', now);
+      const group: Group = { id, createdAt: Math.floor(now / 1000), name, roles: [], projects: [] };
+      await groups.collection.create(ORGANIZATION, group);
+      logAct(request.telemetry, { type: 'group.created', objectId: id, details: { data: { group_name: name } } });
+      return encodeGroup(group);
+    }),
+
+    'GET /v1/organization/groups/{group}': adminRoute(async (request) =>
+      encodeGroup(await groups.get(getPathParameter(request, 'group'))),
+    ),
+
+    'POST /v1/organization/groups/{group}': adminRoute(async (request) => {
+      const { name } = parseBody(groupBody, request);
+      const id = getPathParameter(request, 'group');
+      const group = await groups.collection.update(ORGANIZATION, id, (each) => ({ ...each, name }));
+      const details = { changes_requested: { group_name: name } };
+      logAct(request.telemetry, { type: 'group.updated', objectId: id, details });
+      return encodeGroup(group);
+    }),
+
+    'DELETE /v1/organization/groups/{group}': adminRoute(async (request) => {
+      const id = getPathParameter(request, 'group');
+      // Its users lose its roles first, so that a repeated request finds a group whose deletion was interrupted.
+      await groups.change(id, () => ({ roles: [], projects: [] }));
+      for await (const user of users.collection.all(ORGANIZATION))
+        if (user.groups.includes(id) && !user.deleted)
+          await users.change(user.id, (each) => ({ groups: removeId(each.groups, id) }));
+      await groups.collection.delete(ORGANIZATION, id);
+      logAct(request.telemetry, { type: 'group.deleted', objectId: id });
+      return { id, object: 'group.deleted', deleted: true };
+    }),
+
+    'GET /v1/organization/groups/{group}/users': adminRoute(async (request) => {
+      const { id } = await groups.get(getPathParameter(request, 'group'));
+      const isIn = (user: User) => !user.deleted && user.groups.includes(id);
+      return listObjects(request, users.collection, ORGANIZATION, encodeGroupUser, isIn);
+    }),
+
+    'POST /v1/organization/groups/{group}/users': adminRoute(async (request) => {
+      const { user_id } = parseBody(userBody, request);
+      const { id } = await groups.get(getPathParameter(request, 'group'));
+      await users.change(user_id, ({ groups: ids }) => ({ groups: addId(ids, id) }));
+      logAct(request.telemetry, { type: 'group.updated', objectId: id, details: { added_user: user_id } });
+      return { object: 'group.user', user_id, group_id: id };
+    }),
+
+    'GET /v1/organization/groups/{group}/users/{user}': adminRoute(async (request) => {
+      const group = await groups.get(getPathParameter(request, 'group'));
+      const user = await users.get(getPathParameter(request, 'user'));
+      if (!user.groups.includes(group.id)) throw objectNotFoundError('group_user', user.id);
+      return { ...encodeGroupUser(user), is_service_account: false, picture: null, user_type: 'user' };
+    }),
+
+    'DELETE /v1/organization/groups/{group}/users/{user}': adminRoute(async (request) => {
+      const { id } = await groups.get(getPathParameter(request, 'group'));
+      const userId = getPathParameter(request, 'user');
+      let wasIn = false;
+      // Even if it isn't in the group, so that a repeated request completes an interrupted one.
+      await users.change(userId, ({ groups: ids }) => {
+        wasIn = ids.includes(id);
+        return { groups: removeId(ids, id) };
+      });
+      if (!wasIn) throw objectNotFoundError('group_user', userId);
+      logAct(request.telemetry, { type: 'group.updated', objectId: id, details: { removed_user: userId } });
+      return { object: 'group.user.deleted', deleted: true };
+    }),
+  };
+}
+
+function encodeGroup({ id, createdAt, name }: Group) {
+  return { id, created_at: createdAt, name, group_type: 'group', is_scim_managed: false };
+}
+
+/** Encodes a group as the API shows it where roles are assigned. */
+export function encodeGroupSummary({ id, createdAt, name }: Group) {
+  return { object: 'group', id, created_at: createdAt, name, scim_managed: false };
+}
+
+function encodeGroupUser({ id, name, email }: User) {
+  return { id, name: name ?? email, email };
+}

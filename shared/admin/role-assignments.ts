@@ -1,0 +1,130 @@
+import { ORGANIZATION } from '../access/principal.ts';
+import type { HttpRequest, Route } from '../access/route.ts';
+import { logAct } from '../audit/act.ts';
+import { omitUndefined } from '../core/objects.ts';
+import { object, text } from '../openai/schema.ts';
+import { type AdminApi, adminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { encodeGroupSummary } from './groups.ts';
+import { type Owner, objectNotFoundError, ownedBy } from './object-table.ts';
+import { addId, createPeople, type Member, removeId } from './people.ts';
+import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
+import { createRoles, encodeAssignedRole, encodeRole, getRole, type Role } from './roles.ts';
+import { encodeUser } from './users.ts';
+
+const createBody = object({ role_id: text({ min: 1, max: 256 }) });
+
+/** The users or the groups, for changes of what both have. */
+interface Holders {
+  get(id: string): Promise<Member>;
+  change(id: string, change: (member: Member) => Pick<Member, 'roles'> | Pick<Member, 'projects'>): Promise<Member>;
+}
+
+/** Creates the routes by which roles are assigned to users and groups, in the organization and in projects. */
+export function createRoleAssignmentRoutes(api: AdminApi) {
+  return {
+    ...createRoutes(api, '/v1/organization/users/{user}'),
+    ...createRoutes(api, '/v1/organization/groups/{group}'),
+    ...createRoutes(api, '/v1/projects/{project}/users/{user}'),
+    ...createRoutes(api, '/v1/projects/{project}/groups/{group}'),
+  };
+}
+
+type Routes<Path extends string> = Readonly<
+  Record<`${'GET' | 'POST'} ${Path}/roles` | `${'GET' | 'DELETE'} ${Path}/roles/{role}`, Route>
+>;
+
+function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Path> {
+  const people = createPeople(api);
+  const projects = createProjects(api);
+  const roles = createRoles(api);
+  const kind = path.endsWith('{user}') ? 'user' : 'group';
+  const holders: Holders = kind === 'user' ? people.users : people.groups;
+  const isOfProject = path.includes('{project}');
+
+  const find = async (request: HttpRequest, project: Project | undefined) => {
+    const id = getPathParameter(request, kind);
+    const member = await holders.get(id);
+    return { member, owner: toOwner(project), ids: getRoles(member, project, kind) };
+  };
+  const findToRead = async (request: HttpRequest) =>
+    find(request, isOfProject ? await getProject(projects, request) : undefined);
+
+  /** Changes the roles of the request's user or group. */
+  const change = async (request: HttpRequest, edit: (ids: readonly string[]) => string[]): Promise<Member> => {
+    const project = isOfProject ? await getActiveProject(projects, request) : undefined;
+    return holders.change(getPathParameter(request, kind), (member) => {
+      const changed = edit(getRoles(member, project, kind));
+      if (project === undefined) return { roles: changed };
+      return {
+        projects: member.projects.map((each) => (each.id === project.id ? { ...each, roles: changed } : each)),
+      };
+    });
+  };
+
+  const log = (request: HttpRequest, type: string, roleId: string): void => {
+    const principal = getPathParameter(request, kind);
+    const project = request.pathParameters['project'];
+    const details = { principal_id: principal, principal_type: kind, role_id: roleId };
+    logAct(request.telemetry, omitUndefined({ type, objectId: `${principal}:${roleId}`, project, details }));
+  };
+
+  const routes: Readonly<Record<string, Route>> = {
+    [`GET ${path}/roles`]: adminRoute(async (request) => {
+      const { owner, ids } = await findToRead(request);
+      const found = await Promise.all(ids.map((id) => getRole(roles, owner, id)));
+      return listArray(
+        request,
+        found.map((role) => encodeAssignedRole(owner, role)),
+      );
+    }),
+
+    [`POST ${path}/roles`]: adminRoute(async (request) => {
+      const { role_id } = parseBody(createBody, request);
+      const { owner } = await findToRead(request);
+      const role = await getRole(roles, owner, role_id);
+      const member = await change(request, (ids) => addId(ids, role.id));
+      log(request, 'role.assignment.created', role.id);
+      return encodeAssignment(member, owner, role);
+    }),
+
+    [`GET ${path}/roles/{role}`]: adminRoute(async (request) => {
+      const { owner, ids } = await findToRead(request);
+      const id = getPathParameter(request, 'role');
+      if (!ids.includes(id)) throw objectNotFoundError('role_assignment', id);
+      return encodeAssignedRole(owner, await getRole(roles, owner, id));
+    }),
+
+    [`DELETE ${path}/roles/{role}`]: adminRoute(async (request) => {
+      const id = getPathParameter(request, 'role');
+      let wasAssigned = false;
+      // Even if it isn't assigned, so that a repeated request completes an interrupted one.
+      await change(request, (ids) => {
+        wasAssigned = ids.includes(id);
+        return removeId(ids, id);
+      });
+      if (!wasAssigned) throw objectNotFoundError('role_assignment', id);
+      log(request, 'role.assignment.deleted', id);
+      return { object: `${kind}.role.deleted`, deleted: true };
+    }),
+  };
+  return routes as Routes<Path>;
+}
+
+function toOwner(project: Project | undefined): Owner {
+  return project === undefined ? ORGANIZATION : ownedBy(project.id);
+}
+
+/** @throws LambentError `not_found` if the user or group isn't in the project */
+function getRoles(member: Member, project: Project | undefined, kind: string): readonly string[] {
+  if (project === undefined) return member.roles;
+  const membership = member.projects.find(({ id }) => id === project.id);
+  if (membership === undefined) throw objectNotFoundError(`project_${kind}`, member.id);
+  return membership.roles;
+}
+
+function encodeAssignment(member: Member, owner: Owner, role: Role) {
+  const encoded = encodeRole(owner, role);
+  return 'email' in member
+    ? { object: 'user.role', role: encoded, user: encodeUser(member) }
+    : { object: 'group.role', role: encoded, group: encodeGroupSummary(member) };
+}

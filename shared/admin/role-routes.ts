@@ -1,0 +1,132 @@
+import * as v from 'valibot';
+import { ORGANIZATION } from '../access/principal.ts';
+import type { HttpRequest, Route } from '../access/route.ts';
+import { TENANT_SCOPES } from '../access/scopes.ts';
+import { logAct } from '../audit/act.ts';
+import { omitUndefined } from '../core/objects.ts';
+import { arrayOf, object, string, text } from '../openai/schema.ts';
+import { invalidValueError } from '../openai/validation.ts';
+import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { parseScopes } from './key-fields.ts';
+import { createObjectId, type Owner, ownedBy } from './object-table.ts';
+import { createPeople, removeId } from './people.ts';
+import { createProjects, getActiveProject, getProject } from './projects.ts';
+import { createRoles, encodeRole, getRole, isPredefined, PREDEFINED_ROLES, type Role } from './roles.ts';
+
+const name = text({ min: 1, max: 256 });
+const permissions = arrayOf(string, 'strings', { min: 1, max: 100 });
+const description = v.optional(v.nullable(text({ max: 1_024 })));
+const createBody = object({ role_name: name, permissions, description });
+const updateBody = object({
+  role_name: v.optional(v.nullable(name)),
+  permissions: v.optional(v.nullable(permissions)),
+  description,
+});
+
+/** Creates the routes of the roles of the organization and of projects. */
+export function createRoleRoutes(api: AdminApi) {
+  return {
+    ...createRoutes(api, '/v1/organization/roles'),
+    ...createRoutes(api, '/v1/projects/{project}/roles'),
+  };
+}
+
+type Routes<Path extends string> = Readonly<
+  Record<`GET ${Path}` | `POST ${Path}` | `GET ${Path}/{role}` | `POST ${Path}/{role}` | `DELETE ${Path}/{role}`, Route>
+>;
+
+function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Path> {
+  const projects = createProjects(api);
+  const roles = createRoles(api);
+  const people = createPeople(api);
+
+  const getOwner = async (request: HttpRequest): Promise<Owner> =>
+    path.includes('{project}') ? ownedBy((await getProject(projects, request)).id) : ORGANIZATION;
+  const getActiveOwner = async (request: HttpRequest): Promise<Owner> =>
+    path.includes('{project}') ? ownedBy((await getActiveProject(projects, request)).id) : ORGANIZATION;
+
+  const listRoles = async (owner: Owner): Promise<Role[]> => {
+    const all = [...PREDEFINED_ROLES];
+    for await (const role of roles.all(owner)) all.push(role);
+    return all;
+  };
+
+  const checkName = async (owner: Owner, name: string, id?: string): Promise<void> => {
+    if ((await listRoles(owner)).some((role) => role.name === name && role.id !== id))
+      throw invalidValueError('role_name', "Invalid 'role_name': there is a role with this name already.");
+  };
+
+  const getCustomRole = (owner: Owner, request: HttpRequest): Promise<Role> => {
+    const id = getPathParameter(request, 'role');
+    if (isPredefined(id)) throw invalidValueError('role_id', "Predefined roles can't be changed.");
+    return roles.get(owner, id);
+  };
+
+  const log = (request: HttpRequest, type: string, objectId: string, details?: Readonly<Record<string, unknown>>) => {
+    const project = request.pathParameters['project'];
+    logAct(request.telemetry, omitUndefined({ type, objectId, project, details }));
+  };
+
+  const routes: Readonly<Record<string, Route>> = {
+    [`GET ${path}`]: adminRoute(async (request) => {
+      const owner = await getOwner(request);
+      const encoded = (await listRoles(owner)).map((role) => encodeRole(owner, role));
+      return listArray(request, encoded);
+    }),
+
+    [`POST ${path}`]: adminRoute(async (request) => {
+      const body = parseBody(createBody, request);
+      const scopes = parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
+      const owner = await getActiveOwner(request);
+      await checkName(owner, body.role_name);
+      const now = api.now();
+      const createdAt = Math.floor(now / 1000);
+      const role: Role = {
+        id: createObjectId('role', now),
+        createdAt,
+        updatedAt: createdAt,
+        name: body.role_name,
+        description: body.description ?? null,
+        permissions: [...scopes],
+      };
+      await roles.create(owner, role);
+      log(request, 'role.created', role.id, { role_name: role.name, permissions: scopes });
+      return encodeRole(owner, role);
+    }),
+
+    [`GET ${path}/{role}`]: adminRoute(async (request) => {
+      const owner = await getOwner(request);
+      return encodeRole(owner, await getRole(roles, owner, getPathParameter(request, 'role')));
+    }),
+
+    [`POST ${path}/{role}`]: bodilessRoute(async (request) => {
+      const body = parseBody(updateBody, request);
+      const scopes = body.permissions && parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
+      const owner = await getActiveOwner(request);
+      const before = await getCustomRole(owner, request);
+      if (typeof body.role_name === 'string') await checkName(owner, body.role_name, before.id);
+      const after = await roles.update(owner, before.id, (role) => ({
+        ...role,
+        name: body.role_name ?? role.name,
+        description: body.description === undefined ? role.description : body.description,
+        permissions: scopes ? [...scopes] : role.permissions,
+        updatedAt: Math.floor(api.now() / 1000),
+      }));
+      await people.changeHolders(after.id);
+      log(request, 'role.updated', after.id, { changes_requested: body });
+      return encodeRole(owner, after);
+    }),
+
+    [`DELETE ${path}/{role}`]: adminRoute(async (request) => {
+      const owner = await getActiveOwner(request);
+      const { id } = await getCustomRole(owner, request);
+      // Its holders lose its permissions first, so that a repeated request finds a role whose deletion was interrupted.
+      await roles.update(owner, id, (role) => ({ ...role, permissions: [] }));
+      await people.changeHolders(id, (ids) => removeId(ids, id));
+      await roles.delete(owner, id);
+      log(request, 'role.deleted', id);
+      return { id, object: 'role.deleted', deleted: true };
+    }),
+  };
+  return routes as Routes<Path>;
+}

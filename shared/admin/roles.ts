@@ -1,0 +1,83 @@
+import * as v from 'valibot';
+import { ORGANIZATION } from '../access/principal.ts';
+import { BUILT_IN_ROLES } from '../access/roles.ts';
+import { TENANT_SCOPES } from '../access/scopes.ts';
+import type { AdminApi } from './admin-routes.ts';
+import { type Collection, createCollection, type Owner } from './object-table.ts';
+
+const roleSchema = v.object({
+  id: v.string(),
+  createdAt: v.number(),
+  updatedAt: v.number(),
+  name: v.string(),
+  description: v.nullable(v.string()),
+  /** Scopes of tenants. None while the role is being deleted. */
+  permissions: v.array(v.string()),
+});
+/** A named set of scopes, of the organization or a project. */
+export type Role = v.InferOutput<typeof roleSchema>;
+
+const PREFIX = 'role_';
+
+/** The roles that every deployment has, without scopes of the administration: no token can administrate. */
+export const PREDEFINED_ROLES: readonly Role[] = Object.entries(BUILT_IN_ROLES).map(([name, role]) => ({
+  id: `${PREFIX}${name}`,
+  createdAt: 0,
+  updatedAt: 0,
+  name,
+  description: role.description,
+  permissions: TENANT_SCOPES.filter((scope) => new Set<string>(role.scopes).has(scope)),
+}));
+
+/** Creates the collection of custom roles. */
+export function createRoles({ table }: Pick<AdminApi, 'table'>): Collection<Role> {
+  return createCollection(table, { type: 'role', schema: roleSchema });
+}
+
+export function isPredefined(id: string): boolean {
+  return PREDEFINED_ROLES.some((role) => role.id === id);
+}
+
+/** Returns a predefined role or one of the owner. @throws LambentError `not_found` */
+export async function getRole(roles: Collection<Role>, owner: Owner, id: string): Promise<Role> {
+  return PREDEFINED_ROLES.find((role) => role.id === id) ?? roles.get(owner, id);
+}
+
+/** Returns the id of the role that a request names by its id or, if it is predefined, by its name. @throws LambentError `not_found` */
+export async function resolveRole(roles: Collection<Role>, owner: Owner, nameOrId: string): Promise<string> {
+  const predefined = PREDEFINED_ROLES.find(({ name }) => name === nameOrId);
+  return predefined?.id ?? (await getRole(roles, owner, nameOrId)).id;
+}
+
+/** Returns how the `role` of a user or group is shown: the first of its roles, by its name if it is predefined. */
+export function showRole([id]: readonly string[]): string | undefined {
+  return PREDEFINED_ROLES.find((role) => role.id === id)?.name ?? id;
+}
+
+/** Encodes a role as the API shows it. */
+export function encodeRole(owner: Owner, { id, name, description, permissions }: Role) {
+  return {
+    object: 'role',
+    id,
+    name,
+    description,
+    permissions,
+    predefined_role: isPredefined(id),
+    resource_type: owner === ORGANIZATION ? 'api.organization' : 'api.project',
+  };
+}
+
+/** Encodes a role as the API shows it where it is assigned. */
+export function encodeAssignedRole(owner: Owner, role: Role) {
+  const { object: _, ...fields } = encodeRole(owner, role);
+  const isOwn = !isPredefined(role.id);
+  return {
+    ...fields,
+    assignment_sources: null,
+    created_at: isOwn ? role.createdAt : null,
+    created_by: null,
+    created_by_user_obj: null,
+    metadata: null,
+    updated_at: isOwn ? role.updatedAt : null,
+  };
+}

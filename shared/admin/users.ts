@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import * as v from 'valibot';
+import { ORGANIZATION } from '../access/principal.ts';
+import { logAct } from '../audit/act.ts';
+import { object, text, unsupported } from '../openai/schema.ts';
+import { invalidValueError } from '../openai/validation.ts';
+import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { createIdentityProviders } from './identity-providers.ts';
+import { createPeople, type User } from './people.ts';
+import { readList } from './query.ts';
+import { createRoles, resolveRole, showRole } from './roles.ts';
+
+const role = v.optional(v.nullable(text({ min: 1, max: 256 })));
+const persona = unsupported('is not supported.');
+// Not in OpenAI's API, whose users come by invites.
+const createBody = object({
+  email: text({ min: 3, max: 254, pattern: /^[^@\s]+@[^@\s]+$/ }),
+  identity_provider_id: text({ min: 1, max: 256 }),
+  subject: v.optional(v.nullable(text({ min: 1, max: 512 }))),
+  name: v.optional(v.nullable(text({ min: 1, max: 256 }))),
+  role,
+});
+const updateBody = object({ role, role_id: role, developer_persona: persona, technical_level: persona });
+
+/** Creates the routes of users. */
+export function createUserRoutes(api: AdminApi) {
+  const { users, claimIdentity, enforce } = createPeople(api);
+  const providers = createIdentityProviders(api);
+  const roles = createRoles(api);
+
+  return {
+    'GET /v1/organization/users': adminRoute((request) => {
+      const emails = readList(request.query, 'emails')?.map((email) => email.toLowerCase());
+      const isWanted = ({ deleted, email }: User) => !deleted && (emails === undefined || emails.includes(email));
+      return listObjects(request, users.collection, ORGANIZATION, encodeUser, isWanted);
+    }),
+
+    'POST /v1/organization/users': adminRoute(async (request) => {
+      const body = parseBody(createBody, request);
+      const provider = await providers.get(ORGANIZATION, body.identity_provider_id);
+      const email = body.email.toLowerCase();
+      const user: User = {
+        id: createUserId(provider.id, email),
+        createdAt: Math.floor(api.now() / 1000),
+        roles: typeof body.role === 'string' ? [await resolveRole(roles, ORGANIZATION, body.role)] : [],
+        projects: [],
+        name: body.name ?? null,
+        email,
+        providerId: provider.id,
+        subject: body.subject ?? null,
+        groups: [],
+        deleted: false,
+      };
+      if ((await users.collection.find(ORGANIZATION, user.id)) !== undefined) throw emailTakenError();
+      await claimIdentity(user);
+      if (!(await users.collection.create(ORGANIZATION, user))) {
+        // Another request has created it just now, and the claim may have withdrawn what it may do.
+        await enforce(await users.get(user.id));
+        throw emailTakenError();
+      }
+      logAct(request.telemetry, { type: 'user.added', objectId: user.id, details: { data: { role: body.role } } });
+      return encodeUser(user);
+    }),
+
+    'GET /v1/organization/users/{user}': adminRoute(async (request) =>
+      encodeUser(await users.get(getPathParameter(request, 'user'))),
+    ),
+
+    'POST /v1/organization/users/{user}': bodilessRoute(async (request) => {
+      const body = parseBody(updateBody, request);
+      const wanted = body.role_id ?? body.role;
+      const ids = typeof wanted === 'string' ? [await resolveRole(roles, ORGANIZATION, wanted)] : undefined;
+      const user = await users.change(getPathParameter(request, 'user'), (each) => ({ roles: ids ?? each.roles }));
+      logAct(request.telemetry, { type: 'user.updated', objectId: user.id, details: { changes_requested: body } });
+      return encodeUser(user);
+    }),
+
+    'DELETE /v1/organization/users/{user}': adminRoute(async (request) => {
+      // A repeated request finds a user whose deletion was interrupted.
+      const id = getPathParameter(request, 'user');
+      const user = await users.collection.update(ORGANIZATION, id, (each) => ({ ...each, deleted: true }));
+      await enforce(user);
+      await users.collection.delete(ORGANIZATION, id);
+      logAct(request.telemetry, { type: 'user.deleted', objectId: id });
+      return { id, object: 'organization.user.deleted', deleted: true };
+    }),
+  };
+}
+
+/** Returns an id that is the same for the same e-mail address of a provider, so that there are no two users with it. */
+function createUserId(providerId: string, email: string): string {
+  const hash = createHash('sha256').update(JSON.stringify([providerId, email]));
+  return `user_${hash.digest('hex').slice(0, 28)}`;
+}
+
+function emailTakenError() {
+  return invalidValueError('email', "Invalid 'email': there is a user of the provider with it already.");
+}
+
+/** Encodes a user as the API shows it. */
+export function encodeUser({ id, createdAt, name, email, roles, projects, providerId, subject }: User) {
+  return {
+    id,
+    object: 'organization.user',
+    added_at: createdAt,
+    created: createdAt,
+    name,
+    email,
+    role: showRole(roles) ?? null,
+    is_service_account: false,
+    is_scim_managed: false,
+    projects: {
+      object: 'list',
+      data: projects.map((project) => ({ id: project.id, name: null, role: showRole(project.roles) ?? null })),
+    },
+    user: { id, object: 'user', name, email, enabled: true },
+    // Not in OpenAI's API.
+    identity_provider_id: providerId,
+    subject,
+  };
+}

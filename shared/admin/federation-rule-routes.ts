@@ -1,11 +1,12 @@
 import * as v from 'valibot';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
-import { TENANT_SCOPES } from '../access/scopes.ts';
+import type { Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { arrayOf, boolean, object, recordOf, string, text, variant } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { listKeyScopes } from './environments.ts';
 import { createFederationRules, encodeRule, type FederationRule } from './federation-rules.ts';
 import { createIdentityProviders, getIdentityProvider, type IdentityProvider } from './identity-providers.ts';
 import { parseScopes } from './key-fields.ts';
@@ -60,12 +61,16 @@ export function createFederationRuleRoutes(api: AdminApi) {
     return rule;
   };
 
-  /** Returns the service account of a rule. @throws LambentError `not_found`, `project_archived` */
+  /**
+   * Returns the service account of a rule, and the scopes that its project permits.
+   * @throws LambentError `not_found`, `project_archived`
+   */
   const getAccount = async (projectId: string, accountId: string) => {
-    requireActive(await projects.get(ORGANIZATION, projectId));
+    const project = await projects.get(ORGANIZATION, projectId);
+    requireActive(project);
     const account = await accounts.get(ownedBy(projectId), accountId);
     if (account.deleted) throw objectNotFoundError('service_account', accountId);
-    return account;
+    return { account, permitted: listKeyScopes(project) };
   };
 
   return {
@@ -80,7 +85,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
     'POST /v1/organization/workload_identity_providers/{provider}/federation_rules': adminRoute(async (request) => {
       const body = parseBody(createBody, request);
       const provider = await getIdentityProvider(providers, request);
-      const account = await getAccount(body.project_id, body.service_account_id);
+      const { account, permitted } = await getAccount(body.project_id, body.service_account_id);
       const now = api.now();
       const createdAt = Math.floor(now / 1000);
       const rule: FederationRule = {
@@ -94,7 +99,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
         description: body.description ?? null,
         enabled: body.enabled ?? true,
         matchers: checkMatchers(body.attribute_matchers),
-        ...toScopes(body.permissions, account),
+        ...toScopes(body.permissions, account, permitted),
       };
       await rules.collection.create(ORGANIZATION, rule);
       try {
@@ -120,8 +125,8 @@ export function createFederationRuleRoutes(api: AdminApi) {
         const body = parseBody(updateBody, request);
         const provider = await getIdentityProvider(providers, request);
         const before = await getRule(provider, request);
-        const account = await getAccount(before.projectId, before.serviceAccountId);
-        const scopes = body.permissions && toScopes(body.permissions, account);
+        const { account, permitted } = await getAccount(before.projectId, before.serviceAccountId);
+        const scopes = body.permissions && toScopes(body.permissions, account, permitted);
         const matched = body.attribute_matchers && checkMatchers(body.attribute_matchers);
         // What the rule admitted until now is taken away first.
         await rules.revoke(before);
@@ -173,12 +178,13 @@ function checkMatchers(matchers: v.InferOutput<typeof createBody>['attribute_mat
 function toScopes(
   permissions: v.InferOutput<typeof createBody>['permissions'],
   { role }: ServiceAccount,
+  permitted: readonly Scope[],
 ): Pick<FederationRule, 'scopeNames' | 'scopes'> {
   if (permissions?.type === 'restricted') {
     const { scopes } = permissions;
-    return { scopeNames: scopes, scopes: [...parseScopes(scopes, TENANT_SCOPES)] };
+    return { scopeNames: scopes, scopes: [...parseScopes(scopes, permitted)] };
   }
-  if (role !== 'none') return { scopeNames: null, scopes: [...TENANT_SCOPES] };
+  if (role !== 'none') return { scopeNames: null, scopes: [...permitted] };
   throw invalidValueError(
     'permissions',
     "Invalid 'permissions': the service account has no role. Give it one, or use permissions of the type 'restricted'.",

@@ -194,6 +194,24 @@ describe('federation rules', () => {
     await expect(providers.federationRules.create(provider.id, unknown)).rejects.toMatchObject({ status: 404 });
   });
 
+  it('a rule of a sandbox gives the scopes that a key of the sandbox could have', async () => {
+    const provider = await create('sandboxed');
+    const account = await createAccount();
+    await admin.projects.update(account.project_id, { environment: 'sandbox' } as object);
+    const rule = { ...account, name: 'CI', attribute_matchers: { team: 'a' } };
+    await expect(
+      providers.federationRules.create(provider.id, { ...rule, permissions: RESTRICTED }),
+    ).rejects.toMatchObject({ status: 400, param: 'scopes[0]' });
+    await providers.federationRules.create(provider.id, {
+      ...rule,
+      permissions: { type: 'restricted', scopes: ['models.read'] },
+    });
+    const token = await issuer.sign({ sub: 'a', aud: 'sandboxed', team: 'a', jti: crypto.randomUUID() });
+    const client = new OpenAI({ baseURL: service.cloud.url, apiKey: token, maxRetries: 0 });
+    expect((await client.models.list()).data).not.toEqual([]);
+    await expect(client.conversations.create()).rejects.toMatchObject({ status: 403 });
+  });
+
   it('a deleted service account takes its rules with it', async () => {
     const provider = await create('deleted');
     const target = await createAccount();

@@ -26,6 +26,8 @@ const config = readConfig({
 });
 const registry = readModelRegistry(config.MODELS_FILE);
 const secret = createSecretResolver({ environment: process.env });
+/** Loads the limits with the first limited call. */
+const loadLimits = once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry));
 const embed = createGovernedEmbed(
   createEmbed({
     registry,
@@ -39,7 +41,7 @@ const embed = createGovernedEmbed(
       },
     }),
   }),
-  { registry, loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)) },
+  { registry, loadLimits },
 );
 
 export const handler = createHttpApi({
@@ -48,6 +50,10 @@ export const handler = createHttpApi({
   table: EMBEDDINGS_ROUTES,
   routes: {
     'POST /v1/embeddings': embeddingsRoute({ embed, registry }),
-    'POST /v1/moderations': moderationsRoute({ registry, findModerator: createModerators(registry, { secret }) }),
+    'POST /v1/moderations': moderationsRoute({
+      registry,
+      loadLimits,
+      findModerator: createModerators(registry, { secret }),
+    }),
   },
 });

@@ -108,6 +108,26 @@ export class LimitsStage {
     }
   }
 
+  /**
+   * Does a call that moderates `texts` texts, under the caller's limits. Each text counts as a request, because it may be a call of
+   * its own. Returns the result, and the headers of the limits. Throws as a limited router, and what `next` throws.
+   */
+  async moderate<T>(
+    { model, texts }: { readonly model: string; readonly texts: number },
+    options: Pick<LimitedOptions, 'caller' | 'telemetry'>,
+    next: () => Promise<T>,
+  ): Promise<{ readonly result: T; readonly headers: Readonly<Record<string, string>> }> {
+    const caps = listCaps(options.caller.policy, model, 'answers');
+    if (caps.length === 0) return { result: await next(), headers: {} };
+    const amounts = { requests: BigInt(texts), inputTokens: 0n, outputTokens: 0n, spend: 0n };
+    const reserved = await this.#reserve({ model, kind: 'answers', caps, amounts }, options);
+    try {
+      return { result: await next(), headers: reserved?.headers ?? {} };
+    } finally {
+      await reserved?.settle(amounts);
+    }
+  }
+
   /** Reserves a call. Returns undefined if the table is not available and limits don't hold meanwhile. */
   async #reserve(call: Attempted, options: Pick<LimitedOptions, 'caller' | 'telemetry' | 'queued' | 'headerStyle'>) {
     const { caller, telemetry, queued = false, headerStyle = 'openai' } = options;

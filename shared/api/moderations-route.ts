@@ -6,23 +6,36 @@ import { parseModerationRequest } from '../openai/moderations/request.ts';
 import { encodeModerations } from '../openai/moderations/response.ts';
 import type { FindModerator } from '../safety/moderation/create-moderators.ts';
 import { describeHandling } from './handling-headers.ts';
+import { hasSection, type StagePorts } from './policy-stages.ts';
 
 /** Creates the route `POST /v1/moderations`. */
 export function moderationsRoute({
   findModerator,
   registry,
+  loadLimits,
 }: {
   readonly findModerator: FindModerator;
   readonly registry: ModelRegistry;
+  readonly loadLimits: StagePorts['loadLimits'];
 }): Route {
   return {
-    async run({ body, principal: { policy }, signal, telemetry }) {
+    async run({ body, principal, signal, telemetry }) {
       const { model, inputs, ignored } = parseModerationRequest(body, registry);
       const { name, load } = findModerator(model);
-      checkModel(policy, name);
+      checkModel(principal.policy, name);
       telemetry.logger.annotate({ model: name });
-      const results = await (await load()).moderate(inputs, signal);
-      return { headers: describeHandling(ignored), json: encodeModerations(results, newId(), model) };
+      const moderate = async () => (await load()).moderate(inputs, signal);
+      const { result, headers } = hasSection(principal.policy, 'limits')
+        ? await (await loadLimits()).moderate(
+            { model: name, texts: inputs.length },
+            { caller: principal, telemetry },
+            moderate,
+          )
+        : { result: await moderate(), headers: {} };
+      return {
+        headers: { ...describeHandling(ignored), ...headers },
+        json: encodeModerations(result, newId(), model),
+      };
     },
   };
 }

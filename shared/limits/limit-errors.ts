@@ -50,7 +50,7 @@ export function limitError(
   const used = `${subject}, left ${format(left)}, requested ${format(requested)}.`;
   const retryAfterMs = resetAt === undefined ? IN_FLIGHT_RETRY_MS : Math.max(0, resetAt - now);
   if (isMoney && !queued) {
-    const until = resetAt === undefined ? '' : ` It begins anew at ${new Date(resetAt).toISOString()}.`;
+    const until = resetAt === undefined ? '' : ` It is available again at ${new Date(resetAt).toISOString()}.`;
     const message = `You exceeded your current quota: ${used}${until}`;
     return new LambentError('insufficient_quota', message, { publicMessage: message, headers, isUnasked: true });
   }

@@ -19,6 +19,11 @@ beforeAll(async () => {
     models: ({ baseUrl }) => ({
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge', baseUrl }], embeddings: {} },
     }),
+    sections: () => ({
+      guardrails: { filters: { id: 'abc123', version: '1' } },
+      moderations: { 'omni-moderation-latest': { guardrail: 'filters' } },
+    }),
+    guardrails: { abc123: () => ({}) },
   });
   tables = new DynamoDBClient({
     endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
@@ -173,4 +178,17 @@ it('a job that waits while its key is revoked runs, still under the limits of th
   expect((await other.responses.retrieve(id)).status).not.toBe('failed');
   await store.write({ pk, add: { 'k.f.now': -1n } });
   await waitUntil('the job ran', async () => (await other.responses.retrieve(id)).status === 'completed');
+});
+
+it('each text of a moderation counts as a request, whatever becomes of it', async () => {
+  const client = await createClient('moderating', { requestsPerDay: 3 });
+  const first = await client.moderations.create({ input: ['one', 'two'] }).withResponse();
+  expect(first.response.headers.get('x-ratelimit-remaining-requests')).toBe('1');
+  await expect(client.moderations.create({ input: ['three', 'four'] })).rejects.toMatchObject({
+    status: 429,
+    code: 'rate_limit_exceeded',
+    message: expect.stringContaining('requestsPerDay'),
+  });
+  await client.moderations.create({ input: 'three' });
+  await expect(client.moderations.create({ input: 'four' })).rejects.toMatchObject({ status: 429 });
 });

@@ -244,7 +244,7 @@ describe('a refused call', () => {
     expect(publicMessageFor(error)).toContain(
       'You exceeded your current quota: dollarsPerDay of this key: limit $0.05',
     );
-    expect(publicMessageFor(error)).toContain('It begins anew at 2026-12-01T00:00:00.000Z.');
+    expect(publicMessageFor(error)).toContain('It is available again at 2026-12-01T00:00:00.000Z.');
     expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
     now += 12 * 3_600_000;
     await generate(policy, { maxOutputTokens: 2_000 });

@@ -27,6 +27,7 @@ import {
   textOrParts,
   unsupported,
   variant,
+  withoutEffect,
 } from '../schema.ts';
 import { INCLUDES } from './includes.ts';
 import { inputItem } from './items.ts';
@@ -77,6 +78,10 @@ export const responsesParameters = {
     }),
   ),
   background: optional(boolean),
+  // A job begins as soon as it can, so that it ends within any window.
+  background_options: withoutEffect(
+    object({ completion_window: optional(oneOf(['soonest', '2h', '8h'])), continuation_id: optional(string) }),
+  ),
   context_management: optional(arrayOf(contextManagement, 'objects')),
   conversation: optional(v.lazy((input) => (typeof input === 'string' ? storedId : conversationObject))),
   image: optional(

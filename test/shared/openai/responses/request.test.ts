@@ -101,12 +101,13 @@ describe('parseResponsesRequest', () => {
       model: 'default',
       input: 'Hello',
       access_programs: { cyber: 'standard' },
+      background_options: { completion_window: '2h', continuation_id: 'a' },
       moderation: { model: 'm', policy: { input: { mode: 'score' } } },
       max_tool_calls: 0,
       tools: [{ ...TOOL, async: true }],
     };
     const { ignored } = parseResponsesBody(body, { registry: createTestRegistry() });
-    expect([...ignored].sort()).toEqual(['moderation', 'tools[].async']);
+    expect([...ignored].sort()).toEqual(['background_options', 'moderation', 'tools[].async']);
   });
 
   it.each([

@@ -47,7 +47,7 @@ interface Published {
 
 /** Returns the log lines that publish a metric, with its dimensions. */
 function findPublished(metric: string): Published[] {
-  const lines = written.filter((line) => line.startsWith('{"_aws"')).map((line) => JSON.parse(line));
+  const lines = written.filter((line) => line.includes('"_aws":')).map((line) => JSON.parse(line));
   return lines.flatMap((line) =>
     line._aws.CloudWatchMetrics.filter(({ Metrics }: { Metrics: { Name: string }[] }) =>
       Metrics.some(({ Name }) => Name === metric),

@@ -1,6 +1,5 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { startTables, type Tables } from '../../../local/tables.ts';
 import {
   createPolicyAdministration,
   type EnforcedProject,
@@ -9,31 +8,20 @@ import {
 import { cachePolicies, createPolicyTable, getProjectPartition } from '../../../shared/access/policy-table.ts';
 import { marshall } from '../../../shared/aws/attributes.ts';
 import { putItem } from '../../../shared/aws/table.ts';
+import { type AccessTable, startAccessTable } from './access-table.ts';
 
-let tables: Tables;
+let access: AccessTable;
 let client: DynamoDBClient;
 let administration: PolicyAdministration;
 let count = 0;
 let tenant: string;
 
 beforeAll(async () => {
-  tables = await startTables({});
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-  client = new DynamoDBClient({ endpoint: tables.url, region: 'eu-west-1', credentials });
-  await client.send(
-    new CreateTableCommand({
-      TableName: 'access',
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-    }),
-  );
+  access = await startAccessTable();
+  client = access.client;
   administration = createPolicyAdministration(client, 'access');
 });
-afterAll(async () => {
-  client.destroy();
-  await tables.close();
-});
+afterAll(() => access[Symbol.asyncDispose]());
 beforeEach(() => {
   count += 1;
   tenant = `tenant-${count}`;

@@ -1,36 +1,24 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startTables, type Tables } from '../../../local/tables.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
 import { createSenderItem, getSenderPartition, type Sender } from '../../../shared/access/senders.ts';
 import { marshall } from '../../../shared/aws/attributes.ts';
 import { deleteItem, putItem } from '../../../shared/aws/table.ts';
+import { type AccessTable, startAccessTable } from './access-table.ts';
 
 const SENDER: Sender = { keyId: 'orders', tenants: ['acme'], scopes: ['inference'], replyQueues: [] };
 const NOW = 1_000_000;
 
 describe('the table of senders', () => {
-  let tables: Tables;
+  let access: AccessTable;
   let client: DynamoDBClient;
   const table = () => ({ client, name: 'access' });
 
   beforeAll(async () => {
-    tables = await startTables({});
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-    client = new DynamoDBClient({ endpoint: tables.url, region: 'eu-west-1', credentials });
-    await client.send(
-      new CreateTableCommand({
-        TableName: 'access',
-        BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-        KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-      }),
-    );
+    access = await startAccessTable();
+    client = access.client;
   });
-  afterAll(async () => {
-    client.destroy();
-    await tables.close();
-  });
+  afterAll(() => access[Symbol.asyncDispose]());
 
   it('all sessions of a role are the same sender', async () => {
     await putItem(table(), createSenderItem('AROAROLE:first', SENDER));

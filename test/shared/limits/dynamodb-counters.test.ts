@@ -1,4 +1,4 @@
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
@@ -46,6 +46,14 @@ const write = fc
     }),
   )
   .filter(({ add, set, remove }) => [add, set, remove].some((part) => Object.keys(part ?? {}).length > 0));
+
+/** Returns a client of a server that is about to listen. It makes one attempt per request. */
+async function connect(server: Server): Promise<DynamoDBClient> {
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as AddressInfo;
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+  return new DynamoDBClient({ region: 'eu-west-1', endpoint: `http://127.0.0.1:${port}`, credentials, maxAttempts: 1 });
+}
 
 describe('the counters in DynamoDB', () => {
   it('change under the same conditions as those in memory, on which the properties are tested', async () => {
@@ -100,15 +108,7 @@ describe('the counters in DynamoDB', () => {
       requests += 1;
       request.socket.destroy();
     }).listen(0, '127.0.0.1');
-    await new Promise((resolve) => server.once('listening', resolve));
-    const { port } = server.address() as AddressInfo;
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-    const client = new DynamoDBClient({
-      region: 'eu-west-1',
-      endpoint: `http://127.0.0.1:${port}`,
-      credentials,
-      maxAttempts: 1,
-    });
+    const client = await connect(server);
     await expect(createDynamoDBCounters(client, 'limits').write({ pk: 'key#a', add: { n: 1n } })).rejects.toThrow();
     expect(requests).toBe(1);
     server.close();
@@ -124,15 +124,7 @@ describe('the counters in DynamoDB', () => {
       const error = { __type: 'com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException' };
       response.end(JSON.stringify(isThrottled ? error : { Attributes: { n: { N: '1' } } }));
     }).listen(0, '127.0.0.1');
-    await new Promise((resolve) => server.once('listening', resolve));
-    const { port } = server.address() as AddressInfo;
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-    const client = new DynamoDBClient({
-      region: 'eu-west-1',
-      endpoint: `http://127.0.0.1:${port}`,
-      credentials,
-      maxAttempts: 1,
-    });
+    const client = await connect(server);
     const result = await createDynamoDBCounters(client, 'limits').write({ pk: 'key#a', add: { n: 1n } });
     expect(result).toEqual({ isWritten: true, counters: { n: 1n } });
     expect(requests).toBe(3);

@@ -1,5 +1,6 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { startTables } from '../../../local/tables.ts';
+import { createKeyedTable } from '../../tables.ts';
 
 /** Starts a table with the key of the table of limits, and its real client, which makes one attempt per request. */
 export async function startLimitsTable(): Promise<{
@@ -12,14 +13,7 @@ export async function startLimitsTable(): Promise<{
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
   const client = new DynamoDBClient({ region: 'eu-west-1', endpoint: tables.url, credentials, maxAttempts: 1 });
   const name = 'limits';
-  await client.send(
-    new CreateTableCommand({
-      TableName: name,
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-    }),
-  );
+  await createKeyedTable(client, name);
   return {
     client,
     name,

@@ -1,6 +1,5 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { startTables, type Tables } from '../../../../local/tables.ts';
 import {
   createIssuerAdministration,
   type IssuerAdministration,
@@ -10,30 +9,19 @@ import {
   type FederationRule,
   type FindIssuer,
 } from '../../../../shared/access/federation/issuers.ts';
+import { type AccessTable, startAccessTable } from '../access-table.ts';
 
-let tables: Tables;
+let access: AccessTable;
 let client: DynamoDBClient;
 let issuers: IssuerAdministration;
 let find: FindIssuer;
 beforeAll(async () => {
-  tables = await startTables({});
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-  client = new DynamoDBClient({ endpoint: tables.url, region: 'eu-west-1', credentials });
-  await client.send(
-    new CreateTableCommand({
-      TableName: 'access',
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-    }),
-  );
+  access = await startAccessTable();
+  client = access.client;
   issuers = createIssuerAdministration({ client, name: 'access' });
   find = createIssuerFinder({ client, name: 'access' });
 });
-afterAll(async () => {
-  client.destroy();
-  await tables.close();
-});
+afterAll(() => access[Symbol.asyncDispose]());
 
 const name = (issuer: string) => ({ providerId: 'provider-1', issuer, audience: 'lambent' });
 const settings = (issuer: string) => ({

@@ -1,6 +1,5 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { startTables, type Tables } from '../../../../local/tables.ts';
 import {
   createUserFinder,
   getIdentity,
@@ -8,26 +7,15 @@ import {
   replaceUser,
   type TrustedUser,
 } from '../../../../shared/access/federation/users.ts';
+import { type AccessTable, startAccessTable } from '../access-table.ts';
 
-let tables: Tables;
+let access: AccessTable;
 let client: DynamoDBClient;
 beforeAll(async () => {
-  tables = await startTables({});
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-  client = new DynamoDBClient({ endpoint: tables.url, region: 'eu-west-1', credentials });
-  await client.send(
-    new CreateTableCommand({
-      TableName: 'access',
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-    }),
-  );
+  access = await startAccessTable();
+  client = access.client;
 });
-afterAll(async () => {
-  client.destroy();
-  await tables.close();
-});
+afterAll(() => access[Symbol.asyncDispose]());
 
 const named = (value: string): Identity => ({ providerId: 'provider-1', claim: 'subject', value });
 const grant = (...scopes: string[]): TrustedUser => ({

@@ -27,6 +27,13 @@ export function describeAwsError(thrown: unknown, profile = process.env['AWS_PRO
   return line || thrown.name;
 }
 
+/** Returns the error for a stack that CloudFormation doesn't describe, with the reason in one line. */
+export function createStackError(thrown: unknown, stackName: string, region: string): Error {
+  const isMissing = thrown instanceof Error && /does not exist/.test(thrown.message);
+  const reason = isMissing ? 'no such stack in this account and region' : describeAwsError(thrown);
+  return new Error(`${stackName} in ${region}: ${reason}`, { cause: thrown });
+}
+
 function describeMissingCredentials(profile: string | undefined): string {
   if (profile)
     return `the profile ${profile} (AWS_PROFILE) has no credentials: check its name, or sign in (aws sso login)`;

@@ -7,7 +7,7 @@ import {
   DescribeStacksCommand,
   paginateListStackResources,
 } from '@aws-sdk/client-cloudformation';
-import { describeAwsError } from './aws-error.ts';
+import { createStackError, describeAwsError } from './aws-error.ts';
 import { parseOptions, runCommandLine, UsageError } from './command-line.ts';
 import { alarmCheck, subscriptionCheck } from './doctor/alarms.ts';
 import type { DoctorCheck, DoctorInput, StackResource } from './doctor/check.ts';
@@ -79,9 +79,7 @@ async function readStage(stage: Stage, { clientConfig, registry, now }: DoctorCo
       ...(clientConfig === undefined ? {} : { clientConfig }),
     };
   } catch (thrown) {
-    const isMissing = thrown instanceof Error && /does not exist/.test(thrown.message);
-    const reason = isMissing ? 'no such stack in this account and region' : describeAwsError(thrown);
-    throw new Error(`${StackName} in ${region}: ${reason}`, { cause: thrown });
+    throw createStackError(thrown, StackName, region);
   } finally {
     client.destroy();
   }

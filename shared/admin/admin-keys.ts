@@ -1,14 +1,12 @@
 import * as v from 'valibot';
-import { generateKey } from '../access/api-key.ts';
-import { getKeyPartition } from '../access/keys.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
 import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { createEnforcedKeys } from './enforced-keys.ts';
-import { computeExpiry, expiresInSeconds, parseScopes, redactKey, scopeNames } from './key-fields.ts';
-import { createCollection, createObjectId } from './object-table.ts';
+import { computeExpiry, expiresInSeconds, makeKey, parseScopes, scopeNames } from './key-fields.ts';
+import { createCollection } from './object-table.ts';
 
 const adminKeySchema = v.object({
   id: v.string(),
@@ -32,15 +30,8 @@ export async function createAdminKey(
   { table, access, now }: Pick<AdminApi, 'table' | 'access' | 'now'>,
   { name, scopes, expiresAt }: { name: string; scopes: readonly Scope[]; expiresAt: number | null },
 ): Promise<{ readonly key: AdminKey; readonly value: string }> {
-  const value = generateKey('admin');
-  const key = {
-    id: createObjectId('key', now()),
-    createdAt: Math.floor(now() / 1000),
-    name,
-    redacted: redactKey(value),
-    partition: getKeyPartition(value),
-    expiresAt,
-  };
+  const { value, fields } = makeKey('admin', name, now());
+  const key = { ...fields, expiresAt };
   await createCollection(table, { type: 'admin_api_key', schema: adminKeySchema }).create(ORGANIZATION, key);
   const expiry = expiresAt === null ? {} : { expiresAt };
   await createEnforcedKeys(access).grant(value, { tenant: ORGANIZATION, keyId: key.id, scopes, ...expiry });

@@ -52,7 +52,7 @@ function createFilter(query: Query): (entry: Entry) => boolean {
   };
   const fields = Object.entries(filters) as [keyof typeof filters, readonly string[] | undefined][];
   const [gt, gte, lt, lte] = ['gt', 'gte', 'lt', 'lte'].map((name) => readNumber(query, `effective_at[${name}]`));
-  // Nobody has an address here: administrators are keys.
+  // Entries have no address: administrators are keys.
   const hasActors = readList(query, 'actor_emails') === undefined;
   return (entry) => {
     const at = toSeconds(entry);

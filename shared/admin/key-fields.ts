@@ -1,9 +1,11 @@
 import * as v from 'valibot';
-import { DEFAULT_LIFETIME_SECONDS } from '../access/keys.ts';
+import { generateKey } from '../access/api-key.ts';
+import { DEFAULT_LIFETIME_SECONDS, getKeyPartition } from '../access/keys.ts';
 import { BUILT_IN_ROLES } from '../access/roles.ts';
 import { type Scope, TENANT_SCOPES } from '../access/scopes.ts';
 import { arrayOf, integer, string } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
+import { createObjectId } from './object-table.ts';
 
 const LONGEST_LIFETIME_SECONDS = 10 * 366 * 86_400;
 
@@ -13,6 +15,22 @@ export const expiresInSeconds = v.optional(v.nullable(integer(1, LONGEST_LIFETIM
 /** Returns the epoch seconds at which a new key expires, or null for never. The default is 90 days. */
 export function computeExpiry(expiresInSeconds: number | null | undefined, now: number): number | null {
   return expiresInSeconds === null ? null : Math.floor(now / 1000) + (expiresInSeconds ?? DEFAULT_LIFETIME_SECONDS);
+}
+
+/**
+ * Generates a key. Returns its value, which can't be read again, and the fields of its object that all keys have.
+ * @param now epoch milliseconds
+ */
+export function makeKey(kind: Parameters<typeof generateKey>[0], name: string, now: number) {
+  const value = generateKey(kind);
+  const fields = {
+    id: createObjectId('key', now),
+    createdAt: Math.floor(now / 1000),
+    name,
+    redacted: redactKey(value),
+    partition: getKeyPartition(value),
+  };
+  return { value, fields };
 }
 
 export const scopeNames = v.optional(arrayOf(string, 'strings', { max: 100 }));
@@ -50,6 +68,6 @@ export function parseScopes(
 }
 
 /** Returns what may be shown of a key: its beginning, by which its kind is recognised, and its last characters. */
-export function redactKey(key: string): string {
+function redactKey(key: string): string {
   return `${key.slice(0, key.lastIndexOf('-') + 1)}...${key.slice(-4)}`;
 }

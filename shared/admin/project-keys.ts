@@ -1,11 +1,10 @@
 import * as v from 'valibot';
-import { generateKey } from '../access/api-key.ts';
-import { getKeyPartition, type KeyRecord } from '../access/keys.ts';
+import type { KeyRecord } from '../access/keys.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
-import { redactKey } from './key-fields.ts';
-import { type Collection, createCollection, createObjectId, ownedBy } from './object-table.ts';
+import { makeKey } from './key-fields.ts';
+import { type Collection, createCollection, ownedBy } from './object-table.ts';
 
 const projectKeySchema = v.object({
   id: v.string(),
@@ -49,17 +48,9 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
     enforced,
 
     async create({ project, name, owner, scopes, expiresAt, policy }) {
-      const value = generateKey(owner.type === 'service_account' ? 'serviceAccount' : 'project');
-      const key = {
-        id: createObjectId('key', now()),
-        createdAt: Math.floor(now() / 1000),
-        name,
-        redacted: redactKey(value),
-        partition: getKeyPartition(value),
-        scopes: [...scopes],
-        expiresAt,
-        owner,
-      };
+      const kind = owner.type === 'service_account' ? 'serviceAccount' : 'project';
+      const { value, fields } = makeKey(kind, name, now());
+      const key = { ...fields, scopes: [...scopes], expiresAt, owner };
       await collection.create(ownedBy(project), key);
       await enforced.grant(value, toRecord(project, key, policy));
       return { key, value };

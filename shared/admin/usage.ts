@@ -65,7 +65,7 @@ export function createUsageRoutes(api: UsageApi) {
 /** @param isExact true for amounts as decimal text, which a JSON number can't always hold */
 type Encode = (sums: UsageSums, isExact: boolean) => Readonly<Record<string, unknown>>;
 
-/** @param kind what the route reports; undefined if there is none of it */
+/** @param kind what the route reports; undefined for what this deployment never uses */
 function createRoute({ usage, now }: UsageApi, kind: UsageKind | 'costs' | undefined, encode: Encode): Route {
   return {
     async run(request) {

@@ -1,6 +1,6 @@
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { describeAwsError } from '../aws-error.ts';
+import { createStackError } from '../aws-error.ts';
 import { UsageError } from '../command-line.ts';
 import { resolveStage } from '../stage.ts';
 import type { AdminContext, TargetOptions } from './context.ts';
@@ -83,9 +83,7 @@ async function findBaseUrl(StackName: string, region: string, { cloudFormation }
     const url = Stacks[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'BaseUrl')?.OutputValue;
     if (url !== undefined) return url;
   } catch (thrown) {
-    const isMissing = thrown instanceof Error && /does not exist/.test(thrown.message);
-    const reason = isMissing ? 'no such stack in this account and region' : describeAwsError(thrown);
-    throw new Error(`${StackName} in ${region}: ${reason}`, { cause: thrown });
+    throw createStackError(thrown, StackName, region);
   } finally {
     client.destroy();
   }

@@ -1,3 +1,5 @@
+import { isJson } from '../../core/is-json.ts';
+
 /** Where a text of a request is. */
 export interface TextPlace {
   /** The caller's parameter, for error messages. */
@@ -59,13 +61,4 @@ export function mapJsonText(text: string, visit: VisitText, { param }: TextPlace
     const visited = visit(value, isField ? { param, isName: true } : { param, ...(field !== undefined && { field }) });
     return visited === value ? literal : JSON.stringify(visited);
   });
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

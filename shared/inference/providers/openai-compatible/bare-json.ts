@@ -1,3 +1,5 @@
+import { isJson } from '../../../core/is-json.ts';
+
 /** A part of a stream's text: framed as server-sent events, or JSON without framing. */
 export interface StreamPart {
   readonly type: 'framed' | 'json';
@@ -63,14 +65,5 @@ export class BareJsonSeparator {
       this.#lineStart = this.#json.length;
     }
     return text.slice(found.index + found[0].length);
-  }
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
   }
 }

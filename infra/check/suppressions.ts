@@ -110,7 +110,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   ...['s3_bucket_logging_enabled_check', 'AwsSolutions-S1', 'CKV_AWS_18'].map((rule) => ({
     rule,
     resource: 'AuditBucket',
-    reason: 'Only one function writes to it. Signed digests show what was changed or removed, whoever did it.',
+    reason: 'Only one function writes to it. Signed digests show every change and removal.',
   })),
   {
     rule: 's3_event_notifications_enabled_check',
@@ -130,7 +130,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   {
     rule: 'kms_create_grant_aws_service_check',
     resource: 'AuditKey',
-    reason: "The key's policy allows nobody to create grants.",
+    reason: "The key's policy allows no principal to create grants.",
   },
   ...['AwsSolutions-SQS3', 'sqs_dlq_check'].map((rule) => ({
     rule,

@@ -61,7 +61,7 @@ export function makeDigest(
 
 /**
  * Parses the text of a digest.
- * @throws SyntaxError, ValiError if it is none
+ * @throws SyntaxError, ValiError if it is invalid
  */
 export function parseDigest(text: string): DigestText {
   return { text, digest: v.parse(digestSchema, JSON.parse(text)) };
@@ -111,7 +111,7 @@ export type SignedDigest = v.InferOutput<typeof signedSchema>;
 
 /**
  * Parses the content of an object that holds a digest.
- * @throws SyntaxError, ValiError if it is none
+ * @throws SyntaxError, ValiError if it is invalid
  */
 export function parseSignedDigest(bytes: Uint8Array): SignedDigest {
   return v.parse(signedSchema, JSON.parse(Buffer.from(bytes).toString('utf8')));

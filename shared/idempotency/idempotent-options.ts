@@ -9,7 +9,7 @@ import type { Reference } from './replay.ts';
 export interface Idempotency {
   readonly records: IdempotencyRecords;
   readonly bodies: Bodies;
-  /** Tells whether a stored response still exists. */
+  /** Returns whether a stored response still exists. */
   readonly jobs: Pick<JobStore, 'read'>;
   readonly vault: Vault;
   readonly timings: ClaimTimings;

@@ -15,7 +15,7 @@ const OWNERS: Readonly<Record<Level, string>> = {
 
 /**
  * Returns the error of a call that a limit refuses: `insufficient_quota` for money, else `rate_limit_exceeded`. A queued call
- * waits in both cases, because its budget begins anew, too, unless it is larger than the limit itself, as any is for a limit
+ * waits in both cases, because its budget is renewed, too, unless it is larger than the limit itself, as any is for a limit
  * of 0.
  * @param headers the limits' own headers
  */

@@ -42,7 +42,7 @@ export function getIdentity(providerId: string, { email, email_verified }: Claim
 /** The attribute of a token that names one of its user's projects. */
 const PROJECT_ATTRIBUTE = 'lambent_project';
 
-/** Returns what a user may do in the project that its token names, or in its only one; or the reason as a text if there is none. */
+/** Returns what a user may do in the project that its token names, or in its only one. Returns the reason as a text if it may do nothing. */
 export function selectProject(
   { projects }: TrustedUser,
   trust: Pick<TrustedIssuer, 'attributes'>,

@@ -129,7 +129,10 @@ export class TextSearch implements RequestVisitor {
     const texts = [...this.#texts].filter(([, { text }]) => /\p{L}/u.test(text));
     if (kinds.length === 0 || texts.length === 0) return;
     if (find === undefined)
-      throw new LambentError('configuration', 'Names and addresses are only found by a guardrail, and there is none');
+      throw new LambentError(
+        'configuration',
+        'Names and addresses are only found by a guardrail, and the policy names no guardrail',
+      );
     const masked = texts.map(([id, { text }]) => replaceFound(text, this.#found.get(id), ({ label }) => `[${label}]`));
     const found = (await find(masked, kinds)).flatMap(splitAtLabels);
     // What can't be replaced must not be sent.

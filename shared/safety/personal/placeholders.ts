@@ -4,7 +4,7 @@ import { createHmac, type KeyObject } from 'node:crypto';
 const HASH_LENGTH = 8;
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** Matches what looks like a placeholder, whoever wrote it. */
+/** Matches what looks like a placeholder, also in text of the caller or the model. */
 const PLACEHOLDER = new RegExp(`[A-Z][A-Z0-9]*-[a-z2-7]{${HASH_LENGTH}}`, 'g');
 
 /** Returns what looks like a placeholder in a text. */

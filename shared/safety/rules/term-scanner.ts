@@ -126,7 +126,7 @@ export class TermScanner implements Scanner {
     this.#doubtful = this.#doubtful.filter((match) => !isDecided(match));
   }
 
-  /** Returns the offset of the longest beginning of a term at the end of the text; its length if there is none. */
+  /** Returns the offset of the longest beginning of a term at the end of the text. Returns its length if it ends in no beginning. */
   #candidateOffset(): number {
     const segment = this.#segment;
     const symbols = segment === undefined ? [] : fold(segment.text);

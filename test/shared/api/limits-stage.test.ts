@@ -236,7 +236,7 @@ describe('a refused call', () => {
     expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
   });
 
-  it('by a budget is one without quota, until the budget begins anew', async () => {
+  it('by a budget is one without quota, until the budget is renewed', async () => {
     const policy = ofKey({ dollarsPerDay: 0.05 });
     await generate(policy, { maxOutputTokens: 2_000 });
     const error = await refuse(policy, { maxOutputTokens: 2_000 });

@@ -93,7 +93,7 @@ it('a changed entry, and entries that are missing, are named', async () => {
   });
 });
 
-it('a changed digest has no valid signature, and one of another key is none', async () => {
+it('a changed digest has no valid signature, and a signature of another key is not valid', async () => {
   const { signed } = await readDigest(3);
   const text = signed.digest.replace('"count":1', '"count":0');
   const unsigned = { ...signed, digest: text };

@@ -2,7 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { type FindValues, findMatches } from '../finding.ts';
 
 const V4 = /(?<![A-Za-z0-9])(?<![0-9A-Za-z][.:])\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z0-9%])(?!\.\d)/g;
-/** Loopback, unspecified and broadcast addresses, and network masks. They identify nobody. */
+/** Loopback, unspecified and broadcast addresses, and network masks. They identify no person. */
 const V4_SPECIAL = /^(?:127\.|0\.|255\.)/;
 /** What precedes a version number. */
 const VERSION =
@@ -30,7 +30,7 @@ export const findIps: FindValues = function* (text) {
   }
 };
 
-/** Code such as `a::b` and times are no addresses. `::` and `::1` identify nobody. */
+/** Code such as `a::b` and times are no addresses. `::` and `::1` identify no person. */
 function isAddress(value: string): boolean {
   return (
     /\d/.test(value) &&

@@ -27,7 +27,7 @@ import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { createSystemFingerprint } from '../shared/openai/fingerprint.ts';
-import { allowsStorage, runsInBackground } from '../shared/openai/request-flags.ts';
+import { runsInBackground, storesAnswer } from '../shared/openai/request-flags.ts';
 import { isFinalFrame } from '../shared/wire/sse.ts';
 
 const config = readConfig({
@@ -84,7 +84,11 @@ const api = {
   fingerprint: createSystemFingerprint(config.KMS_KEY_ID, registry),
   state: async () => (await loadState()).state,
 };
-const idempotency = { open: async () => (await loadState()).idempotency, isFinalFrame, mayStore: allowsStorage };
+const idempotency = {
+  open: async () => (await loadState()).idempotency,
+  isFinalFrame,
+  mayStore: (body: unknown) => storesAnswer(body, true),
+};
 
 export const handler = createHttpApi({
   telemetry,

@@ -12,7 +12,6 @@ import {
   refersToStoredObjects,
   toStatelessRequest,
 } from '../openai/responses/request.ts';
-import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { findSession } from '../wire/session.ts';
 import { encodeResponseAnswer, encodeResponseAnswerStream } from './encode-response.ts';
 import type { GenerationApi } from './generation-api.ts';
@@ -28,7 +27,7 @@ export async function createResponse(
   { router, registry, ids = newId, now = Date.now, sleep = sleepInBackground, state }: GenerationApi,
 ): Promise<HttpResponse> {
   const parsed = parseResponsesBody(request.body, { registry });
-  if (state !== undefined && needsState(parsed.body)) {
+  if (state !== undefined && needsState(parsed)) {
     const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
     return createStatefulResponse(parsed, request, { router, registry, ids, now, sleep }, stores);
   }
@@ -59,8 +58,8 @@ export async function createResponse(
 }
 
 /** Returns whether a response is stored, refers to stored objects, or may be compacted, which seals an item. */
-function needsState(body: ResponsesBody): boolean {
-  return (body.store ?? true) || refersToStoredObjects(body) || asksForCompaction(body);
+function needsState({ body, stored }: ParsedResponsesBody): boolean {
+  return stored || refersToStoredObjects(body) || asksForCompaction(body);
 }
 
 /** Builds the generation request of a response that refers to no stored objects. */

@@ -94,7 +94,7 @@ class ForegroundResponse {
     this.#call = call;
     this.#context = context;
     this.#turn = turn;
-    this.#isStored = context.body.store ?? true;
+    this.#isStored = call.parsed.stored;
     this.#epoch = call.request.operation?.attempt ?? 1;
     this.#createItemId = createItemIdGenerator(call.id, this.#epoch);
   }

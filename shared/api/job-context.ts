@@ -39,7 +39,7 @@ export async function buildJobContext(
   input: JobInput,
   ports: JobContextPorts,
 ): Promise<{ readonly parsed: ParsedResponsesBody; readonly context: ResponseContext }> {
-  const { tenant, model, streamed } = job;
+  const { tenant, model, streamed, stored } = job;
   const { body, rawInput, session } = input;
   const { original, unknown } = input.generation;
   if (!isResponsesBody(body)) {
@@ -51,6 +51,7 @@ export async function buildJobContext(
     alias: findAlias(model, ports.registry),
     unknown,
     streamed,
+    stored,
     ignored: [],
     ...(original && { original: { ...original, body: { ...original.body, input: rawInput ?? body.input } } }),
   };

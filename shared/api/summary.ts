@@ -55,10 +55,10 @@ function createSummaryRequest(
   const { model, instructions, prompt_cache_key, safety_identifier, service_tier, user } = parsed.body;
   const instruction = instructions == null ? [] : [renderItem({ role: 'developer', content: instructions })];
   const transcript = [...instruction, ...items.map(renderItem)].filter((text) => text !== '').join('\n');
-  const body = { model, input: '', store: false, instructions: INSTRUCTIONS };
+  const body = { model, input: '', instructions: INSTRUCTIONS };
   const hints = { prompt_cache_key, safety_identifier, service_tier, user };
   return toGenerationRequest(
-    { ...parsed, body: { ...body, ...hints } },
+    { ...parsed, body: { ...body, ...hints }, stored: false },
     context,
     [],
     `<conversation>\n${transcript}\n</conversation>`,

@@ -1,6 +1,10 @@
-/** Returns whether the response to a request may be stored: true unless the body has `store: false`. */
-export function allowsStorage(body: unknown): boolean {
-  return !(typeof body === 'object' && body !== null && 'store' in body && body.store === false);
+/**
+ * Returns whether what is answered to a request is stored. Everything that stores an answer asks this function.
+ * @param byDefault for a body without `store`
+ */
+export function storesAnswer(body: unknown, byDefault: boolean): boolean {
+  const store = typeof body === 'object' && body !== null && 'store' in body ? body.store : undefined;
+  return typeof store === 'boolean' ? store : byDefault;
 }
 
 /**

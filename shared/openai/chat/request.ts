@@ -13,6 +13,7 @@ import {
   splitBody,
   toHints,
 } from '../parameters.ts';
+import { storesAnswer } from '../request-flags.ts';
 import type { ResponsesBody } from '../responses/schema.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
 import { invalidValueError, listUnknownFields, unsupportedValueError, validate } from '../validation.ts';
@@ -53,7 +54,7 @@ export function parseChatRequest(body: unknown, { registry, tenant, session }: P
   return {
     model: chat.model,
     body: chat,
-    stored: chat.store ?? false,
+    stored: storesAnswer(chat, false),
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
     ignored: [...listUnknownFields(known, chat), ...listDroppedSearch(chat, alias)],

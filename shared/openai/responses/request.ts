@@ -13,6 +13,7 @@ import {
   splitBody,
   toHints,
 } from '../parameters.ts';
+import { storesAnswer } from '../request-flags.ts';
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
 import { isHostedItem, isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { keepCurrentReasoning, translateInputItems } from './messages.ts';
@@ -29,6 +30,8 @@ export interface ParsedResponsesBody extends ResolvedModel {
   /** The original, with the caller's own input only; absent if no target speaks this API. */
   readonly original?: OriginalRequest;
   readonly streamed: boolean;
+  /** Whether the response is to be stored. */
+  readonly stored: boolean;
   /** Paths of the fields that have no effect. */
   readonly ignored: readonly string[];
 }
@@ -44,6 +47,7 @@ export interface ResponsesRequest {
   /** The request, which the response repeats. */
   readonly body: ResponsesBody;
   readonly streamed: boolean;
+  readonly stored: boolean;
   /** Whether reasoning items have `encrypted_content`, which the caller sends back. */
   readonly includeContinuations: boolean;
 }
@@ -88,7 +92,8 @@ function parseCompleteBody(body: unknown, { registry }: Pick<ParseContext, 'regi
     ...listHostedItems(request.input),
     ...listUnknownManagement(request),
   ];
-  return { body: request, name, alias, unknown, ...(original && { original }), streamed, ignored };
+  const stored = storesAnswer(request, true);
+  return { body: request, name, alias, unknown, ...(original && { original }), streamed, stored, ignored };
 }
 
 /**
@@ -98,7 +103,7 @@ function parseCompleteBody(body: unknown, { registry }: Pick<ParseContext, 'regi
  * @throws LambentError with status 400 for calls and outputs that don't match, or for an unsupported image
  */
 export function toGenerationRequest(
-  { body, name, alias, unknown }: ParsedResponsesBody,
+  { body, name, alias, unknown, stored }: ParsedResponsesBody,
   { registry, tenant, session }: ParseContext,
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
@@ -127,7 +132,8 @@ export function toGenerationRequest(
       serviceTier: body.service_tier,
     }),
     reasoningSummary: (body.reasoning?.summary ?? body.reasoning?.generate_summary) != null,
-    omitsContinuations: !needsContinuations(body),
+    // The response, its turn or the caller has to keep what the model's provider needs back.
+    omitsContinuations: !(stored || body.conversation != null || includesEncryptedReasoning(body)),
     conversationKey: deriveConversationKey(
       tenant,
       body.prompt_cache_key ?? session ?? getConversationId(body),
@@ -168,6 +174,7 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
   return {
     body: parsed.body,
     streamed: parsed.streamed,
+    stored: parsed.stored,
     includeContinuations: includesEncryptedReasoning(parsed.body),
     isSealed,
     generation: isSealed
@@ -175,11 +182,6 @@ export function parseResponsesRequest(body: unknown, context: ParseContext): Res
       : generation,
     ...(Array.isArray(rawInput) && { rawInput }),
   };
-}
-
-/** Returns whether the response or its turn has to keep what the model's provider needs back. */
-function needsContinuations(body: ResponsesBody): boolean {
-  return (body.store ?? true) || body.conversation != null || includesEncryptedReasoning(body);
 }
 
 /** Returns whether a request refers to stored objects, or has items that the vault has to open. */

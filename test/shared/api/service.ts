@@ -29,7 +29,7 @@ import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { encodeErrorBody } from '../../../shared/openai/errors.ts';
 import { createSystemFingerprint } from '../../../shared/openai/fingerprint.ts';
-import { allowsStorage, runsInBackground } from '../../../shared/openai/request-flags.ts';
+import { runsInBackground, storesAnswer } from '../../../shared/openai/request-flags.ts';
 import { errorHeadersFor, httpStatusFor } from '../../../shared/wire/error-responses.ts';
 import { isFinalFrame } from '../../../shared/wire/sse.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
@@ -91,7 +91,11 @@ export async function startService(
   const api = { router, registry, fingerprint, ids: () => String(++count), now, ...stateOption, ...clock };
   const withKeys = (route: Route, options: Omit<IdempotentOptions, 'open'>): Route =>
     idempotency === undefined ? route : idempotent(route, { ...options, open: async () => idempotency });
-  const generating = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };
+  const generating = {
+    isFinalFrame,
+    mayStore: (body: unknown) => storesAnswer(body, true),
+    showsRunning: runsInBackground,
+  };
   const routes = new Map([
     ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), { ...generating, name: 'chat.completions' })],
     ['POST /v1/responses', withKeys(responsesRoute(api), { ...generating, name: 'responses' })],

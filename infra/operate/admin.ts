@@ -6,11 +6,15 @@ import { readFile } from 'node:fs/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { isObject } from '../../shared/core/objects.ts';
 import { bootstrap } from './admin/bootstrap.ts';
-import { COMMANDS, type Command, FIELDS, type FieldName } from './admin/commands.ts';
+import type { Command } from './admin/command.ts';
+import { COMMANDS } from './admin/commands.ts';
 import type { AdminContext } from './admin/context.ts';
+import { FIELDS } from './admin/fields.ts';
 import { formatObject, formatTable } from './admin/output.ts';
-import { type ApiTarget, resolveApi } from './admin/target.ts';
-import { checkArgument, parseOptions, runCommandLine, suggestName, UsageError } from './command-line.ts';
+import { describePath, fillPath, listParameters, type Texts } from './admin/path.ts';
+import { listRows, request, requestCsv, requestPages, requestReport } from './admin/requests.ts';
+import { resolveApi } from './admin/target.ts';
+import { parseOptions, runCommandLine, suggestName, UsageError } from './command-line.ts';
 
 const USAGE = `usage:
   npm run admin -- RESOURCE VERB [ID] --stage STAGE [--region REGION] [OPTIONS] [--json]
@@ -18,26 +22,26 @@ const USAGE = `usage:
 
   --local       instead of --stage: the laptop, while npm start runs
   --json        print JSON instead of a table, or of a created key alone
+  --csv         print a report as CSV, with exact amounts
   bootstrap     makes an admin key with your AWS credentials; all else needs one in OPENAI_ADMIN_KEY
 
 ${COMMANDS.map((command) => `  ${describeCommand(command)}`).join('\n')}
 
-  SCOPES and MODELS are separated by commas; WHEN is 90d, 2027-01-31, 2027-01-31T12:00:00Z or never; JSON may be @FILE`;
+  Lists, such as SCOPES and MODELS, are separated by commas. WHEN is 90d, 2027-01-31, 2027-01-31T12:00:00Z or never; TIME is the same,
+  with 7d for 7 days ago. JSON may be @FILE.`;
 
 const TARGET_OPTIONS = {
   stage: { type: 'string' },
   region: { type: 'string' },
   local: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
-  project: { type: 'string' },
-  account: { type: 'string' },
-  key: { type: 'string' },
+  csv: { type: 'boolean', default: false },
   data: { type: 'string' },
 } as const;
-const FIELD_NAMES = Object.keys(FIELDS) as FieldName[];
+const PARAMETERS = COMMANDS.flatMap(({ path }) => listParameters(path)).filter((name) => name !== 'id');
 const OPTIONS = {
   ...TARGET_OPTIONS,
-  ...Object.fromEntries(FIELD_NAMES.map((name) => [name, { type: 'string' as const }])),
+  ...Object.fromEntries([...Object.keys(FIELDS), ...PARAMETERS].map((name) => [name, { type: 'string' as const }])),
 };
 
 /**
@@ -47,7 +51,7 @@ const OPTIONS = {
  */
 export async function runAdminCommand(args: readonly string[], context: AdminContext): Promise<void> {
   const { positionals, values } = parseOptions(args, OPTIONS);
-  const texts: Readonly<Record<string, unknown>> = values;
+  const texts: Texts = values;
   const options = { ...values, local: values.local === true };
   if (positionals[0] === 'bootstrap') {
     if (positionals.length > 1) throw new UsageError(`bootstrap takes only options, not '${positionals[1]}'`);
@@ -57,8 +61,13 @@ export async function runAdminCommand(args: readonly string[], context: AdminCon
   const path = fillPath(command, positionals[2], texts);
   const body = await createBody(command, texts, context);
   const target = await resolveApi(options, context);
-  const isList = command.name.endsWith(' list');
-  const result = isList ? await requestPages(target, path, body) : await request(target, command.method, path, body);
+  if (values.csv === true) return context.print((await requestCsv(target, path, body)).trimEnd());
+  const isList = command.report === true || command.name.endsWith(' list');
+  const result = await (command.report === true
+    ? requestReport(target, path, body)
+    : isList
+      ? requestPages(target, path, body)
+      : request(target, command.method, path, body));
   const value = findKeyValue(result);
   if (values.json !== true && value !== undefined) {
     for (const line of formatObject(omitKeyValue(result))) context.note(line);
@@ -66,7 +75,7 @@ export async function runAdminCommand(args: readonly string[], context: AdminCon
     return context.print(value);
   }
   if (values.json === true) return context.print(JSON.stringify(result, null, 2));
-  const objects = Array.isArray(result) ? result.filter(isObject) : [];
+  const objects = listRows(result).map((each) => command.toRow?.(each) ?? each);
   if (isList && objects.length === 0) return context.note(`None in ${target.description}.`);
   for (const line of isList ? formatTable(objects) : formatObject(isObject(result) ? result : {})) context.print(line);
 }
@@ -104,35 +113,8 @@ function findCommand([resource, verb, operand, ...more]: readonly string[]): Com
   return command;
 }
 
-type Texts = Readonly<Record<string, unknown>>;
-
-/** Returns the command's path with its parameters, percent-encoded. */
-function fillPath({ name, path, fields = [], data }: Command, id: string | undefined, texts: Texts): string {
-  const allowed = new Set<string>(['stage', 'region', 'local', 'json', ...fields, ...(data ? ['data'] : [])]);
-  const fill = (part: string) =>
-    part.replace(/\{(\w+)\}/g, (_, parameter: string) => {
-      if (parameter !== 'id') allowed.add(parameter);
-      const value = parameter === 'id' ? id : texts[parameter];
-      const argument = parameter === 'id' ? 'the id' : `--${parameter}`;
-      return encodeURIComponent(checkArgument(argument, value === undefined ? undefined : String(value), /./, ''));
-    });
-  const filled = path
-    .split(/(\[[^\]]*\])/)
-    .map((part) => {
-      const [, optional, parameter = ''] = /^\[(.*\{(\w+)\}.*)\]$/.exec(part) ?? [];
-      if (optional === undefined) return fill(part);
-      allowed.add(parameter);
-      return texts[parameter] === undefined ? '' : fill(optional);
-    })
-    .join('');
-  if (filled.startsWith('api_keys/')) throw new UsageError('--project is missing');
-  const superfluous = Object.keys(texts).find((option) => !allowed.has(option) && texts[option] !== false);
-  if (superfluous !== undefined) throw new UsageError(`${name} does not take --${superfluous}`);
-  return filled;
-}
-
 async function createBody(
-  { fields = [], data, constants }: Command,
+  { fields = [], data, constants, rename, defaults }: Command,
   texts: Texts,
   { readFile }: AdminContext,
 ): Promise<Record<string, unknown>> {
@@ -140,12 +122,12 @@ async function createBody(
   if (data && texts['data'] !== undefined)
     Object.assign(body, parseData(await readData(String(texts['data']), readFile)));
   for (const option of fields) {
-    const text = texts[option];
+    const text = texts[option] ?? defaults?.[option];
     if (text === undefined) continue;
-    const { field, usage, parse } = FIELDS[option];
+    const { usage, parse } = FIELDS[option];
     const value = parse(String(text));
     if (value === undefined) throw new UsageError(`--${option} has an invalid value: '${text}' (${usage})`);
-    body[field] = value;
+    body[rename?.[option] ?? FIELDS[option].field] = value;
   }
   return body;
 }
@@ -162,51 +144,13 @@ function parseData(text: string): Record<string, unknown> {
   throw new UsageError('--data must be a JSON object');
 }
 
-/** Requests all pages of a list, and returns its objects. */
-async function requestPages(target: ApiTarget, path: string, query: Record<string, unknown>): Promise<unknown[]> {
-  const objects: unknown[] = [];
-  for (let after: string | undefined; ; ) {
-    const parameters = new URLSearchParams({ limit: '100', ...(after === undefined ? {} : { after }) });
-    for (const [name, value] of Object.entries(query)) parameters.set(name, String(value));
-    const page = await request(target, 'GET', `${path}?${parameters}`, {});
-    if (!isObject(page) || !Array.isArray(page['data'])) return objects;
-    objects.push(...page['data']);
-    if (page['has_more'] !== true) return objects;
-    after = String(page['last_id']);
-  }
-}
-
-/** @throws Error with the API's message */
-async function request(target: ApiTarget, method: string, path: string, body: object): Promise<unknown> {
-  const hasBody = method === 'POST';
-  const response = await fetch(`${target.url}/organization/${path}`, {
-    method,
-    headers: { authorization: `Bearer ${target.adminKey}`, ...(hasBody ? { 'content-type': 'application/json' } : {}) },
-    ...(hasBody ? { body: JSON.stringify(body) } : {}),
-  }).catch((thrown: unknown) => {
-    throw new Error(`${target.description} can't be reached at ${target.url}`, { cause: thrown });
-  });
-  const text = await response.text();
-  if (response.ok) return JSON.parse(text);
-  const message = /"message":\s*"((?:[^"\\]|\\.)*)"/.exec(text)?.[1];
-  throw new Error(
-    `${target.description}: ${message === undefined ? `status ${response.status}` : JSON.parse(`"${message}"`)}`,
-  );
-}
-
-function describeCommand({ name, path, fields = [], data }: Command): string {
-  const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, parameter = '']) => parameter);
-  const optional = [...path.matchAll(/\[[^\]]*\{(\w+)\}[^\]]*\]/g)].map(([, parameter]) => parameter);
-  const usage = parameters.map((parameter) => {
-    if (parameter === 'id') return 'ID';
-    const text = `--${parameter} ${parameter.toUpperCase()}`;
-    return optional.includes(parameter) ? `[${text}]` : text;
-  });
+function describeCommand({ name, path, fields = [], data, report }: Command): string {
   return [
     name,
-    ...usage,
+    ...describePath(path),
     ...fields.map((option) => `[--${option} ${FIELDS[option].usage}]`),
     ...(data ? ['[--data JSON]'] : []),
+    ...(report ? ['[--csv]'] : []),
   ].join(' ');
 }
 

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../infra/operate/admin/commands.ts';
+import { FIELDS } from '../../infra/operate/admin/fields.ts';
+import { listParameters } from '../../infra/operate/admin/path.ts';
 import { runAdminCommand } from '../../infra/operate/admin.ts';
 import { UsageError } from '../../infra/operate/command-line.ts';
 import { type Listening, listen } from '../../local/listen.ts';
@@ -66,6 +69,12 @@ async function run(args: readonly string[], { adminKey, runs = true }: { adminKe
   return { printed, notes: notes.join('\n') };
 }
 
+/** Creates an object. Returns its id. */
+async function create(resource: string, ...options: string[]): Promise<string> {
+  const { printed } = await runLocally(resource, 'create', ...options, '--json');
+  return JSON.parse(printed.join('\n')).id;
+}
+
 const runLocally = (...args: string[]) => run([...args, '--local']);
 
 describe('npm run admin on the laptop', () => {
@@ -118,6 +127,67 @@ describe('npm run admin on the laptop', () => {
     await expect(runLocally('spend-limit', 'get', '--project', 'local')).rejects.toThrow('has no spend limit');
   });
 
+  it('people get roles in the organization and in a project', async () => {
+    const issuer = ['--name', 'Staff', '--issuer', 'https://id.example.com', '--audience', 'lambent'];
+    const provider = await create('identity-providers', ...issuer);
+    const user = await create('users', '--email', 'ada@example.com', '--provider', provider);
+    const group = await create('groups', '--name', 'Editors');
+    const role = await create('roles', '--project', 'local', '--name', 'embedder', '--permissions', 'embeddings');
+    await runLocally('group-users', 'add', '--group', group, '--user', user);
+    await runLocally('project-groups', 'add', '--project', 'local', '--group', group, '--role', 'reader');
+    await runLocally('project-users', 'add', '--project', 'local', '--email', 'ada@example.com', '--role', 'reader');
+    await runLocally('user-roles', 'assign', '--user', user, '--project', 'local', '--role', role);
+    await runLocally('group-roles', 'assign', '--group', group, '--role', 'role_reader');
+    const roles = await runLocally('user-roles', 'list', '--user', user, '--project', 'local', '--json');
+    expect(JSON.parse(roles.printed.join('\n')).map(({ id }: { id: string }) => id)).toEqual([role, 'role_reader']);
+    expect((await runLocally('user-roles', 'list', '--user', user)).notes).toBe('None in the laptop.');
+    const users = await runLocally('group-users', 'list', '--group', group);
+    expect(users.printed).toEqual([expect.stringMatching(/^id +name/), expect.stringContaining('ada@example.com')]);
+    await runLocally('roles', 'delete', role, '--project', 'local');
+    await runLocally('users', 'delete', user);
+    expect((await runLocally('users', 'list')).notes).toBe('None in the laptop.');
+  });
+
+  it('a federation rule is made from options and nested JSON', async () => {
+    const issuer = ['--name', 'CI', '--issuer', 'https://ci.example.com', '--audience', 'lambent'];
+    const data = '{"attribute_transformations": [{"attribute": "repo", "expression": "assertion.repository"}]}';
+    const provider = await create('identity-providers', ...issuer, '--data', data);
+    const account = await create('service-accounts', '--project', 'local', '--name', 'ci');
+    const rule = await create(
+      ...['federation-rules', '--provider', provider, '--project', 'local', '--account', account],
+      ...['--name', 'main', '--data', '{"attribute_matchers": {"repo": "acme/site"}}'],
+    );
+    await runLocally('federation-rules', 'update', rule, '--provider', provider, '--enabled', 'false');
+    const { printed } = await runLocally('federation-rules', 'get', rule, '--provider', provider);
+    expect(printed).toContainEqual(expect.stringMatching(/^enabled +false$/));
+    expect(printed).toContainEqual(expect.stringContaining('acme/site'));
+  });
+
+  it('usage and costs are tables, JSON or CSV, and the audit log has the acts', async () => {
+    const client = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-local' });
+    const chat = { model: 'lean', messages: [{ role: 'user' as const, content: 'Hello' }] };
+    const { usage } = await client.chat.completions.create(chat);
+    await expect
+      .poll(async () => (await runLocally('usage', 'completions', '--by', 'project_id,model')).printed.length, {
+        timeout: 15_000,
+      })
+      .toBeGreaterThan(1);
+    const table = await runLocally('usage', 'completions', '--by', 'project_id,model', '--since', '1d');
+    expect(table.printed[0]).toMatch(/^start_time +end_time +input_tokens +output_tokens/);
+    const row = new RegExp(`Z +${usage?.prompt_tokens} +${usage?.completion_tokens} .* local +lean$`);
+    expect(table.printed[1]).toMatch(row);
+    const csv = await runLocally('costs', 'list', '--by', 'line_item', '--csv', '--since', '9d');
+    expect(csv.printed.join('\n').split('\r\n')[0]).toMatch(/^start_time,end_time,object,amount\.value/);
+    const buckets = JSON.parse((await runLocally('costs', 'list', '--json', '--since', '9d')).printed.join('\n'));
+    expect(buckets.length).toBeGreaterThan(8);
+    await runLocally('projects', 'create', '--name', 'Audited');
+    await expect
+      .poll(async () => (await runLocally('audit-logs', 'list', '--events', 'project.created')).printed.join('\n'), {
+        timeout: 15_000,
+      })
+      .toMatch(/ project\.created .*Audited/);
+  });
+
   it("an error has the API's message", async () => {
     await expect(runLocally('projects', 'get', 'missing/../x')).rejects.toThrow(
       "the laptop: No project found with id 'missing/../x'.",
@@ -138,10 +208,40 @@ describe('npm run admin on the laptop', () => {
     [['policy', 'get', '--key', 'key_1'], '--project is missing'],
     [['policy', 'set', '--data', '[]'], '--data must be a JSON object'],
     [['keys', 'update', 'x', '--project', 'p', '--expires', 'soon'], "--expires has an invalid value: 'soon' (WHEN)"],
+    [['keys', 'update', 'x', '--project', 'p', '--expires', '2027-02-31T99:00Z'], '--expires has an invalid value'],
+    [['users', 'list', '--csv'], 'users list does not take --csv'],
+    [['user-roles', 'list'], '--user is missing'],
     [['bootstrap', 'now'], "bootstrap takes only options, not 'now'"],
   ])('invalid arguments are refused before anything is requested: %j', async (args, message) => {
-    await expect(run([...args, '--local'], { runs: false })).rejects.toThrow(new UsageError(message));
+    await expect(run([...args, '--local'], { runs: false })).rejects.toThrow(UsageError);
+    await expect(run([...args, '--local'], { runs: false })).rejects.toThrow(message);
   });
+
+  /** Texts that options accept. Others accept `x`. */
+  const TEXTS: Readonly<Record<string, string>> = {
+    ...{ 'NUMBER|none': '1', SECONDS: '1', DOLLARS: '1', WHEN: '90d', TIME: '1d', 'true|false': 'true' },
+    ...{ 'dev|production|sandbox': 'dev', '1m|1h|1d': '1d' },
+  };
+
+  it.each(COMMANDS.filter(({ fields = [] }) => fields.length > 0))(
+    'the API knows all fields of the options of $name',
+    async ({ name, path, fields = [], data, rename }) => {
+      const options = new Set<string>([...listParameters(path).filter((each) => each !== 'id'), ...fields]);
+      const isKnown = (option: string): option is keyof typeof FIELDS => Object.hasOwn(FIELDS, option);
+      const args = [...options].flatMap((option) => {
+        const text = (isKnown(option) && TEXTS[FIELDS[option].usage]) || (option === 'project' ? 'local' : 'x');
+        return [`--${option}`, text];
+      });
+      const operand = path.includes('{id}') ? ['x'] : [];
+      const result = runLocally(...name.split(' '), ...operand, ...args, ...(data ? ['--data', '{}'] : []));
+      const message = await result.then(
+        () => '',
+        ({ message }: Error) => message,
+      );
+      expect(message).not.toMatch(/Unknown parameter|No route|Unknown request URL/);
+      expect(Object.keys(rename ?? {}).filter((option) => !options.has(option))).toEqual([]);
+    },
+  );
 });
 
 describe('npm run admin on a stage', () => {

@@ -24,8 +24,9 @@ export function formatObject(object: Readonly<Record<string, unknown>>): string[
 
 function formatValue(name: string, value: unknown): string {
   if (value === null || value === undefined) return '';
-  if (name.endsWith('_at') && typeof value === 'number') return new Date(value * 1000).toISOString();
+  if (/_(at|time)$/.test(name) && typeof value === 'number') return new Date(value * 1000).toISOString();
   if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return value.join(',');
+  if (name === 'amount' && isObject(value)) return `${value['value']} ${value['currency']}`;
   if (isObject(value) || Array.isArray(value)) return JSON.stringify(value);
   return String(value);
 }

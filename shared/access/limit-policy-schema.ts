@@ -26,4 +26,7 @@ export const limitsSchema = v.strictObject({
   ...modelLimits,
   models: v.optional(v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.strictObject(modelLimits))),
   answerTokens: v.optional(v.pipe(count, v.minValue(1))),
+  // No higher than what is accepted of any caller, in `wire/json-schema.ts`.
+  schemaBytes: v.optional(v.pipe(count, v.minValue(1), v.maxValue(256 * 1024))),
+  schemaDepth: v.optional(v.pipe(count, v.minValue(1), v.maxValue(64))),
 });

@@ -4,6 +4,10 @@ export interface Limits extends ModelLimits {
   readonly models?: Readonly<Record<string, ModelLimits>>;
   /** Most tokens of an answer whose request names no maximum. Default: a quarter of the lowest limit on tokens. */
   readonly answerTokens?: number;
+  /** Most bytes of each JSON schema of a request. */
+  readonly schemaBytes?: number;
+  /** Most levels of JSON of each of these schemas. */
+  readonly schemaDepth?: number;
 }
 
 /** The limits that a single model can have, too. Minutes, days and months are those of UTC. */

@@ -4,6 +4,7 @@ import type { GenerationRequest, OriginalRequest, OutputFormat, ReasoningEffort 
 import { getAliasLimits } from '../inference/model-limits.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import { type Alias, type ModelRegistry, resolveModel } from '../inference/registry.ts';
+import type { SchemaLimit } from '../limits/schema-limits.ts';
 import { deriveConversationKey } from '../wire/conversation-key.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
 import { selectOriginalFields } from '../wire/original-fields.ts';
@@ -21,6 +22,8 @@ export interface ParseContext {
   readonly tenant: string;
   /** The request's headers, with names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
+  /** The limits of the caller's policy on schemas. */
+  readonly schemaLimits?: readonly SchemaLimit[];
 }
 
 /** A parsed request and how to encode its answer. */
@@ -66,13 +69,13 @@ function checkThread(body: unknown): void {
 function toRequest(
   body: MessagesBody,
   original: unknown,
-  { registry, tenant, headers }: ParseContext,
+  { registry, tenant, headers, schemaLimits }: ParseContext,
 ): MessagesRequest {
   checkThread(original);
   const { name, alias } = resolveModel(body.model, registry);
   checkLimit(body.max_tokens, alias);
-  const tools = translateTools(body, alias, original);
-  const format = toOutputFormat(body);
+  const tools = translateTools(body, alias, original, schemaLimits);
+  const format = toOutputFormat(body, schemaLimits);
   const whole = translateMessages(body, registry);
   const plan = planEdits(body, () => estimatePromptTokens({ messages: whole.messages, tools: tools.tools, format }));
   const edited = plan === undefined ? body : { ...body, messages: applyEdits(body.messages, plan) };
@@ -146,12 +149,15 @@ function omitNullish<T extends object>(fields: T): { [K in keyof T]?: NonNullabl
   return Object.fromEntries(entries) as { [K in keyof T]?: NonNullable<T[K]> };
 }
 
-function toOutputFormat({ output_config, output_format }: MessagesBody): OutputFormat {
+function toOutputFormat(
+  { output_config, output_format }: MessagesBody,
+  limits: readonly SchemaLimit[] | undefined,
+): OutputFormat {
   const format = output_config?.format ?? output_format;
   if (format == null) return { type: 'text' };
   const { schema } = format;
   const param = 'output_config.format.schema';
-  checkSchemas([{ schema, strict: false, subject: 'the output format', param, code: 'invalid_json_schema' }]);
+  checkSchemas([{ schema, strict: false, subject: 'the output format', param, code: 'invalid_json_schema' }], limits);
   return { type: 'jsonSchema', name: 'output', schema, strict: true };
 }
 

@@ -2,6 +2,7 @@ import type { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import type { HostedTools, Tool, ToolChoice } from '../inference/generation.ts';
 import type { Alias } from '../inference/registry.ts';
+import type { SchemaLimit } from '../limits/schema-limits.ts';
 import { checkSchemas } from '../wire/json-schema.ts';
 import { toMark } from './content.ts';
 import { DEFINED_TOOLS } from './defined-tools.ts';
@@ -36,6 +37,7 @@ export function translateTools(
   { tools, tool_choice }: Pick<MessagesBody, 'tools' | 'tool_choice'>,
   { hostedTools: policy }: Pick<Alias, 'hostedTools'>,
   original: unknown,
+  schemaLimits?: readonly SchemaLimit[],
 ): TranslatedTools {
   const translated: Tool[] = [];
   const passed: Readonly<Record<string, unknown>>[] = [];
@@ -63,6 +65,7 @@ export function translateTools(
       param: `tools.${index}.input_schema`,
       code: 'invalid_function_parameters',
     })),
+    schemaLimits,
   );
   const chosen = passed.find(({ name }) => tool_choice?.type === 'tool' && name === tool_choice.name);
   const isPassed = passed.length > 0 && tool_choice?.type !== 'none';

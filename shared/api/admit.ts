@@ -13,6 +13,7 @@ import { laneOf } from '../jobs/queue-routing.ts';
 import type { Admitted } from '../jobs/submit.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { MessageRejectedError } from '../lambda/queue-pipeline.ts';
+import { listSchemaLimits } from '../limits/schema-limits.ts';
 import { findPolicy, toJobCaller } from './job-caller.ts';
 import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-message.ts';
 import { parseQueuedRequest } from './queued-request.ts';
@@ -116,7 +117,11 @@ export function toJob(
   { registry, lifetime, now }: AdmissionPorts,
 ): Admitted {
   const request = rejectOnClientError(() => {
-    const parsed = parseQueuedRequest(endpoint, requestBody, { registry, tenant });
+    const parsed = parseQueuedRequest(endpoint, requestBody, {
+      registry,
+      tenant,
+      schemaLimits: listSchemaLimits(caller.policy),
+    });
     checkModel(caller.policy, parsed.generation.model);
     checkEndpoint(parsed.generation, registry);
     return parsed;

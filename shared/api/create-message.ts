@@ -7,6 +7,7 @@ import { newId } from '../core/ids.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
+import { listSchemaLimits } from '../limits/schema-limits.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 
@@ -54,5 +55,5 @@ export async function countTokens(
 }
 
 function createParseContext({ principal, headers }: HttpRequest, registry: ModelRegistry) {
-  return { registry, tenant: principal.tenant, headers };
+  return { registry, tenant: principal.tenant, headers, schemaLimits: listSchemaLimits(principal.policy) };
 }

@@ -12,10 +12,10 @@ import {
   refersToStoredObjects,
   toStatelessRequest,
 } from '../openai/responses/request.ts';
-import { findSession } from '../wire/session.ts';
 import { encodeResponseAnswer, encodeResponseAnswerStream } from './encode-response.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
+import { createParseContext } from './parse-context.ts';
 
 /**
  * Answers `POST /v1/responses`. A request that stores nothing and uses no stored objects loads no stores.
@@ -33,7 +33,7 @@ export async function createResponse(
   }
   const { streamed, body } = parsed;
   const { signal, deadlineAt, telemetry, principal } = request;
-  const context = { registry, tenant: principal.tenant, session: findSession(request.headers) };
+  const context = createParseContext(request, registry);
   const { generation, droppedItems } = await buildStatelessRequest(parsed, context);
   const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed, caller: principal });
   const headers = {

@@ -7,10 +7,10 @@ import { maySpeak } from '../inference/registry.ts';
 import { encodeChatCompletion, toCompletionOptions } from '../openai/chat/completion.ts';
 import { type ChatRequest, parseChatRequest } from '../openai/chat/request.ts';
 import type { ParseContext } from '../openai/parameters.ts';
-import { findSession } from '../wire/session.ts';
 import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
+import { createParseContext } from './parse-context.ts';
 
 /** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({
@@ -24,8 +24,7 @@ export function chatCompletionsRoute({
 }: GenerationApi): Route {
   return {
     async run(request) {
-      const context = { registry, tenant: request.principal.tenant, session: findSession(request.headers) };
-      const parsed = await parseBody(request.body, context);
+      const parsed = await parseBody(request.body, createParseContext(request, registry));
       if (state !== undefined && parsed.stored) {
         const [{ createStoredChat }, stores] = await Promise.all([import('./stored-chat.ts'), state()]);
         return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);

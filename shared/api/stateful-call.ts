@@ -2,10 +2,10 @@ import type { HttpRequest } from '../access/route.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import { missingParameterError } from '../openai/validation.ts';
 import type { EarlierItems } from '../sessions/conversations.ts';
-import { findSession } from '../wire/session.ts';
 import type { ApiState } from './api-state.ts';
 import { collectItems } from './earlier-items.ts';
 import type { GenerationApi } from './generation-api.ts';
+import { createParseContext } from './parse-context.ts';
 import { readChain } from './response-chain.ts';
 import { buildResponseContext, getContextLimit, listEarlierItems, type ResponseContext } from './response-context.ts';
 
@@ -38,8 +38,7 @@ export async function buildContext(
       : listEarlierItems(previousId == null ? [] : await readChain(state, tenant, previousId));
   if (input.length === 0 && typeof input !== 'string' && earlier.items.length === 0)
     throw missingParameterError('input');
-  const context = { registry: api.registry, tenant, session: findSession(request.headers) };
-  return buildResponseContext(parsed, earlier, context, state);
+  return buildResponseContext(parsed, earlier, createParseContext(request, api.registry), state);
 }
 
 /** Logs how many items were dropped to fit the model's context, and returns the response header for it. */

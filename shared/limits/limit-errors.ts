@@ -1,17 +1,10 @@
 import { LambentError } from '../core/errors.ts';
 import { formatDollars } from '../inference/cost.ts';
-import type { Level } from './caps.ts';
 import type { Refusal } from './limiter.ts';
+import { OWNERS } from './owners.ts';
 
 /** A call in flight ends after some seconds, mostly. */
 const IN_FLIGHT_RETRY_MS = 1_000;
-
-const OWNERS: Readonly<Record<Level, string>> = {
-  account: 'this deployment',
-  project: 'the project',
-  model: 'the project for this model',
-  key: 'this key',
-};
 
 /**
  * Returns the error of a call that a limit refuses: `insufficient_quota` for money, else `rate_limit_exceeded`. A queued call

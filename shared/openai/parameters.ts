@@ -4,6 +4,7 @@ import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
 import { type Alias, type ModelRegistry, type ResolvedModel, resolveModel } from '../inference/registry.ts';
+import type { SchemaLimit } from '../limits/schema-limits.ts';
 import { classifyUnknownField } from '../wire/unknown-fields.ts';
 import {
   boolean,
@@ -26,6 +27,8 @@ export interface ParseContext {
   readonly tenant: string;
   /** The client's name of the session, from a header. */
   readonly session?: string | undefined;
+  /** The limits of the caller's policy on schemas. */
+  readonly schemaLimits?: readonly SchemaLimit[];
 }
 
 /** Makes a field optional. As in OpenAI's API, null means absent; many clients send it. */

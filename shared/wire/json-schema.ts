@@ -1,5 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
+import type { SchemaLimit } from '../limits/schema-limits.ts';
 
 /** A JSON schema of a request. */
 export interface RequestSchema {
@@ -36,15 +37,21 @@ const MAX_LARGE_ENUM_CHARACTERS = 15_000;
 
 /**
  * Rejects schemas that are too large, and strict schemas above OpenAI's limits.
+ * @param limits those of the caller's policy
  * @throws LambentError with the code of the first schema at fault
  */
-export function checkSchemas(schemas: readonly RequestSchema[]): void {
+export function checkSchemas(schemas: readonly RequestSchema[], limits: readonly SchemaLimit[] = []): void {
   let total = 0;
   for (const each of schemas) {
     const { levels, characters } = measureJson(each.schema);
     total += characters;
     if (levels > MAX_JSON_LEVELS) throw schemaError(each, `At most ${MAX_JSON_LEVELS} levels of JSON are accepted.`);
     if (characters > MAX_CHARACTERS) throw schemaError(each, `At most ${MAX_CHARACTERS} characters are accepted.`);
+    for (const { name, max, owner } of limits) {
+      const size = name === 'schemaDepth' ? levels : Buffer.byteLength(JSON.stringify(each.schema));
+      const unit = name === 'schemaDepth' ? 'levels of JSON' : 'bytes';
+      if (size > max) throw schemaError(each, `It has ${size} ${unit}, but ${name} of ${owner} is ${max}.`);
+    }
     if (total > MAX_TOTAL_CHARACTERS) {
       throw schemaError(each, `The schemas of a request may have at most ${MAX_TOTAL_CHARACTERS} characters together.`);
     }

@@ -107,6 +107,39 @@ it('a client of the Messages API gets the errors and headers of that API', async
   expect(error.headers.get('anthropic-ratelimit-requests-remaining')).toBe('0');
 });
 
+it('a schema above a limit is refused on every endpoint, with its field and the limit', async () => {
+  const client = await createClient('schemas', { schemaBytes: 40 });
+  const parameters = { type: 'object', properties: { query: { type: 'string' } } };
+  const tools = [{ type: 'function' as const, name: 'find', parameters, strict: false }];
+  const expected = (param: string) => ({
+    status: 400,
+    param,
+    message: expect.stringMatching(/'find'.* bytes, but schemaBytes of this key is 40\./),
+  });
+  const { type, strict: _, ...tool } = { ...tools[0], type: 'function' as const, name: 'find' };
+  await expect(
+    client.chat.completions.create({ model, messages, tools: [{ type, function: tool }] }),
+  ).rejects.toMatchObject(expected('tools[0].function.parameters'));
+  for (const options of [{ store: false }, { store: true }, { background: true }])
+    await expect(client.responses.create({ model, input: 'Hello', tools, ...options })).rejects.toMatchObject(
+      expected('tools[0].parameters'),
+    );
+  const anthropic = new Anthropic({
+    baseURL: service.cloud.url.replace(/\/v1$/, ''),
+    apiKey: 'sk-schemas-key',
+    maxRetries: 0,
+  });
+  const body = { model, max_tokens: 50, messages };
+  const input_schema = { ...parameters, type: 'object' as const };
+  await expect(anthropic.messages.create({ ...body, tools: [{ name: 'find', input_schema }] })).rejects.toMatchObject({
+    status: 400,
+    error: { error: { message: expect.stringMatching(/'find'.* schemaBytes of this key is 40\./) } },
+  });
+  await anthropic.messages.create(body);
+  // These limits need no table.
+  expect(await readCounters('schemas')).toEqual({});
+});
+
 it('embeddings count like other calls', async () => {
   const client = await createClient('embeddings', { requestsPerDay: 1 });
   // The upstream of this test has no embeddings: its refusal counts, too.

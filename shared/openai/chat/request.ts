@@ -40,12 +40,15 @@ export interface ChatRequest {
  * Parses the body of `POST /v1/chat/completions`.
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
-export function parseChatRequest(body: unknown, { registry, tenant, session }: ParseContext): ChatRequest {
+export function parseChatRequest(
+  body: unknown,
+  { registry, tenant, session, schemaLimits }: ParseContext,
+): ChatRequest {
   const { name, alias, known, unknown } = splitBody(body, chatParameters, registry);
   const chat = validate(chatRequestSchema, known);
   checkFunctions(known);
   checkWebSearch(chat, alias);
-  checkSchemas(listSchemas(chat));
+  checkSchemas(listSchemas(chat), schemaLimits);
   const messages = translateChatMessages(chat.messages, registry);
   const streamed = chat.stream ?? false;
   checkStreamOptions(chat.stream_options, streamed);

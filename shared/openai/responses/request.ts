@@ -104,14 +104,14 @@ function parseCompleteBody(body: unknown, { registry }: Pick<ParseContext, 'regi
  */
 export function toGenerationRequest(
   { body, name, alias, unknown, stored }: ParsedResponsesBody,
-  { registry, tenant, session }: ParseContext,
+  { registry, tenant, session, schemaLimits }: ParseContext,
   storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
 ): GenerationRequest {
   const allMessages = translateInputItems(body.instructions, input, registry, storedItems);
   const messages = body.reasoning?.context === 'current_turn' ? keepCurrentReasoning(allMessages) : allMessages;
   const { schemas, ...tools } = resolveToolList(body, alias, storedItems, input);
-  checkSchemas([...schemas, ...listFormatSchemas(body)]);
+  checkSchemas([...schemas, ...listFormatSchemas(body)], schemaLimits);
   const includesLogprobs = body.include?.includes('message.output_text.logprobs') ?? false;
   const wantsLogprobs = includesLogprobs || (body.top_logprobs ?? 0) > 0;
   return {

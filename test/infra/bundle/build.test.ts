@@ -165,6 +165,7 @@ describe("the functions' bundles", () => {
       'handling-headers',
       'http-api',
       'messages-routes',
+      'parse-context',
       'route-table',
     ];
     expect(filterSources(sources, /^shared\/api\//).sort()).toEqual(routes.map((name) => `shared/api/${name}.ts`));

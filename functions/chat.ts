@@ -52,11 +52,12 @@ const loadVault = once(async () => {
   const { openRequestVault } = await import('../shared/api/open-request-vault.ts');
   return openRequestVault(config, telemetry.metrics);
 });
+const secret = createSecretResolver({ environment: process.env });
 const router = createGovernedRouter(
   createRouter({
     registry,
     createModel: createModelFactory({
-      secret: createSecretResolver({ environment: process.env }),
+      secret,
       seal: createContinuationSeal(loadVault),
       gpu: {
         fleets: registry.fleets,
@@ -71,6 +72,9 @@ const router = createGovernedRouter(
     registry,
     openVault: loadVault,
     loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    loadModerators: once(async () =>
+      (await import('../shared/safety/moderation/create-moderators.ts')).createModerators(registry, { secret }),
+    ),
   },
 );
 /** Loads the stores when a request first needs them, so that chats that store nothing start without them. */

@@ -27,9 +27,10 @@ const config = readConfig({
 const telemetry = createTelemetry(config);
 const registry = readModelRegistry(config.MODELS_FILE);
 const clients = createJobClients();
+const secret = createSecretResolver({ environment: process.env });
 const createModels = (seal: ContinuationSeal) =>
   createModelFactory({
-    secret: createSecretResolver({ environment: process.env }),
+    secret,
     seal,
     gpu: {
       fleets: registry.fleets,
@@ -43,6 +44,7 @@ const dependencies = {
     registry,
     createModels,
     loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    secret,
     mayCreateKeys: false,
   }),
   lane: 'gpu',

@@ -22,11 +22,13 @@ const config = readConfig({
 const telemetry = createTelemetry(config);
 const registry = readModelRegistry(config.MODELS_FILE);
 const clients = createJobClients();
+const secret = createSecretResolver({ environment: process.env });
 const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry, {
     registry,
-    createModels: (seal) => createModelFactory({ secret: createSecretResolver({ environment: process.env }), seal }),
+    createModels: (seal) => createModelFactory({ secret, seal }),
     loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    secret,
     mayCreateKeys: false,
   }),
   // Only dispatch reaches GPU workers.

@@ -95,7 +95,7 @@ async function listPolicyArns(use: Use): Promise<object[]> {
 
 /** Embeddings are not streamed. Both uses check content. */
 function createPolicies(registry: ModelRegistry, use: Use): PolicyDocument[] {
-  const documents = createPolicyDocuments(selectModels(registry, use), createSafetyStatements(registry, use));
+  const documents = createPolicyDocuments(selectModels(registry, use), createSafetyStatements(registry));
   if (use === 'Models') return documents;
   const withoutStream = ({ Action, ...statement }: Statement): Statement => ({
     ...statement,
@@ -259,17 +259,11 @@ function createProfiledModelStatement(
   return createStatement(sid, INVOKE, models, { 'bedrock:InferenceProfileArn': arns });
 }
 
-/**
- * Returns statements that let a function apply exactly the guardrails of the registry, and the function that embeds read the
- * keys of the moderation models, which it serves, too.
- */
-function createSafetyStatements({ guardrails, moderations }: ModelRegistry, use: Use): Statement[] {
+/** Returns statements that let a function apply exactly the guardrails of the registry, and read the keys of its moderation models. */
+function createSafetyStatements({ guardrails, moderations }: ModelRegistry): Statement[] {
   const arns = Object.values(guardrails).flatMap(({ region, ...guardrail }) => listGuardrails({ guardrail, region }));
   const references = Object.values(moderations).flatMap(listModerationReferences);
-  return [
-    ...createStatement('Guardrails', ['bedrock:ApplyGuardrail'], arns),
-    ...(use === 'Embeddings' ? createSecretStatements(references) : []),
-  ];
+  return [...createStatement('Guardrails', ['bedrock:ApplyGuardrail'], arns), ...createSecretStatements(references)];
 }
 
 function listModerationReferences(moderation: ModerationTarget): string[] {

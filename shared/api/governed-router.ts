@@ -5,7 +5,7 @@ import type { GenerateOptions, Generation, Router } from '../inference/router.ts
 import type { StagePorts } from './policy-stages.ts';
 
 /**
- * A router that applies the caller's policy. Every request to a model passes it, whatever its endpoint and whether it came
+ * A router that applies the caller's policy and the moderation that a request asks for. Every request to a model passes it, whatever its endpoint and whether it came
  * by HTTP or from a queue.
  */
 export interface GovernedRouter {
@@ -28,7 +28,7 @@ export function createGovernedRouter(router: Router, ports: StagePorts): Governe
   return {
     async generate(request, options) {
       const { caller, headerStyle, ...call } = options;
-      if (caller.policy === UNRESTRICTED) return router.generate(request, call);
+      if (caller.policy === UNRESTRICTED && request.moderation === undefined) return router.generate(request, call);
       const { addStages } = await import('./policy-stages.ts');
       return addStages(router, options, ports).generate(request, call);
     },

@@ -21,7 +21,7 @@ export function moderationsRoute({
   return {
     async run({ body, principal, signal, telemetry }) {
       const { model, inputs, ignored } = parseModerationRequest(body, registry);
-      const { name, load } = findModerator(model);
+      const { name, load } = findModerator(model, 'model');
       checkModel(principal.policy, name);
       telemetry.logger.annotate({ model: name });
       const moderate = async () => (await load()).moderate(inputs, signal);

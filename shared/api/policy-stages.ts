@@ -2,6 +2,7 @@ import { checkModel } from '../access/model-permissions.ts';
 import type { Policy, Restrictions } from '../access/policy.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
+import type { FindModerator } from '../safety/moderation/create-moderators.ts';
 import type { TenantVault } from '../vault/create-vault.ts';
 import type { LimitedCaller, LimitsStage } from './limits-stage.ts';
 
@@ -11,11 +12,12 @@ export interface StagePorts {
   /** Opens the vault, if a stage needs a key of the tenant. */
   readonly openVault: () => Promise<Pick<TenantVault, 'deriveKey'>>;
   readonly loadLimits: () => Promise<LimitsStage>;
+  readonly loadModerators: () => Promise<FindModerator>;
 }
 
 /**
  * Returns the router with a stage for each section of a policy, from the outside: model permissions, limits, content rules,
- * which see the caller's own text, personal data, and guardrails, which see it masked. The code of a stage is loaded with the
+ * which see the caller's own text, personal data, the moderation that the request asks for, and guardrails, which see it masked. The code of a stage is loaded with the
  * first policy that has its section.
  */
 export function addStages(router: Router, limited: LimitedCaller, ports: StagePorts): Router {
@@ -27,6 +29,15 @@ export function addStages(router: Router, limited: LimitedCaller, ports: StagePo
       if (hasSection(policy, 'guardrail')) {
         const { withGuardrails } = await import('../safety/guardrail/guardrail-router.ts');
         stages = withGuardrails(policy, stages, ports.registry);
+      }
+      if (request.moderation !== undefined) {
+        const [{ withModeration }, findModerator] = await Promise.all([
+          import('../safety/moderation/moderation-router.ts'),
+          ports.loadModerators(),
+        ]);
+        const moderator = findModerator(request.moderation.model, 'moderation.model');
+        checkModel(policy, moderator.name);
+        stages = withModeration(request.moderation, moderator, stages);
       }
       if (hasSection(policy, 'personalData')) {
         const { withoutPersonalData } = await import('../safety/personal/personal-data-router.ts');

@@ -2,6 +2,7 @@ import { setTimeout as sleepFor } from 'node:timers/promises';
 import { cachePolicies, createPolicyTable } from '../access/policy-table.ts';
 import { newId } from '../core/ids.ts';
 import { createFailureLog } from '../core/logger.ts';
+import { once } from '../core/once.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import type { ContinuationSeal } from '../inference/continuation-seal.ts';
 import { createContinuationSeal } from '../inference/create-continuation-seal.ts';
@@ -28,6 +29,8 @@ export interface WorkerOptions extends VaultAccess {
   /** Returns the function that creates models with a seal for their continuations. */
   readonly createModels: (seal: ContinuationSeal) => RouterOptions['createModel'];
   readonly loadLimits: StagePorts['loadLimits'];
+  /** Resolves the keys of moderation models. */
+  readonly secret: (reference: string) => Promise<string>;
 }
 
 /** Creates the dependencies of a function that runs jobs. Call it once per environment. */
@@ -35,7 +38,7 @@ export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: WorkerSettings,
   telemetry: ProcessTelemetry,
-  { registry, createModels, loadLimits, mayCreateKeys }: WorkerOptions,
+  { registry, createModels, loadLimits, secret, mayCreateKeys }: WorkerOptions,
 ) {
   const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
   const { jobs, bodies, vault } = dependencies;
@@ -44,6 +47,9 @@ export function createWorkerDependencies(
     registry,
     openVault: async () => vault,
     loadLimits,
+    loadModerators: once(async () =>
+      (await import('../safety/moderation/create-moderators.ts')).createModerators(registry, { secret }),
+    ),
   });
   const contextPorts = { registry, conversations, jobs, bodies, vault };
   return {

@@ -3,6 +3,8 @@
  * format into them, and each provider translates from and to its own format. No code in between knows a wire format.
  */
 
+import type { ModerationReport, ModerationUse } from './moderation.ts';
+
 export interface GenerationRequest {
   /** The tenant that sends the request. Resources that tenants share (workers, prefix caches) separate them by it. */
   readonly tenant: string;
@@ -58,6 +60,8 @@ export interface GenerationRequest {
   readonly hints: Hints;
   /** The request in the caller's own format, for targets that speak the same protocol. */
   readonly original?: OriginalRequest;
+  /** Absent if nothing is to be moderated. */
+  readonly moderation?: ModerationUse;
   /** Fields that Lambent doesn't know; present only for an alias with `passUnknown`. */
   readonly unknown: Readonly<Record<string, unknown>>;
   /**
@@ -326,6 +330,8 @@ export type GenerationEvent =
       readonly serviceTier?: ServiceTier;
       /** The stop sequence that ended the answer, if the provider reports it. */
       readonly stopSequence?: string;
+      /** Present if the request asked for it and no content policy ended the answer. */
+      readonly moderation?: ModerationReport;
     };
 
 export type FinishReason = 'stop' | 'length' | 'toolCalls' | 'contentFilter';

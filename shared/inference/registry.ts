@@ -136,7 +136,7 @@ const registrySchema = v.pipe(
     ),
     /** Guardrails of Amazon Bedrock, by the name that policies and moderation models refer to. */
     guardrails: v.optional(v.record(name, guardrailTarget), {}),
-    /** Models of `POST /v1/moderations`. `default` serves all names that this object doesn't have. */
+    /** Moderation models. `default` serves all names that this object doesn't have. */
     moderations: v.optional(v.record(name, moderationTarget), {}),
     /** Hosts of images that a caller may refer to by https URL. The provider fetches them; Lambent never does. */
     imageHosts: v.optional(
@@ -268,6 +268,21 @@ function matchesPattern(name: string, pattern: string): boolean {
 }
 
 /**
+ * Returns the name of the moderation model that serves the one a caller names.
+ * @param param the caller's name of the parameter
+ * @throws LambentError `model_not_found`, with OpenAI's message
+ */
+export function resolveModeration(
+  model: string,
+  { moderations }: Pick<ModelRegistry, 'moderations'>,
+  param: string,
+): string {
+  const name = [model, 'default'].find((each) => Object.hasOwn(moderations, each));
+  if (name === undefined) throw modelNotFoundError(model, param);
+  return name;
+}
+
+/**
  * Returns whether a request for an alias may be sent natively: whether a target of the alias or of its fallbacks speaks
  * the protocol.
  */
@@ -297,6 +312,10 @@ export function expandFallbacks(model: string, registry: ModelRegistry): string[
 export function findAlias(model: string, { models }: ModelRegistry): Alias {
   const alias = Object.hasOwn(models, model) ? models[model] : undefined;
   if (alias !== undefined) return alias;
+  throw modelNotFoundError(model, 'model');
+}
+
+function modelNotFoundError(model: string, param: string): LambentError {
   const message = `The model \`${model.slice(0, 200).toWellFormed()}\` does not exist or you do not have access to it.`;
-  throw new LambentError('model_not_found', message, { param: 'model' });
+  return new LambentError('model_not_found', message, { param });
 }

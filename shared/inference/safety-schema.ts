@@ -8,17 +8,22 @@ export const guardrailTarget = v.strictObject({
   region: v.optional(region),
 });
 
+/** What becomes of a request or an answer that is to be blocked if flagged, while the model is down. Default: `refuse`. */
+const onFailure = v.optional(v.picklist(['refuse', 'pass'], 'must be refuse or pass'));
+
 /** What serves a moderation model: the content filters of a guardrail, or an endpoint with OpenAI's moderations API. */
 export const moderationTarget = v.union(
   [
     v.strictObject({
       /** A name under `guardrails`. */
       guardrail: name,
+      onFailure,
     }),
     v.strictObject({
       /** The endpoint's name of the model. */
       model: name,
       ...openAIEndpoint,
+      onFailure,
     }),
   ],
   'must have either `guardrail`, or `model` and `baseUrl`',

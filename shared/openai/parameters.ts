@@ -1,24 +1,18 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
-import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
+import type { GenerationRequest, Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { getAliasLimits } from '../inference/model-limits.ts';
-import { type Alias, type ModelRegistry, type ResolvedModel, resolveModel } from '../inference/registry.ts';
+import {
+  type Alias,
+  type ModelRegistry,
+  type ResolvedModel,
+  resolveModel,
+  resolveModeration,
+} from '../inference/registry.ts';
 import type { SchemaLimit } from '../limits/schema-limits.ts';
 import { classifyUnknownField } from '../wire/unknown-fields.ts';
-import {
-  boolean,
-  decimal,
-  ignored,
-  integer,
-  object,
-  oneOf,
-  recordOf,
-  string,
-  supportedIf,
-  text,
-  withoutEffect,
-} from './schema.ts';
+import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
 /** The inputs of a request parser, except for the body. */
@@ -102,19 +96,27 @@ export const hintParameters = {
   user: optional(string),
 };
 
-const moderationPolicy = optional(
-  object({
-    mode: v.pipe(
-      oneOf(['score', 'block']),
-      supportedIf((mode) => mode === 'score', "supports only 'score'. Nothing is moderated."),
-    ),
-  }),
-);
+const moderationPolicy = optional(object({ mode: oneOf(['score', 'block']) }));
 
-/** Moderation that reports scores leaves the answer as it is. Moderation that blocks answers is refused. */
-export const moderation = withoutEffect(
+export const moderation = optional(
   object({ model: string, policy: optional(object({ input: moderationPolicy, output: moderationPolicy })) }),
 );
+
+/**
+ * Returns the moderation that a request asks for.
+ * @throws LambentError `model_not_found` if the registry doesn't have the moderation model
+ */
+export function toModeration(
+  field: v.InferOutput<typeof moderation>,
+  registry: ModelRegistry,
+): Pick<GenerationRequest, 'moderation'> {
+  if (field == null) return {};
+  const { model, policy } = field;
+  resolveModeration(model, registry, 'moderation.model');
+  return {
+    moderation: { model, input: policy?.input?.mode ?? 'score', output: policy?.output?.mode ?? 'score' },
+  };
+}
 
 type HintFields = v.InferOutput<v.ObjectSchema<typeof hintParameters, undefined>>;
 

@@ -1,11 +1,11 @@
 import { recordedAs } from '../core/recorded-line.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 
-/** A content rule that matched, or a guardrail that intervened. */
+/** A content rule that matched, a guardrail that intervened, or a moderation model that flagged what was to be blocked. */
 export interface Hit {
-  /** The rule's id or the guardrail's name. */
+  /** The rule's id, or the name of the guardrail or moderation model. */
   readonly rule: string;
-  readonly kind: 'rule' | 'guardrail';
+  readonly kind: 'rule' | 'guardrail' | 'moderation';
   /** What was checked: the request or the answer. */
   readonly side: 'input' | 'output';
   /** `refuse` if the request was refused or the answer ended, `flag` if it was only noted. */

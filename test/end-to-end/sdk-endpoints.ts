@@ -119,7 +119,7 @@ export const DOCUMENTED_REFUSALS: readonly (readonly [param: RegExp, words: stri
   [/^messages\[\]\.content\[\]\.type$/, 'parts of type `input_audio`'],
   [/file_id$|file_url$|^prompt$/, '`prompt`, `file_id`'],
   [/image_url(\.url)?$/, 'https URLs of [`imageHosts`]'],
-  [/^moderation\.policy/, '`moderation` with `mode: "block"`'],
+  [/^moderation$/, 'PDF documents with `moderation` that blocks'],
   [/^access_programs/, '`access_programs` other than `standard`'],
   [/prewarm$/, '`prompt_cache_options.prewarm`'],
   [/^reasoning\.mode$/, '`reasoning.mode`'],

@@ -27,6 +27,7 @@ beforeAll(async () => {
     models: ({ baseUrl }) => ({
       embedding: { targets: [{ provider: 'openai-compatible', model: 'bge-m3', baseUrl }], embeddings: {} },
     }),
+    sections: ({ baseUrl }) => ({ moderations: { default: { model: 'moderator', baseUrl } } }),
   });
   conversation = (await service.client.conversations.create()).id;
 });
@@ -36,6 +37,7 @@ afterAll(async () => {
 });
 
 const answerAnything: Script = ({ path, body }) => {
+  if (path === '/v1/moderations') return { body: { results: [{ flagged: false, categories: { hate: false } }] } };
   if (path !== '/v1/embeddings') return replyAsChatModel(body);
   const input = isObject(body) ? body['input'] : [];
   const data = (Array.isArray(input) ? input : [input]).map((_, index) => ({ index, embedding: [0.5] }));

@@ -16,6 +16,7 @@ import type {
 } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { findCustomTools } from '../custom-tools.ts';
+import { encodeChatModeration } from '../moderations/report.ts';
 import type { NativeCompletion } from './native-completion.ts';
 import { encodeSignature } from './thought-signature.ts';
 
@@ -118,7 +119,7 @@ export async function* commitCompletion(
 
 function finishCompletion(
   message: MessageAccumulator,
-  { reason, usage, serviceTier }: Extract<GenerationEvent, { type: 'finish' }>,
+  { reason, usage, serviceTier, moderation }: Extract<GenerationEvent, { type: 'finish' }>,
   { head, includeLogprobs, customTools }: ChatCompletionOptions,
 ): ChatCompletionObject {
   return {
@@ -132,7 +133,11 @@ function finishCompletion(
         finish_reason: FINISH_REASONS[reason],
       },
     ],
-    ...omitUndefined({ usage: usage && encodeChatUsage(usage), service_tier: serviceTier }),
+    ...omitUndefined({
+      usage: usage && encodeChatUsage(usage),
+      service_tier: serviceTier,
+      moderation: moderation && encodeChatModeration(moderation),
+    }),
   };
 }
 

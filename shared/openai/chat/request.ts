@@ -12,6 +12,7 @@ import {
   type ParseContext,
   splitBody,
   toHints,
+  toModeration,
 } from '../parameters.ts';
 import { storesAnswer } from '../request-flags.ts';
 import type { ResponsesBody } from '../responses/schema.ts';
@@ -90,6 +91,7 @@ export function parseChatRequest(
       conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? session, messages),
       ...(session !== undefined && { inSession: true }),
       hints: toHints(chat),
+      ...toModeration(chat.moderation, registry),
       unknown,
       parameterNames: param === 'max_tokens' ? NAMES_WITH_MAX_TOKENS : NAMES,
     },

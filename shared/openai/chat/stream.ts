@@ -4,6 +4,7 @@ import type { GenerationEvent, ReasoningDetail, TokenLogprob } from '../../infer
 import { encodeDataFrame, encodeStream, escapeLineSeparators, type StreamEncoder } from '../../wire/sse.ts';
 import { SurrogatePairBuffer } from '../../wire/surrogate-pair-buffer.ts';
 import { encodeErrorBody } from '../errors.ts';
+import { encodeChatModeration } from '../moderations/report.ts';
 import { type ChatCompletionOptions, encodeChatLogprob, encodeChatUsage, FINISH_REASONS } from './completion.ts';
 import { encodeSignature } from './thought-signature.ts';
 
@@ -133,6 +134,8 @@ class ChatEncoder implements StreamEncoder {
     const delta = this.#hasOutput ? '{}' : '{"content":""}';
     const choice = `{"index":0,"delta":${delta},"logprobs":null,"finish_reason":"${FINISH_REASONS[event.reason]}"}]`;
     frames += `${this.#prefix}${choice}${tier}${this.#suffix}`;
+    if (event.moderation !== undefined)
+      frames += `${this.#prefix}]${tier},"moderation":${JSON.stringify(encodeChatModeration(event.moderation))}${this.#suffix}`;
     if (this.#options.includeUsage && event.usage !== undefined) {
       frames += `${this.#prefix}]${tier},"usage":${JSON.stringify(encodeChatUsage(event.usage))}}\n\n`;
     }

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
+import type { ModerationPart } from '../../inference/moderation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
-import type { ModerationPart } from '../../safety/moderation/moderation.ts';
 import { parseImageUrl } from '../images.ts';
 import { optional } from '../parameters.ts';
 import { arrayOf, object, string, variant } from '../schema.ts';

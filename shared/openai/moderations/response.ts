@@ -1,4 +1,4 @@
-import type { Moderation } from '../../safety/moderation/moderation.ts';
+import type { Moderation } from '../../inference/moderation.ts';
 
 /** OpenAI's `CreateModerationResponse`. */
 export interface ModerationResponse {

@@ -12,6 +12,7 @@ import {
   type ParseContext,
   splitBody,
   toHints,
+  toModeration,
 } from '../parameters.ts';
 import { storesAnswer } from '../request-flags.ts';
 import { invalidValueError, listUnknownFields, validate } from '../validation.ts';
@@ -143,6 +144,7 @@ export function toGenerationRequest(
       inSession: true,
     }),
     hints: toHints(body),
+    ...toModeration(body.moderation, registry),
     unknown,
     parameterNames: includesLogprobs ? { ...NAMES, topLogprobs: 'include' } : NAMES,
   };

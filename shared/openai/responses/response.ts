@@ -9,6 +9,7 @@ import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Tool, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { type ErrorBody, encodeErrorBody } from '../errors.ts';
+import { encodeResponseModeration } from '../moderations/report.ts';
 import type { CompactionItem } from './item-builders.ts';
 import { ResponseOutput } from './output.ts';
 import type { ResponsesBody } from './schema.ts';
@@ -143,7 +144,7 @@ export function getConversationId({ conversation }: ResponsesBody): string | und
 export function finishedResponse(
   inProgress: ResponseObject,
   { items }: ResponseOutput,
-  { reason, usage, serviceTier }: Extract<GenerationEvent, { type: 'finish' }>,
+  { reason, usage, serviceTier, moderation }: Extract<GenerationEvent, { type: 'finish' }>,
   completedAt: number,
 ): ResponseObject {
   const incomplete = INCOMPLETE_REASONS[reason];
@@ -155,7 +156,11 @@ export function finishedResponse(
     output: items,
     // OpenAI's name for the tier of what asks for none.
     ...(inProgress.service_tier === 'auto' && { service_tier: 'default' }),
-    ...omitUndefined({ service_tier: serviceTier, usage: usage && encodeUsage(usage) }),
+    ...omitUndefined({
+      service_tier: serviceTier,
+      usage: usage && encodeUsage(usage),
+      moderation: moderation && encodeResponseModeration(moderation),
+    }),
   };
 }
 

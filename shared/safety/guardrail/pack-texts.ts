@@ -22,7 +22,8 @@ export function packTexts(texts: readonly string[]): string[][] {
   return calls;
 }
 
-function cutText(text: string): string[] {
+/** Cuts a text into pieces that overlap. One without content has none. */
+export function cutText(text: string): string[] {
   if (text.trim() === '') return [];
   const pieces: string[] = [];
   for (let start = 0; start === 0 || start + OVERLAP < text.length; start += MAX_CHARACTERS - OVERLAP) {

@@ -1,19 +1,21 @@
 import { LambentError } from '../../core/errors.ts';
 import { getOrCreate } from '../../core/get-or-create.ts';
-import type { ModelRegistry } from '../../inference/registry.ts';
-import type { Moderator } from './moderation.ts';
+import type { Moderator } from '../../inference/moderation.ts';
+import { type ModelRegistry, resolveModeration } from '../../inference/registry.ts';
 
 /** The moderation model that a caller names, and its name in the registry. */
 export interface ResolvedModerator {
   readonly name: string;
   readonly load: () => Promise<Moderator>;
+  /** What becomes of content that is to be blocked if flagged, while the model is down. */
+  readonly onFailure: 'refuse' | 'pass';
 }
 
-export type FindModerator = (model: string) => ResolvedModerator;
+/** @param param the caller's name of the parameter, for the error */
+export type FindModerator = (model: string, param: string) => ResolvedModerator;
 
 /**
- * Returns a function that finds moderation models. It throws LambentError `model_not_found` for a name that the registry doesn't
- * have, unless the registry has a model `default`.
+ * Returns a function that finds moderation models. It throws LambentError as `resolveModeration`.
  * @param options resolves the keys of endpoints
  */
 export function createModerators(
@@ -38,15 +40,12 @@ export function createModerators(
     return createGuardrailModerator(getGuardrail(guardrail));
   }
 
-  return (model) => {
-    const name = [model, 'default'].find((each) => Object.hasOwn(moderations, each));
-    if (name === undefined) throw unknownModelError(model);
-    return { name, load: () => getOrCreate(moderators, name, () => create(name)) };
+  return (model, param) => {
+    const name = resolveModeration(model, { moderations }, param);
+    return {
+      name,
+      load: () => getOrCreate(moderators, name, () => create(name)),
+      onFailure: moderations[name]?.onFailure ?? 'refuse',
+    };
   };
-}
-
-function unknownModelError(model: string): LambentError {
-  const name = model.slice(0, 200).toWellFormed();
-  const message = `The model \`${name}\` does not exist or you do not have access to it.`;
-  return new LambentError('model_not_found', message, { param: 'model' });
 }

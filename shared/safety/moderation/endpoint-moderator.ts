@@ -1,3 +1,10 @@
+import {
+  type Category,
+  type Moderation,
+  type ModerationPart,
+  type Moderator,
+  mapCategories,
+} from '../../inference/moderation.ts';
 import { malformedAnswerError } from '../../inference/providers/openai-compatible/errors.ts';
 import {
   createJsonEndpoint,
@@ -5,7 +12,6 @@ import {
 } from '../../inference/providers/openai-compatible/json-endpoint.ts';
 import { asObject, asObjects, type WireObject } from '../../inference/providers/openai-compatible/wire.ts';
 import type { ModerationTarget } from '../../inference/registry.ts';
-import { type Category, type Moderation, type ModerationPart, type Moderator, mapCategories } from './moderation.ts';
 
 const TIMEOUT_MS = 10_000;
 

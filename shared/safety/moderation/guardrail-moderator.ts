@@ -1,7 +1,13 @@
 import { LambentError } from '../../core/errors.ts';
 import { mapInParallel } from '../../core/map-in-parallel.ts';
+import {
+  type Category,
+  type Moderation,
+  type ModerationPart,
+  type Moderator,
+  mapCategories,
+} from '../../inference/moderation.ts';
 import type { Assessment, Guardrail } from '../guardrail/bedrock-guardrail.ts';
-import { type Category, type Moderation, type ModerationPart, type Moderator, mapCategories } from './moderation.ts';
 
 /** The category of each of Bedrock's content filters. Bedrock has no filters for the others, nor OpenAI one for attacks. */
 const FILTERS: Readonly<Record<string, Category>> = {

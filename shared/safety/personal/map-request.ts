@@ -67,6 +67,7 @@ const FIELDS: { readonly [Name in keyof Fields]: MapField<Name> | 'kept' | 'drop
   inSession: 'kept',
   hints: (hints, { visit }) => mapHints(hints, visit),
   original: 'dropped',
+  moderation: 'kept',
   unknown: (unknown, { visit }) =>
     Object.fromEntries(
       Object.entries(unknown).map(([field, value]) => [field, mapJsonValue(value, visit, { param: field, field })]),

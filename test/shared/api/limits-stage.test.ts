@@ -58,6 +58,7 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
     registry: { guardrails: {} },
     openVault: () => expect.unreachable(),
     loadLimits: async () => stage,
+    loadModerators: () => expect.unreachable(),
   });
 }
 

@@ -312,9 +312,8 @@ describe('parseChatRequest', () => {
       audio: { voice: 'alloy', format: 'mp3' },
       functions: [{ name: 'f', parameters: {} }],
       function_call: 'none',
-      moderation: { model: 'm', policy: { input: { mode: 'score' }, output: null } },
     });
-    expect(ignored).toEqual(['audio', 'functions', 'moderation']);
+    expect(ignored).toEqual(['audio', 'functions']);
     expect(generation).toEqual(parse({}).generation);
   });
 
@@ -628,13 +627,6 @@ describe('parseChatRequest', () => {
         'unsupported_value',
         'modalities',
         /supports only \['text'\]/,
-      ],
-      [
-        'moderation that blocks answers',
-        { moderation: { model: 'm', policy: { output: { mode: 'block' } } } },
-        'unsupported_value',
-        'moderation.policy.output.mode',
-        /supports only 'score'/,
       ],
       [
         'the deprecated parameter functions',

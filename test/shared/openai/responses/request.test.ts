@@ -102,17 +102,16 @@ describe('parseResponsesRequest', () => {
       input: 'Hello',
       access_programs: { cyber: 'standard' },
       background_options: { completion_window: '2h', continuation_id: 'a' },
-      moderation: { model: 'm', policy: { input: { mode: 'score' } } },
       max_tool_calls: 0,
       tools: [{ ...TOOL, async: true }],
     };
     const { ignored } = parseResponsesBody(body, { registry: createTestRegistry() });
-    expect([...ignored].sort()).toEqual(['background_options', 'moderation', 'tools[].async']);
+    expect([...ignored].sort()).toEqual(['background_options', 'tools[].async']);
   });
 
   it.each([
     [{ access_programs: { cyber: 'daybreak_red' } }, 'access_programs.cyber'],
-    [{ moderation: { model: 'm', policy: { input: { mode: 'block' } } } }, 'moderation.policy.input.mode'],
+    [{ moderation: { model: 'm' } }, 'moderation.model'],
     [{ context_management: [{ type: 'compaction', compact_threshold: 1 }] }, 'context_management[0].compact_threshold'],
   ])('%j, without which the answer would be another one, is refused', (changes, param) => {
     expect(catchError(changes).param).toBe(param);

@@ -23,6 +23,7 @@ export function createGovernedApi(baseUrl: string, policy: Policy, alias: Readon
   const keys: string[] = [];
   const router = createGovernedRouter(createRouter({ registry, createModel, getCapabilities }), {
     loadLimits: () => Promise.reject(new Error('not needed')),
+    loadModerators: () => Promise.reject(new Error('not needed')),
     registry,
     openVault: async () => ({
       deriveKey: async (tenant, purpose) => {

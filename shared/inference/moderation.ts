@@ -31,6 +31,29 @@ export interface Moderation {
   readonly inputTypes: Readonly<Record<Category, readonly ('text' | 'image')[]>>;
 }
 
+/** What a caller asks a moderation model to do with a request and its answer. */
+export interface ModerationUse {
+  /** The caller's name of the moderation model. */
+  readonly model: string;
+  readonly input: ModerationMode;
+  readonly output: ModerationMode;
+}
+
+/** `score` only reports the result, `block` also refuses what is flagged. */
+export type ModerationMode = 'score' | 'block';
+
+/** The results for a request and its answer. */
+export interface ModerationReport extends Record<'input' | 'output', Moderation | ModerationFailure> {
+  /** The caller's name of the moderation model. */
+  readonly model: string;
+}
+
+/** Why there is no result. Callers see both fields. */
+export interface ModerationFailure {
+  readonly code: string;
+  readonly message: string;
+}
+
 export interface Moderator {
   /**
    * Moderates inputs: each is a list of parts and gets one result.

@@ -8,6 +8,7 @@ import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
 import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
 import { createGroupRoutes } from '../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
+import { createKeyHoldRoutes } from '../shared/admin/key-holds.ts';
 import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
 import { createPolicyRoutes } from '../shared/admin/policies.ts';
 import { createProjectMemberRoutes } from '../shared/admin/project-members.ts';
@@ -61,6 +62,7 @@ export const handler = createHttpApi({
     ...createProjectRoutes(api),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
+    ...createKeyHoldRoutes(api),
     ...createIdentityProviderRoutes(api),
     ...createFederationRuleRoutes(api),
     ...createUserRoutes(api),

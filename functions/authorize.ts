@@ -11,6 +11,7 @@ import { createFederation } from '../shared/access/federation/federation.ts';
 import { createIssuerFinder } from '../shared/access/federation/issuers.ts';
 import { findBearerToken } from '../shared/access/federation/token.ts';
 import { createUserFinder } from '../shared/access/federation/users.ts';
+import { findHold } from '../shared/access/holds.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
@@ -84,7 +85,10 @@ async function findCaller(value: string): Promise<AuthorizedCaller | undefined> 
   const record = await (token === undefined ? findKey(value) : findTokenRecord(token));
   if (record === undefined) return undefined;
   const { tenant, keyId, scopes, expiresAt } = record;
-  const [history, { archived, ...levels }] = await Promise.all([tenantKeys.read(tenant), policies.find(tenant)]);
+  const [history, { archived, holds, account, project }] = await Promise.all([
+    tenantKeys.read(tenant),
+    policies.find(tenant),
+  ]);
   if (history?.state === 'deleted') return undefined;
   return {
     tenant,
@@ -92,7 +96,8 @@ async function findCaller(value: string): Promise<AuthorizedCaller | undefined> 
     scopes,
     expiresAt,
     archived,
-    policy: joinPolicy({ ...levels, key: record.policy }),
+    heldUntil: findHold(holds, keyId, Date.now())?.until,
+    policy: joinPolicy({ account, project, key: record.policy }),
   };
 }
 

@@ -8,6 +8,8 @@ export interface AuthorizedCaller extends Omit<Principal, 'policy'> {
   readonly policy?: string | undefined;
   /** True if the project is archived. */
   readonly archived?: boolean;
+  /** Epoch seconds until which the key is held. Absent if it isn't. */
+  readonly heldUntil?: number | undefined;
   /** Epoch seconds from which the key or token is refused, even if API Gateway has cached that it isn't. */
   readonly expiresAt?: number | undefined;
 }
@@ -19,13 +21,16 @@ export function toAuthorizerContext({
   scopes,
   policy,
   archived,
+  heldUntil,
   expiresAt,
 }: AuthorizedCaller): Record<string, string> {
   return {
     tenant,
     keyId,
-    // A version that doesn't know of archived projects refuses a caller without scopes.
-    ...(archived ? { scopes: '', archived: 'true' } : { scopes: scopes.join(' ') }),
+    // A version that doesn't know of archived projects or held keys refuses a caller without scopes.
+    scopes: archived || heldUntil !== undefined ? '' : scopes.join(' '),
+    ...(archived && { archived: 'true' }),
+    ...(heldUntil !== undefined && { heldUntil: String(heldUntil) }),
     ...(policy === undefined ? {} : { policy }),
     ...(expiresAt === undefined ? {} : { expiresAt: String(expiresAt) }),
   };
@@ -38,19 +43,22 @@ const contextSchema = v.object({
   scopes: v.string(),
   policy: v.optional(v.string()),
   archived: v.optional(v.string()),
+  heldUntil: v.optional(v.string()),
   expiresAt: v.optional(v.string()),
 });
 
 /**
  * Parses the authorizer's context into a principal. Returns undefined if it is invalid or has expired.
- * @throws LambentError `project_archived`; `overloaded` for a policy that this version can't enforce
+ * @throws LambentError `project_archived`, `key_held`; `overloaded` for a policy that this version can't enforce
  */
 export async function parseAuthorizerContext(context: unknown): Promise<Principal | undefined> {
   const result = v.safeParse(contextSchema, context);
   if (!result.success) return undefined;
-  const { tenant, keyId, scopes, policy, archived, expiresAt } = result.output;
+  const { tenant, keyId, scopes, policy, archived, heldUntil, expiresAt } = result.output;
   if (Number(expiresAt) * 1000 <= Date.now()) return undefined;
   if (archived !== undefined) throw (await import('./project-archived-error.ts')).projectArchivedError();
+  // Also after its end, while API Gateway has cached that it is held: the scopes are not known then.
+  if (heldUntil !== undefined) throw (await import('./key-held-error.ts')).keyHeldError(Number(heldUntil));
   const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED };
   return policy === undefined
     ? principal

@@ -1,6 +1,6 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { type Item, marshall } from '../aws/attributes.ts';
-import { getItem, putItem } from '../aws/table.ts';
+import { marshall } from '../aws/attributes.ts';
+import { getItem, updateItem } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
 import type { Restrictions } from './policy.ts';
 import { parsePolicy } from './policy-json.ts';
@@ -40,17 +40,22 @@ export function createPolicyAdministration(client: DynamoDBClient, accessTable: 
 
   const read = async (pk: string): Promise<PolicyItem> => parsePolicyItem(await getItem(table, marshall({ pk })));
 
-  /** Writes an item, if it still is as `before`. */
+  /** Writes the status and policy of an item, if they still are as in `before`. */
   const write = (pk: string, before: PolicyItem, { status, policy }: PolicyItem): Promise<boolean> => {
-    const item: Item = marshall({ pk, status, policy });
     // An item without a status is active.
     const isStatus =
       before.status === 'active' ? '(attribute_not_exists(#status) OR #status = :status)' : '#status = :status';
     const isPolicy = before.policy === undefined ? 'attribute_not_exists(policy)' : 'policy = :policy';
-    return putItem(table, item, {
+    return updateItem(table, marshall({ pk }), {
+      change: policy === undefined ? 'SET #status = :next REMOVE policy' : 'SET #status = :next, policy = :nextPolicy',
       condition: `${isStatus} AND ${isPolicy}`,
       names: { '#status': 'status' },
-      values: marshall({ ':status': before.status, ':policy': before.policy }),
+      values: marshall({
+        ':status': before.status,
+        ':policy': before.policy,
+        ':next': status,
+        ':nextPolicy': policy,
+      }),
     });
   };
 

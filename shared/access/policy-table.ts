@@ -10,6 +10,8 @@ import type { EncodedPolicy } from './policy-json.ts';
 export interface TenantPolicy extends Pick<EncodedPolicy, 'account' | 'project'> {
   /** True if the tenant's project is archived. Its requests are refused then. */
   readonly archived: boolean;
+  /** The tenant's held keys, for `findHold`. */
+  readonly holds?: string | undefined;
 }
 
 /** Looks up the restrictions of tenants and of the account in the access table. */
@@ -36,7 +38,8 @@ export function createPolicyTable(client: DynamoDBClient, name: string): PolicyT
   return {
     async find(tenant) {
       const [account, project] = await Promise.all([read(ACCOUNT_PARTITION), read(getProjectPartition(tenant))]);
-      return { archived: project.status === 'archived', account: account.policy, project: project.policy };
+      const { status, holds, policy } = project;
+      return { archived: status === 'archived', holds, account: account.policy, project: policy };
     },
   };
 }
@@ -44,6 +47,7 @@ export function createPolicyTable(client: DynamoDBClient, name: string): PolicyT
 const itemSchema = v.object({
   status: v.optional(v.picklist(['active', 'archived']), 'active'),
   policy: v.optional(v.string()),
+  holds: v.optional(v.string()),
 });
 
 /** An item of a project or of the account. */

@@ -31,6 +31,7 @@ export const ERROR_CODES = [
   'unsupported_media_type',
   'tenant_deleted',
   'project_archived',
+  'key_held',
   // The caller may retry.
   'rate_limit_exceeded',
   'overloaded',

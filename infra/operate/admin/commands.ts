@@ -40,6 +40,10 @@ export const COMMANDS: readonly Command[] = [
   { name: 'keys update', method: 'POST', path: 'projects/{project}/api_keys/{id}', fields: ['scopes', 'expires'] },
   { name: 'keys rotate', method: 'POST', path: 'projects/{project}/api_keys/{id}/rotate', fields: ['overlap'] },
 
+  { name: 'holds list', method: 'GET', path: 'projects/{project}/key_holds' },
+  { name: 'holds create', method: 'POST', path: 'projects/{project}/key_holds/{id}', fields: ['for'] },
+  { name: 'holds delete', method: 'DELETE', path: 'projects/{project}/key_holds/{id}' },
+
   { name: 'model-permissions get', method: 'GET', path: 'projects/{project}/model_permissions' },
   {
     name: 'model-permissions set',

@@ -8,6 +8,7 @@ export const FIELDS = {
   role: { field: 'role', usage: 'ROLE', parse: (text: string) => text },
   scopes: { field: 'scopes', usage: 'SCOPES', parse: splitList },
   expires: { field: 'expires_in_seconds', usage: 'WHEN', parse: parseLifetime },
+  for: { field: 'hold_seconds', usage: 'SECONDS', parse: parseNumber },
   overlap: { field: 'overlap_seconds', usage: 'SECONDS', parse: parseNumber },
   mode: { field: 'mode', usage: 'allow_list|deny_list', parse: (text: string) => text },
   models: { field: 'model_ids', usage: 'MODELS', parse: splitList },

@@ -38,6 +38,14 @@ describe('the authorizer’s context', () => {
     await expect(parseAuthorizerContext(context)).rejects.toMatchObject({ code: 'project_archived' });
   });
 
+  it('the context of a held caller is refused with the end of its hold, and has no scope for an earlier version', async () => {
+    const context = toAuthorizerContext({ ...caller, heldUntil: 1_900_000_000 });
+    expect(context['scopes']).toBe('');
+    await expect(parseAuthorizerContext(context)).rejects.toMatchObject({
+      ...{ code: 'key_held', message: expect.stringContaining('until 2030-03-17T17:46:40Z') },
+    });
+  });
+
   it('a policy with a section that this version does not enforce is refused', async () => {
     const policy = joinPolicy({ project: JSON.stringify({ models, fromTheFuture: {} }) });
     await expect(parseAuthorizerContext(toAuthorizerContext({ ...caller, policy }))).rejects.toMatchObject({

@@ -1,0 +1,71 @@
+import * as v from 'valibot';
+import { createHoldTable } from '../access/hold-table.ts';
+import type { Hold } from '../access/holds.ts';
+import { ORGANIZATION } from '../access/principal.ts';
+import { logAct } from '../audit/act.ts';
+import { integer, object } from '../openai/schema.ts';
+import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { objectNotFoundError, ownedBy } from './object-table.ts';
+import { createPeople } from './people.ts';
+import { createProjectKeys } from './project-keys.ts';
+import { createProjects, getActiveProject, getProject } from './projects.ts';
+import { createServiceAccounts } from './service-accounts.ts';
+
+const LONGEST_HOLD_SECONDS = 366 * 86_400;
+const holdBody = object({ hold_seconds: v.optional(integer(1, LONGEST_HOLD_SECONDS), 86_400) });
+
+/** Creates the routes of held keys, which OpenAI's API doesn't have. A key is the id that calls have in the log. */
+export function createKeyHoldRoutes(api: AdminApi) {
+  const projects = createProjects(api);
+  const holds = createHoldTable(api.access, api.now);
+  const keys = createProjectKeys(api);
+  const accounts = createServiceAccounts(api);
+  const people = createPeople(api);
+
+  /** @throws LambentError `not_found`, so that a misspelt id doesn't leave its key unheld */
+  const requireCaller = async (project: string, id: string): Promise<void> => {
+    const found =
+      (await keys.collection.find(ownedBy(project), id)) ??
+      (await accounts.find(ownedBy(project), id)) ??
+      (await people.users.collection.find(ORGANIZATION, id));
+    if (found === undefined) throw objectNotFoundError('api_key', id);
+  };
+
+  return {
+    'GET /v1/organization/projects/{project}/key_holds': adminRoute(async (request) => {
+      const { id } = await getProject(projects, request);
+      const all = Object.entries(await holds.list(id));
+      return listArray(
+        request,
+        all.map(([key, hold]) => encodeHold(key, hold)),
+      );
+    }),
+
+    'POST /v1/organization/projects/{project}/key_holds/{key}': bodilessRoute(async (request) => {
+      const { hold_seconds: seconds } = parseBody(holdBody, request);
+      const project = await getActiveProject(projects, request);
+      const key = getPathParameter(request, 'key');
+      await requireCaller(project.id, key);
+      const since = Math.floor(api.now() / 1000);
+      const hold = { since, until: since + seconds, reason: 'manual' };
+      await holds.place(project.id, key, hold);
+      const details = { data: { reason: hold.reason, held_until: hold.until } };
+      logAct(request.telemetry, { type: 'api_key.held', objectId: key, project: project.id, details });
+      return encodeHold(key, hold);
+    }),
+
+    'DELETE /v1/organization/projects/{project}/key_holds/{key}': adminRoute(async (request) => {
+      const project = await getProject(projects, request);
+      const key = getPathParameter(request, 'key');
+      const released = await holds.release(project.id, key);
+      if (released === undefined) throw objectNotFoundError('key_hold', key);
+      const details = { previous: { reason: released.reason, held_until: released.until } };
+      logAct(request.telemetry, { type: 'api_key.released', objectId: key, project: project.id, details });
+      return { id: key, object: 'organization.project.key_hold.deleted', deleted: true };
+    }),
+  };
+}
+
+function encodeHold(id: string, { since, until, reason }: Hold) {
+  return { id, object: 'organization.project.key_hold', created_at: since, held_until: until, reason };
+}

@@ -17,6 +17,7 @@ import { createRateLimitRoutes } from '../shared/admin/rate-limits.ts';
 import { createRoleAssignmentRoutes } from '../shared/admin/role-assignments.ts';
 import { createRoleRoutes } from '../shared/admin/role-routes.ts';
 import { createServiceAccountRoutes } from '../shared/admin/service-accounts.ts';
+import { createSpendAlertRoutes } from '../shared/admin/spend-alerts.ts';
 import { createSpendLimitRoutes } from '../shared/admin/spend-limits.ts';
 import { createUnsupportedRoutes } from '../shared/admin/unsupported.ts';
 import { createUsageRoutes } from '../shared/admin/usage.ts';
@@ -73,6 +74,7 @@ export const handler = createHttpApi({
     ...createModelPermissionRoutes(api),
     ...createRateLimitRoutes(api),
     ...createSpendLimitRoutes(api),
+    ...createSpendAlertRoutes(api),
     ...createPolicyRoutes(api),
     ...createUsageRoutes(api),
     ...createAuditLogRoutes(api),

@@ -21,6 +21,12 @@ const modelLimits = {
   dollarsPerMonth: v.optional(dollars),
 };
 
+const alert = v.strictObject({
+  name: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/, 'Expected 1 to 64 letters, digits, `_` and `-`')),
+  per: v.picklist(['day', 'month']),
+  dollars: v.pipe(dollars, v.minValue(0.000001)),
+});
+
 /** The section `limits` of a policy. Only that of a project has `models`. */
 export const limitsSchema = v.strictObject({
   ...modelLimits,
@@ -29,4 +35,12 @@ export const limitsSchema = v.strictObject({
   // No higher than what is accepted of any caller, in `wire/json-schema.ts`.
   schemaBytes: v.optional(v.pipe(count, v.minValue(1), v.maxValue(256 * 1024))),
   schemaDepth: v.optional(v.pipe(count, v.minValue(1), v.maxValue(64))),
+  alerts: v.optional(
+    v.pipe(
+      v.array(alert),
+      v.minLength(1),
+      v.maxLength(10),
+      v.check((alerts) => new Set(alerts.map(({ name }) => name)).size === alerts.length, 'Expected unique names'),
+    ),
+  ),
 });

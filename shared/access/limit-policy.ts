@@ -8,6 +8,17 @@ export interface Limits extends ModelLimits {
   readonly schemaBytes?: number;
   /** Most levels of JSON of each of these schemas. */
   readonly schemaDepth?: number;
+  /** Soft limits of money: to pass one is reported, and refuses no call. */
+  readonly alerts?: readonly SpendAlert[];
+}
+
+/** An amount of money to be reported once it is spent in a day or month of UTC. */
+export interface SpendAlert {
+  /** Unique in its policy. */
+  readonly name: string;
+  readonly per: 'day' | 'month';
+  /** US dollars, with up to six decimals. */
+  readonly dollars: number;
 }
 
 /** The limits that a single model can have, too. Minutes, days and months are those of UTC. */

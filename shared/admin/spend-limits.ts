@@ -13,12 +13,12 @@ import {
 import { createProjects } from './projects.ts';
 
 /** The only currency and period of OpenAI's API. */
-const MONTHLY_DOLLARS = {
+export const MONTHLY_DOLLARS = {
   currency: v.literal('USD', "'USD'"),
   interval: v.literal('month', "'month'"),
 };
 /** Ten million dollars. */
-const MAX_CENTS = 1_000_000_000;
+export const MAX_CENTS = 1_000_000_000;
 
 const updateBody = object({ ...MONTHLY_DOLLARS, threshold_amount: integer(1, MAX_CENTS) });
 

@@ -9,9 +9,6 @@ export function createUnsupportedRoutes() {
   const tools = refuse(
     "Hosted tool permissions are not supported: hosted tools follow the setting `hostedTools` of each model's alias.",
   );
-  const alerts = refuse(
-    'Spend alerts are not supported: set a spend limit, or an AWS budget for what the account pays.',
-  );
   const tiers = refuse(
     "Service tier settings are not supported: a request's `service_tier` and the targets of its model decide.",
   );
@@ -25,16 +22,6 @@ export function createUnsupportedRoutes() {
     'GET /v1/organization/external_storage/{storage}': storage,
     'DELETE /v1/organization/external_storage/{storage}': storage,
     'POST /v1/organization/external_storage/{storage}/validate': storage,
-    'GET /v1/organization/spend_alerts': alerts,
-    'POST /v1/organization/spend_alerts': alerts,
-    'GET /v1/organization/spend_alerts/{alert}': alerts,
-    'POST /v1/organization/spend_alerts/{alert}': alerts,
-    'DELETE /v1/organization/spend_alerts/{alert}': alerts,
-    'GET /v1/organization/projects/{project}/spend_alerts': alerts,
-    'POST /v1/organization/projects/{project}/spend_alerts': alerts,
-    'GET /v1/organization/projects/{project}/spend_alerts/{alert}': alerts,
-    'POST /v1/organization/projects/{project}/spend_alerts/{alert}': alerts,
-    'DELETE /v1/organization/projects/{project}/spend_alerts/{alert}': alerts,
     'GET /v1/organization/projects/{project}/hosted_tool_permissions': tools,
     'POST /v1/organization/projects/{project}/hosted_tool_permissions': tools,
     'GET /v1/organization/projects/{project}/service_tier_settings': tiers,

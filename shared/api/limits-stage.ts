@@ -7,12 +7,13 @@ import type { GenerationEvent, GenerationRequest } from '../inference/generation
 import type { EndedAnswer } from '../inference/observe.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
-import { type Amounts, listCaps } from '../limits/caps.ts';
+import { type Amounts, isSoft, listCaps } from '../limits/caps.ts';
 import type { CounterStore } from '../limits/counters.ts';
 import { amountsUsed, boundEmbedding, boundRequest } from '../limits/estimate.ts';
 import { limitError } from '../limits/limit-errors.ts';
 import { encodeLimitHeaders } from '../limits/limit-headers.ts';
 import { type Call, Limiter, type Reservation } from '../limits/limiter.ts';
+import { logAlerts } from '../limits/log-alerts.ts';
 import { logStranded } from '../limits/log-stranded.ts';
 import { keyItemOf } from '../limits/pools.ts';
 import { settleStranded } from '../limits/stranded.ts';
@@ -133,15 +134,14 @@ export class LimitsStage {
     const { caller, telemetry, queued = false, headerStyle = 'openai' } = options;
     const holder = { tenant: caller.tenant, keyId: caller.keyId ?? NO_KEY };
     const reserved = await this.#limiter.reserve({ ...call, holder }).catch((thrown: unknown) => {
-      telemetry?.logger.error('limits not available', {
-        passed: this.#options.whenDown === 'pass',
-        ...describeError(thrown),
-      });
+      const passed = this.#options.whenDown === 'pass' || call.caps.every(isSoft);
+      telemetry?.logger.error('limits not available', { passed, ...describeError(thrown) });
       telemetry?.metrics.publish({ LimitsUnavailable: [1, 'Count'] }, 'stage');
-      if (this.#options.whenDown === 'pass') return undefined;
+      if (passed) return undefined;
       throw new LambentError('overloaded', 'The table of limits is not available', { cause: thrown, isUnasked: true });
     });
     if (reserved === undefined) return undefined;
+    if (telemetry !== undefined) logAlerts(telemetry, holder, reserved.alerts);
     const headers = encodeLimitHeaders(reserved.state, headerStyle, this.#now());
     if (!('settle' in reserved)) {
       telemetry?.logger.annotate({ limit: `${reserved.cap.level}.${reserved.cap.name}` });

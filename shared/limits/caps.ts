@@ -1,4 +1,4 @@
-import type { Limits, ModelLimits } from '../access/limit-policy.ts';
+import type { Limits, ModelLimits, SpendAlert } from '../access/limit-policy.ts';
 import type { Policy } from '../access/policy.ts';
 import type { Span } from './windows.ts';
 
@@ -17,6 +17,16 @@ export interface Cap {
   readonly max: bigint;
   /** The limit's name in the policy. */
   readonly name: string;
+  /** Alerts of the metric and span. */
+  readonly alerts?: readonly SpendAlert[];
+}
+
+/** The largest amount of a policy, in picodollars: a cap that only alerts need refuses nothing. */
+const NO_MAX = toPicodollars(1e9);
+
+/** True if a cap only counts for its alerts. */
+export function isSoft({ max, alerts }: Cap): boolean {
+  return alerts !== undefined && max === NO_MAX;
 }
 
 /** What one call takes of its caps: an upper bound before the call, or what it has used. */
@@ -56,8 +66,14 @@ function listLevel(level: Level, limits: Limits | undefined, kind: Kind): Cap[] 
   if (limits === undefined) return [];
   return FIELDS.flatMap(([name, metric, span]): Cap[] => {
     const max = limits[name];
+    if (metric === 'spend') {
+      const alerts = limits.alerts?.filter(({ per }) => per === span) ?? [];
+      if (max === undefined && alerts.length === 0) return [];
+      const cap = { level, metric, span, name, max: max === undefined ? NO_MAX : toPicodollars(max) };
+      return [alerts.length === 0 ? cap : { ...cap, alerts }];
+    }
     if (max === undefined || (span === 'now' && metric !== kind)) return [];
-    return [{ level, metric, span, name, max: metric === 'spend' ? toPicodollars(max) : BigInt(max) }];
+    return [{ level, metric, span, name, max: BigInt(max) }];
   });
 }
 

@@ -7,7 +7,7 @@ import { getLimits } from '../inference/model-limits.ts';
 import type { EndedAnswer } from '../inference/observe.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import { expandFallbacks, type ModelRegistry } from '../inference/registry.ts';
-import type { Amounts, Cap } from './caps.ts';
+import { type Amounts, type Cap, isSoft } from './caps.ts';
 
 /** Share of the estimated prompt that is added to it, because dense text has more tokens than the estimate. */
 const MARGIN = 0.25;
@@ -51,6 +51,7 @@ export function boundRequest(
       Math.min(outputTokens, getLimits(alias, target).maxOutputTokens ?? outputTokens),
     ),
   );
+  const isBounded = caps.some((cap) => (cap.metric === 'tokens' || cap.metric === 'spend') && !isSoft(cap));
   const tries = mayRepeat(request) ? 2 : 1;
   const findSpend = (answerTokens: number): bigint =>
     findHighest(
@@ -59,7 +60,8 @@ export function boundRequest(
       ),
     );
   return {
-    request: { ...request, maxOutputTokens: outputTokens },
+    // An alert doesn't shorten answers.
+    request: isBounded ? { ...request, maxOutputTokens: outputTokens } : request,
     prompt: { inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findSpend(0) },
     amounts: {
       requests,

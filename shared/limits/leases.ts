@@ -1,4 +1,6 @@
 import { BoundedMap } from '../core/bounded-map.ts';
+import { ceilingOf, markPassed, type ReportAlerts } from './alerts.ts';
+import { isSoft } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import {
   childCounters,
@@ -17,8 +19,17 @@ export interface Lease {
   readonly beyond: bigint;
 }
 
+/** A call that leases. */
+export interface Progress {
+  readonly report: ReportAlerts;
+  /** True if others kept taking what it had leased: then an alert is passed without looking for what others don't use. */
+  readonly isPressed: boolean;
+}
+
 /** A child gets this share of what is left, so that portions shrink near the cap, or what it needs if that is more. */
 const SHARE = 4n;
+/** A cap without a maximum is leased for about so many calls at once. */
+const SOFT_CALLS = 256n;
 /** Other callers may change an item between two requests of this one. */
 const MAX_TRIES = 8;
 /** How many children are asked for what they have left. */
@@ -49,12 +60,17 @@ export class Leases {
    * @param need what the key lacks, and `received` what its item has received so far
    * @returns undefined if the cap doesn't allow as much
    */
-  lease(pool: Pool, need: bigint, received: bigint): Promise<Lease | undefined> {
-    return this.#lease(pool, 1, need, received);
+  lease(pool: Pool, need: bigint, received: bigint, progress: Progress): Promise<Lease | undefined> {
+    return this.#lease(pool, 1, need, { ...progress, received });
   }
 
   /** As `lease`, from `nodes[index]` for the node before it. */
-  async #lease(pool: Pool, index: number, need: bigint, received: bigint): Promise<Lease | undefined> {
+  async #lease(
+    pool: Pool,
+    index: number,
+    need: bigint,
+    { received, report, isPressed }: Progress & { readonly received: bigint },
+  ): Promise<Lease | undefined> {
     const { parent, child, isRoot } = relationAt(pool, index);
     const { granted } = parentCounters(pool.id, child.name);
     const own = childCounters(pool.id);
@@ -63,7 +79,8 @@ export class Leases {
     let mayReclaim = true;
     let arrival: Lease | undefined;
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-      const beyond = isRoot ? pool.cap.max - (counters[totalOf(pool.id)] ?? 0n) : (counters[own.left] ?? 0n);
+      const ceiling = ceilingOf(pool.cap, pool.id, pool.window, counters);
+      const beyond = isRoot ? ceiling - (counters[totalOf(pool.id)] ?? 0n) : (counters[own.left] ?? 0n);
       // Granted before, but not received: the caller died between the two writes, or is about to make the second.
       const pending = (counters[granted] ?? 0n) - received;
       if (pending >= need) return { granted: counters[granted] ?? 0n, beyond: clamp(beyond) };
@@ -78,16 +95,32 @@ export class Leases {
         }
         arrival = isRoot
           ? undefined
-          : await this.#lease(pool, index + 1, lacking - beyond, counters[own.received] ?? 0n);
+          : await this.#lease(pool, index + 1, lacking - beyond, {
+              received: counters[own.received] ?? 0n,
+              report,
+              isPressed,
+            });
         if (arrival !== undefined) continue;
-        if (!mayReclaim || !(await this.#reclaim(pool, index, lacking - beyond, counters))) return undefined;
-        mayReclaim = false;
-        counters = await this.#read(parent.pk);
+        if (isPressed && isRoot && ceiling < pool.cap.max) mayReclaim = false;
+        if (mayReclaim && (await this.#reclaim(pool, index, lacking - beyond, counters))) {
+          mayReclaim = false;
+          counters = await this.#read(parent.pk);
+          continue;
+        }
+        const needed = (counters[totalOf(pool.id)] ?? 0n) + lacking;
+        const marked = isRoot ? markPassed(pool.cap, { pk: parent.pk, ...pool }, needed, counters) : undefined;
+        if (marked === undefined) return undefined;
+        const result = await this.#store.write({ ...marked.write, set: { ...marked.write.set, ...expiryOf(pool) } });
+        if (result.isWritten) report(marked.passed);
+        counters = result.counters;
+        this.#known.set(parent.pk, counters);
         continue;
       }
-      const portion = lacking > available / SHARE ? lacking : available / SHARE;
+      const share = available / SHARE;
+      const largest = isSoft(pool.cap) && share > lacking * SOFT_CALLS ? lacking * SOFT_CALLS : share;
+      const portion = lacking > largest ? lacking : largest;
       const taken: Taking = isRoot
-        ? { add: { [totalOf(pool.id)]: portion }, atMost: { [totalOf(pool.id)]: pool.cap.max - portion } }
+        ? { add: { [totalOf(pool.id)]: portion }, atMost: { [totalOf(pool.id)]: ceiling - portion } }
         : takeFrom(pool.id, counters, portion, arrival);
       const write = { ...taken, add: { ...taken.add, [granted]: portion }, pk: parent.pk };
       const result = await this.#store.write({ ...write, set: { ...taken.set, ...expiryOf(pool) } });

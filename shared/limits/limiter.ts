@@ -1,5 +1,6 @@
+import { markPassed, type PassedAlert } from './alerts.ts';
 import { type Bucket, bucketChange, bucketCounters, bucketOf, freePlaces } from './bucket.ts';
-import { type Amounts, amountOf, type Cap } from './caps.ts';
+import { type Amounts, amountOf, type Cap, isSoft } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
 import { describeState, type LimitState } from './limit-state.ts';
@@ -22,6 +23,8 @@ export interface Reservation {
   /** Epoch milliseconds of the windows in which the call counts. */
   readonly at: number;
   readonly state: LimitState;
+  /** The alerts that this call has passed. */
+  readonly alerts: readonly PassedAlert[];
   /** The counters of the key's item after the reservation. */
   readonly counters: Counters;
   /**
@@ -41,10 +44,14 @@ export interface Refusal {
   /** Epoch milliseconds at which the limit's window ends; undefined for what is in flight. */
   readonly resetAt: number | undefined;
   readonly state: LimitState;
+  /** The alerts that this call would have passed. */
+  readonly alerts: readonly PassedAlert[];
 }
 
 /** Other callers may change a key's item between two requests of this one. */
 const MAX_TRIES = 16;
+/** Calls that take leases from each other below an alert stop that after so many tries. */
+const MAX_CALM_TRIES = 3;
 /** A reservation that is not made in the minute in which it was begun is begun again. */
 const MAX_WINDOWS = 3;
 
@@ -66,14 +73,23 @@ export class Limiter {
    * @throws the table's errors. The reservation may have been made then; it counts as used if so.
    */
   async reserve(call: Call): Promise<Reservation | Refusal> {
+    const alerts: PassedAlert[] = [];
     for (let tries = 1; ; tries += 1) {
-      const result = await this.#reserveAt(this.#now(), call, tries === MAX_WINDOWS);
+      const result = await this.#reserveAt(this.#now(), call, alerts, tries === MAX_WINDOWS);
       if (result !== 'late') return result;
     }
   }
 
-  /** Reserves in the windows of `now`. Returns `late` if one of them ends before that is done, unless `isLast`. */
-  async #reserveAt(now: number, call: Call, isLast: boolean): Promise<Reservation | Refusal | 'late'> {
+  /**
+   * Reserves in the windows of `now`. Returns `late` if one of them ends before that is done, unless `isLast`.
+   * @param alerts gets the alerts that are passed
+   */
+  async #reserveAt(
+    now: number,
+    call: Call,
+    alerts: PassedAlert[],
+    isLast: boolean,
+  ): Promise<Reservation | Refusal | 'late'> {
     const { holder, amounts, model } = call;
     // What a call doesn't use can't refuse it: a budget, for example, if its model has no price.
     const caps = call.caps.filter(({ metric }) => amountOf(metric, amounts) > 0n);
@@ -91,6 +107,7 @@ export class Limiter {
       requested: amountOf(cap.metric, amounts),
       resetAt: cap.span === 'now' ? undefined : endOf(windowAt(cap.span, now)),
       state: describeState(own, pools, counters, now),
+      alerts,
     });
 
     const impossible = caps.find((cap) => amountOf(cap.metric, amounts) > cap.max);
@@ -106,23 +123,32 @@ export class Limiter {
       counters = result.counters;
       if (result.isWritten) {
         const state = describeState(own, pools, counters, now);
+        for (const each of own) alerts.push(...(await this.#mark(pk, each, counters[each.counter] ?? 0n, counters)));
         return {
           at: now,
           state,
+          alerts,
           counters,
           settle: (used) => this.#settle(call, { own, pools, bucket, counters }, used),
         };
       }
-      for (const { cap, counter } of own) {
+      for (const each of own) {
+        const { cap, counter } = each;
         const left = cap.max - (counters[counter] ?? 0n);
-        if (left < amountOf(cap.metric, amounts)) return refuse(cap, left, counters);
+        if (left >= amountOf(cap.metric, amounts)) continue;
+        alerts.push(...(await this.#mark(pk, each, cap.max, counters)));
+        return refuse(cap, left, counters);
       }
       for (const pool of pools) {
         const names = childCounters(pool.id);
         const lacking = amountOf(pool.cap.metric, amounts) - (counters[names.left] ?? 0n);
         leases.delete(pool);
         if (lacking <= 0n) continue;
-        const lease = await this.#leases.lease(pool, lacking, counters[names.received] ?? 0n);
+        const lease = await this.#leases.lease(pool, lacking, counters[names.received] ?? 0n, {
+          report: (passed) => alerts.push(...passed),
+          isPressed: tries >= MAX_CALM_TRIES,
+        });
+        if (lease === undefined && isSoft(pool.cap)) continue;
         if (lease === undefined) return refuse(pool.cap, counters[names.left] ?? 0n, counters);
         leases.set(pool, lease);
       }
@@ -130,6 +156,26 @@ export class Limiter {
     const [first] = caps;
     if (first === undefined) throw new Error('Nothing refuses a call without caps');
     return isLast ? refuse(first, 0n, counters) : 'late';
+  }
+
+  /** Marks a key's alerts up to an amount, and returns them. Makes no request if all are marked. */
+  async #mark(
+    pk: string,
+    { cap, window, counter }: OwnCap,
+    amount: bigint,
+    counters: Counters,
+  ): Promise<readonly PassedAlert[]> {
+    let known = counters;
+    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+      const marked = markPassed(cap, { pk, id: counter, window }, amount, known);
+      if (marked === undefined) return [];
+      // The next call finds what this one can't mark.
+      const result = await this.#store.write(marked.write).catch(() => undefined);
+      if (result === undefined) return [];
+      if (result.isWritten) return marked.passed;
+      known = result.counters;
+    }
+    return [];
   }
 
   async #settle({ amounts, holder }: Call, { own, pools, bucket, counters }: Reserved, used: Amounts): Promise<void> {

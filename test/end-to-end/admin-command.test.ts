@@ -125,6 +125,15 @@ describe('npm run admin on the laptop', () => {
     expect(spend.printed).toContainEqual(expect.stringMatching(/^threshold_amount +1250$/));
     await runLocally('spend-limit', 'delete', '--project', 'local');
     await expect(runLocally('spend-limit', 'get', '--project', 'local')).rejects.toThrow('has no spend limit');
+    for (const scope of [['--project', 'local'], []]) {
+      const alert = await runLocally('spend-alerts', 'create', '--dollars', '10', ...scope, '--json');
+      const { id } = JSON.parse(alert.printed.join('\n'));
+      const updated = await runLocally('spend-alerts', 'update', id, '--dollars', '20', ...scope);
+      expect(updated.printed).toContainEqual(expect.stringMatching(/^threshold_amount +2000$/));
+      expect((await runLocally('spend-alerts', 'list', ...scope)).printed).toHaveLength(2);
+      await runLocally('spend-alerts', 'delete', id, ...scope);
+      expect((await runLocally('spend-alerts', 'list', ...scope)).printed).toHaveLength(0);
+    }
   });
 
   it('people get roles in the organization and in a project', async () => {

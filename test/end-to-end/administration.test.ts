@@ -321,6 +321,35 @@ describe('what a project may do', () => {
     await expect(organization.spendLimit.retrieve()).rejects.toMatchObject({ status: 404 });
   });
 
+  it('a spend alert is a monthly alert of the policy, for the recipients of the alarms', async () => {
+    const { project } = await createProject();
+    const channel = { type: 'email' as const, recipients: [] };
+    const amount = { currency: 'USD', interval: 'month', threshold_amount: 1_250 } as const;
+    const alert = { ...amount, notification_channel: channel };
+    const { spendAlerts } = organization.projects;
+    const { id, ...created } = await spendAlerts.create(project, alert);
+    expect(created).toEqual({ object: 'project.spend_alert', ...alert });
+    const readLimits = async () => (await send('GET', `/organization/projects/${project}/policy`)).json;
+    expect(await readLimits()).toMatchObject({ limits: { alerts: [{ name: id, per: 'month', dollars: 12.5 }] } });
+    const params = { project_id: project, ...alert, threshold_amount: 2_000 };
+    expect(await spendAlerts.update(id, params)).toMatchObject({ id, threshold_amount: 2_000 });
+    expect(await spendAlerts.retrieve(id, { project_id: project })).toMatchObject({ threshold_amount: 2_000 });
+    expect((await spendAlerts.list(project)).data).toMatchObject([{ id, threshold_amount: 2_000 }]);
+    expect(await spendAlerts.delete(id, { project_id: project })).toMatchObject({ id, deleted: true });
+    await expect(spendAlerts.update(id, params)).rejects.toMatchObject({ status: 404 });
+    expect(await readLimits()).toEqual({ object: 'project.policy' });
+
+    const ofAll = await organization.spendAlerts.create(alert);
+    expect(ofAll).toMatchObject({ object: 'organization.spend_alert', ...alert });
+    await organization.spendAlerts.delete(ofAll.id);
+    const mailed = { ...alert, notification_channel: { ...channel, recipients: ['a@example.com'] } };
+    await expect(organization.spendAlerts.create(mailed)).rejects.toMatchObject({
+      status: 400,
+      code: 'unsupported_value',
+      message: expect.stringContaining('alarmEmail'),
+    });
+  });
+
   it('a policy keeps the sections that a request does not name, and a key has one of its own', async () => {
     const { project, keyId } = await createProject();
     for (const path of [`projects/${project}/policy`, `projects/${project}/api_keys/${keyId}/policy`]) {
@@ -449,12 +478,7 @@ describe('invalid requests', () => {
   });
 
   it('what a deployment cannot honour is refused with what to use instead', async () => {
-    for (const path of [
-      '/organization/invites',
-      '/organization/external_storage',
-      '/organization/spend_alerts',
-      `${P}/service_tier_settings`,
-    ])
+    for (const path of ['/organization/invites', '/organization/external_storage', `${P}/service_tier_settings`])
       expect(await send('POST', path, {})).toMatchObject({
         status: 400,
         json: { error: { code: 'unsupported_value', message: expect.stringMatching(/ not supported: .+\.$/) } },

@@ -33,7 +33,7 @@ describe('the alarms of a stage', () => {
         ...['generation-queue-age', 'intake-failures', 'generation-dlq'],
         ...['jobs-queue-age', 'jobs-waiting', 'jobs-dlq'],
         ...['sweep-failures', 'sweep-stopped', 'kms-errors', 'store-errors', 'targets-unusable', 'record-dlq'],
-        ...['guardrail-failures', 'content-refused', 'keys-refused', 'keys-expiring'],
+        ...['guardrail-failures', 'content-refused', 'keys-refused', 'keys-expiring', 'spend-alerts'],
       ].sort(),
     );
   });
@@ -55,8 +55,8 @@ describe('the alarms of a stage', () => {
     });
   });
 
-  it('the alarms of a stage without fleets watch 24 metrics, of which each costs the same', () => {
-    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(24);
+  it('the alarms of a stage without fleets watch 25 metrics, of which each costs the same', () => {
+    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(25);
   });
 
   it('the alarms publish to the topic, and count missing data as healthy unless it means that a schedule stopped', () => {
@@ -113,6 +113,7 @@ describe('the alarms of a stage', () => {
       'KeysRefused by Stage',
       'KmsErrors by Stage',
       'MessagesFailed by FunctionName',
+      'SpendAlerts by Stage',
       'StoreErrors by Stage',
       'SuspectWorkers by FunctionName',
       'SweepFailures by FunctionName',

@@ -3,6 +3,9 @@ import { IDENTITY_COMMANDS } from './identity-commands.ts';
 import { PEOPLE_COMMANDS } from './people-commands.ts';
 import { USAGE_COMMANDS } from './usage-commands.ts';
 
+const MONTHLY_DOLLARS = { currency: 'USD', interval: 'month' };
+const SPEND_ALERT = { ...MONTHLY_DOLLARS, notification_channel: { type: 'email', recipients: [] } };
+
 /** All commands but `bootstrap`. */
 export const COMMANDS: readonly Command[] = [
   { name: 'admin-keys list', method: 'GET', path: 'admin_api_keys' },
@@ -67,9 +70,25 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: '[projects/{project}/]spend_limit',
     fields: ['dollars'],
-    constants: { currency: 'USD', interval: 'month' },
+    constants: MONTHLY_DOLLARS,
   },
   { name: 'spend-limit delete', method: 'DELETE', path: '[projects/{project}/]spend_limit' },
+
+  ...listCommands('spend-alerts', '[projects/{project}/]spend_alerts'),
+  {
+    name: 'spend-alerts create',
+    method: 'POST',
+    path: '[projects/{project}/]spend_alerts',
+    fields: ['dollars'],
+    constants: SPEND_ALERT,
+  },
+  {
+    name: 'spend-alerts update',
+    method: 'POST',
+    path: '[projects/{project}/]spend_alerts/{id}',
+    fields: ['dollars'],
+    constants: SPEND_ALERT,
+  },
 
   { name: 'policy get', method: 'GET', path: '[projects/{project}/][api_keys/{key}/]policy' },
   {

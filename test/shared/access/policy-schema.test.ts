@@ -4,6 +4,7 @@ import type { Restrictions } from '../../../shared/access/policy.ts';
 import { encodeRestrictions } from '../../../shared/access/policy-schema.ts';
 
 const makePattern = (changes: object) => ({ name: 'STAFF', pattern: 'E-\\d{5}', action: 'mask', ...changes });
+const makeAlert = (changes: object) => ({ name: 'half', per: 'month', dollars: 50, ...changes });
 
 describe('encodeRestrictions', () => {
   it('restrictions are stored as JSON, and their absence as nothing', () => {
@@ -28,6 +29,19 @@ describe('encodeRestrictions', () => {
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
     [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],
     [{ limits: { models: { m: { models: {} } } } }, "Invalid 'limits.models.m.models': "],
+    [{ limits: { models: { m: { alerts: [makeAlert({})] } } } }, "Invalid 'limits.models.m.alerts': "],
+    [{ limits: { alerts: [] } }, "Invalid 'limits.alerts': "],
+    [{ limits: { alerts: [makeAlert({ name: 'a b' })] } }, "Invalid 'limits.alerts.0.name': "],
+    [{ limits: { alerts: [makeAlert({ per: 'year' })] } }, "Invalid 'limits.alerts.0.per': "],
+    [{ limits: { alerts: [makeAlert({ dollars: 0 })] } }, "Invalid 'limits.alerts.0.dollars': "],
+    [
+      { limits: { alerts: [makeAlert({}), makeAlert({ dollars: 2 })] } },
+      "Invalid 'limits.alerts': Expected unique names",
+    ],
+    [
+      { limits: { alerts: Array.from({ length: 11 }, (_, index) => makeAlert({ name: `a${index}` })) } },
+      "Invalid 'limits.alerts': ",
+    ],
     [{ personalData: { all: 'hide' } }, "Invalid 'personalData.all': "],
     [{ personalData: { kinds: { mail: 'mask' } } }, "Invalid 'personalData.kinds.mail': "],
     [{ personalData: { patterns: [makePattern({ name: 'staff' })] } }, "Invalid 'personalData.patterns.0.name': "],

@@ -141,7 +141,8 @@ describe('a limited call', () => {
     // The model itself has at most 1,000, although its fallback has more.
     [{ tokensPerDay: 1_000_000 }, 1_000],
     [{ requestsPerMinute: 1 }, undefined],
-  ])('without a maximum of output tokens gets one that fits its limits: %j', async (limits, maximum) => {
+    [{ alerts: [{ name: 'low', per: 'day', dollars: 0.0001 }] }, undefined],
+  ] as const)('without a maximum of output tokens gets one that fits its limits: %j', async (limits, maximum) => {
     await collect((await generate(ofKey(limits))).events);
     expect(sent[0]?.maxOutputTokens).toBe(maximum);
   });
@@ -290,6 +291,14 @@ describe('while the table is not available', () => {
     expect(telemetry.lines).toContainEqual(expect.objectContaining({ LimitsUnavailable: 1 }));
   });
 
+  it('calls pass that are counted only for spend alerts', async () => {
+    const alerts = [{ name: 'low', per: 'day' as const, dollars: 1 }];
+    await generate(ofKey({ alerts }), {}, {}, createLimitedRouter(down));
+    expect(sent).toHaveLength(1);
+    await refuse(ofKey({ alerts, dollarsPerDay: 9 }), {}, {}, createLimitedRouter(down));
+    expect(sent).toHaveLength(1);
+  });
+
   it('an answer does not fail because it can not be settled', async () => {
     const once: CounterStore = {
       ...down,
@@ -324,4 +333,21 @@ it('the next call of a key settles what its dead function has left, and logs it 
       startedAt: '2026-11-30T12:00:00.000Z',
     }),
   ]);
+});
+
+it('a call that passes a spend alert logs it as an act, and counts it', async () => {
+  const alerts = [{ name: 'low', per: 'month' as const, dollars: 0.0001 }];
+  const telemetry = recordTelemetry();
+  const policy = { key: { limits: { alerts } }, account: { limits: { alerts } } };
+  for (let calls = 0; calls < 3; calls += 1) await collect((await generate(policy, {}, { telemetry })).events);
+  const acts = telemetry.lines.filter(({ record }) => record === 'act');
+  expect(acts).toHaveLength(2);
+  expect(acts[0]).toMatchObject({ act: 'spend_alert.triggered', objectId: 'low' });
+  expect(acts.map(({ project, details }) => ({ project, ...JSON.parse(String(details)) }))).toEqual(
+    expect.arrayContaining([
+      { project: 'acme', level: 'key', key: 'k1', per: 'month', dollars: 0.0001, window: '2026-11' },
+      { project: undefined, level: 'account', per: 'month', dollars: 0.0001, window: '2026-11' },
+    ]),
+  );
+  expect(telemetry.lines.filter(({ SpendAlerts }) => SpendAlerts === 1)).toHaveLength(2);
 });

@@ -142,3 +142,76 @@ describe('a limiter', () => {
     await refuse(callOf(policy));
   });
 });
+
+describe('spend alerts', () => {
+  const LIMIT = 1_000_000_000_000n;
+  const alerts = [
+    { name: 'half', per: 'month' as const, dollars: 0.5 },
+    { name: 'all', per: 'month' as const, dollars: 1 },
+  ];
+  const spend = (tenths: bigint) => ({ spend: (LIMIT / 10n) * tenths });
+  const use = async (policy: Policy, tenths: bigint, keyId = 'one'): Promise<string[]> => {
+    const reserved = await reserve(callOf(policy, spend(tenths), keyId));
+    await reserved.settle({ requests: 1n, inputTokens: 10n, outputTokens: 90n, ...spend(tenths) });
+    return reserved.alerts.map(({ alert, level }) => `${level} ${alert.name}`);
+  };
+
+  it.each(['key', 'project', 'account'] as const)(
+    'of the %s are passed once in a window, and refuse no call',
+    async (level) => {
+      const policy: Policy = { [level]: { limits: { alerts } } };
+      expect(await use(policy, 4n)).toEqual([]);
+      expect(await use(policy, 2n)).toEqual([`${level} half`]);
+      expect(await use(policy, 2n)).toEqual([]);
+      expect(await use(policy, 5n)).toEqual([`${level} all`]);
+      for (let calls = 0; calls < 5; calls += 1) expect(await use(policy, 9n)).toEqual([]);
+      now += 31 * 86_400_000;
+      expect(await use(policy, 20n)).toEqual([`${level} half`, `${level} all`]);
+    },
+  );
+
+  it.each(['key', 'project', 'account'] as const)(
+    'of the %s cost no further request until one is passed',
+    async (level) => {
+      const policy: Policy = { [level]: { limits: { alerts } } };
+      await use(policy, 1n);
+      // Leases a portion that is larger than the calls below.
+      await (await reserve(callOf(policy))).settle(callOf(policy).amounts);
+      requests = 0;
+      for (let calls = 0; calls < 5; calls += 1) await (await reserve(callOf(policy))).settle(callOf(policy).amounts);
+      expect(requests).toBe(10);
+    },
+  );
+
+  it('of a project count what all its keys spend, and not what they have leased', async () => {
+    const policy: Policy = { project: { limits: { alerts } } };
+    const passed: string[] = [];
+    for (const keyId of ['one', 'two', 'three', 'four']) passed.push(...(await use(policy, 1n, keyId)));
+    expect(passed).toEqual([]);
+    expect(await use(policy, 1n, 'five')).toEqual([]);
+    expect(await use(policy, 1n, 'six')).toEqual(['project half']);
+  });
+
+  it.each(['key', 'project'] as const)(
+    'of the %s at its limit are passed by the call that the limit refuses',
+    async (level) => {
+      const policy: Policy = { [level]: { limits: { alerts, dollarsPerMonth: 1 } } };
+      await use(policy, 7n);
+      const { alerts: passed } = await refuse(callOf(policy, spend(5n)));
+      expect(passed.map(({ alert }) => alert.name)).toEqual(['all']);
+      expect((await refuse(callOf(policy, spend(5n)))).alerts).toEqual([]);
+    },
+  );
+
+  it('are passed by one of many calls at once', async () => {
+    for (const level of ['key', 'project'] as const) {
+      const policy: Policy = { [level]: { limits: { alerts } } };
+      const results = await Promise.all(
+        Array.from({ length: 40 }, (_, index) =>
+          reserve(callOf(policy, spend(1n), `${level}-${index % (level === 'key' ? 1 : 4)}`)),
+        ),
+      );
+      expect(results.flatMap((each) => each.alerts.map(({ alert }) => alert.name)).sort()).toEqual(['all', 'half']);
+    }
+  });
+});

@@ -1,5 +1,6 @@
 import { checkModel } from '../access/model-permissions.ts';
 import type { Policy, Restrictions } from '../access/policy.ts';
+import type { ContinuationSeal } from '../inference/continuation-seal.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { FindModerator } from '../safety/moderation/create-moderators.ts';
@@ -9,16 +10,16 @@ import type { LimitedCaller, LimitsStage } from './limits-stage.ts';
 /** What the stages depend on. */
 export interface StagePorts {
   readonly registry: Pick<ModelRegistry, 'guardrails'>;
-  /** Opens the vault, if a stage needs a key of the tenant. */
-  readonly openVault: () => Promise<Pick<TenantVault, 'deriveKey'>>;
+  /** Opens the vault, if a stage needs a key of the tenant, or the request has sealed reasoning. */
+  readonly openVault: () => Promise<Pick<TenantVault, 'deriveKey' | 'openReceived'>>;
   readonly loadLimits: () => Promise<LimitsStage>;
   readonly loadModerators: () => Promise<FindModerator>;
 }
 
 /**
- * Returns the router with a stage for each section of a policy, from the outside: model permissions, limits, content rules,
- * which see the caller's own text, personal data, the moderation that the request asks for, and guardrails, which see it masked. The code of a stage is loaded with the
- * first policy that has its section.
+ * Returns the router with a stage for each section of a policy, from the outside: model permissions, limits, the opening of
+ * sealed reasoning, content rules, which see the caller's own text, personal data, the moderation that the request asks for, and
+ * guardrails, which see it masked. The code of a stage is loaded with the first policy that has its section.
  */
 export function addStages(router: Router, limited: LimitedCaller, ports: StagePorts): Router {
   const { policy } = limited.caller;
@@ -48,6 +49,15 @@ export function addStages(router: Router, limited: LimitedCaller, ports: StagePo
       if (hasSection(policy, 'contentRules')) {
         const { withRules } = await import('../safety/rules/rules-router.ts');
         stages = withRules(policy, stages);
+      }
+      if (stages !== router) {
+        const [{ withOpenReasoning }, { openReasoning }] = await Promise.all([
+          import('../safety/open-reasoning.ts'),
+          import('../inference/sealed-reasoning.ts'),
+        ]);
+        const open: ContinuationSeal['open'] = (continuation, tenant) =>
+          openReasoning(continuation, tenant, ports.openVault);
+        stages = withOpenReasoning(stages, { open });
       }
       if (hasSection(policy, 'limits')) {
         stages = (await ports.loadLimits()).limit(stages, limited);

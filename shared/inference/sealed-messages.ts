@@ -4,7 +4,7 @@ import type { Continuation, Message, ReasoningPart } from './generation.ts';
 /** Returns the messages with their sealed continuations opened. Drops those that can't be opened. */
 export async function openMessages(
   messages: readonly Message[],
-  seal: ContinuationSeal,
+  seal: Pick<ContinuationSeal, 'open'>,
   tenant: string,
 ): Promise<readonly Message[]> {
   const opened: Message[] = [];
@@ -23,7 +23,7 @@ export async function openMessages(
 
 async function openPart(
   { continuation, ...part }: ReasoningPart & { continuation: Continuation },
-  seal: ContinuationSeal,
+  seal: Pick<ContinuationSeal, 'open'>,
   tenant: string,
 ): Promise<ReasoningPart> {
   return { ...part, ...(await seal.open(continuation, tenant)) };

@@ -5,7 +5,7 @@ import { type ContinuedReasoning, SEALED } from './continuation-seal.ts';
 import type { Continuation } from './generation.ts';
 
 /** Opens the vault, which most requests don't need. */
-export type OpenVault = () => Promise<Pick<Vault, 'seal' | 'openReceived'>>;
+export type OpenVault<Use extends keyof Vault = 'seal' | 'openReceived'> = () => Promise<Pick<Vault, Use>>;
 
 /** Seals reasoning as `ContinuationSeal.seal` does. */
 export async function sealReasoning(
@@ -21,7 +21,7 @@ export async function sealReasoning(
 export async function openReasoning(
   { data }: Continuation,
   tenant: string,
-  openVault: OpenVault,
+  openVault: OpenVault<'openReceived'>,
 ): Promise<ContinuedReasoning | undefined> {
   if (typeof data !== 'string') return undefined;
   const vault = await openVault();

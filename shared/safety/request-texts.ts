@@ -1,9 +1,10 @@
 import type { ContentPart, GenerationRequest, Message } from '../inference/generation.ts';
 import { JsonText } from './json-text.ts';
+import { isOpaque } from './opaque.ts';
 
 /**
- * Lists all texts of a request that a model gets, those of each message together: messages, documents, calls and results of
- * tools, and descriptions and schemas of tools and formats. Images and PDF documents have no text that could be checked.
+ * Lists all texts of a request that a model gets, those of each message together: messages, documents, reasoning, calls and
+ * results of tools, and descriptions and schemas of tools and formats. Images and PDF documents have no text that could be checked.
  */
 export function listRequestTexts(request: GenerationRequest): string[][] {
   const { messages, tools, hostedTools, format, unknown, stop } = request;
@@ -16,18 +17,32 @@ export function listRequestTexts(request: GenerationRequest): string[][] {
 
 /** Lists all strings and keys within a JSON value. */
 export function listStrings(value: unknown): string[] {
-  if (typeof value === 'string') return [value];
+  return collectStrings(value, () => true);
+}
+
+/** Lists all strings and keys within a record of reasoning, without signatures and encrypted content. */
+function listRecordTexts(record: unknown): string[] {
+  return collectStrings(record, (text, field) => !isOpaque(text, field));
+}
+
+function collectStrings(
+  value: unknown,
+  isListed: (text: string, field: string | undefined) => boolean,
+  field?: string,
+): string[] {
+  if (typeof value === 'string') return isListed(value, field) ? [value] : [];
   if (typeof value !== 'object' || value === null) return [];
-  if (Array.isArray(value)) return value.flatMap(listStrings);
-  return Object.entries(value).flatMap(([key, each]) => [key, ...listStrings(each)]);
+  if (Array.isArray(value)) return value.flatMap((each) => collectStrings(each, isListed, field));
+  return Object.entries(value).flatMap(([key, each]) => [key, ...collectStrings(each, isListed, key)]);
 }
 
 function listMessageTexts(message: Message): string[] {
   const names = 'name' in message && message.name !== undefined ? [message.name] : [];
   if (message.role !== 'assistant') return [...names, ...message.content.flatMap(listPartTexts)];
   const texts = message.content.flatMap((part) => {
-    if (part.type !== 'toolCall') return [part.text, ...('details' in part ? listStrings(part.details) : [])];
-    return [part.name, new JsonText().push(part.arguments)];
+    if (part.type === 'toolCall') return [part.name, new JsonText().push(part.arguments)];
+    if (part.type !== 'reasoning') return [part.text];
+    return [part.text, ...listRecordTexts(part.details), ...listRecordTexts(part.continuation?.data)];
   });
   return [...names, ...texts];
 }

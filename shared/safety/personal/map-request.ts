@@ -1,8 +1,7 @@
-import { isSealed } from '../../inference/continuation-seal.ts';
+import { isDeepStrictEqual } from 'node:util';
 import type {
   AssistantMessage,
   ContentPart,
-  Continuation,
   GenerationRequest,
   Hints,
   HostedTools,
@@ -13,6 +12,7 @@ import type {
   Tool,
   ToolChoice,
 } from '../../inference/generation.ts';
+import { isOpaque } from '../opaque.ts';
 import { mapJsonText, mapJsonValue, type TextPlace, type VisitText } from './visitor.ts';
 
 /** Replaces the texts of a request. */
@@ -146,21 +146,22 @@ function mapAssistantPart(
   }
 }
 
-function mapReasoning(part: ReasoningPart, visit: VisitText, place: TextPlace): ReasoningPart {
-  const { continuation, details } = part;
+/** A record with replaced values is left out: its upstream would refuse it, because the signature is that of the old text. */
+function mapReasoning(
+  { continuation, details, ...part }: ReasoningPart,
+  visit: VisitText,
+  { param }: TextPlace,
+): ReasoningPart {
+  const place: TextPlace = continuation === undefined ? { param } : { param, isOfModel: true };
+  const visitRecord: VisitText = (text, each) =>
+    isOpaque(text, each.field) ? text : visit(text, { ...each, ...place });
+  const data = mapJsonValue(continuation?.data, visitRecord, place);
   return {
     ...part,
     text: visit(part.text, place),
-    ...(continuation && { continuation: mapContinuation(continuation, visit, place) }),
-    ...(details && { details: mapJsonValue(details, visit, place) }),
+    ...(continuation && isDeepStrictEqual(data, continuation.data) && { continuation }),
+    ...(details && { details: mapJsonValue(details, visitRecord, place) }),
   };
-}
-
-/** A sealed continuation can't be read here. What it holds came from a model. */
-function mapContinuation(continuation: Continuation, visit: VisitText, place: TextPlace): Continuation {
-  return isSealed(continuation)
-    ? continuation
-    : { ...continuation, data: mapJsonValue(continuation.data, visit, place) };
 }
 
 function mapTool(tool: Tool, visit: VisitText, place: TextPlace): Tool {

@@ -107,9 +107,9 @@ export class TextSearch implements RequestVisitor {
     if (found === undefined) {
       found = detectIn(text, place, this.#detect);
       this.#found.set(id, found);
-      for (const placeholder of listPlaceholders(text)) this.reserved.add(placeholder);
       if (place.isName !== true) this.#texts.set(id, { text, param: place.param });
     }
+    if (place.isOfModel !== true) for (const each of listPlaceholders(text)) this.reserved.add(each);
     this.#note(found, place.param);
     return text;
   };

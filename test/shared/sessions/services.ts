@@ -1,8 +1,8 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createBucket } from '../../../shared/aws/bucket.ts';
-import { createVault } from '../../../shared/vault/create-vault.ts';
+import { createVault, type TenantVault } from '../../../shared/vault/create-vault.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
-import type { Vault } from '../../../shared/vault/vault.ts';
+
 import { startServices as startStorage } from '../jobs/services.ts';
 import { startServices as startKeys } from '../vault/environments.ts';
 
@@ -13,7 +13,7 @@ export interface Stores extends AsyncDisposable {
   /** Base URL of the DynamoDB stand-in. */
   readonly tablesUrl: string;
   readonly bucket: ReturnType<typeof createBucket>;
-  readonly vault: Vault;
+  readonly vault: TenantVault;
 }
 
 /** Starts the stand-ins of DynamoDB, S3 and KMS with an empty table and an empty bucket. */

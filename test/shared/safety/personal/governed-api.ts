@@ -26,6 +26,7 @@ export function createGovernedApi(baseUrl: string, policy: Policy, alias: Readon
     loadModerators: () => Promise.reject(new Error('not needed')),
     registry,
     openVault: async () => ({
+      openReceived: () => Promise.reject(new Error('not needed')),
       deriveKey: async (tenant, purpose) => {
         keys.push(`${tenant} ${purpose}`);
         return createSecretKey(createHmac('sha256', 'test').update(tenant).digest());

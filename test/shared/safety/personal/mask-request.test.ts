@@ -120,17 +120,20 @@ it('a request with a field that can not be searched is refused', async () => {
   await expect(mask(unknown)).rejects.toThrow('newField');
 });
 
-it('the opaque data of an unsealed continuation is searched, and a sealed one is left as it is', async () => {
-  const continuation = (provider: string) => ({ provider, data: { text: 'a@example.com' } });
-  const content = ['bedrock', 'vault'].map((provider) => ({
+it('a record of reasoning with a value is left out, because its signature would not match', async () => {
+  const signature = Buffer.alloc(96, 'password: hunter2').toString('base64');
+  const continuations = ['about a@example.com', 'about nothing'].map((text) => ({
+    provider: 'bedrock',
+    data: { text, signature },
+  }));
+  const content = continuations.map((continuation) => ({
     type: 'reasoning' as const,
     text: 'about a@example.com',
-    continuation: continuation(provider),
+    continuation,
   }));
   const { request } = await mask({ messages: [{ role: 'assistant', content }] });
-  const [unsealed, sealed] = request.messages[0]?.content ?? [];
-  expect(JSON.stringify(unsealed)).not.toContain('a@example.com');
-  expect(sealed).toMatchObject({ text: expect.stringMatching(/^about EMAIL-/), continuation: continuation('vault') });
+  const masked = { type: 'reasoning', text: expect.stringMatching(/^about EMAIL-/) };
+  expect(request.messages[0]?.content).toEqual([masked, { ...masked, continuation: continuations[1] }]);
 });
 
 const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' } };

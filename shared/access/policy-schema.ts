@@ -65,9 +65,8 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   const result = v.safeParse(restrictionsSchema, restrictions);
   if (!result.success) {
     const [issue] = result.issues;
-    throw new LambentError('invalid_value', `Invalid '${v.getDotPath(issue)}': ${issue.message}`, {
-      param: v.getDotPath(issue) ?? level,
-    });
+    const param = shorten(v.getDotPath(issue) ?? level);
+    throw new LambentError('invalid_value', `Invalid '${param}': ${shorten(issue.message)}`, { param });
   }
   if (level !== 'project' && result.output.limits?.models !== undefined) {
     const message = "Invalid 'limits.models': only a project has limits of single models.";
@@ -81,4 +80,9 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   if (sizeBytes <= MAX_BYTES[level]) return json;
   const message = `The restrictions of the ${level} have ${sizeBytes} bytes; the maximum is ${MAX_BYTES[level]}.`;
   throw new LambentError('invalid_value', message, { param: level });
+}
+
+/** Shortens text that may quote the caller's, which may have megabytes. */
+function shorten(text: string): string {
+  return text.slice(0, 500).toWellFormed();
 }

@@ -6,7 +6,7 @@ import type { Table } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
-import { invalidValueError, listUnknownFields, validate } from '../openai/validation.ts';
+import { abbreviate, invalidValueError, listUnknownFields, validate } from '../openai/validation.ts';
 import type { TenantKeyTable } from '../vault/key-table.ts';
 import { type AdminObject, type Collection, isKeyText, type Owner, type PageQuery } from './object-table.ts';
 
@@ -46,7 +46,8 @@ export function parseBody<T extends v.GenericSchema>(schema: T, { body = {} }: H
   const output = validate(schema, body);
   const [unknown] = listUnknownFields(body, output);
   if (unknown === undefined) return output;
-  throw new LambentError('unknown_parameter', `Unknown parameter: '${unknown}'.`, { param: unknown });
+  const param = abbreviate(unknown);
+  throw new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
 /** Lists a page of objects, as the query of the request asks for it: the oldest first, unless it has `order=desc`. */

@@ -140,6 +140,7 @@ export function createProjectRoutes(api: AdminApi) {
     }),
 
     'POST /v1/organization/projects/{project}/archive': bodilessRoute(async (request) => {
+      parseBody(object({}), request);
       const { id } = await getProject(projects, request);
       await api.policies.changeProject(id, (each) => ({ ...each, status: 'archived' }));
       const archivedAt = Math.floor(api.now() / 1000);

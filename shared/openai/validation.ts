@@ -115,7 +115,7 @@ function formatPath(path: v.BaseIssue<unknown>['path']): string {
 }
 
 /** Shortens the caller's text, which may have megabytes, for an error message. */
-function abbreviate(text: string): string {
+export function abbreviate(text: string): string {
   return text.length <= MAX_QUOTE ? text : `${text.slice(0, MAX_QUOTE)}…`.toWellFormed();
 }
 

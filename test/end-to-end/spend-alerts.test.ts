@@ -36,8 +36,10 @@ async function spend(client: OpenAI): Promise<number> {
 /** Returns the ids of the alerts that were logged as passed. */
 const listPassed = (): string[] =>
   service.logs
-    .filter((line) => line.includes('"act":"spend_alert.triggered"'))
-    .map((line) => JSON.parse(line).objectId as string);
+    .filter((line) => line.includes('"message":"administrative act"'))
+    .map((line) => JSON.parse(line))
+    .filter(({ act }) => act === 'spend_alert.triggered')
+    .map(({ objectId }): string => objectId);
 
 const countMetric = (): number => service.logs.filter((line) => line.includes('"SpendAlerts":1')).length;
 

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { findInheritedName } from '../core/objects.ts';
 import { contentRulesSchema, guardrailName, guardrailSchema } from './content-policy-schema.ts';
 import { isValidPattern } from './custom-pattern.ts';
 import { isIpRange } from './ip-ranges.ts';
@@ -62,6 +63,11 @@ const MAX_BYTES: Readonly<Record<keyof Policy, number>> = { account: 3_000, proj
  * @throws LambentError `invalid_value` for an unknown section, an invalid value, or restrictions that are too large
  */
 export function encodeRestrictions(level: keyof Policy, restrictions: Restrictions): string | undefined {
+  const inherited = findInheritedName(restrictions);
+  if (inherited !== undefined)
+    throw new LambentError('invalid_value', `Invalid '${inherited}': no field can have this name.`, {
+      param: inherited,
+    });
   const result = v.safeParse(restrictionsSchema, restrictions);
   if (!result.success) {
     const [issue] = result.issues;

@@ -15,3 +15,17 @@ export type DefinedProps<T> = { [K in keyof T as undefined extends T[K] ? never 
 export function omitUndefined<T extends object>(fields: T): DefinedProps<T> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as DefinedProps<T>;
 }
+
+/**
+ * Returns the path of a field in a JSON value whose name every object has (`constructor`, `toString`) or that would set a prototype
+ * (`__proto__`); undefined if there is none. Schemas drop such fields without an error.
+ */
+export function findInheritedName(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [name, each] of Object.entries(value)) {
+    if (name in Object.prototype || name === 'prototype') return name;
+    const found = findInheritedName(each);
+    if (found !== undefined) return `${name}.${found}`;
+  }
+  return undefined;
+}

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { findInheritedName } from '../core/objects.ts';
 import type { Protocol } from './generation.ts';
 import { priceSchema } from './price-schema.ts';
 import { guardrailTarget, moderationTarget } from './safety-schema.ts';
@@ -211,6 +212,9 @@ export function parseModelRegistry(text: string, source: string): ModelRegistry 
   } catch (cause) {
     throw new LambentError('configuration', `${source} is not JSON: ${(cause as Error).message}`, { cause });
   }
+  const inherited = findInheritedName(json);
+  if (inherited !== undefined)
+    throw new LambentError('configuration', `${source} is not valid:\n  ${inherited}: no field can have this name`);
   const result = v.safeParse(registrySchema, json);
   if (result.success) return result.output;
   const lines = result.issues.map((issue) => {

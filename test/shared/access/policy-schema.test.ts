@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { permitsModel } from '../../../shared/access/model-permissions.ts';
 import type { Restrictions } from '../../../shared/access/policy.ts';
@@ -101,4 +102,33 @@ describe('permitsModel', () => {
   ])('the policy %j permits the model a: %j', (policy, isPermitted) => {
     expect(permitsModel(policy, 'a')).toBe(isPermitted);
   });
+});
+
+/** Restrictions with an object in each place where one can be. */
+const WHOLE: Restrictions = {
+  models: { mode: 'deny', models: ['large'] },
+  limits: { requestsPerMinute: 1, models: { small: { tokensPerDay: 1 } } },
+  personalData: { kinds: { ip: 'off' }, patterns: [{ name: 'STAFF', pattern: 'E-\\d\\d', action: 'mask' }] },
+  contentRules: [
+    { id: 'words', terms: ['falcon'] },
+    { id: 'ticket', pattern: 'TCK-\\d\\d' },
+  ],
+  guardrail: { name: 'strict' },
+};
+
+it('a field with the name of an inherited one is refused, wherever it is', () => {
+  const json = JSON.stringify(WHOLE);
+  expect(encodeRestrictions('project', WHOLE)).toBe(json);
+  const starts = [...json.matchAll(/\{/g)].map(({ index }) => index + 1);
+  const names = [...Object.getOwnPropertyNames(Object.prototype), 'prototype'];
+  const values = fc.constantFrom('1', '"off"', '[]', '{"requestsPerDay":1}', '{"mode":"deny","models":["large"]}');
+  fc.assert(
+    fc.property(fc.constantFrom(...starts), fc.constantFrom(...names), values, (start, name, value) => {
+      const changed = `${json.slice(0, start)}"${name}":${value},${json.slice(start)}`;
+      expect(() => encodeRestrictions('project', JSON.parse(changed)), changed).toThrow(
+        expect.objectContaining({ code: 'invalid_value', message: expect.stringContaining(`${name}': no field`) }),
+      );
+    }),
+    { numRuns: 500 },
+  );
 });

@@ -71,3 +71,13 @@ describe('guardrails and moderations of the registry', () => {
     expect(() => parse(sections)).toThrow(problem);
   });
 });
+
+it.each(['__proto__', 'constructor', 'toString'])('a field with the inherited name %s is refused', (name) => {
+  const model = '{"targets":[{"provider":"bedrock","model":"m"}]}';
+  for (const text of [
+    `{"models":{"a":${model},"${name}":${model}}}`,
+    `{"models":{"a":${model}},"moderations":{"${name}":{"model":"m","baseUrl":"http://127.0.0.1"}}}`,
+    `{"models":{"a":${model}},"${name}":{}}`,
+  ])
+    expect(() => parseModelRegistry(text, 'models.json')).toThrow(`${name}: no field can have this name`);
+});

@@ -5,6 +5,7 @@ import { createPolicyAdministration } from '../shared/access/policy-administrati
 import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
 import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
 import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
+import { createDataRetentionRoutes } from '../shared/admin/data-retention.ts';
 import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
 import { createGroupRoutes } from '../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
@@ -75,6 +76,7 @@ export const handler = createHttpApi({
     ...createRateLimitRoutes(api),
     ...createSpendLimitRoutes(api),
     ...createSpendAlertRoutes(api),
+    ...createDataRetentionRoutes(api),
     ...createPolicyRoutes(api),
     ...createUsageRoutes(api),
     ...createAuditLogRoutes(api),

@@ -1,6 +1,8 @@
 /** Serves chat completions, responses, messages and the list of models. Stores responses unless a request sets `store: false`. */
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { mayStoreContent } from '../shared/access/retention.ts';
+import type { HttpRequest } from '../shared/access/route.ts';
 import {
   chatCompletionsRoute,
   compactRoute,
@@ -91,7 +93,7 @@ const api = {
 const idempotency = {
   open: async () => (await loadState()).idempotency,
   isFinalFrame,
-  mayStore: (body: unknown) => storesAnswer(body, true),
+  mayStore: ({ body, principal }: HttpRequest) => storesAnswer(body, true, mayStoreContent(principal.policy)),
 };
 
 export const handler = createHttpApi({

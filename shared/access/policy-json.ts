@@ -9,6 +9,7 @@ const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   personalData: true,
   contentRules: true,
   guardrail: true,
+  retention: true,
 };
 
 /** The stored restrictions of each level, as JSON. */

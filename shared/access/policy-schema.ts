@@ -50,6 +50,7 @@ const restrictionsSchema = v.strictObject({
   personalData: v.optional(personalData),
   contentRules: v.optional(contentRulesSchema),
   guardrail: v.optional(guardrailSchema),
+  retention: v.optional(v.picklist(['none', 'modified_abuse_monitoring', 'zero_data_retention'])),
 });
 
 /**
@@ -80,6 +81,11 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   }
   if (level !== 'key' && result.output.ipRanges !== undefined)
     throw new LambentError('invalid_value', "Invalid 'ipRanges': only a key has them.", { param: 'ipRanges' });
+  const { retention } = result.output;
+  if (retention !== undefined && (level === 'key' || (level === 'account' && retention === 'none'))) {
+    const message = "Invalid 'retention': only projects have 'none', and keys have no retention of their own.";
+    throw new LambentError('invalid_value', message, { param: 'retention' });
+  }
   const json = JSON.stringify(result.output);
   if (json === '{}') return undefined;
   const sizeBytes = Buffer.byteLength(json);

@@ -27,6 +27,8 @@ export interface Restrictions {
   readonly limits?: Limits;
   readonly contentRules?: readonly ContentRule[];
   readonly guardrail?: GuardrailUse;
+  /** What is kept of content. Keys don't have this section, and the project's replaces the account's. */
+  readonly retention?: Retention;
 }
 
 /** The aliases of `models.json` that may be used. */
@@ -34,6 +36,9 @@ export interface ModelPermissions {
   readonly mode: 'allow' | 'deny';
   readonly models: readonly string[];
 }
+
+/** What is kept of content, by OpenAI's names. No content is ever logged, so all but the last keep the same. */
+export type Retention = 'none' | 'modified_abuse_monitoring' | 'zero_data_retention';
 
 /** The policy of a caller without restrictions. Code that only restricted callers need is not loaded for it. */
 export const UNRESTRICTED: Policy = {};

@@ -75,14 +75,16 @@ function createRoutes(findLevel: FindLevel) {
   };
 }
 
+/** The scopes of the routes that set single sections. */
+const SECTION_SCOPES = { models: 'admin.projects.write', retention: 'admin.data.write' } as const;
+
 type Sections = Readonly<Record<string, unknown>>;
 
 /** Returns the sections that a request's body names, not yet checked. @throws LambentError `insufficient_permissions` */
 function parseSections(request: HttpRequest): Sections {
   // What a GET returned may be sent back.
   const { object: _, ...sections } = validate(jsonObject, request.body);
-  // As for the route of model permissions.
-  if ('models' in sections) requireScope(request, 'admin.projects.write');
+  for (const [section, scope] of Object.entries(SECTION_SCOPES)) if (section in sections) requireScope(request, scope);
   return sections;
 }
 

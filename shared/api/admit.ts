@@ -1,6 +1,7 @@
 import { checkModel } from '../access/model-permissions.ts';
 import type { PolicyTable } from '../access/policy-table.ts';
 import type { Caller } from '../access/principal.ts';
+import { mayStoreContent } from '../access/retention.ts';
 import type { SenderTable } from '../access/sender-table.ts';
 import { mayReplyTo, maySendFor } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
@@ -120,6 +121,7 @@ export function toJob(
     const parsed = parseQueuedRequest(endpoint, requestBody, {
       registry,
       tenant,
+      mayStore: mayStoreContent(caller.policy),
       schemaLimits: listSchemaLimits(caller.policy),
     });
     checkModel(caller.policy, parsed.generation.model);
@@ -128,8 +130,7 @@ export function toJob(
   });
   const { body, generation, rawInput, continuations, streamed, stored, context } = request;
   if (!stored && replyTo === undefined) {
-    const message =
-      "Missing field: 'replyTo'. With 'store' set to false, the response would be generated and discarded.";
+    const message = "Missing field: 'replyTo'. The response is not stored, so it would be generated and discarded.";
     throw new MessageRejectedError(new LambentError('missing_required_parameter', message, { param: 'replyTo' }));
   }
   return {

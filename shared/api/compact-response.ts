@@ -1,3 +1,4 @@
+import { mayStoreContent } from '../access/retention.ts';
 import type { HttpRequest } from '../access/route.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { parseResponsesBody } from '../openai/responses/request.ts';
@@ -24,8 +25,8 @@ export async function compactResponse(
   { router, registry, ids, now }: CompactApi,
   state: ApiState,
 ): Promise<HttpResponse> {
-  const { tenant } = request.principal;
-  const parsed = parseResponsesBody(request.body, { registry });
+  const { tenant, policy } = request.principal;
+  const parsed = parseResponsesBody(request.body, { registry, mayStore: mayStoreContent(policy) });
   const { previous_response_id: previousId, input } = parsed.body;
   const earlier = previousId == null ? [] : await readChain(state, tenant, previousId);
   const earlierIds = new Set(earlier.map(({ item }) => item.id));

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { requireStorage } from '../access/retention.ts';
 import type { HttpRequest, Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -30,6 +31,7 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
   return {
     bodyOptional: true,
     async run({ body, principal, operation }) {
+      requireStorage(principal.policy, 'Conversations');
       const { items, metadata } = validate(createConversationBody, body ?? {});
       rejectUnknownItems(items ?? [], 'items');
       const key = { tenant: principal.tenant, id: `conv_${operation?.id ?? ids()}` };
@@ -64,6 +66,7 @@ export function retrieveConversationRoute({ conversations }: ConversationsApi): 
 export function updateConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     async run(request) {
+      requireStorage(request.principal.policy, 'Conversations');
       const { metadata } = validate(updateConversationBody, request.body);
       if (metadata === undefined) throw missingParameterError('metadata');
       return { json: encodeConversation(await conversations.update(getConversationKey(request), { ...metadata })) };
@@ -86,6 +89,7 @@ export function deleteConversationRoute({ conversations }: ConversationsApi): Ro
 export function createItemsRoute({ conversations, ids = newId }: ConversationsApi): Route {
   return {
     async run(request) {
+      requireStorage(request.principal.policy, 'Items');
       const { items } = validate(createItemsBody, request.body);
       rejectUnknownItems(items, 'items');
       const included = parseIncludes(request.query);

@@ -1,8 +1,10 @@
 import { checkModel } from '../access/model-permissions.ts';
+import { mayStoreContent } from '../access/retention.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { isObject } from '../core/objects.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
+import type { ParseContext } from '../openai/parameters.ts';
 import {
   type ParsedResponsesBody,
   parseResponsesBody,
@@ -27,7 +29,7 @@ export async function countInputTokens(
   { body, principal: { tenant, policy } }: HttpRequest,
   { registry, state }: Pick<GenerationApi, 'registry' | 'state'>,
 ): Promise<HttpResponse> {
-  const parsed = parseBody(body, registry);
+  const parsed = parseBody(body, { registry, mayStore: mayStoreContent(policy) });
   const headers = describeHandling(parsed.ignored);
   const generation = await buildRequest();
   if (generation !== undefined) checkModel(policy, generation.model);
@@ -56,9 +58,9 @@ export async function countInputTokens(
 }
 
 /** Parses a body as that of a response. Without a model, the model is `default`; without input, there are no items. */
-function parseBody(body: unknown, registry: GenerationApi['registry']): ParsedResponsesBody {
+function parseBody(body: unknown, context: Pick<ParseContext, 'registry' | 'mayStore'>): ParsedResponsesBody {
   const fields = body === undefined ? {} : body;
-  if (!isObject(fields)) return parseResponsesBody(fields, { registry });
+  if (!isObject(fields)) return parseResponsesBody(fields, context);
   const named = { ...fields, model: fields['model'] ?? 'default' };
-  return fields['input'] == null ? parseWithoutInput(named, { registry }) : parseResponsesBody(named, { registry });
+  return fields['input'] == null ? parseWithoutInput(named, context) : parseResponsesBody(named, context);
 }

@@ -26,14 +26,14 @@ export async function createResponse(
   request: HttpRequest,
   { router, registry, ids = newId, now = Date.now, sleep = sleepInBackground, state }: GenerationApi,
 ): Promise<HttpResponse> {
-  const parsed = parseResponsesBody(request.body, { registry });
+  const context = createParseContext(request, registry);
+  const parsed = parseResponsesBody(request.body, context);
   if (state !== undefined && needsState(parsed)) {
     const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
     return createStatefulResponse(parsed, request, { router, registry, ids, now, sleep }, stores);
   }
   const { streamed, body } = parsed;
   const { signal, deadlineAt, telemetry, principal } = request;
-  const context = createParseContext(request, registry);
   const { generation, droppedItems } = await buildStatelessRequest(parsed, context);
   const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed, caller: principal });
   const headers = {

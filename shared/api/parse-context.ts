@@ -1,3 +1,4 @@
+import { mayStoreContent } from '../access/retention.ts';
 import type { HttpRequest } from '../access/route.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { listSchemaLimits } from '../limits/schema-limits.ts';
@@ -7,5 +8,11 @@ import { findSession } from '../wire/session.ts';
 /** Returns the context in which the body of a request in OpenAI's format is parsed. */
 export function createParseContext({ principal, headers }: HttpRequest, registry: ModelRegistry): ParseContext {
   const { tenant, policy } = principal;
-  return { registry, tenant, session: findSession(headers), schemaLimits: listSchemaLimits(policy) };
+  return {
+    registry,
+    tenant,
+    session: findSession(headers),
+    schemaLimits: listSchemaLimits(policy),
+    mayStore: mayStoreContent(policy),
+  };
 }

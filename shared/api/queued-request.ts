@@ -33,7 +33,7 @@ function parseQueuedResponse(requestBody: unknown, context: ParseContext): Queue
 function parseQueuedChat(body: unknown, context: ParseContext): QueuedRequest {
   const { generation } = addOriginalChat(parseChatRequest(body, context), body, context.registry);
   // Unlike one over HTTP, a queued completion is stored by default, because it can be retrieved from its job only.
-  const stored = storesAnswer(body, true);
+  const stored = storesAnswer(body, true, context.mayStore);
   // Streams of completions can't be resumed, because their events have no sequence numbers.
   return { body, generation, streamed: false, stored, continuations: false };
 }

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { requireStorage } from '../access/retention.ts';
 import type { Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { abbreviateId } from '../core/ids.ts';
@@ -45,6 +46,7 @@ export function retrieveChatRoute({ state }: StoredChatsApi): Route {
 export function updateChatRoute({ state }: StoredChatsApi): Route {
   return {
     async run({ pathParameters, principal, body }) {
+      requireStorage(principal.policy, 'Chat completions');
       const metadata = parseChatUpdate(body);
       const job = await findChat(state, principal.tenant, pathParameters['id'] ?? '');
       const entry = await state.chats.setLabels(job, metadata);

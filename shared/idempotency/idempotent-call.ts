@@ -49,7 +49,7 @@ export class IdempotentCall {
     this.#request = request;
     this.#key = toRecordKey(options.name, key, request);
     this.#expiresAt = Math.floor(this.#now() / 1000) + DAY_SECONDS;
-    this.#mayStore = options.mayStore?.(request.body) ?? true;
+    this.#mayStore = options.mayStore?.(request) ?? true;
   }
 
   async run(route: Route): Promise<HttpResponse> {

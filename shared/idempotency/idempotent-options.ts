@@ -1,3 +1,4 @@
+import type { HttpRequest } from '../access/route.ts';
 import type { Sleep } from '../core/heartbeat.ts';
 import type { Bodies, JobStore } from '../jobs/ports.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -24,8 +25,8 @@ export interface IdempotentOptions {
   readonly name: string;
   /** Loads the stores. Called only for requests with a key. */
   readonly open: () => Promise<Idempotency>;
-  /** Returns whether the response to a body may be stored. If not, a repetition is refused. Default: true. */
-  readonly mayStore?: (body: unknown) => boolean;
+  /** Returns whether the response to a request may be stored. If not, a repetition is refused. Default: true. */
+  readonly mayStore?: (request: HttpRequest) => boolean;
   /** Replays responses that show objects stored elsewhere. */
   readonly reference?: Reference;
   /** Returns whether the route can show the result of a call that still runs, so that a repetition needn't wait. */

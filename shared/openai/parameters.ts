@@ -23,6 +23,8 @@ export interface ParseContext {
   readonly session?: string | undefined;
   /** The limits of the caller's policy on schemas. */
   readonly schemaLimits?: readonly SchemaLimit[];
+  /** Whether the caller's policy lets content be stored. Default: true. */
+  readonly mayStore?: boolean;
 }
 
 /** Makes a field optional. As in OpenAI's API, null means absent; many clients send it. */

@@ -1,8 +1,10 @@
 /**
  * Returns whether what is answered to a request is stored. Everything that stores an answer asks this function.
  * @param byDefault for a body without `store`
+ * @param mayStore false if the caller's policy permits no stored content, whatever the body says
  */
-export function storesAnswer(body: unknown, byDefault: boolean): boolean {
+export function storesAnswer(body: unknown, byDefault: boolean, mayStore = true): boolean {
+  if (!mayStore) return false;
   const store = typeof body === 'object' && body !== null && 'store' in body ? body.store : undefined;
   return typeof store === 'boolean' ? store : byDefault;
 }

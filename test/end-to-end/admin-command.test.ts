@@ -197,6 +197,19 @@ describe('npm run admin on the laptop', () => {
       .toMatch(/ project\.created .*Audited/);
   });
 
+  it('data retention is set for a project and for the organization', async () => {
+    const project = ['--project', 'local'];
+    const set = await runLocally('data-retention', 'set', ...project, '--type', 'none');
+    expect(set.printed).toContainEqual(expect.stringMatching(/^type +none$/));
+    await runLocally('data-retention', 'set', ...project, '--type', 'organization_default');
+    const read = await runLocally('data-retention', 'get', ...project);
+    expect(read.printed).toContainEqual(expect.stringMatching(/^type +organization_default$/));
+    await runLocally('data-retention', 'set', '--type', 'modified_abuse_monitoring');
+    const organization = await runLocally('data-retention', 'get');
+    expect(organization.printed).toContainEqual(expect.stringMatching(/^type +modified_abuse_monitoring$/));
+    await expect(runLocally('data-retention', 'set', '--type', 'none')).rejects.toThrow("Invalid value: 'none'.");
+  });
+
   it("an error has the API's message", async () => {
     await expect(runLocally('projects', 'get', 'missing/../x')).rejects.toThrow(
       "the laptop: No project found with id 'missing/../x'.",

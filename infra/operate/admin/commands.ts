@@ -90,6 +90,9 @@ export const COMMANDS: readonly Command[] = [
     constants: SPEND_ALERT,
   },
 
+  { name: 'data-retention get', method: 'GET', path: '[projects/{project}/]data_retention' },
+  { name: 'data-retention set', method: 'POST', path: '[projects/{project}/]data_retention', fields: ['type'] },
+
   { name: 'policy get', method: 'GET', path: '[projects/{project}/][api_keys/{key}/]policy' },
   {
     name: 'policy set',

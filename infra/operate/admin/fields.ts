@@ -37,6 +37,7 @@ export const FIELDS = {
   by: { field: 'group_by', usage: 'FIELDS', parse: splitList },
   model: { field: 'models', usage: 'MODELS', parse: splitList },
   events: { field: 'event_types', usage: 'TYPES', parse: splitList },
+  type: { field: 'retention_type', usage: 'TYPE', parse: (text: string) => text },
   archived: { field: 'include_archived', usage: 'true', parse: (text: string) => text },
 } as const satisfies Readonly<Record<string, { field: string; usage: string; parse: (text: string) => unknown }>>;
 export type FieldName = keyof typeof FIELDS;

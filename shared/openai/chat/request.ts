@@ -43,7 +43,7 @@ export interface ChatRequest {
  */
 export function parseChatRequest(
   body: unknown,
-  { registry, tenant, session, schemaLimits }: ParseContext,
+  { registry, tenant, session, schemaLimits, mayStore }: ParseContext,
 ): ChatRequest {
   const { name, alias, known, unknown } = splitBody(body, chatParameters, registry);
   const chat = validate(chatRequestSchema, known);
@@ -55,13 +55,18 @@ export function parseChatRequest(
   checkStreamOptions(chat.stream_options, streamed);
   const { tokens, param } = parseOutputLimit(chat);
   checkMaxTokens(tokens, alias, param);
+  const stored = storesAnswer(chat, false, mayStore);
   return {
     model: chat.model,
     body: chat,
-    stored: storesAnswer(chat, false),
+    stored,
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
-    ignored: [...listUnknownFields(known, chat), ...listDroppedSearch(chat, alias)],
+    ignored: [
+      ...listUnknownFields(known, chat),
+      ...listDroppedSearch(chat, alias),
+      ...(chat.store && !stored ? ['store'] : []),
+    ],
     generation: {
       tenant,
       model: name,

@@ -29,7 +29,7 @@ export function parseChatRequestWithInput(body: Readonly<Record<string, unknown>
 function parseAsResponse(chatBody: Readonly<Record<string, unknown>>, context: ParseContext): ChatRequest {
   const { stream_options: streamOptions } = validate(streamOptionsSchema, chatBody);
   rejectChatParameters(chatBody);
-  const parsed = parseResponsesBody(chatBody, context);
+  const parsed = parseResponsesBody(chatBody, { registry: context.registry });
   const { body, streamed } = parsed;
   rejectState(body);
   const generation = toGenerationRequest(parsed, context, [], requireResolvedInput(body.input));

@@ -22,6 +22,7 @@ import { completeInput, createOriginalResponse, omitInput } from './original.ts'
 import { getConversationId } from './response.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 import { checkHostedTools, listDroppedTools, resolveToolList } from './tool-list.ts';
+import { rejectStoredObjects } from './zero-retention.ts';
 
 /** A valid request body, before the stored objects that it refers to are read. */
 export interface ParsedResponsesBody extends ResolvedModel {
@@ -53,11 +54,14 @@ export interface ResponsesRequest {
   readonly includeContinuations: boolean;
 }
 
+/** What parsing a body depends on before it is completed. */
+type BodyContext = Pick<ParseContext, 'registry' | 'mayStore'>;
+
 /**
  * Parses the body of `POST /v1/responses`. One that goes on from a response or a conversation may be without input.
  * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
-export function parseResponsesBody(body: unknown, context: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
+export function parseResponsesBody(body: unknown, context: BodyContext): ParsedResponsesBody {
   if (!isObject(body) || body['input'] != null) return parseCompleteBody(body, context);
   if (body['previous_response_id'] != null || body['conversation'] != null) return parseWithoutInput(body, context);
   // Null is absence.
@@ -66,10 +70,7 @@ export function parseResponsesBody(body: unknown, context: Pick<ParseContext, 'r
 }
 
 /** Parses a body without input as one whose input has no items. Throws as `parseResponsesBody` does. */
-export function parseWithoutInput(
-  body: Readonly<Record<string, unknown>>,
-  context: Pick<ParseContext, 'registry'>,
-): ParsedResponsesBody {
+export function parseWithoutInput(body: Readonly<Record<string, unknown>>, context: BodyContext): ParsedResponsesBody {
   const { original, ...parsed } = parseCompleteBody({ ...body, input: '' }, context);
   return {
     ...parsed,
@@ -78,7 +79,7 @@ export function parseWithoutInput(
   };
 }
 
-function parseCompleteBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
+function parseCompleteBody(body: unknown, { registry, mayStore = true }: BodyContext): ParsedResponsesBody {
   const { name, alias, known, unknown } = splitBody(body, responsesParameters, registry);
   const request = validate(responsesRequestSchema, known);
   checkHostedTools(request, alias);
@@ -87,13 +88,15 @@ function parseCompleteBody(body: unknown, { registry }: Pick<ParseContext, 'regi
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
   checkStateParameters(request);
+  if (!mayStore) rejectStoredObjects(request);
+  const stored = storesAnswer(request, true, mayStore);
   const ignored = [
     ...listUnknownFields(known, request),
     ...listDroppedTools(request, alias),
     ...listHostedItems(request.input),
     ...listUnknownManagement(request),
+    ...(request.store && !stored ? ['store'] : []),
   ];
-  const stored = storesAnswer(request, true);
   return { body: request, name, alias, unknown, ...(original && { original }), streamed, stored, ignored };
 }
 

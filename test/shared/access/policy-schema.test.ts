@@ -25,6 +25,7 @@ describe('encodeRestrictions', () => {
     [{ models: { mode: 'forbid', models: [] } }, "Invalid 'models.mode': "],
     [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models.0': "],
     [{ models: { mode: 'allow' } }, "Invalid 'models.models': "],
+    [{ retention: 'organization_default' }, "Invalid 'retention': "],
     [{ ipRanges: ['192.0.2.0/24'] }, "Invalid 'ipRanges': only a key has them."],
     [{ limits: { requestsPerHour: 1 } }, "Invalid 'limits.requestsPerHour': "],
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
@@ -64,6 +65,18 @@ describe('encodeRestrictions', () => {
     for (const level of ['account', 'key'] as const) {
       expect(() => encodeRestrictions(level, restrictions)).toThrow(expect.objectContaining({ code: 'invalid_value' }));
     }
+  });
+
+  it("a key has no retention, and the account no 'none', which the API has for projects only", () => {
+    expect(encodeRestrictions('project', { retention: 'none' })).toBe('{"retention":"none"}');
+    expect(encodeRestrictions('account', { retention: 'zero_data_retention' })).toContain('zero');
+    for (const [level, retention] of [
+      ['key', 'zero_data_retention'],
+      ['account', 'none'],
+    ] as const)
+      expect(() => encodeRestrictions(level, { retention })).toThrow(
+        expect.objectContaining({ code: 'invalid_value', param: 'retention' }),
+      );
   });
 
   it.each([

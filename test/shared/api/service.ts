@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import OpenAI from 'openai';
 import { UNRESTRICTED } from '../../../shared/access/policy.ts';
+import { mayStoreContent } from '../../../shared/access/retention.ts';
 import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import {
@@ -93,7 +94,7 @@ export async function startService(
     idempotency === undefined ? route : idempotent(route, { ...options, open: async () => idempotency });
   const generating = {
     isFinalFrame,
-    mayStore: (body: unknown) => storesAnswer(body, true),
+    mayStore: ({ body, principal }: HttpRequest) => storesAnswer(body, true, mayStoreContent(principal.policy)),
     showsRunning: runsInBackground,
   };
   const routes = new Map([

@@ -55,6 +55,7 @@ const loadVault = once(async () => {
   return openRequestVault(config, telemetry.metrics);
 });
 const secret = createSecretResolver({ environment: process.env });
+const loadLimits = once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry));
 const router = createGovernedRouter(
   createRouter({
     registry,
@@ -73,7 +74,7 @@ const router = createGovernedRouter(
   {
     registry,
     openVault: loadVault,
-    loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    loadLimits,
     loadModerators: once(async () =>
       (await import('../shared/safety/moderation/create-moderators.ts')).createModerators(registry, { secret }),
     ),
@@ -89,6 +90,7 @@ const api = {
   registry,
   fingerprint: createSystemFingerprint(config.KMS_KEY_ID, registry),
   state: async () => (await loadState()).state,
+  loadStreamLimits: loadLimits,
 };
 const idempotency = {
   open: async () => (await loadState()).idempotency,

@@ -38,7 +38,8 @@ const sendReply: CompletionStep = async (ended) => {
   if (ended.job.replyTo !== undefined) await (await loadReplyStep())(ended);
 };
 const stores = createJobStores(clients, config, telemetry.metrics, { mayCreateKeys: false });
-const api = { state: stores, sendReply };
+const loadStreamLimits = once(async () => (await import('../shared/api/open-limits.ts')).openStreamLimits());
+const api = { state: stores, sendReply, loadStreamLimits };
 const chats = { state: { ...stores, chats: createJobList(clients.dynamodb, config.JOBS_TABLE, stores.vault) } };
 
 export const handler = createHttpApi({

@@ -17,6 +17,7 @@ const modelLimits = {
   tokensPerDay: v.optional(count),
   requestsInFlight: v.optional(count),
   streamsInFlight: v.optional(count),
+  resumedStreamsInFlight: v.optional(count),
   dollarsPerDay: v.optional(dollars),
   dollarsPerMonth: v.optional(dollars),
 };

@@ -31,6 +31,8 @@ export interface ModelLimits {
   readonly requestsInFlight?: number;
   /** Streamed answers at the same time. */
   readonly streamsInFlight?: number;
+  /** Streams of the events of background responses at the same time. */
+  readonly resumedStreamsInFlight?: number;
   /** US dollars, with up to six decimals. */
   readonly dollarsPerDay?: number;
   readonly dollarsPerMonth?: number;

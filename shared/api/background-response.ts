@@ -18,6 +18,7 @@ import { viewJob } from './job-view.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
 import { resumeStream } from './resume-stream.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
+import { freeAfter, reservePlace } from './stream-place.ts';
 
 /**
  * Turns a request into a job and responds at once: with the job's state, or with a stream of its events.
@@ -33,7 +34,14 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
   const context = await buildContext(call, earlier);
   checkModel(request.principal.policy, context.generation.model);
   checkEndpoint(context.generation, api.registry);
-  const job = await submitJob(call, context, { conversation, end: earlier?.end });
+  // Before the job exists, so that a refused request leaves none.
+  const free = parsed.streamed
+    ? await reservePlace(api.loadStreamLimits, context.generation.model, request)
+    : undefined;
+  const job = await submitJob(call, context, { conversation, end: earlier?.end }).catch(async (thrown: unknown) => {
+    await free?.();
+    throw thrown;
+  });
   const headers = { ...describeHandling(parsed.ignored), ...reportDroppedItems(context, request) };
   if (!parsed.streamed) {
     // A job of an earlier request with the same idempotency key may have its output by now.
@@ -41,7 +49,7 @@ export async function createBackgroundResponse(call: StatefulCall): Promise<Http
   }
   const { signal, deadlineAt } = request;
   const frames = resumeStream(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now });
-  return { headers, stored: id, frames };
+  return { headers, stored: id, frames: freeAfter(frames, free) };
 }
 
 async function submitJob(

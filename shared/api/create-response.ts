@@ -24,13 +24,14 @@ import { createParseContext } from './parse-context.ts';
  */
 export async function createResponse(
   request: HttpRequest,
-  { router, registry, ids = newId, now = Date.now, sleep = sleepInBackground, state }: GenerationApi,
+  { ids = newId, now = Date.now, sleep = sleepInBackground, state, ...api }: GenerationApi,
 ): Promise<HttpResponse> {
+  const { router, registry } = api;
   const context = createParseContext(request, registry);
   const parsed = parseResponsesBody(request.body, context);
   if (state !== undefined && needsState(parsed)) {
     const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
-    return createStatefulResponse(parsed, request, { router, registry, ids, now, sleep }, stores);
+    return createStatefulResponse(parsed, request, { ...api, ids, now, sleep }, stores);
   }
   const { streamed, body } = parsed;
   const { signal, deadlineAt, telemetry, principal } = request;

@@ -2,6 +2,7 @@ import type { Sleep } from '../core/heartbeat.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { ApiState } from './api-state.ts';
 import type { GovernedRouter } from './governed-router.ts';
+import type { LoadStreamLimits } from './stream-place.ts';
 
 /** The dependencies of the generation routes. */
 export interface GenerationApi {
@@ -17,4 +18,6 @@ export interface GenerationApi {
   readonly sleep?: Sleep;
   /** Loads the stores when a request first needs them. If absent, nothing is stored. */
   readonly state?: () => Promise<ApiState>;
+  /** Loads the limits of streams of background responses. If absent, these aren't limited. */
+  readonly loadStreamLimits?: LoadStreamLimits;
 }

@@ -1,30 +1,17 @@
 import type { Caller } from '../access/principal.ts';
 import { LambentError } from '../core/errors.ts';
-import { describeError } from '../core/logger.ts';
 import { estimateTokens } from '../core/token-estimate.ts';
 import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
 import type { GenerationEvent, GenerationRequest } from '../inference/generation.ts';
 import type { EndedAnswer } from '../inference/observe.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
-import { type Amounts, isSoft, listCaps } from '../limits/caps.ts';
-import type { CounterStore } from '../limits/counters.ts';
+import { type Amounts, listCaps } from '../limits/caps.ts';
 import { amountsUsed, boundEmbedding, boundRequest } from '../limits/estimate.ts';
-import { limitError } from '../limits/limit-errors.ts';
-import { encodeLimitHeaders } from '../limits/limit-headers.ts';
-import { type Call, Limiter, type Reservation } from '../limits/limiter.ts';
-import { logAlerts } from '../limits/log-alerts.ts';
-import { logStranded } from '../limits/log-stranded.ts';
-import { keyItemOf } from '../limits/pools.ts';
-import { settleStranded } from '../limits/stranded.ts';
+import { type FreePlace, Reservations, type ReservationsOptions, type StreamLimits } from './reservations.ts';
 
-export interface LimitsStageOptions {
-  readonly store: CounterStore;
+export interface LimitsStageOptions extends ReservationsOptions {
   readonly registry: ModelRegistry;
-  /** What happens to limited calls while the table of limits is not available. */
-  readonly whenDown: 'refuse' | 'pass';
-  /** Returns epoch milliseconds. */
-  readonly now?: () => number;
 }
 
 /** Whose limits apply, and the API whose headers say what is left of them. Default: OpenAI's. */
@@ -35,22 +22,19 @@ export interface LimitedCaller {
 
 type LimitedOptions = GenerateOptions & LimitedCaller;
 
-/** What a call reserves, and what for. */
-type Attempted = Omit<Call, 'holder'>;
-
-/** Holder of the calls whose caller has no key: queued work of senders. */
-const NO_KEY = '-';
-
 /** The stage of a governed router that reserves what a call may use before it, and settles what it has used after it. */
-export class LimitsStage {
-  readonly #options: LimitsStageOptions;
-  readonly #limiter: Limiter;
-  readonly #now: () => number;
+export class LimitsStage implements StreamLimits {
+  readonly #registry: ModelRegistry;
+  readonly #reservations: Reservations;
 
-  constructor(options: LimitsStageOptions) {
-    this.#options = options;
-    this.#now = options.now ?? Date.now;
-    this.#limiter = new Limiter(options.store, this.#now);
+  constructor({ registry, ...options }: LimitsStageOptions) {
+    this.#registry = registry;
+    this.#reservations = new Reservations(options);
+  }
+
+  /** As `Reservations.reserveStream`. */
+  reserveStream(...call: Parameters<StreamLimits['reserveStream']>): Promise<FreePlace | undefined> {
+    return this.#reservations.reserveStream(...call);
   }
 
   /**
@@ -66,9 +50,9 @@ export class LimitsStage {
     const kind = options.streamed && !queued ? 'streams' : 'answers';
     const caps = listCaps(caller.policy, request.model, kind);
     if (caps.length === 0) return router.generate(request, options);
-    const bounded = boundRequest(request, this.#options.registry, caps, findAnswerTokens(caller));
+    const bounded = boundRequest(request, this.#registry, caps, findAnswerTokens(caller));
     const call = { model: request.model, kind, caps, amounts: bounded.amounts } as const;
-    const reserved = await this.#reserve(call, options);
+    const reserved = await this.#reservations.reserve(call, options);
     if (reserved === undefined) return router.generate(request, options);
     const use = new Use(bounded.prompt);
     try {
@@ -95,8 +79,8 @@ export class LimitsStage {
     const { model } = request;
     const caps = listCaps(options.caller.policy, model, 'answers');
     if (caps.length === 0) return next(request, options);
-    const amounts = boundEmbedding(request, this.#options.registry);
-    const reserved = await this.#reserve({ model, kind: 'answers', caps, amounts }, options);
+    const amounts = boundEmbedding(request, this.#registry);
+    const reserved = await this.#reservations.reserve({ model, kind: 'answers', caps, amounts }, options);
     const use = new Use(amounts);
     try {
       const result = await next(request, { ...options, onEnd: (end) => use.add(end, options) });
@@ -121,50 +105,12 @@ export class LimitsStage {
     const caps = listCaps(options.caller.policy, model, 'answers');
     if (caps.length === 0) return { result: await next(), headers: {} };
     const amounts = { requests: BigInt(texts), inputTokens: 0n, outputTokens: 0n, spend: 0n };
-    const reserved = await this.#reserve({ model, kind: 'answers', caps, amounts }, options);
+    const reserved = await this.#reservations.reserve({ model, kind: 'answers', caps, amounts }, options);
     try {
       return { result: await next(), headers: reserved?.headers ?? {} };
     } finally {
       await reserved?.settle(amounts);
     }
-  }
-
-  /** Reserves a call. Returns undefined if the table is not available and limits don't hold meanwhile. */
-  async #reserve(call: Attempted, options: Pick<LimitedOptions, 'caller' | 'telemetry' | 'queued' | 'headerStyle'>) {
-    const { caller, telemetry, queued = false, headerStyle = 'openai' } = options;
-    const holder = { tenant: caller.tenant, keyId: caller.keyId ?? NO_KEY };
-    const reserved = await this.#limiter.reserve({ ...call, holder }).catch((thrown: unknown) => {
-      const passed = this.#options.whenDown === 'pass' || call.caps.every(isSoft);
-      telemetry?.logger.error('limits not available', { passed, ...describeError(thrown) });
-      telemetry?.metrics.publish({ LimitsUnavailable: [1, 'Count'] }, 'stage');
-      if (passed) return undefined;
-      throw new LambentError('overloaded', 'The table of limits is not available', { cause: thrown, isUnasked: true });
-    });
-    if (reserved === undefined) return undefined;
-    if (telemetry !== undefined) logAlerts(telemetry, holder, reserved.alerts);
-    const headers = encodeLimitHeaders(reserved.state, headerStyle, this.#now());
-    if (!('settle' in reserved)) {
-      telemetry?.logger.annotate({ limit: `${reserved.cap.level}.${reserved.cap.name}` });
-      telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
-      throw limitError(reserved, call.model, this.#now(), { queued, headers });
-    }
-    const cleaning = this.#settleStranded(keyItemOf(holder), reserved, options);
-    const settle = async (used: Amounts): Promise<void> => {
-      await Promise.all([cleaning, reserved.settle(used)]).catch((thrown: unknown) => {
-        telemetry?.logger.warn('reservation not settled', describeError(thrown));
-      });
-    };
-    return { headers, settle };
-  }
-
-  /** Settles what dead functions have left of the key, while the call runs. */
-  async #settleStranded(
-    pk: string,
-    { counters }: Reservation,
-    { telemetry }: Pick<LimitedOptions, 'telemetry'>,
-  ): Promise<void> {
-    const stranded = await settleStranded(this.#options.store, pk, counters, this.#now()).catch(() => []);
-    if (telemetry !== undefined) for (const each of stranded) logStranded(telemetry.logger, each);
   }
 }
 

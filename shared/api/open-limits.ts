@@ -4,6 +4,7 @@ import { readConfig } from '../core/config.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { createDynamoDBCounters } from '../limits/dynamodb-counters.ts';
 import { LimitsStage } from './limits-stage.ts';
+import { Reservations, type ReservationsOptions, type StreamLimits } from './reservations.ts';
 
 /** Read with the first limited call, so that functions start without them. */
 const limitsSettings = {
@@ -14,11 +15,16 @@ const limitsSettings = {
 
 /** Creates the stage that applies limits, with a client of its own. Call it once per environment. */
 export function openLimits(registry: ModelRegistry): LimitsStage {
+  return new LimitsStage({ ...openCounters(), registry });
+}
+
+/** Creates the limits of streams that call no model, with a client of their own. Call it once per environment. */
+export function openStreamLimits(): StreamLimits {
+  return new Reservations(openCounters());
+}
+
+function openCounters(): ReservationsOptions {
   const config = readConfig(limitsSettings);
   const client = createDynamoDBClient({ maxAttempts: 1 });
-  return new LimitsStage({
-    store: createDynamoDBCounters(client, config.LIMITS_TABLE),
-    registry,
-    whenDown: config.LIMITS_OUTAGE,
-  });
+  return { store: createDynamoDBCounters(client, config.LIMITS_TABLE), whenDown: config.LIMITS_OUTAGE };
 }

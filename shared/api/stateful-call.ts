@@ -17,7 +17,8 @@ export interface StatefulCall {
   readonly createdAt: number;
   readonly parsed: ParsedResponsesBody;
   readonly request: HttpRequest;
-  readonly api: Required<Pick<GenerationApi, 'router' | 'registry' | 'ids' | 'now' | 'sleep'>>;
+  readonly api: Required<Pick<GenerationApi, 'router' | 'registry' | 'ids' | 'now' | 'sleep'>> &
+    Pick<GenerationApi, 'loadStreamLimits'>;
   readonly state: ApiState;
 }
 

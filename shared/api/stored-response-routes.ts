@@ -12,6 +12,7 @@ import { afterNotFoundError } from '../sessions/session-errors.ts';
 import type { ApiState } from './api-state.ts';
 import { resumeStream } from './resume-stream.ts';
 import { findResponseJob, viewStoredResponse } from './stored-response.ts';
+import { freeAfter, type LoadStreamLimits, reservePlace } from './stream-place.ts';
 import { listInputItems } from './turn-items.ts';
 
 /** The dependencies of the routes of stored responses. */
@@ -19,6 +20,8 @@ export interface StoredResponsesApi {
   readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
   /** Sends the reply of a job that was cancelled while it waited. Absent if the sweep does. */
   readonly sendReply?: CompletionStep;
+  /** If absent, streams aren't limited. */
+  readonly loadStreamLimits?: LoadStreamLimits;
   /** Returns epoch milliseconds. */
   readonly now?: () => number;
 }
@@ -27,9 +30,10 @@ export interface StoredResponsesApi {
  * Creates the route `GET /v1/responses/{id}`. It returns the response's current state, or with `stream=true` its events
  * after `starting_after`.
  */
-export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
+export function retrieveResponseRoute({ state, now = Date.now, loadStreamLimits }: StoredResponsesApi): Route {
   return {
-    async run({ pathParameters, query, principal, signal, deadlineAt }) {
+    async run(request) {
+      const { pathParameters, query, principal, signal, deadlineAt } = request;
       const included = parseIncludes(query);
       const job = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
       if (!parseStreamFlag(query['stream'])) return { json: await viewStoredResponse(job, state, included) };
@@ -40,9 +44,9 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
         );
       }
       const startingAfter = parseStartingAfter(query['starting_after'], job);
-      return {
-        frames: resumeStream(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
-      };
+      const free = await reservePlace(loadStreamLimits, job.model, request);
+      const { tenant, id } = job;
+      return { frames: freeAfter(resumeStream(state, { tenant, id, startingAfter, signal, deadlineAt, now }), free) };
     },
   };
 }

@@ -1,6 +1,6 @@
-import type { Amounts, Cap } from './caps.ts';
+import type { Amounts, Cap, Kind } from './caps.ts';
 import type { Counters } from './counters.ts';
-import { childCounters, counterOf } from './pools.ts';
+import { childCounters, counterOf, METRICS } from './pools.ts';
 import { MINUTE_MS } from './windows.ts';
 
 /**
@@ -24,13 +24,13 @@ const EMPTY_KEPT_MS = 2 * MINUTE_MS;
 
 const FIELDS = { calls: 'n', inputTokens: 'i', outputTokens: 'o', spend: 'c' } as const;
 
-const IN_FLIGHT = { f: 'answers', s: 'streams' } as const;
+const KINDS = ['answers', 'streams', 'resumed'] as const satisfies Kind[];
 const LEVELS = { k: 'key', m: 'model', p: 'project', a: 'account' } as const;
 
 /** Returns the bucket of a call that starts at `now` (epoch milliseconds). */
-export function bucketOf(kind: 'answers' | 'streams', caps: readonly Cap[], model: string, now: number): Bucket {
+export function bucketOf(kind: Kind, caps: readonly Cap[], model: string, now: number): Bucket {
   const levels = caps.filter(({ span }) => span === 'now').map(({ level }) => level[0]);
-  return { minute: Math.floor(now / MINUTE_MS), held: `${kind === 'streams' ? 's' : 'f'}${levels.join('')}`, model };
+  return { minute: Math.floor(now / MINUTE_MS), held: `${METRICS[kind]}${levels.join('')}`, model };
 }
 
 /** Returns the names of a bucket's counters. */
@@ -69,6 +69,11 @@ export function isStranded({ minute }: Bucket, now: number): boolean {
   return (minute + 1) * MINUTE_MS + LONGEST_CALL_MS + MARGIN_MS <= now;
 }
 
+/** True if the calls of a bucket are calls of a model, and not streams of what was stored. */
+export function callsModel({ held }: Bucket): boolean {
+  return !held.startsWith(METRICS.resumed);
+}
+
 /** Lists the counters of buckets whose calls have all settled. */
 export function listEmptyBuckets(counters: Counters, now: number): string[] {
   return listBuckets(counters)
@@ -80,7 +85,7 @@ export function listEmptyBuckets(counters: Counters, now: number): string[] {
 /** Returns the change by which calls of a bucket give back their places in flight. */
 export function freePlaces({ held, model }: Bucket, calls: bigint): Counters {
   const [letter = '', ...levels] = held;
-  const metric = letter === 's' ? IN_FLIGHT.s : IN_FLIGHT.f;
+  const metric = KINDS.find((kind) => METRICS[kind] === letter) ?? 'answers';
   return Object.fromEntries(
     levels.map((each) => {
       const level = each === 'k' || each === 'm' || each === 'p' ? LEVELS[each] : LEVELS.a;

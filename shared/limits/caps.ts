@@ -5,8 +5,14 @@ import type { Span } from './windows.ts';
 /** Whose use a cap limits: all of the deployment, a tenant's, a tenant's of one model, or a key's. */
 export type Level = 'account' | 'project' | 'model' | 'key';
 
-/** What is counted. Requests that are answered at once and streams are in flight apart from each other. */
-export type Metric = 'requests' | 'tokens' | 'spend' | 'answers' | 'streams';
+/**
+ * What is in flight, each kind apart from the others: requests that are answered at once, streams, and streams of the events
+ * of background responses, which call no model.
+ */
+export type Kind = 'answers' | 'streams' | 'resumed';
+
+/** What is counted. */
+export type Metric = 'requests' | 'tokens' | 'spend' | Kind;
 
 /** One limit of a policy. */
 export interface Cap {
@@ -38,8 +44,6 @@ export interface Amounts {
   readonly spend: bigint;
 }
 
-type Kind = 'answers' | 'streams';
-
 const FIELDS = [
   ['requestsPerMinute', 'requests', 'minute'],
   ['requestsPerDay', 'requests', 'day'],
@@ -47,6 +51,7 @@ const FIELDS = [
   ['tokensPerDay', 'tokens', 'day'],
   ['requestsInFlight', 'answers', 'now'],
   ['streamsInFlight', 'streams', 'now'],
+  ['resumedStreamsInFlight', 'resumed', 'now'],
   ['dollarsPerDay', 'spend', 'day'],
   ['dollarsPerMonth', 'spend', 'month'],
 ] as const satisfies readonly (readonly [keyof ModelLimits, Metric, Span])[];
@@ -66,14 +71,15 @@ function listLevel(level: Level, limits: Limits | undefined, kind: Kind): Cap[] 
   if (limits === undefined) return [];
   return FIELDS.flatMap(([name, metric, span]): Cap[] => {
     const max = limits[name];
+    const applies = span === 'now' ? metric === kind : kind !== 'resumed';
+    if (!applies) return [];
     if (metric === 'spend') {
       const alerts = limits.alerts?.filter(({ per }) => per === span) ?? [];
       if (max === undefined && alerts.length === 0) return [];
       const cap = { level, metric, span, name, max: max === undefined ? NO_MAX : toPicodollars(max) };
       return [alerts.length === 0 ? cap : { ...cap, alerts }];
     }
-    if (max === undefined || (span === 'now' && metric !== kind)) return [];
-    return [{ level, metric, span, name, max: BigInt(max) }];
+    return max === undefined ? [] : [{ level, metric, span, name, max: BigInt(max) }];
   });
 }
 
@@ -93,6 +99,7 @@ export function amountOf(metric: Metric, amounts: Amounts): bigint {
       return amounts.spend;
     case 'answers':
     case 'streams':
+    case 'resumed':
       return 1n;
   }
 }

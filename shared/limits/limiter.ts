@@ -1,6 +1,6 @@
 import { markPassed, type PassedAlert } from './alerts.ts';
 import { type Bucket, bucketChange, bucketCounters, bucketOf, freePlaces } from './bucket.ts';
-import { type Amounts, amountOf, type Cap, isSoft } from './caps.ts';
+import { type Amounts, amountOf, type Cap, isSoft, type Kind } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
 import { describeState, type LimitState } from './limit-state.ts';
@@ -12,7 +12,7 @@ import { endOf, windowAt } from './windows.ts';
 export interface Call {
   readonly holder: Holder;
   readonly model: string;
-  readonly kind: 'answers' | 'streams';
+  readonly kind: Kind;
   readonly caps: readonly Cap[];
   /** The most that the call can use. */
   readonly amounts: Amounts;

@@ -23,12 +23,14 @@ export interface Node {
 }
 
 const LEVELS: Readonly<Record<Level, string>> = { account: 'a', project: 'p', model: 'm', key: 'k' };
-const METRICS: Readonly<Record<Metric, string>> = {
+/** The letter of each metric in names of counters. */
+export const METRICS: Readonly<Record<Metric, string>> = {
   requests: 'r',
   tokens: 't',
   spend: 'c',
   answers: 'f',
   streams: 's',
+  resumed: 'u',
 };
 
 /** A key's own cap, and its counter in one window. */

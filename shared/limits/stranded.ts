@@ -1,4 +1,4 @@
-import { type Bucket, bucketCounters, freePlaces, isStranded, listBuckets } from './bucket.ts';
+import { type Bucket, bucketCounters, callsModel, freePlaces, isStranded, listBuckets } from './bucket.ts';
 import type { CounterStore, Counters } from './counters.ts';
 
 /** Calls of one minute and model that never settled, because their function died, and what they had reserved. */
@@ -18,7 +18,7 @@ export interface Stranded {
  * Settles the calls of a key that can't settle any more: what they had reserved counts as used, and their places in flight
  * are free again.
  * @param counters the key's item, as it was last seen
- * @returns what this call has settled. No other one returns it, too.
+ * @returns the calls of models that this call has settled. No other one returns them, too.
  */
 export async function settleStranded(
   store: CounterStore,
@@ -37,7 +37,7 @@ export async function settleStranded(
       remove: Object.values(names),
       equal: { [names.calls]: calls },
     });
-    if (isWritten) settled.push(describe(pk, bucket, counters));
+    if (isWritten && callsModel(bucket)) settled.push(describe(pk, bucket, counters));
   }
   return settled;
 }

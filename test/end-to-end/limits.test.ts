@@ -1,21 +1,31 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { DeleteItemCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { createKeyItem, getKeyPartition } from '../../shared/access/keys.ts';
 import type { Limits } from '../../shared/access/limit-policy.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
+import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
 let tables: DynamoDBClient;
 
+/** The model pauses after its first token until this settles, if a request contains `slowly`. */
+let gate = Promise.withResolvers<void>();
+afterEach(() => {
+  gate.resolve();
+  gate = Promise.withResolvers<void>();
+});
+
 beforeAll(async () => {
   service = await startService({
+    script: async ({ body }) =>
+      replyAsChatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
     models: ({ baseUrl }) => ({
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge', baseUrl }], embeddings: {} },
     }),
@@ -158,6 +168,39 @@ it('a stream that its client leaves gives back its place', async () => {
   controller.abort();
   await waitUntil('the stream has settled', async () => (await readCounters('leaving'))['k.s.now'] === 0n);
   for await (const _ of await client.chat.completions.create({ model, messages, stream: true }));
+});
+
+it('streams of background responses have places of their own, and a refused one leaves no response', async () => {
+  const client = await createClient('resuming', { resumedStreamsInFlight: 1, streamsInFlight: 0, requestsPerDay: 99 });
+  const create = (input: string, headers = {}) =>
+    client.responses.create({ model, input, background: true, stream: true }, { headers });
+  const headers = { 'Idempotency-Key': 'refused' };
+  const refused = {
+    status: 429,
+    code: 'rate_limit_exceeded',
+    message: expect.stringContaining('resumedStreamsInFlight of this key: limit 1, left 0'),
+  };
+  const first = (await create('slowly'))[Symbol.asyncIterator]();
+  const { value: created } = await first.next();
+  let id = created.response.id;
+  const resume = () => client.responses.retrieve(id, { stream: true, starting_after: 1 });
+  await expect(resume()).rejects.toMatchObject(refused);
+  await expect(create('refused', headers)).rejects.toMatchObject(refused);
+  gate.resolve();
+  while (!(await first.next()).done);
+  const isFree = async () => (await readCounters('resuming'))['k.u.now'] === 0n;
+  await waitUntil('the first stream has freed its place', isFree);
+  const types: string[] = [];
+  for await (const { type } of await resume()) types.push(type);
+  expect(types.at(-1)).toBe('response.completed');
+  await waitUntil('the resumed stream has freed its place', isFree);
+  expect(service.upstream.requests.filter(({ body }) => JSON.stringify(body).includes('refused'))).toEqual([]);
+  // The refused request has left nothing that its key would find.
+  for await (const event of await create('refused', headers))
+    if (event.type === 'response.created') id = event.response.id;
+  await expect(client.chat.completions.create({ model, messages, stream: true })).rejects.toMatchObject({
+    status: 429,
+  });
 });
 
 it('keys of a project share its limits, and no more calls pass than those allow', async () => {

@@ -144,7 +144,10 @@ describe('the policies of the template', () => {
       ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots, ...limits],
       EmbeddingsRole: [...slots, ...limits, 'DataKey kms:Decrypt'],
       SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
-      ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
+      ResponsesRole: [
+        ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...limits],
+        ...[...readKey, ...readObjects],
+      ],
       TokenRole: [...items('AccessTable', ['GetItem', 'PutItem']), 'DataKey kms:Decrypt'],
       AdminRole: [
         ...items('AdminTable', ['DeleteItem', 'GetItem', 'PutItem', 'Query']),

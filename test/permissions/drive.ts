@@ -33,12 +33,12 @@ export async function driveService(service: ObservedService): Promise<void> {
   await readRecorded(service);
 }
 
-/** Limits the whole account, so that each call of a model counts. */
+/** Limits the whole account, so that each call of a model and each stream of a response counts. */
 async function limit({ cloud }: ObservedService): Promise<void> {
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
   const tables = new DynamoDBClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
   const administration = createPolicyAdministration(tables, cloud.resources['ACCESS_TABLE'] ?? '');
-  await administration.changeAccount(() => ({ limits: { requestsPerDay: 100_000 } }));
+  await administration.changeAccount(() => ({ limits: { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000 } }));
   tables.destroy();
 }
 
@@ -135,7 +135,10 @@ async function runBackgroundResponses({ client, invoke, release, cloud }: Observ
     const { id } = await client.responses.create({ model, input: LONG, background });
     await waitForEnd(client, id);
     await client.responses.delete(id);
-    for await (const _ of await client.responses.create({ model, input: 'Hello', background, stream: true }));
+    let streamed = '';
+    for await (const event of await client.responses.create({ model, input: 'Hello', background, stream: true }))
+      if (event.type === 'response.created') streamed = event.response.id;
+    for await (const _ of await client.responses.retrieve(streamed, { stream: true }));
   }
   const { id } = await client.responses.create({ model: 'compatible', input: 'wait', background });
   await waitUntil('the job runs', async () => (await client.responses.retrieve(id)).status === 'in_progress');

@@ -68,7 +68,7 @@ const USED_RARELY: readonly UncalledGrants[] = [
     reason: 'Only after a crash does the sweep add a turn, send a reply or give up a completion step.',
   },
   {
-    statement: /^(Chat|Embeddings|Generate|Dispatch)Role\/Limits$/,
+    statement: /^(Chat|Embeddings|Responses|Generate|Dispatch)Role\/Limits$/,
     use: /^dynamodb:GetItem /,
     reason: 'Items of shared limits are read if little is left of them.',
   },

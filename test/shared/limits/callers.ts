@@ -7,6 +7,9 @@ const TENANTS = ['acme', 'beta'];
 const KEYS = ['one', 'two', 'three'];
 const MODELS = ['small', 'org/large.v2'];
 
+/** What a stream of a stored response uses. */
+const NOTHING: Amounts = { requests: 0n, inputTokens: 0n, outputTokens: 0n, spend: 0n };
+
 /** What a call may use, and what it has used: never more. */
 export function amountsOf(random: () => number): { most: Amounts; used: Amounts } {
   const inputTokens = BigInt(1 + Math.floor(random() * 100));
@@ -40,8 +43,10 @@ export async function runCallers(options: {
   for (let wave = 0; wave < 2; wave += 1) {
     for (let index = 0; index < options.callers / 2; index += 1) {
       const { most, used } = amountsOf(random);
-      const call = callers.callOf(pick(TENANTS), pick(KEYS), pick(MODELS), pick(['answers', 'streams'] as const), most);
-      callers.start(pick(limiters), call, () => used);
+      const kind = pick(['answers', 'streams', 'resumed'] as const);
+      const amounts = kind === 'resumed' ? NOTHING : most;
+      const call = callers.callOf(pick(TENANTS), pick(KEYS), pick(MODELS), kind, amounts);
+      callers.start(pick(limiters), call, () => (kind === 'resumed' ? NOTHING : used));
     }
     await callers.finish();
   }

@@ -14,6 +14,7 @@ const limits = fc.record(
     tokensPerDay: fc.integer({ min: 1_000, max: 50_000 }),
     requestsInFlight: fc.integer({ min: 1, max: 20 }),
     streamsInFlight: fc.integer({ min: 1, max: 20 }),
+    resumedStreamsInFlight: fc.integer({ min: 1, max: 20 }),
     dollarsPerDay: fc.double({ min: 0.01, max: 0.5, noNaN: true }),
     dollarsPerMonth: fc.double({ min: 0.01, max: 0.5, noNaN: true }),
   },
@@ -56,7 +57,7 @@ describe('limits', () => {
       fc.asyncProperty(
         fc.record({ seed: fc.integer(), places: fc.integer({ min: 1, max: 20 }), faults: fc.constantFrom(0.05, 0.3) }),
         async ({ seed, places, faults }) => {
-          const flying = { requestsInFlight: places, streamsInFlight: places };
+          const flying = { requestsInFlight: places, streamsInFlight: places, resumedStreamsInFlight: places };
           const policy = {
             account: { limits: flying },
             project: { limits: { ...flying, models: { small: flying, 'org/large.v2': flying } } },
@@ -76,13 +77,15 @@ describe('limits', () => {
           await callers.sweep();
           for (const [pk, counters] of store.items) {
             const held = Object.entries(counters).filter(
-              ([name, value]) => /^k\.[fs]\.|^b\..*\.n\./.test(name) && value > 0n,
+              ([name, value]) => /^k\.[fsu]\.|^b\..*\.n\./.test(name) && value > 0n,
             );
             expect(held, pk).toEqual([]);
           }
           const { most } = amountsOf(() => 0);
-          const lone = callers.callOf('acme', 'new', 'small', 'answers', most);
-          expect(await callers.callUntilRefused(lone, places + 1)).toBe(places);
+          for (const kind of ['answers', 'streams', 'resumed'] as const) {
+            const lone = callers.callOf('acme', 'new', 'small', kind, most);
+            expect(await callers.callUntilRefused(lone, places + 1), kind).toBe(places);
+          }
         },
       ),
       { numRuns: Number(process.env['LIMIT_RUNS'] ?? 40) },

@@ -6,6 +6,7 @@ import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
 import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
 import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
 import { createDataRetentionRoutes } from '../shared/admin/data-retention.ts';
+import { createExternalKeyRoutes } from '../shared/admin/external-key-routes.ts';
 import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
 import { createGroupRoutes } from '../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
@@ -26,11 +27,14 @@ import { createUserRoutes } from '../shared/admin/users.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { ADMIN_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
+import { createKmsClient } from '../shared/aws/kms.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { matchPaths } from '../shared/lambda/path-router.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
+import { createKeyGenerator, createKeyRewrapper, createKeyUnwrapper } from '../shared/vault/kms-keys.ts';
+import { createWrappingKeys } from '../shared/vault/wrapping-key.ts';
 
 const config = readConfig({
   ...httpApiSettings,
@@ -39,16 +43,30 @@ const config = readConfig({
   ACCESS_TABLE: v.string(),
   ADMIN_TABLE: v.string(),
   KEYS_TABLE: v.string(),
+  KMS_KEY_ID: v.string(),
+  /** ARNs of the external keys that the functions may use, separated by commas. */
+  EXTERNAL_KEYS: v.optional(v.string(), ''),
   /** As in functions/authorize.ts. */
   LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
   USAGE_TABLE: v.string(),
 });
 const client = createDynamoDBClient();
+const kms = createKmsClient();
+const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
 const api = {
   table: { client, name: config.ADMIN_TABLE },
   access: { client, name: config.ACCESS_TABLE },
   policies: createPolicyAdministration(client, config.ACCESS_TABLE),
-  tenantKeys: createTenantKeyTable(client, config.KEYS_TABLE),
+  tenantKeys,
+  wrappingKeys: createWrappingKeys({
+    table: tenantKeys,
+    generate: createKeyGenerator(kms, config.KMS_KEY_ID),
+    unwrap: createKeyUnwrapper(kms, config.KMS_KEY_ID),
+    rewrap: createKeyRewrapper(kms, config.KMS_KEY_ID),
+    now: Date.now,
+  }),
+  keyId: config.KMS_KEY_ID,
+  externalKeys: config.EXTERNAL_KEYS.split(',').filter((arn) => arn !== ''),
   isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
   models: Object.keys(readModelRegistry(config.MODELS_FILE).models),
   usage: { client, name: config.USAGE_TABLE },
@@ -62,6 +80,7 @@ export const handler = createHttpApi({
   routes: {
     ...createAdminKeyRoutes(api),
     ...createProjectRoutes(api),
+    ...createExternalKeyRoutes(api),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
     ...createKeyHoldRoutes(api),

@@ -5,6 +5,7 @@ import { computeConcurrency, createScaling, createWarmTargets, listWarmResources
 import { createConditions } from './conditions.ts';
 import { createCors } from './cors.ts';
 import { createEndpoint } from './endpoint.ts';
+import { createExternalKeyPolicies } from './external-keys.ts';
 import { createFleetEvents, createFleetPolicy, hasFleets as stageHasFleets } from './fleet.ts';
 import { createGpuFleet, createGpuValues, createGpuVpc } from './gpu-fleet.ts';
 import { createManaged, createManagedValues, createVpcOf } from './managed.ts';
@@ -40,6 +41,7 @@ export const concurrencyQuota = ofStage(async (stage) =>
 export const conditions = ofStage(async (stage) => createConditions(stage.settings, await stageHasFleets(stage)));
 export const cors = ofSettings(createCors);
 export const endpoint = ofSettings(createEndpoint);
+export const externalKeys = ofStage(({ settings, prefix }) => createExternalKeyPolicies(settings, prefix));
 export const fleetEvents = ofStage(createFleetEvents);
 export const fleetPolicy = createFleetPolicy;
 export const gpu = ofSettings(createGpuValues);

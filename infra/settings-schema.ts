@@ -110,6 +110,12 @@ export const SETTINGS = {
   jobDeadlineHours: number(0.01, 336, 'hours'),
   /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html */
   keysRecoveryDays: whole(1, 35, 'days'),
+  externalKeys: list(
+    /^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(,(?=.)|$))*$/,
+    /,/,
+    'ARNs or empty',
+    'ARNs of KMS keys, not of aliases, separated by commas',
+  ),
   limitsOutage: oneOf('refuse', 'pass'),
   auditRetentionDays: logDays,
   auditLockDays: whole(0, 3_650, 'days'),

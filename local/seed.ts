@@ -38,6 +38,7 @@ export async function seedProject(client: DynamoDBClient, tableName: string): Pr
     createdAt: Math.floor(Date.now() / 1000),
     archivedAt: null,
     environment: null,
+    externalKeyId: null,
   };
   await createProjects({ table: { client, name: tableName } }).create(ORGANIZATION, project);
 }

@@ -8,6 +8,7 @@ import { omitUndefined } from '../core/objects.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { abbreviate, invalidValueError, listUnknownFields, validate } from '../openai/validation.ts';
 import type { TenantKeyTable } from '../vault/key-table.ts';
+import type { WrappingKeys } from '../vault/wrapping-key.ts';
 import { type AdminObject, type Collection, isKeyText, type Owner, type PageQuery } from './object-table.ts';
 
 /** What the routes of the administration API depend on. */
@@ -19,6 +20,11 @@ export interface AdminApi {
   /** What the access table enforces for projects and the account. */
   readonly policies: PolicyAdministration;
   readonly tenantKeys: Pick<TenantKeyTable, 'read'>;
+  readonly wrappingKeys: WrappingKeys;
+  /** ARN of the deployment's key, which wraps the keys of tenants without an external key. */
+  readonly keyId: string;
+  /** ARNs of the external keys that the functions may use. */
+  readonly externalKeys: readonly string[];
   /** True if token issuers may have the address 127.0.0.1. Only the laptop has this. */
   readonly isLoopbackIssuerAllowed: boolean;
   /** The aliases of `models.json`. */

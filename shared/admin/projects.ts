@@ -16,6 +16,7 @@ import {
   requireScope,
 } from './admin-routes.ts';
 import { applyPreset, ENVIRONMENTS } from './environments.ts';
+import { changeExternalKey, createExternalKeys } from './external-keys.ts';
 import { type Collection, createCollection, createObjectId } from './object-table.ts';
 
 const projectSchema = v.object({
@@ -24,6 +25,7 @@ const projectSchema = v.object({
   name: v.string(),
   archivedAt: v.nullable(v.number()),
   environment: v.optional(v.nullable(v.picklist(ENVIRONMENTS)), null),
+  externalKeyId: v.optional(v.nullable(v.string()), null),
 });
 /** A project. Its id is the name of its tenant. */
 export type Project = v.InferOutput<typeof projectSchema>;
@@ -31,7 +33,7 @@ export type Project = v.InferOutput<typeof projectSchema>;
 const name = text({ min: 1, max: 256 });
 const elsewhere = "is not supported: a deployment keeps its data in its own region. Omit it, or use 'GLOBAL'.";
 const geography = unsupported(elsewhere);
-const external_key_id = unsupported('is not supported: register external keys by themselves.');
+const external_key_id = v.optional(v.nullable(string));
 const environment = v.optional(oneOf(ENVIRONMENTS));
 const createBody = object({
   name,
@@ -68,6 +70,7 @@ export function requireActive(project: Project): Project {
 /** Creates the routes of projects. */
 export function createProjectRoutes(api: AdminApi) {
   const projects = createProjects(api);
+  const ports = { ...api, externalKeys: createExternalKeys(api) };
 
   const checkNewId = async (id: string): Promise<void> => {
     if (!isPrincipalId(id))
@@ -93,9 +96,10 @@ export function createProjectRoutes(api: AdminApi) {
     }),
 
     'POST /v1/organization/projects': adminRoute(async (request) => {
-      const { id: wanted, name, environment } = parseBody(createBody, request);
+      const { id: wanted, name, environment, external_key_id: externalKeyId } = parseBody(createBody, request);
       // A tenant may have other limits already, which the preset would replace.
       if (wanted !== undefined && environment !== undefined) requireScope(request, 'admin.limits.write');
+      if (typeof externalKeyId === 'string') requireScope(request, 'admin.data.write');
       if (wanted !== undefined) await checkNewId(wanted);
       const now = api.now();
       const project: Project = {
@@ -104,13 +108,17 @@ export function createProjectRoutes(api: AdminApi) {
         name,
         archivedAt: null,
         environment: environment ?? null,
+        externalKeyId: externalKeyId ?? null,
       };
       const { id } = project;
       // Before there is a project whose keys it wouldn't restrict.
       if (environment !== undefined) await restrict(id, environment);
-      if (!(await projects.create(ORGANIZATION, project)))
-        throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
-      const details = { data: { name, title: name, environment: project.environment } };
+      const create = () => projects.create(ORGANIZATION, project);
+      const isCreated =
+        typeof externalKeyId === 'string' ? await changeExternalKey(id, externalKeyId, ports, create) : await create();
+      if (!isCreated) throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+      const data = { name, title: name, environment: project.environment, external_key_id: project.externalKeyId };
+      const details = { data };
       logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });
       return encodeProject(project);
     }),
@@ -121,19 +129,24 @@ export function createProjectRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}': adminRoute(async (request) => {
       const body = parseBody(updateBody, request);
+      const isKeyGiven = body.external_key_id !== undefined;
       if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
+      if (isKeyGiven) requireScope(request, 'admin.data.write');
       const before = await getActiveProject(projects, request);
       const { id } = before;
-      const { environment = before.environment } = body;
+      const { environment = before.environment, external_key_id: externalKeyId = before.externalKeyId } = body;
       if (body.environment !== undefined) await restrict(id, body.environment);
-      const after = await projects.update(ORGANIZATION, id, (each) => ({
-        ...each,
-        name: body.name ?? each.name,
-        environment,
-      }));
+      const update = () =>
+        projects.update(ORGANIZATION, id, (each) => ({
+          ...each,
+          name: body.name ?? each.name,
+          environment,
+          externalKeyId,
+        }));
+      const after = isKeyGiven ? await changeExternalKey(id, externalKeyId, ports, update) : await update();
       const details = {
-        changes_requested: { title: after.name, environment },
-        previous: { title: before.name, environment: before.environment },
+        changes_requested: { title: after.name, environment, external_key_id: externalKeyId },
+        previous: { title: before.name, environment: before.environment, external_key_id: before.externalKeyId },
       };
       logAct(request.telemetry, { type: 'project.updated', objectId: id, project: id, details });
       return encodeProject(after);
@@ -154,7 +167,7 @@ export function createProjectRoutes(api: AdminApi) {
   };
 }
 
-function encodeProject({ id, createdAt, archivedAt, name, environment }: Project) {
+function encodeProject({ id, createdAt, archivedAt, name, environment, externalKeyId }: Project) {
   return {
     id,
     object: 'organization.project',
@@ -162,7 +175,7 @@ function encodeProject({ id, createdAt, archivedAt, name, environment }: Project
     created_at: createdAt,
     archived_at: archivedAt,
     status: archivedAt === null ? 'active' : 'archived',
-    external_key_id: null,
+    external_key_id: externalKeyId,
     // Not in OpenAI's API.
     environment,
   };

@@ -23,7 +23,7 @@ export function openVault(
   { mayCreateKeys }: VaultAccess,
 ): TenantVault {
   const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) => {
-    if (outcome !== 'ok') metrics.publish({ KmsErrors: [1, 'Count'] }, 'stage');
+    if (outcome === 'throttled' || outcome === 'failed') metrics.publish({ KmsErrors: [1, 'Count'] }, 'stage');
   };
   return createVault({
     table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () => {

@@ -1,4 +1,4 @@
-import { LambentError } from '../core/errors.ts';
+import { type ErrorCode, LambentError } from '../core/errors.ts';
 import { purposeOf } from '../jobs/index-entry.ts';
 import { isTerminal } from '../jobs/job.ts';
 import type { Bodies } from '../jobs/ports.ts';
@@ -59,7 +59,7 @@ async function process(record: QueueRecord, ports: ReceiverPorts): Promise<Messa
   const caller = await authorizeSender(message, record, ports);
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
-  const submitted = await submit(toJob(message, body, caller, ports), ports).catch(rejectDeletedTenant);
+  const submitted = await submit(toJob(message, body, caller, ports), ports).catch(rejectWithoutKeys);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {
@@ -72,10 +72,16 @@ async function process(record: QueueRecord, ports: ReceiverPorts): Promise<Messa
   return DELETE;
 }
 
-/** An erased tenant never gets keys again. Any other failure of the vault is followed by another delivery. */
-function rejectDeletedTenant(thrown: unknown): never {
-  throw thrown instanceof LambentError && thrown.code === 'tenant_deleted' ? new MessageRejectedError(thrown) : thrown;
+/**
+ * An erased tenant never gets keys again, and one whose external key can't be used was stopped on purpose. Any other failure of
+ * the vault is followed by another delivery.
+ */
+function rejectWithoutKeys(thrown: unknown): never {
+  const isFinal = thrown instanceof LambentError && WITHOUT_KEYS.has(thrown.code);
+  throw isFinal ? new MessageRejectedError(thrown) : thrown;
 }
+
+const WITHOUT_KEYS: ReadonlySet<ErrorCode> = new Set(['tenant_deleted', 'external_key_unavailable']);
 
 /** Sends the ticket of a new job. Never throws: without a ticket the sweep sends one. */
 async function sendTicket(submitted: Exclude<Submitted, { kind: 'conflict' }>, ports: ReceiverPorts): Promise<void> {

@@ -131,6 +131,11 @@ export const ADMIN_ROUTES = {
   'POST /v1/projects/{project}/groups/{group}/roles': 'admin.people.write',
   'GET /v1/projects/{project}/groups/{group}/roles/{role}': 'admin.people.read',
   'DELETE /v1/projects/{project}/groups/{group}/roles/{role}': 'admin.people.write',
+  'GET /v1/organization/external_keys': 'admin.data.read',
+  'POST /v1/organization/external_keys': 'admin.data.write',
+  'GET /v1/organization/external_keys/{externalKey}': 'admin.data.read',
+  'DELETE /v1/organization/external_keys/{externalKey}': 'admin.data.write',
+  'POST /v1/organization/external_keys/{externalKey}/validate': 'admin.data.write',
   // A policy has limits, and more.
   'GET /v1/organization/policy': 'admin.limits.read',
   'POST /v1/organization/policy': 'admin.limits.write',

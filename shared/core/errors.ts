@@ -32,6 +32,7 @@ export const ERROR_CODES = [
   'tenant_deleted',
   'project_archived',
   'key_held',
+  'external_key_unavailable',
   // The caller may retry.
   'rate_limit_exceeded',
   'overloaded',

@@ -87,10 +87,12 @@ async function runSteps(
   });
   if (provided.length === 0) return;
   const onUnreadable = (thrown: unknown) => onError('record of an ended job not readable', thrown);
+  // An answer waits for its tenant's external key as long as a step is repeated. Without an answer there is nothing to wait for.
+  const codes = last || job.output === undefined ? UNREADABLE_NOW : UNREADABLE;
   const ended = {
     job,
-    input: input ?? (await unlessUnreadable(() => readInput(job, bodies), onUnreadable)),
-    output: output ?? (await unlessUnreadable(() => readOutput(job, bodies), onUnreadable)),
+    input: input ?? (await unlessUnreadable(() => readInput(job, bodies), onUnreadable, codes)),
+    output: output ?? (await unlessUnreadable(() => readOutput(job, bodies), onUnreadable, codes)),
   };
   for (const { name, step } of provided) {
     try {
@@ -103,16 +105,22 @@ async function runSteps(
 }
 
 const UNREADABLE: ReadonlySet<ErrorCode> = new Set(['record_unreadable', 'tenant_deleted']);
+/** The codes of records that can't be opened now, and may never be opened again. */
+const UNREADABLE_NOW: ReadonlySet<ErrorCode> = new Set([...UNREADABLE, 'external_key_unavailable']);
 
-/** Returns what `read` returns; undefined, after a call of `onError`, for a record that can never be opened again. */
+/**
+ * Returns what `read` returns; undefined, after a call of `onError`, for a record that can never be opened again.
+ * @param codes the codes of such errors
+ */
 export async function unlessUnreadable<T>(
   read: () => Promise<T>,
   onError?: (thrown: unknown) => void,
+  codes = UNREADABLE,
 ): Promise<T | undefined> {
   try {
     return await read();
   } catch (thrown) {
-    if (!(thrown instanceof LambentError && UNREADABLE.has(thrown.code))) throw thrown;
+    if (!(thrown instanceof LambentError && codes.has(thrown.code))) throw thrown;
     onError?.(thrown);
     return undefined;
   }

@@ -11,15 +11,27 @@ export interface WrappedKey {
   readonly kmsKey?: string;
 }
 
-/** The stored keys of one tenant. */
+/** The stored keys of a tenant that was not erased. */
+export interface ActiveKeys {
+  /** The version that seals. */
+  readonly current: number;
+  /** All versions by number, oldest included: they open the records that they sealed. */
+  readonly versions: ReadonlyMap<number, WrappedKey>;
+  /** ARN of the customer's own KMS key, which wraps all versions; absent if the deployment's key does. */
+  readonly externalKey?: string;
+}
+
+/**
+ * Returns the external key if it wraps this version. In a tenant's item that a previous version of this code changed, the
+ * deployment's key may wrap some.
+ */
+export function findExternalKey({ kmsKey }: WrappedKey, externalKey: string | undefined): string | undefined {
+  return kmsKey === externalKey ? externalKey : undefined;
+}
+
+/** What is stored of one tenant's keys. */
 export type KeyHistory =
-  | {
-      readonly state: 'active';
-      /** The version that seals. */
-      readonly current: number;
-      /** All versions by number, oldest included: they open the records that they sealed. */
-      readonly versions: ReadonlyMap<number, WrappedKey>;
-    }
+  | ({ readonly state: 'active' } & ActiveKeys)
   | { readonly state: 'deleted'; readonly deletedAt: number };
 
 /** Marks a tenant as erased. The tenant never gets keys again. */
@@ -41,6 +53,7 @@ const integer = v.pipe(v.number(), v.safeInteger());
 const tombstoneSchema = v.object({ pk: v.string(), deletedAt: integer });
 const activeSchema = v.object({
   current: integer,
+  externalKey: v.exactOptional(v.string()),
   versions: v.record(
     v.string(),
     v.object({ wrapped: v.instance(Uint8Array), createdAt: integer, kmsKey: v.exactOptional(v.string()) }),
@@ -54,9 +67,9 @@ const activeSchema = v.object({
 export function parseKeyHistory(item: Item): KeyHistory {
   const tombstone = v.safeParse(tombstoneSchema, unmarshall(item));
   if (tombstone.success) return { state: 'deleted', deletedAt: tombstone.output.deletedAt };
-  const { current, versions } = parseItem(activeSchema, item);
+  const { versions, ...rest } = parseItem(activeSchema, item);
   const keys = Object.entries(versions).map(([version, key]) => [Number(version), key] as const);
-  return { state: 'active', current, versions: new Map(keys) };
+  return { state: 'active', ...rest, versions: new Map(keys) };
 }
 
 /**

@@ -1,29 +1,42 @@
-import { DecryptCommand, GenerateDataKeyCommand, type KMSClient } from '@aws-sdk/client-kms';
+import { DecryptCommand, GenerateDataKeyCommand, type KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
-import type { WrappedKey } from './key-item.ts';
+import { findExternalKey, type WrappedKey } from './key-item.ts';
 import { unreadableRecordError } from './record.ts';
 
 /**
  * Decrypts a wrapped tenant key with KMS. Returns 32 bytes, which the caller wipes.
+ * @param externalKey the KMS key of the tenant's history, if it isn't the deployment's
  * @throws LambentError `vault_unavailable` if KMS is not available, refuses access or has another key; `record_unreadable` if
- * `wrapped` is damaged or was not made for this tenant or by a KMS key that was deleted since
+ * `wrapped` is damaged or was not made for this tenant or by a KMS key that was deleted since; `external_key_unavailable` if
+ * an external key is disabled, deleted, or not allowed to this function
  */
-export type UnwrapKey = (tenant: string, key: WrappedKey) => Promise<Uint8Array>;
+export type UnwrapKey = (tenant: string, key: WrappedKey, externalKey?: string) => Promise<Uint8Array>;
 
 /**
  * Generates a tenant key with KMS: in plain form (32 bytes, which the caller wipes) and wrapped.
- * @throws LambentError `vault_unavailable`
+ * @param externalKey ARN of the KMS key that wraps it, if it isn't the deployment's
+ * @throws LambentError `vault_unavailable`, `external_key_unavailable`
  */
-export type GenerateKey = (tenant: string) => Promise<GeneratedKey>;
+export type GenerateKey = (tenant: string, externalKey?: string) => Promise<GeneratedKey>;
+
+/**
+ * Wraps a tenant key by another KMS key, inside KMS: its plain form never leaves it.
+ * @param from the external key that wraps it; absent for the deployment's key
+ * @param to the external key that is to wrap it; absent for the deployment's key
+ * @throws as `UnwrapKey`
+ */
+export type RewrapKey = (tenant: string, key: WrappedKey, from?: string, to?: string) => Promise<WrappedKey>;
+
 interface GeneratedKey extends Pick<WrappedKey, 'wrapped' | 'kmsKey'> {
   readonly key: Uint8Array;
 }
 
 /** A finished call to KMS, the SDK's retries included. */
 export interface KmsCall {
-  readonly operation: 'Decrypt' | 'GenerateDataKey';
-  readonly outcome: 'ok' | 'throttled' | 'failed';
+  readonly operation: 'Decrypt' | 'GenerateDataKey' | 'ReEncrypt';
+  /** `refused` if a customer has withdrawn its own key: the deployment works. */
+  readonly outcome: 'ok' | 'throttled' | 'failed' | 'refused';
 }
 
 /** Called after every call to KMS, for metrics. */
@@ -36,14 +49,15 @@ export function createKeyUnwrapper(
   onCall: OnKmsCall = () => {},
   now: () => number = Date.now,
 ): UnwrapKey {
-  return async (tenant, key) => {
+  return async (tenant, key, externalKey) => {
+    const external = findExternalKey(key, externalKey);
     const command = new DecryptCommand({
-      KeyId: keyId,
+      KeyId: external ?? keyId,
       CiphertextBlob: key.wrapped,
       EncryptionContext: toEncryptionContext(tenant),
     });
     try {
-      const { Plaintext } = await observeCall('Decrypt', onCall, () => client.send(command));
+      const { Plaintext } = await observeCall('Decrypt', onCall, external, () => client.send(command));
       return requireBytes(Plaintext);
     } catch (thrown) {
       const isOld = now() - key.createdAt > KEY_VISIBLE_MS;
@@ -58,20 +72,42 @@ export function createKeyUnwrapper(
 
 /** Creates the function that generates keys. It needs `kms:GenerateDataKey`: functions that accept work have it. */
 export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnKmsCall = () => {}): GenerateKey {
-  return async (tenant) => {
+  return async (tenant, externalKey) => {
     const command = new GenerateDataKeyCommand({
-      KeyId: keyId,
+      KeyId: externalKey ?? keyId,
       KeySpec: 'AES_256',
       EncryptionContext: toEncryptionContext(tenant),
     });
-    const { Plaintext, CiphertextBlob, KeyId } = await observeCall('GenerateDataKey', onCall, () =>
+    const { Plaintext, CiphertextBlob, KeyId } = await observeCall('GenerateDataKey', onCall, externalKey, () =>
       client.send(command),
     );
     return {
       key: requireBytes(Plaintext),
       wrapped: requireBytes(CiphertextBlob),
-      ...omitUndefined({ kmsKey: KeyId }),
+      ...omitUndefined({ kmsKey: externalKey ?? KeyId }),
     };
+  };
+}
+
+/** Creates the function that changes the KMS key of a tenant's keys. It needs `kms:ReEncryptFrom` and `kms:ReEncryptTo`. */
+export function createKeyRewrapper(client: KMSClient, keyId: string): RewrapKey {
+  return async (tenant, key, from, to) => {
+    const context = toEncryptionContext(tenant);
+    const command = new ReEncryptCommand({
+      CiphertextBlob: key.wrapped,
+      SourceKeyId: from ?? keyId,
+      SourceEncryptionContext: context,
+      DestinationKeyId: to ?? keyId,
+      DestinationEncryptionContext: context,
+    });
+    const { CiphertextBlob, KeyId } = await observeCall(
+      'ReEncrypt',
+      () => {},
+      from ?? to,
+      () => client.send(command),
+    );
+    const { createdAt } = key;
+    return { wrapped: requireBytes(CiphertextBlob), createdAt, ...omitUndefined({ kmsKey: to ?? KeyId }) };
   };
 }
 
@@ -108,6 +144,7 @@ function requireBytes(bytes: Uint8Array | undefined): Uint8Array {
 async function observeCall<Output>(
   operation: KmsCall['operation'],
   onCall: OnKmsCall,
+  externalKey: string | undefined,
   send: () => Promise<Output>,
 ): Promise<Output> {
   try {
@@ -116,9 +153,27 @@ async function observeCall<Output>(
     return output;
   } catch (cause) {
     const name = cause instanceof Error ? cause.name : 'unknown failure';
+    if (externalKey !== undefined && REFUSALS.has(name)) {
+      onCall({ operation, outcome: 'refused' });
+      throw externalKeyError(name, cause);
+    }
     onCall({ operation, outcome: /throttl|limitexceeded/i.test(name) ? 'throttled' : 'failed' });
     throw kmsError(name, cause);
   }
+}
+
+/** What KMS answers about a key that its owner disabled, is deleting or deleted, made for signatures, or doesn't allow to be used. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'AccessDeniedException',
+  'DisabledException',
+  'InvalidKeyUsageException',
+  'KMSInvalidStateException',
+  'NotFoundException',
+]);
+
+function externalKeyError(name: string, cause: unknown): LambentError {
+  const message = `The external key of this project can't be used (KMS: ${name}). Its owner must enable and allow it.`;
+  return new LambentError('external_key_unavailable', message, { cause });
 }
 
 /**

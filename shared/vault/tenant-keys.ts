@@ -69,7 +69,8 @@ export class TenantKeys {
    * Calls `use` with the key that seals for the tenant. Creates the key if the tenant has none.
    * @param use must be synchronous: the key may be wiped as soon as it has returned
    * @throws LambentError `tenant_deleted`; `vault_unavailable`, also if the tenant has no key and this function may not create
-   * one; `record_unreadable` if the wrapped key is damaged or its KMS key was deleted
+   * one; `record_unreadable` if the wrapped key is damaged or its KMS key was deleted; `external_key_unavailable` if the tenant's
+   * own KMS key can't be used
    */
   async withCurrentKey<Result>(tenant: string, use: (key: TenantKey) => Result): Promise<Result> {
     const version = this.#cache.getCurrentVersion(tenant);
@@ -111,25 +112,30 @@ export class TenantKeys {
   /** Creates a key if the tenant has none or rotation is due. Returns undefined if the current key should be used. */
   async #createIfDue(tenant: string, { history, expiresAt }: KeyHistoryRead): Promise<TenantKey | undefined> {
     if (history === undefined) {
-      if (this.#generate !== undefined) return this.#create(this.#generate, tenant, 1, expiresAt);
+      if (this.#generate !== undefined) return this.#create(this.#generate, tenant, { version: 1, expiresAt });
       throw new LambentError('vault_unavailable', 'The tenant has no key, and this function may not create one');
     }
     const createdAt = history.versions.get(history.current)?.createdAt ?? 0;
     if (this.#generate === undefined || this.#now() < createdAt + this.#rotateAfterMs) return undefined;
     try {
-      return await this.#create(this.#generate, tenant, history.current + 1, expiresAt);
+      const { externalKey } = history;
+      return await this.#create(this.#generate, tenant, { version: history.current + 1, expiresAt, externalKey });
     } catch (error) {
       // Rotation can wait, requests can't: the current key still seals, and the next read retries the rotation.
-      if (error instanceof LambentError && error.code === 'vault_unavailable') return undefined;
+      if (error instanceof LambentError && PASSING.has(error.code)) return undefined;
       throw error;
     }
   }
 
   /** Creates a key version. If another environment created one first, fetches that one. */
-  async #create(generate: GenerateKey, tenant: string, version: number, expiresAt: number): Promise<TenantKey> {
-    const { key, ...wrapped } = await generate(tenant);
+  async #create(
+    generate: GenerateKey,
+    tenant: string,
+    { version, expiresAt, externalKey }: NewVersion,
+  ): Promise<TenantKey> {
+    const { key, ...wrapped } = await generate(tenant, externalKey);
     const secret = toTenantSecret(key);
-    if (await this.#table.addVersion(tenant, version, { ...wrapped, createdAt: this.#now() })) {
+    if (await this.#table.addVersion(tenant, version, { ...wrapped, createdAt: this.#now() }, externalKey)) {
       return this.#addToCache(tenant, { version, secret }, expiresAt);
     }
     secret.wipe();
@@ -159,7 +165,7 @@ export class TenantKeys {
     return this.#unwrapping.run(`${version} ${tenant}`, async () => {
       const cached = this.#cache.get(tenant, version);
       if (cached !== undefined) return cached;
-      const secret = toTenantSecret(await this.#unwrap(tenant, wrapped));
+      const secret = toTenantSecret(await this.#unwrap(tenant, wrapped, history?.externalKey));
       return this.#addToCache(tenant, { version, secret }, expiresAt);
     });
   }
@@ -188,6 +194,15 @@ interface KeyHistoryRead {
   /** Epoch milliseconds until which keys of this read may stay cached. */
   readonly expiresAt: number;
 }
+
+interface NewVersion {
+  readonly version: number;
+  readonly expiresAt: number;
+  readonly externalKey?: string | undefined;
+}
+
+/** Errors after which KMS may generate a key later. */
+const PASSING: ReadonlySet<string> = new Set(['vault_unavailable', 'external_key_unavailable']);
 
 /** Derives the secret that seals records, and wipes the key itself. */
 function toTenantSecret(key: Uint8Array): TenantSecret {

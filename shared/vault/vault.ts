@@ -19,7 +19,8 @@ export interface Vault {
   /**
    * Seals `plaintext` under the tenant's current key.
    * @throws LambentError `tenant_deleted`; `vault_unavailable` if KMS or the keys table is not available or is the wrong one;
-   * `record_unreadable` if the stored key is damaged or its KMS key was deleted. RangeError for a name without an unambiguous
+   * `record_unreadable` if the stored key is damaged or its KMS key was deleted; `external_key_unavailable` if the tenant's own
+   * KMS key can't be used. RangeError for a name without an unambiguous
    * encoding
    */
   seal(name: RecordName, plaintext: Uint8Array): Promise<Uint8Array>;

@@ -44,6 +44,7 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   tenant_deleted: { status: 403 },
   project_archived: { status: 403 },
   key_held: { status: 403 },
+  external_key_unavailable: { status: 403 },
   rate_limit_exceeded: { status: 429 },
   insufficient_quota: {
     status: 429,

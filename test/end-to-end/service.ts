@@ -42,6 +42,8 @@ export interface ServiceOptions {
   readonly sections?: (upstream: Upstream) => Readonly<Record<string, object>>;
   /** The guardrails of the Bedrock stand-in. */
   readonly guardrails?: Guardrails;
+  /** Called with the folder of the stored data before the service starts. */
+  readonly prepare?: (stateDir: string) => Promise<void>;
 }
 
 const GUIDE = 'lambent.guide';
@@ -56,8 +58,10 @@ export async function startService({
   environment,
   sections,
   guardrails = {},
+  prepare,
 }: ServiceOptions = {}): Promise<Service> {
   const stateDir = await mkdtemp(join(tmpdir(), 'lambent-test-'));
+  await prepare?.(stateDir);
   const upstream = await startUpstream(script);
   const guide = createGuide();
   const models = {

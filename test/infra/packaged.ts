@@ -82,6 +82,7 @@ export const EVERYTHING = [
     'alarmEmail=ops@example.com',
     'senderSources=arn:aws:events:eu-west-1:123456789012:rule/orders',
     'senderPrincipals=222222222222',
+    'externalKeys=arn:aws:kms:eu-west-1:333333333333:key/11111111-2222-3333-4444-555555555555',
   ].flatMap((setting) => ['--param', setting]),
 ];
 

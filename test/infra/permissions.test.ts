@@ -21,6 +21,8 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['DataKey/Alarms', 'in a key policy, * is the key itself'],
   ['VaultKey/Administration', 'in a key policy, * is the key itself'],
   ['VaultKey/TenantKeys', 'in a key policy, * is the key itself'],
+  ['VaultKey/RewrapTenantKeys', 'in a key policy, * is the key itself'],
+  ['AdminRole/VaultKey', "the vault key, by its alias; only that key's policy admits the role"],
   ['VaultKey/GrantsToServicesOnly', 'a denial'],
   ['BucketPolicy/OnlyTls', 'a denial'],
   ['GenerationQueuePolicy/OnlyTls', 'a denial'],
@@ -203,6 +205,31 @@ describe('the policies of the template', () => {
       ['GenerateRole', [{ Ref: 'ModelsPolicy1' }]],
       ['DispatchRole', [{ Ref: 'ModelsPolicy1' }]],
     ]);
+  });
+
+  it("the policies allow customers' keys only with the setting: to decrypt, to create keys and to rewrap them", () => {
+    const key = 'arn:aws:kms:eu-west-1:333333333333:key/11111111-2222-3333-4444-555555555555';
+    const using = listStatements(everything).filter(({ statement }) => [statement['Resource']].flat().includes(key));
+    const decrypt = ['kms:Decrypt'];
+    const create = ['kms:Decrypt', 'kms:GenerateDataKey'];
+    expect(Object.fromEntries(using.map(({ where, statement }) => [where, statement['Action']]))).toEqual({
+      ...Object.fromEntries(['Chat', 'Sessions', 'Intake'].map((name) => [`${name}Role/ExternalKeys`, create])),
+      ...Object.fromEntries(
+        ['Responses', 'Generate', 'Dispatch', 'Sweep'].map((name) => [`${name}Role/ExternalKeys`, decrypt]),
+      ),
+      'AdminRole/ExternalKeys': [...create, 'kms:ReEncryptFrom', 'kms:ReEncryptTo'],
+    });
+    for (const { statement } of using) {
+      expect(statement['Resource']).toEqual([key]);
+      expect(statement['Condition']).toEqual({
+        StringEquals: { 'kms:EncryptionContext:purpose': 'sealed-records' },
+        Null: { 'kms:EncryptionContext:tenant': 'false' },
+        'ForAllValues:StringEquals': { 'kms:EncryptionContextKeys': ['tenant', 'purpose'] },
+      });
+    }
+    const optional = /ExternalKeys|Rewrap|AdminRole\/(VaultKey|TenantKeys)/;
+    expect(listStatements(minimal).filter(({ where }) => optional.test(where))).toEqual([]);
+    expect(listStatements(everything).filter(({ where }) => optional.test(where))).toHaveLength(8 + 3);
   });
 
   it("the policies let only functions that call engines read the engines' keys", () => {

@@ -85,6 +85,8 @@ describe('parseSettings', () => {
     ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm', 'an image of a private ECR by a version'],
     ['gpuWeights', 's3://models', 'a folder of a bucket'],
     ['gpuInstanceTypes', 'g6e', 'instance types, separated by commas'],
+    ['externalKeys', 'arn:aws:kms:eu-west-1:123456789012:alias/customer', 'ARNs of KMS keys, not of aliases'],
+    ['externalKeys', 'arn:aws:kms:eu-west-1:123456789012:key/*', 'ARNs of KMS keys'],
     ['replyQueues', 'orders', 'a JSON object: for each alias'],
     ['replyQueues', '["https://sqs.eu-west-1.amazonaws.com/123456789012/answers"]', 'a JSON object'],
     ['replyQueues', '{"orders":"http://sqs.eu-west-1.amazonaws.com/123456789012/answers"}', 'a JSON object'],

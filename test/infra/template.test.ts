@@ -99,7 +99,8 @@ describe('the functions', () => {
         ACCESS_TABLE: 'lambent-dev-access',
         ADMIN_TABLE: 'lambent-dev-admin',
         USAGE_TABLE: 'lambent-dev-usage',
-        KEYS_TABLE: 'lambent-dev-keys',
+        ...sealed,
+        EXTERNAL_KEYS: '',
       },
       intake: {
         LOG_LEVEL: 'info',

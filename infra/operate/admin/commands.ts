@@ -15,9 +15,19 @@ export const COMMANDS: readonly Command[] = [
 
   { name: 'projects list', method: 'GET', path: 'projects', fields: ['archived'] },
   { name: 'projects get', method: 'GET', path: 'projects/{id}' },
-  { name: 'projects create', method: 'POST', path: 'projects', fields: ['name', 'id', 'environment'] },
-  { name: 'projects update', method: 'POST', path: 'projects/{id}', fields: ['name', 'environment'] },
+  { name: 'projects create', method: 'POST', path: 'projects', fields: ['name', 'id', 'environment', 'external-key'] },
+  { name: 'projects update', method: 'POST', path: 'projects/{id}', fields: ['name', 'environment', 'external-key'] },
   { name: 'projects archive', method: 'POST', path: 'projects/{id}/archive' },
+
+  ...listCommands('external-keys', 'external_keys'),
+  {
+    name: 'external-keys create',
+    method: 'POST',
+    path: 'external_keys',
+    fields: ['name', 'kms-arn'],
+    constants: { type: 'aws' },
+  },
+  { name: 'external-keys validate', method: 'POST', path: 'external_keys/{id}/validate' },
 
   ...listCommands('service-accounts', 'projects/{project}/service_accounts'),
   {

@@ -13,6 +13,8 @@ export const FIELDS = {
   mode: { field: 'mode', usage: 'allow_list|deny_list', parse: (text: string) => text },
   models: { field: 'model_ids', usage: 'MODELS', parse: splitList },
   environment: { field: 'environment', usage: 'dev|production|sandbox', parse: (text: string) => text },
+  'kms-arn': { field: 'kms_arn', usage: 'ARN', parse: (text: string) => text },
+  'external-key': { field: 'external_key_id', usage: 'ID|none', parse: parseId },
   dollars: { field: 'threshold_amount', usage: 'DOLLARS', parse: parseCents },
   'requests-per-minute': { field: 'max_requests_per_1_minute', usage: 'NUMBER|none', parse: parseLimit },
   'tokens-per-minute': { field: 'max_tokens_per_1_minute', usage: 'NUMBER|none', parse: parseLimit },
@@ -53,6 +55,11 @@ function parseNumber(text: string): number | undefined {
 /** Returns null for `none`, which removes a limit. */
 function parseLimit(text: string): number | null | undefined {
   return text === 'none' ? null : parseNumber(text);
+}
+
+/** Returns null for `none`, which removes what the field names. */
+function parseId(text: string): string | null {
+  return text === 'none' ? null : text;
 }
 
 function parseCents(text: string): number | undefined {

@@ -275,6 +275,7 @@ describe('a message that may crash its process', () => {
 it.each([
   ['vault_unavailable', 'delivered again', 'LambentError'],
   ['tenant_deleted', 'rejected', 'MessageRejectedError'],
+  ['external_key_unavailable', 'rejected', 'MessageRejectedError'],
 ] as const)('a message that the vault refuses with %s is %s', async (code, _what, name) => {
   const receiver = createReceiver({ vaultError: new LambentError(code, code) });
   await expect(receiver.receive()).rejects.toMatchObject({ name });

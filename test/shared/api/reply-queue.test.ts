@@ -54,9 +54,9 @@ async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; er
     errors,
     job: () => jobs.read(tenant, id),
     /** Runs the sweep once. `overrides` replace methods of the body store. */
-    sweep: async (overrides: Partial<Bodies> = {}) => {
+    sweep: async (overrides: Partial<Bodies> = {}, at = START) => {
       const ports = { jobs, bodies: { ...bodies, ...overrides }, steps, onError, onStepFailed: async () => {} };
-      const rest = { queue: recordTickets(), timings: JOB_TIMINGS, shards: 1, now: () => START };
+      const rest = { queue: recordTickets(), timings: JOB_TIMINGS, shards: 1, now: () => at };
       return (await sweepOnce({ ...ports, ...rest })).step;
     },
     async answers() {
@@ -114,6 +114,31 @@ describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fai
     const { failing, sweep, answers } = await createEndedJob({ errorCode: code });
     expect(await sweep(failing(code, 'input'))).toMatchObject({ completed: 1, failed: 0 });
     expect(await answers()).toMatchObject([{ id, status: 'failed', response: { error: { code } } }]);
+  });
+});
+
+describe('a body whose external key can not be used', () => {
+  const code = 'external_key_unavailable';
+
+  it('a failed job is delivered with its error at once', async () => {
+    const { failing, sweep, answers } = await createEndedJob({ errorCode: code });
+    expect(await sweep(failing(code, 'input'))).toMatchObject({ completed: 1, failed: 0 });
+    expect(await answers()).toMatchObject([{ id, status: 'failed', response: { error: { code } } }]);
+  });
+
+  it('an answer waits for its key, for as long as steps are repeated', async () => {
+    const { answer, failing, sweep, answers } = await createEndedJob();
+    expect(await sweep(failing(code, 'output'))).toMatchObject({ completed: 0, failed: 1 });
+    expect(await answers()).toEqual([]);
+    expect(await sweep({}, START + 3_600_000)).toMatchObject({ completed: 1 });
+    expect(await answers()).toMatchObject([{ response: answer }]);
+  });
+
+  it('an answer is given up when steps are no longer repeated', async () => {
+    const { failing, sweep, answers } = await createEndedJob();
+    const at = START + JOB_TIMINGS.stepsEndMs + 1;
+    expect(await sweep(failing(code, 'output'), at)).toMatchObject({ completed: 1, failed: 0 });
+    expect(await answers()).toMatchObject([{ response: { error: { code: 'record_unreadable' } } }]);
   });
 });
 

@@ -10,6 +10,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { verdictOn } from '../../../shared/jobs/verdict.ts';
 import { createTenantKeyTable } from '../../../shared/vault/key-table.ts';
+import { createKeyGenerator, createKeyRewrapper, createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
+import { createWrappingKeys } from '../../../shared/vault/wrapping-key.ts';
 import { aJob } from '../jobs/jobs.ts';
 import { type Services, startEnvironment, startServices } from './environments.ts';
 import { NAME } from './records.ts';
@@ -118,6 +120,18 @@ describe('a job fails at once', () => {
   it('if its tenant was deleted', async () => {
     await table.markErased({ tenant: NAME.tenant, deletedAt: services.clock.now });
     expect(await decide(start())).toBe('end');
+  });
+
+  it("if its tenant's external key is disabled, until it is enabled again", async () => {
+    const { kms, clock } = services;
+    const external = (await kms.send(new CreateKeyCommand({}))).KeyMetadata?.Arn ?? '';
+    const unwrap = createKeyUnwrapper(kms, keyId);
+    const [generate, rewrap] = [createKeyGenerator(kms, keyId), createKeyRewrapper(kms, keyId)];
+    await createWrappingKeys({ table, generate, unwrap, rewrap, now: () => clock.now }).change(NAME.tenant, external);
+    await kms.send(new DisableKeyCommand({ KeyId: external }));
+    expect(await decide(start())).toBe('end');
+    await kms.send(new EnableKeyCommand({ KeyId: external }));
+    expect(await decide(start())).toBe('opened');
   });
 
   it('if the KMS key that wrapped its tenant key was deleted', async () => {

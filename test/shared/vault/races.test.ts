@@ -3,6 +3,7 @@ import { LambentError } from '../../../shared/core/errors.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import type { RecordName } from '../../../shared/vault/vault.ts';
 import { type Services, startEnvironment, startServices } from './environments.ts';
+import { gateTable as gate } from './gated-table.ts';
 import { type Interleaving, runInEveryOrder } from './interleavings.ts';
 import { NAME } from './records.ts';
 
@@ -25,21 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 
-/** Returns the table for one actor: each of its requests waits until the actor is chosen. */
-function gateTable(actor: string, turns: Interleaving): TenantKeyTable {
-  const inTurn =
-    <Arguments extends unknown[], Result>(request: (...given: Arguments) => Promise<Result>) =>
-    async (...given: Arguments): Promise<Result> => {
-      await turns.waitForTurn(actor);
-      return request(...given);
-    };
-  return {
-    ...table,
-    read: inTurn(table.read),
-    addVersion: inTurn(table.addVersion),
-    markErased: inTurn(table.markErased),
-  };
-}
+const gateTable = (actor: string, turns: Interleaving) => gate(table, actor, turns);
 
 let tenants = 0;
 

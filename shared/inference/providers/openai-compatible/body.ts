@@ -10,7 +10,7 @@ import type { WireObject } from './wire.ts';
 
 /** Maximum characters of one event: far above any real one (a complete tool call in one chunk), and still harmless. */
 const MAX_EVENT_SIZE = 8 * 1024 * 1024;
-/** Maximum characters of a buffered answer. */
+/** Maximum characters of an answer, buffered or streamed. What reads all of it keeps it in memory. */
 const MAX_BODY_SIZE = 64 * 1024 * 1024;
 /** How long to wait for the usage and the end of the stream after the answer is finished. */
 const USAGE_GRACE_MS = 3_000;
@@ -125,9 +125,12 @@ export async function readText({ body }: UpstreamResponse): Promise<string> {
   } catch (cause) {
     throw cutAnswerError('The connection broke before the answer was complete', cause);
   }
-  if (size > MAX_BODY_SIZE)
-    throw malformedAnswerError(`The upstream's answer has more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
+  if (size > MAX_BODY_SIZE) throw tooLargeError();
   return chunks.join('');
+}
+
+function tooLargeError(): UpstreamError {
+  return malformedAnswerError(`The upstream's answer has more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
 }
 
 /**
@@ -148,10 +151,14 @@ async function* readStream(
   const stream = new EventStream(answer, toError);
   const grace = new Grace(response);
   let broken: unknown;
+  let size = 0;
   try {
     for await (const chunk of response.body) {
       yield stream.feed(chunk);
       if (stream.done || stream.failure || answer.isOver) break;
+      size += chunk.length;
+      if (size > MAX_BODY_SIZE) stream.failure = tooLargeError();
+      if (stream.failure) break;
       grace.follow(answer.ending);
     }
   } catch (cause) {

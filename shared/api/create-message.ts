@@ -19,13 +19,14 @@ export async function createMessage(
   request: HttpRequest,
   { router, registry, ids = newId }: GenerationApi,
 ): Promise<HttpResponse> {
-  const { signal, deadlineAt, telemetry, requestId } = request;
+  const { signal, deadlineAt, telemetry, defer, requestId } = request;
   const parsed = parseMessagesRequest(request.body, createParseContext(request, registry));
   const { generation, streamed, model, appliedEdits } = parsed;
   const answer = await router.generate(generation, {
     signal,
     deadlineAt,
     telemetry,
+    defer,
     streamed,
     caller: request.principal,
     headerStyle: 'anthropic',

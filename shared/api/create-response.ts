@@ -34,9 +34,16 @@ export async function createResponse(
     return createStatefulResponse(parsed, request, { ...api, ids, now, sleep }, stores);
   }
   const { streamed, body } = parsed;
-  const { signal, deadlineAt, telemetry, principal } = request;
+  const { signal, deadlineAt, telemetry, defer, principal } = request;
   const { generation, droppedItems } = await buildStatelessRequest(parsed, context);
-  const answer = await router.generate(generation, { signal, deadlineAt, telemetry, streamed, caller: principal });
+  const answer = await router.generate(generation, {
+    signal,
+    deadlineAt,
+    telemetry,
+    defer,
+    streamed,
+    caller: principal,
+  });
   const headers = {
     ...describeHandling(parsed.ignored, answer),
     ...(droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) }),

@@ -14,14 +14,14 @@ export function embeddingsRoute({
   readonly registry: ModelRegistry;
 }): Route {
   return {
-    async run({ body, principal, signal, deadlineAt, telemetry }) {
+    async run({ body, principal, signal, deadlineAt, telemetry, defer }) {
       const { request, model, ignored, decodeBy } = parseEmbeddingRequest(body, { registry, tenant: principal.tenant });
       let { inputs } = request;
       if (decodeBy !== undefined) {
         const { decodeTokens } = await import('../openai/embeddings/decode-tokens.ts');
         inputs = await decodeTokens(inputs, decodeBy);
       }
-      const call = { signal, deadlineAt, telemetry, caller: principal };
+      const call = { signal, deadlineAt, telemetry, defer, caller: principal };
       const embeddings = await embed({ ...request, inputs }, call);
       return {
         headers: { ...describeHandling(ignored), ...embeddings.headers },

@@ -101,8 +101,8 @@ class ForegroundResponse {
 
   async generate(): Promise<HttpResponse> {
     const { id, parsed, request, api } = this.#call;
-    const { signal, deadlineAt, telemetry } = request;
-    const options = { signal, deadlineAt, telemetry, streamed: parsed.streamed, caller: request.principal };
+    const { signal, deadlineAt, telemetry, defer, principal } = request;
+    const options = { signal, deadlineAt, telemetry, defer, streamed: parsed.streamed, caller: principal };
     const compacted = await this.#compact({ ...options, streamed: false });
     const generated = await api.router.generate(this.#context.generation, options);
     const answer =

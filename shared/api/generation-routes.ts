@@ -30,11 +30,12 @@ export function chatCompletionsRoute({
         return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);
       }
       const { generation, model, streamed, includeUsage, ignored } = parsed;
-      const { signal, deadlineAt, telemetry } = request;
+      const { signal, deadlineAt, telemetry, defer } = request;
       const answer = await router.generate(generation, {
         signal,
         deadlineAt,
         telemetry,
+        defer,
         streamed,
         caller: request.principal,
       });

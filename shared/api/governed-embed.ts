@@ -1,8 +1,8 @@
 import { checkModel } from '../access/model-permissions.ts';
 import type { Policy } from '../access/policy.ts';
-import type { Caller } from '../access/principal.ts';
 import { LambentError } from '../core/errors.ts';
 import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
+import type { GovernedOptions } from './governed-router.ts';
 import { hasSection, type StagePorts } from './policy-stages.ts';
 
 /** Embeddings, and the response headers of the caller's limits. */
@@ -10,7 +10,7 @@ export interface GovernedEmbeddings extends Embeddings {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export type GovernedEmbedOptions = Parameters<Embed>[1] & { readonly caller: Caller };
+export type GovernedEmbedOptions = Parameters<Embed>[1] & Pick<GovernedOptions, 'caller' | 'defer'>;
 
 /** Embeds the inputs of a request under the caller's policy. Throws as `Embed` and `GovernedRouter.generate`. */
 export type GovernedEmbed = (

@@ -2,6 +2,7 @@ import { UNRESTRICTED } from '../access/policy.ts';
 import type { Caller } from '../access/principal.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
+import type { Defer } from '../lambda/request-context.ts';
 import type { StagePorts } from './policy-stages.ts';
 
 /**
@@ -21,13 +22,15 @@ export interface GovernedOptions extends GenerateOptions {
   readonly caller: Caller;
   /** The API whose headers say what is left of the caller's limits. Default: OpenAI's. */
   readonly headerStyle?: 'anthropic';
+  /** Settles limits after the response. Default: before its end. */
+  readonly defer?: Defer | undefined;
 }
 
 /** Creates a router that applies the policies of callers. */
 export function createGovernedRouter(router: Router, ports: StagePorts): GovernedRouter {
   return {
     async generate(request, options) {
-      const { caller, headerStyle, ...call } = options;
+      const { caller, headerStyle, defer, ...call } = options;
       if (caller.policy === UNRESTRICTED && request.moderation === undefined) return router.generate(request, call);
       const { addStages } = await import('./policy-stages.ts');
       return addStages(router, options, ports).generate(request, call);

@@ -6,6 +6,7 @@ import type { GenerationEvent, GenerationRequest } from '../inference/generation
 import type { EndedAnswer } from '../inference/observe.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
+import type { Defer } from '../lambda/request-context.ts';
 import { type Amounts, listCaps } from '../limits/caps.ts';
 import { amountsUsed, boundEmbedding, boundRequest } from '../limits/estimate.ts';
 import { type FreePlace, Reservations, type ReservationsOptions, type StreamLimits } from './reservations.ts';
@@ -14,10 +15,13 @@ export interface LimitsStageOptions extends ReservationsOptions {
   readonly registry: ModelRegistry;
 }
 
-/** Whose limits apply, and the API whose headers say what is left of them. Default: OpenAI's. */
+/** Whose limits apply, and how the call is answered. */
 export interface LimitedCaller {
   readonly caller: Caller;
+  /** The API whose headers say what is left of the limits. Default: OpenAI's. */
   readonly headerStyle?: 'anthropic';
+  /** Settles after the response. Default: before its end. */
+  readonly defer?: Defer | undefined;
 }
 
 type LimitedOptions = GenerateOptions & LimitedCaller;
@@ -73,7 +77,7 @@ export class LimitsStage implements StreamLimits {
   /** As `Embed`, under the caller's limits. Returns also their headers. Throws as a limited router. */
   async embed(
     request: EmbeddingRequest,
-    options: Parameters<Embed>[1] & { readonly caller: Caller },
+    options: Parameters<Embed>[1] & LimitedCaller,
     next: Embed,
   ): Promise<Embeddings & { readonly headers?: Readonly<Record<string, string>> }> {
     const { model } = request;
@@ -99,7 +103,7 @@ export class LimitsStage implements StreamLimits {
    */
   async moderate<T>(
     { model, texts }: { readonly model: string; readonly texts: number },
-    options: Pick<LimitedOptions, 'caller' | 'telemetry'>,
+    options: Pick<LimitedOptions, 'caller' | 'telemetry' | 'defer'>,
     next: () => Promise<T>,
   ): Promise<{ readonly result: T; readonly headers: Readonly<Record<string, string>> }> {
     const caps = listCaps(options.caller.policy, model, 'answers');

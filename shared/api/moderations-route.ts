@@ -19,7 +19,7 @@ export function moderationsRoute({
   readonly loadLimits: StagePorts['loadLimits'];
 }): Route {
   return {
-    async run({ body, principal, signal, telemetry }) {
+    async run({ body, principal, signal, telemetry, defer }) {
       const { model, inputs, ignored } = parseModerationRequest(body, registry);
       const { name, load } = findModerator(model, 'model');
       checkModel(principal.policy, name);
@@ -28,7 +28,7 @@ export function moderationsRoute({
       const { result, headers } = hasSection(principal.policy, 'limits')
         ? await (await loadLimits()).moderate(
             { model: name, texts: inputs.length },
-            { caller: principal, telemetry },
+            { caller: principal, telemetry, defer },
             moderate,
           )
         : { result: await moderate(), headers: {} };

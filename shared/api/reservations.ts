@@ -2,6 +2,7 @@ import type { Caller } from '../access/principal.ts';
 import { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import type { Telemetry } from '../core/telemetry.ts';
+import type { Defer } from '../lambda/request-context.ts';
 import { type Amounts, isSoft, listCaps } from '../limits/caps.ts';
 import type { CounterStore } from '../limits/counters.ts';
 import { limitError } from '../limits/limit-errors.ts';
@@ -26,13 +27,15 @@ interface ReserveOptions {
   readonly telemetry?: Telemetry | undefined;
   readonly queued?: boolean | undefined;
   readonly headerStyle?: HeaderStyle | undefined;
+  /** Settles after the response. Default: at once. */
+  readonly defer?: Defer | undefined;
 }
 
 /** What was reserved for a call. */
 export interface ReservedCall {
   /** What is left of the limits. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Replaces what was reserved by what was used. Never throws. */
+  /** Replaces what was reserved by what was used, maybe after the response. Never throws. */
   settle(used: Amounts): Promise<void>;
 }
 
@@ -79,7 +82,7 @@ export class Reservations implements StreamLimits {
    * available
    */
   async reserve(call: Omit<Call, 'holder'>, options: ReserveOptions): Promise<ReservedCall | undefined> {
-    const { caller, telemetry, queued = false, headerStyle = 'openai' } = options;
+    const { caller, telemetry, queued = false, headerStyle = 'openai', defer } = options;
     const holder = { tenant: caller.tenant, keyId: caller.keyId ?? NO_KEY };
     const reserved = await this.#limiter.reserve({ ...call, holder }).catch((thrown: unknown) => {
       const passed = this.#options.whenDown === 'pass' || call.caps.every(isSoft);
@@ -102,7 +105,12 @@ export class Reservations implements StreamLimits {
         telemetry?.logger.warn('reservation not settled', describeError(thrown));
       });
     };
-    return { headers, settle };
+    // The next call waits for this one to settle only if it may need what this one gives back.
+    const later = reserved.isTight ? undefined : defer;
+    return {
+      headers,
+      settle: async (used) => (later === undefined ? settle(used) : later(() => settle(used))),
+    };
   }
 
   /** Settles what dead functions have left of the key, while the call runs. */

@@ -36,7 +36,7 @@ export async function createStoredChat(
   state: ApiState,
 ): Promise<HttpResponse> {
   const { generation, model, streamed, includeUsage } = parsed;
-  const { operation, principal, signal, deadlineAt, telemetry } = request;
+  const { operation, principal, signal, deadlineAt, telemetry, defer } = request;
   const createdAt = api.now();
   const source = { id: operation?.id ?? api.ids(), createdAt, model, generation, fingerprint: api.fingerprint };
   const options = { ...toCompletionOptions(source), includeUsage };
@@ -46,7 +46,14 @@ export async function createStoredChat(
     if (!streamed) return { stored: id, json: earlier };
     return { stored: id, frames: yieldFrames(encodeStoredChatStream(earlier, includeUsage)) };
   }
-  const answer = await api.router.generate(generation, { signal, deadlineAt, telemetry, streamed, caller: principal });
+  const answer = await api.router.generate(generation, {
+    signal,
+    deadlineAt,
+    telemetry,
+    defer,
+    streamed,
+    caller: principal,
+  });
   const headers = describeHandling(parsed.ignored, answer);
   const commit = (completion: ChatCompletionObject, usage: Usage | undefined) =>
     persist(() => store(completion, usage), { request, timings: state.timings, now: api.now, sleep: api.sleep });

@@ -14,7 +14,7 @@ import {
   type ResponderOptions,
 } from './http-responder.ts';
 import { type ProxyEvent, parseProxyEvent } from './proxy-event.ts';
-import { RequestContext } from './request-context.ts';
+import { type Defer, RequestContext } from './request-context.ts';
 import { answerWarmEvents } from './warm-event.ts';
 
 /** A request as a route sees it: parsed, authorized, and free of API Gateway. */
@@ -34,6 +34,8 @@ export interface HttpRequest<Principal> {
   /** Epoch milliseconds by which the response must have ended. */
   readonly deadlineAt: number;
   readonly telemetry: Telemetry;
+  /** Does work after the response's last byte. */
+  readonly defer?: Defer | undefined;
   /** Present if the request has an idempotency key. */
   readonly operation?: Operation;
 }
@@ -100,20 +102,27 @@ export function createHttpPipeline<Principal>(
   options: HttpPipelineOptions<Principal>,
 ): MiddyfiedHandler<unknown, LambdaResponse | string> {
   markInitEnd();
+  const contexts = new WeakMap<Context, RequestContext>();
   return middy<unknown, LambdaResponse | string>({
     executionMode: executionModeStreamifyResponse,
     timeoutEarlyInMillis: 0,
+    // Called when the response has been written. Lambda ends the response then, and the invocation with the handler's promise.
+    // https://aws.amazon.com/blogs/compute/running-code-after-returning-a-response-from-an-aws-lambda-function/
+    requestEnd: ({ context }) => contexts.get(context)?.finish(),
   })
     .use(answerWarmEvents())
-    .handler((event, context) => serve(options, event, context));
+    .handler((event, lambdaContext) => {
+      const context = new RequestContext(options.telemetry, lambdaContext, DEADLINE_MARGIN_MS);
+      contexts.set(lambdaContext, context);
+      return serve(options, event, context);
+    });
 }
 
 async function serve<Principal>(
   options: HttpPipelineOptions<Principal>,
   input: unknown,
-  lambdaContext: Context,
+  context: RequestContext,
 ): Promise<LambdaResponse> {
-  const context = new RequestContext(options.telemetry, lambdaContext, DEADLINE_MARGIN_MS);
   context.limitSilence(LONGEST_SILENCE_MS);
   const responder = new HttpResponder(context, options);
   try {
@@ -136,6 +145,7 @@ async function serve<Principal>(
       signal: context.signal,
       deadlineAt: context.deadlineAt,
       telemetry: context.telemetry,
+      defer: context.defer,
     });
     return await responder.respond(response);
   } catch (thrown) {

@@ -5,6 +5,9 @@ import type { MetricValues } from '../core/metrics.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { beginInvocation } from './environment.ts';
 
+/** Does work once the response has ended. The work must not reject. */
+export type Defer = (work: () => Promise<void>) => void;
+
 /**
  * Everything that belongs to one invocation: its id, logger, metrics, deadline and duration. A process may serve many
  * invocations at once, so none of this is kept at module level.
@@ -17,7 +20,9 @@ export class RequestContext {
   readonly #start = beginInvocation();
   readonly #deadline = new AbortController();
   readonly #timer: NodeJS.Timeout;
+  readonly #deferred: (() => Promise<void>)[] = [];
   #silenceTimer: NodeJS.Timeout | undefined;
+  #isFinished = false;
   #requestId: string;
 
   /** @param marginMs how long before the function's timeout `signal` aborts, in milliseconds */
@@ -72,6 +77,19 @@ export class RequestContext {
   /** Notes that the response has begun. */
   endSilence(): void {
     clearTimeout(this.#silenceTimer);
+  }
+
+  /** Does work after the response's last byte, or at once if that was sent. The invocation lasts until the work is done. */
+  readonly defer: Defer = (work) => {
+    // A stream that breaks off may close its sources after it has ended.
+    if (this.#isFinished) void work();
+    else this.#deferred.push(work);
+  };
+
+  /** Does the deferred work, once the response has ended. */
+  async finish(): Promise<void> {
+    this.#isFinished = true;
+    await Promise.all(this.#deferred.map((work) => work()));
   }
 
   /** Stops the timers. */

@@ -23,6 +23,8 @@ export interface Reservation {
   /** Epoch milliseconds of the windows in which the call counts. */
   readonly at: number;
   readonly state: LimitState;
+  /** True if another call like this one may be refused until this one has settled. */
+  readonly isTight: boolean;
   /** The alerts that this call has passed. */
   readonly alerts: readonly PassedAlert[];
   /** The counters of the key's item after the reservation. */
@@ -52,6 +54,8 @@ export interface Refusal {
 const MAX_TRIES = 16;
 /** Calls that take leases from each other below an alert stop that after so many tries. */
 const MAX_CALM_TRIES = 3;
+/** A limit is tight if less is left of it than so many times what a call has reserved. */
+const SLACK = 2n;
 /** A reservation that is not made in the minute in which it was begun is begun again. */
 const MAX_WINDOWS = 3;
 
@@ -127,6 +131,7 @@ export class Limiter {
         return {
           at: now,
           state,
+          isTight: isTight(own, pools, amounts, counters),
           alerts,
           counters,
           settle: (used) => this.#settle(call, { own, pools, bucket, counters }, used),
@@ -198,6 +203,15 @@ export class Limiter {
     const atLeast = { [bucketCounters(bucket).calls]: 1n };
     await this.#store.write({ pk: keyItemOf(holder), add, remove, atLeast });
   }
+}
+
+function isTight(own: readonly OwnCap[], pools: readonly Pool[], amounts: Amounts, counters: Counters): boolean {
+  const needed = ({ metric }: Cap): bigint => SLACK * amountOf(metric, amounts);
+  const isShort = ({ id, cap }: Pool): boolean => {
+    const { left, beyond } = childCounters(id);
+    return !isSoft(cap) && (counters[left] ?? 0n) + (counters[beyond] ?? 0n) < needed(cap);
+  };
+  return own.some(({ cap, counter }) => cap.max - (counters[counter] ?? 0n) < needed(cap)) || pools.some(isShort);
 }
 
 interface Reserved {

@@ -107,7 +107,7 @@ export function stubStreamingGlobals(): void {
   });
 }
 
-class ResponseRecorder extends Writable {
+export class ResponseRecorder extends Writable {
   head: Head | undefined;
   text = '';
 

@@ -193,6 +193,25 @@ describe('a limited call', () => {
     expect(counters['k.t.d20787']).toBeGreaterThan(0n);
   });
 
+  it('settles after its response, unless the next call may need what it gives back', async () => {
+    const work: (() => Promise<void>)[] = [];
+    const defer = (each: () => Promise<void>) => void work.push(each);
+    const call = async (policy: Policy, keyId: string) => {
+      const caller = { tenant: 'acme', keyId, policy };
+      await collect((await generate(policy, { maxOutputTokens: 100 }, { caller, defer })).events);
+      const counters = await store.read(`key#acme#${keyId}`);
+      return counters['b.29934000.f.n.default'] ?? counters['b.29934000.fk.n.default'];
+    };
+    expect(await call(ofKey({ tokensPerDay: 9_999 }), 'wide')).toBe(1n);
+    expect(await call(ofKey({ tokensPerDay: 200 }), 'tight')).toBe(0n);
+    expect(await call(ofKey({ requestsInFlight: 1 }), 'single')).toBe(0n);
+    expect(await call({ project: { limits: { tokensPerDay: 150 } } }, 'shared')).toBe(0n);
+    expect(work).toHaveLength(1);
+    await work[0]?.();
+    const counters = await store.read('key#acme#wide');
+    expect(counters).toMatchObject({ 'b.29934000.f.n.default': 0n, 'k.t.d20787': 50n });
+  });
+
   it('that all targets refuse counts as a request only, and not at all if it is queued', async () => {
     answer = () => {
       throw new UpstreamError('upstream_rejected', 'no', { recovery: 'fail' });

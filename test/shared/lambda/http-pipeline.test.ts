@@ -2,7 +2,7 @@ import { setImmediate as nextTick } from 'node:timers/promises';
 import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
 import { createHttpPipeline, type HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
-import { callHttp, makeHttpEvent, stubStreamingGlobals } from '../../functions/concurrency.ts';
+import { callHttp, makeHttpEvent, ResponseRecorder, stubStreamingGlobals } from '../../functions/concurrency.ts';
 import { getHandler, makeContext } from '../../functions/test-environment.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
@@ -95,3 +95,31 @@ it('a stream that has begun may last longer than 5 minutes', async () => {
   expect(answer.response).toMatchObject({ statusCode: 200, text: expect.stringContaining('data: last') });
   await call;
 });
+
+it.each(['json', 'frames'] as const)(
+  'deferred work is done after the last byte of a response, and the invocation lasts until then: %s',
+  async (kind) => {
+    const steps: string[] = [];
+    const { promise, resolve: finishWork } = Promise.withResolvers<void>();
+    async function* writeFrames() {
+      yield 'data: first\n\n';
+    }
+    const { handler } = createHandler(async ({ defer }) => {
+      defer?.(async () => {
+        steps.push('work');
+        await promise;
+        steps.push('worked');
+      });
+      return kind === 'json' ? { json: {} } : { frames: writeFrames() };
+    });
+    const stream = new ResponseRecorder();
+    stream.once('finish', () => steps.push('responded'));
+    const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
+    const call = handler(event, stream, makeContext(TIMEOUT_MS)).then(() => steps.push('ended'));
+    await vi.waitFor(() => expect(steps).toContain('work'));
+    expect(steps).toEqual(['responded', 'work']);
+    finishWork();
+    await call;
+    expect(steps).toEqual(['responded', 'work', 'worked', 'ended']);
+  },
+);

@@ -1,14 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { LOCAL_API_KEY } from '../local/seed.ts';
 import type { Policy } from '../shared/access/policy.ts';
 import { computeMedian } from '../test/measure/statistics.ts';
-import { type PairedTarget, runPaired } from './load/paired.ts';
+import { type PairedResult, type PairedTarget, runPaired } from './load/paired.ts';
 import { type ServerProcess, startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { bundleFunction, MODEL, REGION, writeHostedModels } from './targets/functions.ts';
+import { bundleFunction, MODEL, REGION } from './targets/functions.ts';
 import { createChatBody, getAnswerEnd } from './targets/lambda-events.ts';
 import { startRequestCounter } from './targets/request-counter.ts';
 import { DIRECT } from './targets/targets.ts';
@@ -16,7 +16,11 @@ import { DIRECT } from './targets/targets.ts';
 const UNLIMITED = 'unlimited key';
 const OF_KEY = 'limits of the key';
 const OF_ALL = 'limits of key, project and account';
+const FLOOR = 'two requests to DynamoDB alone';
 const TABLE = 'limits';
+/** Dollars: a budget counts only models with a price. */
+const PRICE = { inputPerMillion: 1, outputPerMillion: 5 };
+const CREDENTIALS = { AWS_REGION: REGION, AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'bench' };
 
 const LIMITS = {
   requestsPerMinute: 1_000_000,
@@ -34,7 +38,8 @@ const POLICIES: Readonly<Record<string, Policy | undefined>> = {
 const BUDGET_MS = 3;
 const BUDGET_REQUESTS = 2;
 
-const WARM_UP_ANSWERS = 60;
+/** So many that the code which each call runs is compiled. */
+const WARM_UP_ANSWERS = 500;
 const REQUESTS = 8;
 /** Calls whose requests to DynamoDB are counted, after those that warm up. */
 const COUNTED = 200;
@@ -48,12 +53,16 @@ interface Result {
   readonly target: string;
   /** Milliseconds until the first byte of the body, the median of all rounds. */
   readonly ms: number;
-  /** Milliseconds above the unlimited key in the same round, the median of all rounds. */
+  /** Milliseconds above the unlimited key in the same round, the median of all rounds; the floor's, above the upstream. */
   readonly addedMs: number;
   readonly cpuMs: number;
+  /** Milliseconds of processor time above the unlimited key; all of the floor's. */
+  readonly addedCpuMs: number;
   /** Requests to DynamoDB per call. */
   readonly requests: number;
 }
+
+const NOTHING: PairedResult = { firstByteMs: [], cpuMs: Number.NaN };
 
 /** Measures what limits add to a warm chat call. */
 export async function benchLimits({ rounds }: LimitsOptions): Promise<Report> {
@@ -63,8 +72,8 @@ export async function benchLimits({ rounds }: LimitsOptions): Promise<Report> {
     await using tables = await startServer(resolveFile('table-server.ts'), [join(folder, 'tables')]);
     await createTable(tables.url);
     const definition = await bundleFunction('functions/chat.ts', folder, {
-      ...{ MODELS_FILE: await writeHostedModels(folder, upstream.url), LIMITS_TABLE: TABLE },
-      ...{ AWS_REGION: REGION, AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'bench' },
+      ...{ MODELS_FILE: await writeModels(folder, upstream.url), LIMITS_TABLE: TABLE },
+      ...CREDENTIALS,
     });
     const start = (policy: Policy | undefined, tablesUrl: string): Promise<ServerProcess> => {
       const environment = { ...definition.environment, AWS_ENDPOINT_URL_DYNAMODB: tablesUrl };
@@ -85,26 +94,29 @@ export async function benchLimits({ rounds }: LimitsOptions): Promise<Report> {
     }
 
     await using open = new AsyncDisposableStack();
-    const targets = [toTarget(upstream)];
+    const environment = { ...process.env, ...CREDENTIALS, AWS_ENDPOINT_URL_DYNAMODB: tables.url };
+    const bare = open.use(await startServer(resolveFile('table-requests.ts'), [TABLE], environment));
+    const targets = [toTarget(upstream), { ...toTarget(bare), expected: 'counted' }];
     for (const policy of Object.values(POLICIES)) targets.push(toTarget(open.use(await start(policy, tables.url))));
-    const [direct, ...handlers] = await runPaired({
+    const [direct = NOTHING, floor = NOTHING, unlimited = NOTHING, ...limited] = await runPaired({
       targets,
       warmUpAnswers: WARM_UP_ANSWERS,
       rounds,
       requests: REQUESTS,
     });
-    const unlimited = handlers[0]?.firstByteMs ?? [];
-    const results = Object.keys(POLICIES).map((target, index): Result => {
-      const { firstByteMs = [], cpuMs = 0 } = handlers[index] ?? {};
-      return {
-        target,
-        ms: computeMedian(firstByteMs),
-        addedMs: computeMedian(firstByteMs.map((ms, round) => ms - (unlimited[round] ?? Number.NaN))),
-        cpuMs,
-        requests: counted[index] ?? Number.NaN,
-      };
+    const compare = (target: string, result: PairedResult, base: PairedResult, requests: number): Result => ({
+      target,
+      ms: computeMedian(result.firstByteMs),
+      addedMs: computeMedian(result.firstByteMs.map((ms, round) => ms - (base.firstByteMs[round] ?? Number.NaN))),
+      cpuMs: result.cpuMs,
+      addedCpuMs: result.cpuMs - base.cpuMs,
+      requests,
     });
-    return toReport(results, computeMedian(direct?.firstByteMs ?? []), rounds);
+    const results = [unlimited, ...limited].map((result, index) =>
+      compare(Object.keys(POLICIES)[index] ?? '', result, unlimited, counted[index] ?? Number.NaN),
+    );
+    const bareResult = compare(FLOOR, floor, { ...direct, cpuMs: 0 }, BUDGET_REQUESTS);
+    return toReport(results, bareResult, computeMedian(direct.firstByteMs), rounds);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -117,6 +129,13 @@ function toTarget({ url, pid }: ServerProcess): PairedTarget {
     ...{ url: `${url}/v1/chat/completions`, headers: { authorization: `Bearer ${LOCAL_API_KEY}` }, pid },
     ...{ body: createChatBody(MODEL, false), streamed: false, expected: getAnswerEnd('chat/completions', false) },
   };
+}
+
+async function writeModels(folder: string, upstream: string): Promise<string> {
+  const file = join(folder, 'models.json');
+  const target = { provider: 'openai-compatible', model: 'bench', baseUrl: `${upstream}/v1`, price: PRICE };
+  await writeFile(file, JSON.stringify({ models: { [MODEL]: { targets: [target] } } }));
+  return file;
 }
 
 async function createTable(endpoint: string): Promise<void> {
@@ -133,31 +152,45 @@ async function createTable(endpoint: string): Promise<void> {
   client.destroy();
 }
 
-function toReport(results: readonly Result[], directMs: number, rounds: number): Report {
+function toReport(results: readonly Result[], floor: Result, directMs: number, rounds: number): Report {
   const [unlimited, ...limited] = results;
   const one = { label: '', value: 1, unit: '' };
+  const toRow = ({ target, ms, addedMs, cpuMs, addedCpuMs, requests }: Result): string[] => [
+    target,
+    formatNumber(ms),
+    ...(target === UNLIMITED
+      ? ['–', '–', formatNumber(cpuMs), '–', '–']
+      : [
+          formatNumber(addedMs),
+          formatNumber(addedMs / floor.addedMs),
+          formatNumber(cpuMs),
+          formatNumber(addedCpuMs),
+          formatNumber(addedCpuMs / floor.addedCpuMs),
+        ]),
+    formatNumber(requests),
+  ];
   return {
     name: 'limits',
     title: 'Limits: what they add to a warm call',
     method: [
       'A client process sends the same buffered chat completion, in turn, to three processes of the chat function’s bundle behind `node:http`: to one for a key without limits, one for a key with four limits of its own, and one for a key whose project and account have these limits, too. All have the same upstream, which responds at once, and the same stand-in for DynamoDB, in a process of its own. “Added” is the time above the key without limits in the same round.',
+      'The floor is a server that makes two small updates with the same client of the AWS SDK and nothing else; what it adds is its time above that of the upstream, and all of its processor time. A function settles after the response, so that a limited call waits for one of its two requests.',
       `Requests to DynamoDB are counted apart from the times, over ${COUNTED} calls after ${WARM_UP_ANSWERS} others. They include leases of shared limits, and the read that only a stand-in needs after a refused write.`,
     ],
     tables: [
       {
         caption: `Warm buffered chat completion: median of ${rounds} interleaved rounds of ${REQUESTS} requests`,
-        columns: ['target', 'p50 ms', 'added p50 ms', '× unlimited', 'CPU ms', 'DynamoDB requests per call'],
-        rows: [
-          [DIRECT, formatNumber(directMs), '–', '–', '–', '–'],
-          ...results.map(({ target, ms, addedMs, cpuMs, requests }) => [
-            target,
-            formatNumber(ms),
-            target === UNLIMITED ? '–' : formatNumber(addedMs),
-            formatNumber(ms / (unlimited?.ms ?? Number.NaN)),
-            formatNumber(cpuMs),
-            formatNumber(requests),
-          ]),
+        columns: [
+          'target',
+          'p50 ms',
+          'added p50 ms',
+          '× floor',
+          'CPU ms',
+          'added CPU ms',
+          '× floor',
+          'requests per call',
         ],
+        rows: [[DIRECT, formatNumber(directMs), '–', '–', '–', '–', '–', '–'], ...[floor, ...results].map(toRow)],
       },
     ],
     budgets: [
@@ -187,11 +220,11 @@ function toReport(results: readonly Result[], directMs: number, rounds: number):
       {
         title: 'Time of a warm call',
         unit: 'ms',
-        groups: [{ label: 'p50', bars: results.map(({ target, ms }) => ({ label: target, value: ms })) }],
+        groups: [{ label: 'p50', bars: [floor, ...results].map(({ target, ms }) => ({ label: target, value: ms })) }],
       },
     ],
     limits: [
-      'In AWS, a request to DynamoDB takes a few milliseconds instead of the stand-in’s time: these figures show what Lambent’s own code adds. The two requests are made one after another, before and after the model’s answer.',
+      'In AWS, a request to DynamoDB takes a few milliseconds instead of the stand-in’s time: these figures show what Lambent’s own code adds. The two requests are made one after another: before the model’s answer, and after the response.',
     ],
     data: results,
   };

@@ -213,6 +213,7 @@ export const SETTINGS = {
   alarmGuardrailFailures: count,
   alarmContentRefused: count,
   alarmKeysRefused: count,
+  alarmAbuseSuspected: count,
 
   gpuFleet: text(/^[\w.-]{0,64}$/, 'fleet or empty', 'the name of a fleet of models.json, or empty'),
   gpuImage: engineImage,

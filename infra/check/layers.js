@@ -15,6 +15,7 @@ const LAYERS = [
   'wire',
   'safety',
   'limits',
+  'abuse',
   'usage',
   'inference',
   'gpu',

@@ -14,16 +14,15 @@ export interface HoldTable {
   list(tenant: string): Promise<Holds>;
   /**
    * Holds a key, whether or not it is held already. A hold of an administrator replaces any other, one of the service only a
-   * shorter one. Idempotent.
-   * @throws LambentError `invalid_value` if too many keys of the project are held
+   * shorter one. Returns false if `MAX_HOLDS` other keys of the project are held. Idempotent.
    */
-  place(tenant: string, keyId: string, hold: Hold): Promise<void>;
+  place(tenant: string, keyId: string, hold: Hold): Promise<boolean>;
   /** Ends the hold of a key. Returns it; undefined if the key isn't held. */
   release(tenant: string, keyId: string): Promise<Hold | undefined>;
 }
 
-/** The authorizer reads all of them with each key of the project. */
-const MAX_HOLDS = 100;
+/** The most held keys of a project. The authorizer reads all holds with each key. */
+export const MAX_HOLDS = 100;
 const MAX_ATTEMPTS = 8;
 
 /** Creates the holds of an access table. @param now returns epoch milliseconds */
@@ -56,15 +55,17 @@ export function createHoldTable(access: Table, now: () => number): HoldTable {
   return {
     list: async (tenant) => (await read(tenant)).holds,
 
-    place: (tenant, keyId, hold) =>
-      change(tenant, (holds) => {
+    async place(tenant, keyId, hold) {
+      let isHeld = true;
+      await change(tenant, (holds) => {
         const before = Object.hasOwn(holds, keyId) ? holds[keyId] : undefined;
-        if (before !== undefined && hold.reason !== 'manual' && before.until >= hold.until) return undefined;
-        const next = { ...holds, [keyId]: hold };
-        if (Object.keys(next).length <= MAX_HOLDS) return next;
-        const message = `${MAX_HOLDS} keys of the project are held, which is the maximum. Release or delete some of them.`;
-        throw new LambentError('invalid_value', message);
-      }),
+        isHeld = before !== undefined || Object.keys(holds).length < MAX_HOLDS;
+        if (!isHeld || (before !== undefined && hold.reason !== 'manual' && before.until >= hold.until))
+          return undefined;
+        return { ...holds, [keyId]: hold };
+      });
+      return isHeld;
+    },
 
     async release(tenant, keyId) {
       let released: Hold | undefined;

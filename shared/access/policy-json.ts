@@ -10,6 +10,8 @@ const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   contentRules: true,
   guardrail: true,
   retention: true,
+  // By the function `record`, after the call.
+  abuse: true,
 };
 
 /** The stored restrictions of each level, as JSON. */

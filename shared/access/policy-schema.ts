@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { findInheritedName } from '../core/objects.ts';
+import { ABUSE_SIGNS, MAX_NETWORKS } from './abuse-rules.ts';
 import { contentRulesSchema, guardrailName, guardrailSchema } from './content-policy-schema.ts';
 import { isValidPattern } from './custom-pattern.ts';
 import { isIpRange } from './ip-ranges.ts';
@@ -40,6 +41,21 @@ const personalData = v.strictObject({
   unsearchable: v.optional(v.picklist(['pass', 'refuse'])),
 });
 
+const perHour = (most: number) => v.optional(v.nullable(whole(1, most)));
+const abuse = v.strictObject({
+  networksPerHour: perHour(MAX_NETWORKS),
+  refusalsPerHour: perHour(1_000_000),
+  timesUsualRate: v.optional(v.nullable(v.pipe(v.number(), v.minValue(1.1), v.maxValue(1_000)))),
+  leastCallsPerHour: v.optional(whole(1, 1_000_000_000)),
+  hold: v.optional(v.array(v.picklist(ABUSE_SIGNS))),
+  /** From a minute, the time in which it takes effect, to 30 days. */
+  holdSeconds: v.optional(whole(60, 30 * 86_400)),
+});
+
+function whole(least: number, most: number) {
+  return v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
+}
+
 const ipRange = v.pipe(v.string(), v.check(isIpRange, 'an IPv4 or IPv6 address, or a block such as 192.0.2.0/24'));
 
 /** The restrictions of a level. Each part of the service adds its section. */
@@ -51,6 +67,7 @@ const restrictionsSchema = v.strictObject({
   contentRules: v.optional(contentRulesSchema),
   guardrail: v.optional(guardrailSchema),
   retention: v.optional(v.picklist(['none', 'modified_abuse_monitoring', 'zero_data_retention'])),
+  abuse: v.optional(abuse),
 });
 
 /**
@@ -86,6 +103,8 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
     const message = "Invalid 'retention': only projects have 'none', and keys have no retention of their own.";
     throw new LambentError('invalid_value', message, { param: 'retention' });
   }
+  if (level === 'key' && result.output.abuse !== undefined)
+    throw new LambentError('invalid_value', "Invalid 'abuse': a key has no such section.", { param: 'abuse' });
   const json = JSON.stringify(result.output);
   if (json === '{}') return undefined;
   const sizeBytes = Buffer.byteLength(json);

@@ -1,3 +1,4 @@
+import type { AbuseSection } from './abuse-rules.ts';
 import type { ContentRule, GuardrailUse } from './content-policy-schema.ts';
 import type { Limits } from './limit-policy.ts';
 import type { PersonalDataRules } from './personal-data.ts';
@@ -29,6 +30,8 @@ export interface Restrictions {
   readonly guardrail?: GuardrailUse;
   /** What is kept of content. Keys don't have this section, and the project's replaces the account's. */
   readonly retention?: Retention;
+  /** When keys are reported or held. Only projects and the account have this section. */
+  readonly abuse?: AbuseSection;
 }
 
 /** The aliases of `models.json` that may be used. */

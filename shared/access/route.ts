@@ -2,6 +2,7 @@ import { LambentError } from '../core/errors.ts';
 import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
 import type { ProxyEvent } from '../lambda/proxy-event.ts';
 import { parseAuthorizerContext } from './authorizer-context.ts';
+import { toNetwork } from './network.ts';
 import type { Principal } from './principal.ts';
 import { collectKeyValues } from './request-keys.ts';
 import { hasScope, type Scope } from './scopes.ts';
@@ -31,7 +32,9 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
       if (scope !== undefined && hasScope(principal.scopes, scope)) return principal;
       throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
     },
-    logFields: ({ tenant, keyId }) => ({ tenant, keyId }),
+    logFields: ({ tenant, keyId }, { requestContext: { identity } }) => ({
+      ...{ tenant, keyId, network: toNetwork(identity?.sourceIp) },
+    }),
   };
 }
 

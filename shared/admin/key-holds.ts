@@ -1,8 +1,9 @@
 import * as v from 'valibot';
-import { createHoldTable } from '../access/hold-table.ts';
+import { createHoldTable, MAX_HOLDS } from '../access/hold-table.ts';
 import type { Hold } from '../access/holds.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
+import { LambentError } from '../core/errors.ts';
 import { integer, object } from '../openai/schema.ts';
 import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
 import { objectNotFoundError, ownedBy } from './object-table.ts';
@@ -48,7 +49,11 @@ export function createKeyHoldRoutes(api: AdminApi) {
       await requireCaller(project.id, key);
       const since = Math.floor(api.now() / 1000);
       const hold = { since, until: since + seconds, reason: 'manual' };
-      await holds.place(project.id, key, hold);
+      if (!(await holds.place(project.id, key, hold)))
+        throw new LambentError(
+          'invalid_value',
+          `${MAX_HOLDS} keys of the project are held, the most. Release some of them.`,
+        );
       const details = { data: { reason: hold.reason, held_until: hold.until } };
       logAct(request.telemetry, { type: 'api_key.held', objectId: key, project: project.id, details });
       return encodeHold(key, hold);

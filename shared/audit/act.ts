@@ -1,7 +1,8 @@
+import type { LogFields } from '../core/logger.ts';
 import { recordedAs } from '../core/recorded-line.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 
-/** A change that an administrator made. */
+/** A change that an administrator made, or the service itself. */
 export interface Act {
   /** The type of the event as the administration API names it: `project.created`. */
   readonly type: string;
@@ -17,13 +18,18 @@ export interface Act {
  * Logs an administrative act, from where it reaches the audit log. The line carries the request's own annotations: its id, and
  * the key of the administrator. Called after the act, once.
  */
-export function logAct({ logger }: Pick<Telemetry, 'logger'>, { type, objectId, project, details }: Act): void {
-  logger.summarize('administrative act', {
+export function logAct({ logger }: Pick<Telemetry, 'logger'>, act: Act): void {
+  logger.summarize('administrative act', describeAct(act));
+}
+
+/** Returns the fields of an act's line. */
+export function describeAct({ type, objectId, project, details }: Act): LogFields {
+  return {
     ...recordedAs('act'),
     act: type,
     objectId,
     project,
     // One field of text, because fields of a log line are scalars.
     details: details && JSON.stringify(details),
-  });
+  };
 }

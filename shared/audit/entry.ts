@@ -14,6 +14,8 @@ const known = v.object({
   record: v.picklist(RECORDED_KINDS),
   tenant: name,
   keyId: name,
+  /** The caller's network. Absent for jobs. */
+  network: name,
   route: name,
   endpoint: name,
   model: name,
@@ -24,6 +26,8 @@ const known = v.object({
   outputTokens: count,
   /** US dollars, exactly. */
   costUsd: v.optional(v.pipe(v.string(), v.regex(/^\d+(\.\d{1,12})?$/))),
+  /** What followed from a match of a content rule or guardrail. */
+  action: name,
   act: name,
   objectId: name,
   project: name,

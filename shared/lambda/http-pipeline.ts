@@ -68,8 +68,8 @@ export interface Authorization<Principal> {
    * @throws LambentError if there is none or it may not call the route
    */
   authorize(event: ProxyEvent): Promise<Principal>;
-  /** Returns the fields that identify a principal in log lines. */
-  logFields(principal: Principal): LogFields;
+  /** Returns the fields that identify a principal, and where it calls from, in log lines. */
+  logFields(principal: Principal, event: ProxyEvent): LogFields;
 }
 
 export interface HttpPipelineOptions<Principal> extends ResponderOptions {
@@ -134,7 +134,7 @@ async function serve<Principal>(
     if (format !== undefined) responder.useFormat(format);
     const route = findRoute(event, options.routes);
     const principal = await options.authorization.authorize(event);
-    context.telemetry.logger.annotate(options.authorization.logFields(principal));
+    context.telemetry.logger.annotate(options.authorization.logFields(principal, event));
     const response = await route.run({
       requestId: context.requestId,
       pathParameters: decodeValues(event.pathParameters),

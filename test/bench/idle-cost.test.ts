@@ -24,7 +24,7 @@ it('an idle stage costs less than 7 dollars a month at list prices, and less tha
 
 it('the bill counts the keys, the metrics of alarms, the polled queues and the invocations of the template', () => {
   expect(getAmount('KMS keys')).toBe(3);
-  expect(getAmount('metrics of alarms')).toBe(25);
+  expect(getAmount('metrics of alarms')).toBe(26);
   // Two queues: that of GPU workers is polled only with fleets.
   expect(getAmount('receives')).toBe(2 * 15 * 43_200);
   // The sweep each minute; warmup and the four functions that it warms every five minutes.

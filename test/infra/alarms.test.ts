@@ -33,7 +33,14 @@ describe('the alarms of a stage', () => {
         ...['generation-queue-age', 'intake-failures', 'generation-dlq'],
         ...['jobs-queue-age', 'jobs-waiting', 'jobs-dlq'],
         ...['sweep-failures', 'sweep-stopped', 'kms-errors', 'store-errors', 'targets-unusable', 'record-dlq'],
-        ...['guardrail-failures', 'content-refused', 'keys-refused', 'keys-expiring', 'spend-alerts'],
+        ...[
+          'guardrail-failures',
+          'content-refused',
+          'keys-refused',
+          'keys-expiring',
+          'spend-alerts',
+          'abuse-suspected',
+        ],
       ].sort(),
     );
   });
@@ -55,8 +62,8 @@ describe('the alarms of a stage', () => {
     });
   });
 
-  it('the alarms of a stage without fleets watch 25 metrics, of which each costs the same', () => {
-    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(25);
+  it('the alarms of a stage without fleets watch 26 metrics, of which each costs the same', () => {
+    expect(listAlarms(minimal).flatMap(listMetrics)).toHaveLength(26);
   });
 
   it('the alarms publish to the topic, and count missing data as healthy unless it means that a schedule stopped', () => {
@@ -101,6 +108,7 @@ describe('the alarms of a stage', () => {
       [MetricName, ...[Dimensions].flat().map((dimension) => Object(dimension).Name)].join(' by '),
     );
     expect(watched.toSorted()).toEqual([
+      'AbuseSuspected by Stage',
       'ContentRefused by Stage',
       'FirstByteMs by FunctionName',
       'FirstByteMs by FunctionName',

@@ -182,7 +182,8 @@ describe('the policies of the template', () => {
         ...[' lambda:GetEventSourceMapping', ' lambda:UpdateEventSourceMapping'],
       ],
       RecordRole: [
-        ...items('UsageTable', ['BatchWriteItem', 'GetItem', 'PutItem', 'UpdateItem']),
+        ...items('UsageTable', ['BatchGetItem', 'BatchWriteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem']),
+        ...items('AccessTable', ['GetItem', 'UpdateItem']),
         ...['AuditBucket s3:GetObject', 'AuditBucket s3:PutObject', 'AuditBucket s3:ListBucket'],
         ...['RecordDlq sqs:SendMessage', 'DataKey kms:Decrypt', 'DataKey kms:GenerateDataKey'],
       ],

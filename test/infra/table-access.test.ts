@@ -2,11 +2,15 @@ import { DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import { getIssuerPartition } from '../../shared/access/federation/issuers.ts';
+import { createHoldTable } from '../../shared/access/hold-table.ts';
 import { createKeyTable } from '../../shared/access/key-table.ts';
+import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { ACCOUNT_PARTITION, getProjectPartition } from '../../shared/access/policy-table.ts';
+import { updateItem } from '../../shared/aws/table.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBPace } from '../../shared/jobs/dynamodb-pace.ts';
 import { createDynamoDBSamples } from '../../shared/jobs/dynamodb-samples.ts';
+import { startAccessTable } from '../shared/access/access-table.ts';
 import {
   createLease,
   createLeaseRequest,
@@ -32,7 +36,16 @@ beforeAll(async () => {
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
     endpoint: tables.url,
   });
-  client.middlewareStack.add(
+  observe(client);
+});
+afterAll(async () => {
+  client.destroy();
+  await tables[Symbol.asyncDispose]();
+});
+
+/** Adds the requests of a client to `requests`. */
+function observe({ middlewareStack }: DynamoDBClient): void {
+  middlewareStack.add(
     (next, { commandName = '' }) =>
       (args) => {
         requests.push(...describeDynamoDBRequest(commandName, Object(args.input)));
@@ -40,11 +53,7 @@ beforeAll(async () => {
       },
     { step: 'initialize' },
   );
-});
-afterAll(async () => {
-  client.destroy();
-  await tables[Symbol.asyncDispose]();
-});
+}
 
 /** Returns the requests to DynamoDB that `run` sends. */
 async function record(run: () => Promise<unknown>): Promise<DynamoDBRequest[]> {
@@ -168,13 +177,13 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer and the administration may find an API key or a token issuer, only intake a sender, and only they and workers a policy', async () => {
+  it('only the authorizer and the administration may find an API key or a token issuer, only intake a sender, and only they, workers and record a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
       context: { 'dynamodb:LeadingKeys': [partition], 'dynamodb:Attributes': ['pk'] },
     });
-    const roles = ['AuthorizeRole', 'TokenRole', 'AdminRole', ...JOB_ROLES, 'FleetRole'];
+    const roles = ['AuthorizeRole', 'TokenRole', 'AdminRole', ...JOB_ROLES, 'FleetRole', 'RecordRole'];
     const allowed = (partition: string) => roles.filter((role) => isAllowed(role, 'AccessTable', find(partition)));
     const [key] = await record(() =>
       createKeyTable(client, tableName)
@@ -190,7 +199,24 @@ describe('the access to the other tables', () => {
     ]);
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
     for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
-      expect(allowed(policy)).toEqual(['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole']);
+      expect(allowed(policy)).toEqual([
+        ...['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'RecordRole'],
+      ]);
     expect(allowed('accounts')).toEqual([]);
+  });
+
+  it('record may hold the keys of a project, and change neither its policy nor the keys', async () => {
+    await using access = await startAccessTable();
+    observe(access.client);
+    const table = { client: access.client, name: 'access' };
+    const holds = createHoldTable(table, Date.now);
+    const hold = { since: 0, until: Date.now() / 1000 + 60, reason: 'rate' };
+    const roles = ['RecordRole', 'AuthorizeRole', ...JOB_ROLES];
+    expect(await listAllowed('AccessTable', roles, () => holds.place('acme', 'a', hold))).toEqual(['RecordRole']);
+    const policies = createPolicyAdministration(access.client, 'access');
+    const archive = () => policies.changeProject('acme', (project) => ({ ...project, status: 'archived' }));
+    expect(await listAllowed('AccessTable', roles, archive)).toEqual([]);
+    const revoke = () => updateItem(table, { pk: { S: 'key#1' } }, { change: 'REMOVE holds' });
+    expect(await listAllowed('AccessTable', roles, revoke)).toEqual([]);
   });
 });

@@ -137,6 +137,7 @@ describe('the functions', () => {
       record: {
         LOG_LEVEL: 'info',
         USAGE_TABLE: 'lambent-dev-usage',
+        ACCESS_TABLE: 'lambent-dev-access',
         AUDIT_BUCKET: { Ref: 'AuditBucket' },
         AUDIT_KEY_ID: { 'Fn::GetAtt': ['AuditKey', 'Arn'] },
         AUDIT_RETENTION_DAYS: '400',

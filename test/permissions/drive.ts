@@ -30,15 +30,20 @@ export async function driveService(service: ObservedService): Promise<void> {
   await maintainFleet(service);
   await administer(service);
   await exchangeToken(service);
+  await abuseKey(service);
   await readRecorded(service);
 }
 
-/** Limits the whole account, so that each call of a model and each stream of a response counts. */
+/**
+ * Limits the whole account, so that each call of a model and each stream of a response counts, and compares projects with their
+ * usual rate from one call on.
+ */
 async function limit({ cloud }: ObservedService): Promise<void> {
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
   const tables = new DynamoDBClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
   const administration = createPolicyAdministration(tables, cloud.resources['ACCESS_TABLE'] ?? '');
-  await administration.changeAccount(() => ({ limits: { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000 } }));
+  const limits = { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000 };
+  await administration.changeAccount(() => ({ limits, abuse: { leastCallsPerHour: 1 } }));
   tables.destroy();
 }
 
@@ -267,6 +272,21 @@ async function exchangeToken(service: ObservedService): Promise<void> {
       subject_token: await issuer.sign({ sub: 'web', aud: 'lambent' }),
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     },
+  });
+}
+
+/** Uses a key until the service holds it. */
+async function abuseKey({ client }: ObservedService): Promise<void> {
+  const admin = client.withOptions({ apiKey: LOCAL_ADMIN_KEY, adminAPIKey: LOCAL_ADMIN_KEY });
+  const { projects } = admin.admin.organization;
+  const { id } = await projects.create({ name: 'Abused' });
+  const { api_key } = await projects.serviceAccounts.create(id, { name: 'web' });
+  const path = `/organization/projects/${id}`;
+  await admin.post(`${path}/policy`, { body: { abuse: { networksPerHour: 1, hold: ['networks'] } } });
+  await client.withOptions({ apiKey: api_key?.value ?? '' }).models.list();
+  await waitUntil('the key is held', async () => {
+    const { data } = (await admin.get(`${path}/key_holds`)) as { data: readonly unknown[] };
+    return data.length > 0;
   });
 }
 

@@ -1,0 +1,99 @@
+import { type AbuseRules, resolveAbuseRules } from '../access/abuse-rules.ts';
+import type { HoldTable } from '../access/hold-table.ts';
+import type { Restrictions } from '../access/policy.ts';
+import type { PolicyTable } from '../access/policy-table.ts';
+import { ORGANIZATION } from '../access/principal.ts';
+import type { Act } from '../audit/act.ts';
+import type { Entry } from '../audit/entry.ts';
+import type { Table } from '../aws/table.ts';
+import { HOUR_MS, sumActivity } from './activity.ts';
+import { type ActivityItem, beginReport, endReport, noteUsual, readActivity, readHistory } from './activity-table.ts';
+import { computeUsual, type Finding, findInKey, findUnusualRate } from './findings.ts';
+
+/** A sign of abuse as it is reported. */
+export interface AbuseReport {
+  readonly act: Act;
+  /** Epoch milliseconds. */
+  readonly at: number;
+  readonly isHeld: boolean;
+}
+
+export interface WatchPorts {
+  /** The table of `addActivity`. */
+  readonly table: Table;
+  readonly policies: PolicyTable;
+  readonly holds: HoldTable;
+  /** Records a report. The same report is recorded once, however often this is called for it. */
+  readonly report: (report: AbuseReport) => Promise<void>;
+  /** Returns epoch milliseconds. */
+  readonly now: () => number;
+}
+
+/**
+ * Looks for signs of abuse in the activity of the keys and projects of entries, after these were added to it. A sign is reported
+ * once for an hour, and the key is held if the policy says so. A repeated call completes an interrupted one.
+ */
+export async function watchForAbuse(entries: readonly Entry[], ports: WatchPorts): Promise<void> {
+  // Lines that are recorded hours later, as from the dead-letter queue, hold no key for what is past.
+  const isCurrent = ({ hour }: { readonly hour: number }) => ports.now() - hour < 2 * HOUR_MS;
+  const activity = await readActivity(ports.table, sumActivity(entries).filter(isCurrent));
+  for (const tenant of new Set(activity.map((each) => each.tenant))) {
+    const rules = await readRules(ports.policies, tenant);
+    const keys = activity.filter((each) => each.tenant === tenant && each.keyId !== undefined);
+    const projects = activity.filter((each) => each.tenant === tenant && each.keyId === undefined);
+    const findings = keys.flatMap((key) => findInKey(key, rules));
+    for (const project of projects) {
+      const sameHour = keys.filter(({ hour }) => hour === project.hour);
+      findings.push(...findUnusualRate(await withUsual(project, rules, ports.table), sameHour, rules));
+    }
+    for (const finding of findings)
+      if (!finding.subject.reported.has(finding.sign)) await report(finding, rules, ports);
+  }
+}
+
+async function readRules(policies: PolicyTable, tenant: string): Promise<AbuseRules> {
+  const { account, project } = await policies.find(tenant);
+  // Not by `parsePolicy`: a section that only a later version enforces is of no concern here.
+  const [forAll, own]: Restrictions[] = [account, project].map((json) => (json === undefined ? {} : JSON.parse(json)));
+  return resolveAbuseRules(forAll?.abuse, own?.abuse);
+}
+
+/** Returns a project with its usual hour, which is computed once an hour, and only if it is busy enough to need it. */
+async function withUsual(project: ActivityItem, rules: AbuseRules, table: Table): Promise<ActivityItem> {
+  if (project.usual !== undefined || rules.timesUsualRate === null || project.calls < rules.leastCallsPerHour)
+    return project;
+  const usual = computeUsual(await readHistory(table, project), project.hour);
+  await noteUsual(table, project, usual);
+  return { ...project, usual };
+}
+
+async function report(
+  { subject, project, sign, ...counted }: Finding,
+  rules: AbuseRules,
+  ports: WatchPorts,
+): Promise<void> {
+  const { tenant, keyId } = subject;
+  // An admin key is never held: that could lock all administrators out.
+  const mustHold = keyId !== undefined && tenant !== ORGANIZATION && rules.hold.includes(sign);
+  const now = ports.now();
+  const until = mustHold ? Math.ceil(now / 1000) + rules.holdSeconds : undefined;
+  // Stored before it is acted on, so that all recorders that find the same, and a repetition after a crash, do the same.
+  const text = await beginReport(ports.table, subject, sign, JSON.stringify({ at: now, until, ...counted }));
+  const begun: { at: number; until?: number; value: number; threshold: number } = JSON.parse(text);
+  const hold = begun.until === undefined ? undefined : { since: Math.floor(begun.at / 1000), until: begun.until };
+  const isHeld =
+    hold !== undefined && keyId !== undefined && (await ports.holds.place(tenant, keyId, { ...hold, reason: sign }));
+  const data = { reason: sign, value: begun.value, threshold: begun.threshold };
+  await ports.report({
+    act: {
+      type: `${keyId === undefined ? 'project' : 'api_key'}.${isHeld ? 'held' : 'suspected'}`,
+      objectId: keyId ?? tenant,
+      ...(tenant !== ORGANIZATION && { project: tenant }),
+      details: { data: isHeld ? { ...data, held_until: hold.until } : data },
+    },
+    ...{ at: begun.at, isHeld },
+  });
+  // An hour of the project that was reported is not its usual one.
+  if (project !== undefined && project !== subject) await endReport(ports.table, project, sign);
+  await endReport(ports.table, subject, sign);
+}

@@ -12,6 +12,12 @@ interface Rule {
 /** Timeouts that are no settings, as in `serverless.yml`. */
 const AUTHORIZE_TIMEOUT_SECONDS = 5;
 const SESSIONS_TIMEOUT_SECONDS = 29;
+/**
+ * The inline policies of a role may have 10,240 characters, and the variables of a function 4 KB.
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+ * https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+ */
+const MAX_EXTERNAL_KEYS = 30;
 
 export const RULES: readonly Rule[] = [
   isAtMost('chatProvisioned', 'chatProvisionedMax'),
@@ -49,6 +55,13 @@ export const RULES: readonly Rule[] = [
       domainCertificate === '' || domainCertificate.split(':')[3] === region
         ? undefined
         : `domainCertificate must be in the stage's region, ${region}`,
+  },
+  {
+    settings: ['externalKeys'],
+    findConflict: ({ externalKeys }) =>
+      externalKeys.length > MAX_EXTERNAL_KEYS
+        ? `externalKeys can name at most ${MAX_EXTERNAL_KEYS} keys: a role's policies and a function's variables have no room for more`
+        : undefined,
   },
   {
     settings: ['domainTruststore', 'domainName'],

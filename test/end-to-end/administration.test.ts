@@ -484,6 +484,28 @@ describe('invalid requests', () => {
         json: { error: { code: 'unsupported_value', message: expect.stringMatching(/ not supported: .+\.$/) } },
       });
   });
+
+  it('certificates are refused with the setting that trusts them', async () => {
+    const { certificates, projects } = organization;
+    const ids = { certificate_ids: ['cert_1'] };
+    for (const call of [
+      () => certificates.create({ certificate: '-----BEGIN CERTIFICATE-----' }),
+      () => certificates.list(),
+      () => certificates.retrieve('cert_1', { include: ['content'] }),
+      () => certificates.update('cert_1', { name: 'Acme' }),
+      () => certificates.delete('cert_1'),
+      () => certificates.activate(ids),
+      () => certificates.deactivate(ids),
+      () => projects.certificates.list('local'),
+      () => projects.certificates.activate('local', ids),
+      () => projects.certificates.deactivate('local', ids),
+    ])
+      await expect(call()).rejects.toMatchObject({
+        status: 400,
+        code: 'unsupported_value',
+        message: expect.stringContaining('`domainTruststore`'),
+      });
+  });
 });
 
 describe('audit', () => {

@@ -88,6 +88,8 @@ function createBody(route: string): Body {
     '/projects/{project}/roles/{role}': { role_name: 'x', permissions: ['embeddings'] },
     '/spend_limit': { currency: 'USD', interval: 'month', threshold_amount: 5 },
     '/projects/{project}/spend_limit': { currency: 'USD', interval: 'month', threshold_amount: 5 },
+    '/data_retention': { retention_type: 'modified_abuse_monitoring' },
+    '/projects/{project}/data_retention': { retention_type: 'none' },
     '/policy': { models: { mode: 'allow', models: ['lean'] } },
     '/projects/{project}/policy': { models: { mode: 'allow', models: ['lean'] } },
     '/projects/{project}/api_keys/{key}/policy': { models: { mode: 'allow', models: ['lean'] } },

@@ -12,6 +12,11 @@ const ROUTES = Object.keys(ADMIN_ROUTES);
 const POST_ROUTES = ROUTES.filter((route) => route.startsWith('POST '));
 const listParameters = (route: string) => [...route.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name);
 
+const SPEND_ALERT = {
+  ...{ currency: 'USD' as const, interval: 'month' as const, threshold_amount: 5 },
+  notification_channel: { type: 'email' as const, recipients: [] },
+};
+
 let service: Service;
 /** The ids of a project's objects, by path parameter. */
 let own: Ids;
@@ -37,9 +42,11 @@ beforeAll(async () => {
     await organization.projects.groups.create(project, { group_id: group.id, role: 'member' });
     const role = await send(`POST /v1/projects/${project}/roles`, { role_name: name, permissions: ['embeddings'] });
     const adminKey = await organization.adminAPIKeys.create({ name });
+    const alert = await organization.projects.spendAlerts.create(project, SPEND_ALERT);
     return {
       ...{ project, account, key: api_key?.id ?? '', provider: other.id, rule: rule.id, user: String(user.json['id']) },
       ...{ group: group.id, role: String(role.json['id']), adminKey: adminKey.id, rateLimit: 'rl-lean' },
+      alert: alert.id,
     };
   };
   own = await createProject('own');
@@ -88,6 +95,10 @@ function createBody(route: string): Body {
     '/projects/{project}/roles/{role}': { role_name: 'x', permissions: ['embeddings'] },
     '/spend_limit': { currency: 'USD', interval: 'month', threshold_amount: 5 },
     '/projects/{project}/spend_limit': { currency: 'USD', interval: 'month', threshold_amount: 5 },
+    '/spend_alerts': SPEND_ALERT,
+    '/spend_alerts/{alert}': SPEND_ALERT,
+    '/projects/{project}/spend_alerts': SPEND_ALERT,
+    '/projects/{project}/spend_alerts/{alert}': SPEND_ALERT,
     '/data_retention': { retention_type: 'modified_abuse_monitoring' },
     '/projects/{project}/data_retention': { retention_type: 'none' },
     '/policy': { models: { mode: 'allow', models: ['lean'] } },

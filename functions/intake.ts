@@ -7,6 +7,7 @@ import { createIntakeHandler } from '../shared/api/intake-handler.ts';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createIntakeDependencies } from '../shared/api/job-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
+import { once } from '../shared/core/once.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { getMaxBytes, intakeSettings } from '../shared/jobs/settings.ts';
@@ -20,8 +21,10 @@ const config = readConfig({
 });
 const telemetry = createTelemetry(config);
 const clients = createJobClients();
+const stores = createIntakeDependencies(clients, config, telemetry.metrics);
 const dependencies = {
-  ...createIntakeDependencies(clients, config, telemetry.metrics),
+  ...stores,
+  openQueueLimits: once(async () => (await import('../shared/api/open-queue-limits.ts')).openQueueLimits(stores.jobs)),
   registry: readModelRegistry(config.MODELS_FILE),
   senders: createSenderTable(clients.dynamodb, config.ACCESS_TABLE),
   policies: cachePolicies(createPolicyTable(clients.dynamodb, config.ACCESS_TABLE)),

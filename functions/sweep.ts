@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobDependencies } from '../shared/api/job-dependencies.ts';
+import { readJobState } from '../shared/api/read-job-state.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createFailureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -37,8 +38,12 @@ const watch = createBacklogWatch(
   createDynamoDBSamples(clients.dynamodb, config.JOBS_TABLE),
 );
 
-/** Its writes may be repeated: each settles calls that the one before it has not. */
-const counters = createDynamoDBCounters(clients.dynamodb, config.LIMITS_TABLE);
+const limits = {
+  /** Its writes may be repeated: each changes what the one before it has not. */
+  store: createDynamoDBCounters(clients.dynamodb, config.LIMITS_TABLE),
+  readState: (tenant: string, id: string) => readJobState(dependencies.jobs, tenant, id),
+  now: Date.now,
+};
 
 export const handler = createEventPipeline<unknown, void>(telemetry, async (event, context) => {
   const { logger, metrics } = context.telemetry;
@@ -46,7 +51,7 @@ export const handler = createEventPipeline<unknown, void>(telemetry, async (even
   const onError = createFailureLog(logger);
   const ports = { ...dependencies, onError, sleep, ...(part && { part }) };
   if ((part?.part ?? 0) === 0 && isLimitSweepDue(Date.now())) {
-    await sweepLimits(counters, logger, Date.now()).catch((thrown) => onError('limits not swept', thrown));
+    await sweepLimits({ ...limits, logger }).catch((thrown) => onError('limits not swept', thrown));
   }
   await sweepRepeatedly(ports, watch, {
     until: Math.min(Date.now() + RUN_MS, context.deadlineAt),

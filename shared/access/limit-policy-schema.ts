@@ -28,9 +28,16 @@ const alert = v.strictObject({
   dollars: v.pipe(dollars, v.minValue(0.000001)),
 });
 
+const queueLimits = {
+  jobsQueued: v.optional(v.pipe(count, v.maxValue(100_000))),
+  jobBytesQueued: v.optional(count),
+  gpuWeightWaiting: v.optional(count),
+};
+
 /** The section `limits` of a policy. Only that of a project has `models`. */
 export const limitsSchema = v.strictObject({
   ...modelLimits,
+  ...queueLimits,
   models: v.optional(v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.strictObject(modelLimits))),
   answerTokens: v.optional(v.pipe(count, v.minValue(1))),
   // No higher than what is accepted of any caller, in `wire/json-schema.ts`.

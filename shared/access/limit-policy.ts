@@ -1,5 +1,5 @@
 /** The section `limits` of a policy: how much an account, a project or a key may use. An absent limit limits nothing. */
-export interface Limits extends ModelLimits {
+export interface Limits extends ModelLimits, QueueLimits {
   /** Limits of single models of a project, by alias. Only a project's policy has them. */
   readonly models?: Readonly<Record<string, ModelLimits>>;
   /** Most tokens of an answer whose request names no maximum. Default: a quarter of the lowest limit on tokens. */
@@ -36,6 +36,15 @@ export interface ModelLimits {
   /** US dollars, with up to six decimals. */
   readonly dollarsPerDay?: number;
   readonly dollarsPerMonth?: number;
+}
+
+/** How many jobs may be accepted and not ended at the same time, and how often each is tried. */
+export interface QueueLimits {
+  readonly jobsQueued?: number;
+  /** Bytes of their requests. */
+  readonly jobBytesQueued?: number;
+  /** Tokens of those that run on GPU workers: of their prompts, and twice the expected ones of their answers. */
+  readonly gpuWeightWaiting?: number;
 }
 
 /** Limits by kind of environment, for the administration to write into a policy. */

@@ -4,6 +4,7 @@ import type { Bodies, EventLog, JobStore, TicketQueue } from '../jobs/ports.ts';
 import type { JobTimings } from '../jobs/timings.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 import type { Vault } from '../vault/vault.ts';
+import type { QueueLimits } from './queue-limits.ts';
 
 /** The stores and settings that stateful endpoints use. */
 export interface ApiState {
@@ -15,6 +16,8 @@ export interface ApiState {
   /** The tenants' stored chat completions. */
   readonly chats: JobList;
   readonly conversations: Conversations;
+  /** Opens the limits of queued work, at the first request that has some. */
+  readonly openQueueLimits: () => Promise<QueueLimits>;
   readonly lifetime: Lifetime;
   readonly timings: JobTimings;
 }

@@ -7,8 +7,9 @@ import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
-import { sendTickets, submit } from '../jobs/submit.ts';
+import { type Admitted, sendTickets, submit } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
+import { limitsQueue } from '../limits/queue-caps.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
 import { findSession } from '../wire/session.ts';
@@ -22,7 +23,8 @@ import { freeAfter, reservePlace } from './stream-place.ts';
 
 /**
  * Turns a request into a job and responds at once: with the job's state, or with a stream of its events.
- * @throws LambentError `idempotent_answer_not_kept` if the job of this idempotency key was deleted
+ * @throws LambentError `idempotent_answer_not_kept` if the job of this idempotency key was deleted; `rate_limit_exceeded` if a limit
+ * on queued work doesn't allow the job
  */
 export async function createBackgroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, api, state } = call;
@@ -59,34 +61,35 @@ async function submitJob(
 ): Promise<Job> {
   const { id, createdAt, parsed, request, api, state } = call;
   const hasContext = conversation !== undefined || body.previous_response_id != null;
-  const submitted = await submit(
-    {
-      tenant: request.principal.tenant,
-      id,
-      endpoint: '/v1/responses',
-      tier: body.service_tier === 'flex' ? 'flex' : 'default',
-      background: true,
-      streamed: parsed.streamed,
-      stored: true,
-      ...timesOfQueued(state.lifetime, createdAt),
-      input: {
-        body,
-        generation: hasContext ? omitMessages(generation) : generation,
-        continuations: includesEncryptedReasoning(body),
-        caller: toJobCaller(request.principal),
-        ...(rawInput && { rawInput }),
-        ...(hasContext ? { context: omitUndefined({ end }) } : {}),
-        ...omitUndefined({ session: findSession(request.headers) }),
-      },
-      ...omitUndefined({
-        lane: laneOf(generation.model, api.registry),
-        contextBytes: hasContext ? Buffer.byteLength(JSON.stringify(generation.messages)) : undefined,
-        conversation,
-        previousResponse: body.previous_response_id ?? undefined,
-      }),
+  const admitted: Admitted = {
+    tenant: request.principal.tenant,
+    id,
+    endpoint: '/v1/responses',
+    tier: body.service_tier === 'flex' ? 'flex' : 'default',
+    background: true,
+    streamed: parsed.streamed,
+    stored: true,
+    ...timesOfQueued(state.lifetime, createdAt),
+    input: {
+      body,
+      generation: hasContext ? omitMessages(generation) : generation,
+      continuations: includesEncryptedReasoning(body),
+      caller: toJobCaller(request.principal),
+      ...(rawInput && { rawInput }),
+      ...(hasContext ? { context: omitUndefined({ end }) } : {}),
+      ...omitUndefined({ session: findSession(request.headers) }),
     },
-    { ...state, now: api.now },
-  );
+    ...omitUndefined({
+      lane: laneOf(generation.model, api.registry),
+      contextBytes: hasContext ? Buffer.byteLength(JSON.stringify(generation.messages)) : undefined,
+      conversation,
+      previousResponse: body.previous_response_id ?? undefined,
+    }),
+  };
+  const { principal: caller, telemetry } = request;
+  if (limitsQueue(caller.policy))
+    await (await state.openQueueLimits()).enter({ admitted, generation, caller, telemetry });
+  const submitted = await submit(admitted, { ...state, now: api.now });
   switch (submitted.kind) {
     case 'created':
       await enqueue(submitted.job, call);

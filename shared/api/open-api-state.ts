@@ -3,6 +3,7 @@ import { createKmsClient } from '../aws/kms.ts';
 import { createS3Client } from '../aws/s3.ts';
 import { createSQSClient } from '../aws/sqs.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { once } from '../core/once.ts';
 import { divideTimings } from '../core/timings.ts';
 import { createIdempotencyRecords } from '../idempotency/idempotency-records.ts';
 import type { Idempotency } from '../idempotency/idempotent-options.ts';
@@ -50,6 +51,7 @@ export function openApiState(
         vault,
         retentionDays: settings.RETENTION_DAYS,
       }),
+      openQueueLimits: once(async () => (await import('./open-queue-limits.ts')).openQueueLimits(jobs)),
       lifetime: createLifetime(settings),
       timings,
     },

@@ -1,4 +1,5 @@
 import { type ErrorCode, LambentError } from '../core/errors.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import { purposeOf } from '../jobs/index-entry.ts';
 import { isTerminal } from '../jobs/job.ts';
 import type { Bodies } from '../jobs/ports.ts';
@@ -6,13 +7,23 @@ import { type Submitted, sendTickets, submit, type TicketPorts } from '../jobs/s
 import type { MessageAction } from '../lambda/message-pool.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
+import { limitsQueue } from '../limits/queue-caps.ts';
 import { type AdmissionPorts, authorizeSender, deleteInboxObject, readRequestBody, toJob } from './admit.ts';
+import type { QueueLimits } from './queue-limits.ts';
 import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-message.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
+import { waitForLimit } from './wait-for-limit.ts';
 
 /** What receiving a message of the generation queue depends on. */
 export interface ReceiverPorts extends AdmissionPorts, TicketPorts {
   readonly bodies: Bodies;
+  /** Opens the limits of queued work, at the first message of a tenant that has some. */
+  readonly openQueueLimits: () => Promise<QueueLimits>;
+}
+
+/** What of a message's context receiving it uses. */
+export interface ReceiveContext extends Pick<MessageContext, 'runAlone' | 'signal' | 'mayHide'> {
+  readonly telemetry?: Telemetry | undefined;
 }
 
 const DELETE: MessageAction = { kind: 'delete' };
@@ -27,23 +38,24 @@ const CRASH_INTERVAL_MS = 120_000;
 /**
  * Processes a message of the generation queue: creates the job of a request, once, and sends its ticket. The message is then
  * deleted.
- * @throws MessageRejectedError for a message that can never be processed, AWS errors that occur before the job exists, and the
+ * @throws MessageRejectedError for a message that can never be processed or has waited too long for a limit, AWS errors that occur before the job exists, and the
  * signal's reason if the message's turn comes after the function's deadline
  */
 export async function receive(
   record: QueueRecord,
   ports: ReceiverPorts,
-  { runAlone, signal }: Pick<MessageContext, 'runAlone' | 'signal'>,
+  context: ReceiveContext,
 ): Promise<MessageAction> {
+  const { runAlone, signal } = context;
   const received = Number(record.attributes.ApproximateReceiveCount);
   if (received >= MAX_CRASHES && crashes(record, received, ports)) {
     throw new MessageRejectedError(new LambentError('internal', 'The message has crashed its process repeatedly.'));
   }
-  if (received < SUSPECT_RECEIVES) return process(record, ports);
+  if (received < SUSPECT_RECEIVES) return process(record, ports, context);
   return runAlone(() => {
     // In an outage each message takes seconds. A function that times out would look like a crash of all that wait their turn.
     signal.throwIfAborted();
-    return process(record, ports);
+    return process(record, ports, context);
   });
 }
 
@@ -53,13 +65,23 @@ function crashes({ attributes }: QueueRecord, received: number, { now }: Receive
   return now() - first < received * CRASH_INTERVAL_MS;
 }
 
-async function process(record: QueueRecord, ports: ReceiverPorts): Promise<MessageAction> {
+async function process(record: QueueRecord, ports: ReceiverPorts, context: ReceiveContext): Promise<MessageAction> {
   const message = rejectOnClientError(() => parseMessage(record.body));
   if (message.type === 'job') return replaceTicket(message, ports);
   const caller = await authorizeSender(message, record, ports);
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
-  const submitted = await submit(toJob(message, body, caller, ports), ports).catch(rejectWithoutKeys);
+  const admitted = toJob(message, body, caller, ports);
+  if (limitsQueue(caller.policy)) {
+    const limits = await ports.openQueueLimits();
+    const pauseMs = await waitForLimit(
+      limits.enter({ admitted, caller, generation: admitted.input.generation, telemetry: context.telemetry }),
+      record,
+      context,
+    );
+    if (pauseMs !== undefined) return { kind: 'hide', ms: pauseMs };
+  }
+  const submitted = await submit(admitted, ports).catch(rejectWithoutKeys);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {

@@ -1,5 +1,5 @@
 import type { SpendAlert } from '../access/limit-policy.ts';
-import { type Cap, type Level, toPicodollars } from './caps.ts';
+import { type LeasedCap, type Level, toPicodollars } from './caps.ts';
 import type { Counters, CounterWrite } from './counters.ts';
 
 /** An alert whose amount calls have used or reserved. */
@@ -22,7 +22,7 @@ function markOf(id: string, window: string): string {
  * is passed only when what was granted and is not used, is used up.
  * @param counters the root's item
  */
-export function ceilingOf({ max, alerts = [] }: Cap, id: string, window: string, counters: Counters): bigint {
+export function ceilingOf({ max, alerts = [] }: LeasedCap, id: string, window: string, counters: Counters): bigint {
   const reported = counters[markOf(id, window)] ?? 0n;
   const ahead = alerts.map(({ dollars }) => toPicodollars(dollars)).filter((amount) => amount > reported);
   return ahead.reduce((lowest, each) => (each < lowest ? each : lowest), max);
@@ -34,7 +34,7 @@ export function ceilingOf({ max, alerts = [] }: Cap, id: string, window: string,
  * @param counters the item with the marks
  */
 export function markPassed(
-  { level, max, alerts = [] }: Cap,
+  { level, max, alerts = [] }: LeasedCap,
   { pk, id, window }: { readonly pk: string; readonly id: string; readonly window: string },
   amount: bigint,
   counters: Counters,

@@ -27,11 +27,14 @@ export interface Cap {
   readonly alerts?: readonly SpendAlert[];
 }
 
+/** What leases need to know of a cap. */
+export type LeasedCap = Pick<Cap, 'level' | 'max' | 'alerts'>;
+
 /** The largest amount of a policy, in picodollars: a cap that only alerts need refuses nothing. */
 const NO_MAX = toPicodollars(1e9);
 
 /** True if a cap only counts for its alerts. */
-export function isSoft({ max, alerts }: Cap): boolean {
+export function isSoft({ max, alerts }: LeasedCap): boolean {
   return alerts !== undefined && max === NO_MAX;
 }
 

@@ -27,6 +27,6 @@ export interface CounterStore {
   write(write: CounterWrite): Promise<CounterResult>;
   /** Returns the counters of an item; none if it doesn't exist. */
   read(pk: string): Promise<Counters>;
-  /** Yields the items of all keys. */
-  listKeys(): AsyncIterable<{ readonly pk: string; readonly counters: Counters }>;
+  /** Yields the items whose partition keys begin with one of `prefixes`. */
+  list(prefixes: readonly string[]): AsyncIterable<{ readonly pk: string; readonly counters: Counters }>;
 }

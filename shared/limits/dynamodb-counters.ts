@@ -40,13 +40,12 @@ export function createDynamoDBCounters(client: DynamoDBClient, tableName: string
       }
     },
     read,
-    async *listKeys() {
-      for await (const item of scanItems(table, {
-        filter: 'begins_with(pk, :key)',
-        values: { ':key': { S: 'key#' } },
-      })) {
-        yield { pk: item['pk']?.S ?? '', counters: toCounters(item) };
-      }
+    async *list(prefixes) {
+      const found = scanItems(table, {
+        filter: prefixes.map((_, index) => `begins_with(pk, :prefix${index})`).join(' OR '),
+        values: Object.fromEntries(prefixes.map((prefix, index) => [`:prefix${index}`, { S: prefix }])),
+      });
+      for await (const item of found) yield { pk: item['pk']?.S ?? '', counters: toCounters(item) };
     },
   };
 }

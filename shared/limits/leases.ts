@@ -7,9 +7,9 @@ import {
   expiryOf,
   listChildren,
   type Node,
-  type Pool,
   parentCounters,
   poolOfChild,
+  type SharedPool,
   totalOf,
 } from './pools.ts';
 
@@ -60,13 +60,13 @@ export class Leases {
    * @param need what the key lacks, and `received` what its item has received so far
    * @returns undefined if the cap doesn't allow as much
    */
-  lease(pool: Pool, need: bigint, received: bigint, progress: Progress): Promise<Lease | undefined> {
+  lease(pool: SharedPool, need: bigint, received: bigint, progress: Progress): Promise<Lease | undefined> {
     return this.#lease(pool, 1, need, { ...progress, received });
   }
 
   /** As `lease`, from `nodes[index]` for the node before it. */
   async #lease(
-    pool: Pool,
+    pool: SharedPool,
     index: number,
     need: bigint,
     { received, report, isPressed }: Progress & { readonly received: bigint },
@@ -141,7 +141,7 @@ export class Leases {
    * Takes back what the children of `nodes[index]` don't use, up to `want` if there is as much.
    * @returns false if there is nothing
    */
-  async #reclaim(pool: Pool, index: number, want: bigint, counters: Counters): Promise<boolean> {
+  async #reclaim(pool: SharedPool, index: number, want: bigint, counters: Counters): Promise<boolean> {
     const { parent, child, isRoot } = relationAt(pool, index);
     const place = `${pool.id} ${parent.pk}`;
     if (this.#now() < (this.#emptyUntil.get(place) ?? 0)) return false;
@@ -178,7 +178,7 @@ export class Leases {
    * @param granted what its parent has granted to it
    * @returns all that it has given back so far
    */
-  async #takeBack(pool: Pool, index: number, name: string, want: bigint, granted: bigint): Promise<bigint> {
+  async #takeBack(pool: SharedPool, index: number, name: string, want: bigint, granted: bigint): Promise<bigint> {
     const ofChild = poolOfChild(pool, index, name);
     const pk = ofChild.nodes[index - 1]?.pk ?? '';
     const names = childCounters(pool.id);
@@ -231,7 +231,7 @@ export function takeFrom(id: string, counters: Counters, amount: bigint, arrival
   };
 }
 
-function relationAt({ nodes }: Pool, index: number): { parent: Node; child: Node; isRoot: boolean } {
+function relationAt({ nodes }: SharedPool, index: number): { parent: Node; child: Node; isRoot: boolean } {
   const [child, parent] = [nodes[index - 1], nodes[index]];
   if (child === undefined || parent === undefined) throw new Error(`A pool has no node ${index}`);
   return { parent, child, isRoot: index === nodes.length - 1 };

@@ -1,5 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { formatDollars } from '../inference/cost.ts';
+import type { QueueRefusal } from './job-ledger.ts';
 import type { Refusal } from './limiter.ts';
 import { OWNERS } from './owners.ts';
 
@@ -49,6 +50,26 @@ export function limitError(
   }
   const message = `Rate limit reached for \`${model}\` on ${used} Please try again in ${formatSeconds(retryAfterMs)}.`;
   return new LambentError('rate_limit_exceeded', message, { retryAfterMs, headers, isUnasked: true });
+}
+
+/** An ended job frees its place at once, but an environment looks for ended jobs at most once in this time. */
+const QUEUE_RETRY_MS = 1_000;
+
+/**
+ * Returns the error of a job that a limit on queued work refuses: `rate_limit_exceeded`. It has no `retryAfterMs` if the limit can never
+ * allow the job.
+ */
+export function queueLimitError({ cap, left, requested }: QueueRefusal): LambentError {
+  const subject = `${cap.name} of ${OWNERS[cap.level]}: limit ${cap.max}`;
+  if (requested > cap.max) {
+    const message =
+      cap.max === 0n
+        ? `Queued jobs are not permitted: ${cap.name} of ${OWNERS[cap.level]} is 0.`
+        : `Job too large by ${subject}, requested ${requested}.`;
+    return new LambentError('rate_limit_exceeded', message, { headers: { 'x-should-retry': 'false' } });
+  }
+  const message = `Limit reached for queued jobs on ${subject}, left ${left}, requested ${requested}. Please try again when jobs have ended.`;
+  return new LambentError('rate_limit_exceeded', message, { retryAfterMs: QUEUE_RETRY_MS });
 }
 
 /** Formats milliseconds as OpenAI does: `20s`, `1.5s`, `6m0s`. */

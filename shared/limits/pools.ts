@@ -1,4 +1,4 @@
-import type { Cap, Level, Metric } from './caps.ts';
+import type { Cap, LeasedCap, Level, Metric } from './caps.ts';
 import type { Counters } from './counters.ts';
 import { endOf, windowAt } from './windows.ts';
 
@@ -7,13 +7,19 @@ import { endOf, windowAt } from './windows.ts';
  * a key's item, takes calls from the portions that it has. The counters of a pool in an item are cumulative, so that a crash
  * between two items loses nothing: the next request repeats what is missing, and repeating it changes nothing.
  */
-export interface Pool {
-  readonly id: string;
+export interface Pool extends SharedPool {
   readonly cap: Cap;
-  readonly tenant: string;
+}
+
+/** What leases need to know of a pool. */
+export interface SharedPool {
+  readonly id: string;
+  readonly cap: LeasedCap;
   readonly window: string;
-  /** The key's item, the items that it leases through, and the root. */
+  /** The item that takes from the pool, the items that it leases through, and the root. */
   readonly nodes: readonly Node[];
+  /** The beginning of the partition keys of the items that take from the pool, which their names follow. */
+  readonly leafPrefix: string;
 }
 
 export interface Node {
@@ -62,6 +68,7 @@ export function counterOf({ level, metric }: Pick<Cap, 'level' | 'metric'>, wind
 export function poolOf(cap: Cap, holder: Holder, model: string, now: number): Pool {
   const window = windowAt(cap.span, now);
   const { tenant, keyId } = holder;
+  const leafPrefix = keyItemOf({ tenant, keyId: '' });
   const key = { pk: keyItemOf(holder), name: keyId };
   const project = { pk: `project#${tenant}#${window}`, name: tenant };
   const nodes = {
@@ -70,21 +77,20 @@ export function poolOf(cap: Cap, holder: Holder, model: string, now: number): Po
     project: [key, project],
     account: [key, project, { pk: `account#${window}`, name: '' }],
   }[cap.level];
-  return { id: counterOf(cap, window, model), cap, tenant, window, nodes };
+  return { id: counterOf(cap, window, model), cap, window, nodes, leafPrefix };
 }
 
-/** Returns the pool as the child `name` of `nodes[index]` sees it: that of another key or project. */
-export function poolOfChild(pool: Pool, index: number, name: string): Pool {
-  const tenant = index === 2 ? name : pool.tenant;
-  const own = index === 2 ? [] : [{ pk: keyItemOf({ tenant, keyId: name }), name }];
+/** Returns the pool as the child `name` of `nodes[index]` sees it: that of another item that takes from it, or of another project. */
+export function poolOfChild(pool: SharedPool, index: number, name: string): SharedPool {
+  const leafPrefix = index === 2 ? keyItemOf({ tenant: name, keyId: '' }) : pool.leafPrefix;
   const nodes =
     index === 2
       ? [
           { pk: '', name: '' },
           { pk: `project#${name}#${pool.window}`, name },
         ]
-      : own;
-  return { ...pool, tenant, nodes: [...nodes, ...pool.nodes.slice(index)] };
+      : [{ pk: `${leafPrefix}${name}`, name }];
+  return { ...pool, leafPrefix, nodes: [...nodes, ...pool.nodes.slice(index)] };
 }
 
 /** Names of a pool's counters in the item of a child. */
@@ -133,7 +139,7 @@ export function listChildren(id: string, counters: Counters): string[] {
 const KEPT_MS = 86_400_000;
 
 /** Returns the counter by which DynamoDB deletes the item of a pool's window, in epoch seconds. */
-export function expiryOf({ window }: Pool): Counters {
+export function expiryOf({ window }: SharedPool): Counters {
   const end = endOf(window);
   return Number.isFinite(end) ? { expiresAt: BigInt(Math.ceil((end + KEPT_MS) / 1000)) } : {};
 }

@@ -269,3 +269,27 @@ it('each text of a moderation counts as a request, whatever becomes of it', asyn
   await client.moderations.create({ input: 'three' });
   await expect(client.moderations.create({ input: 'four' })).rejects.toMatchObject({ status: 429 });
 });
+
+it('a background response over a limit on queued jobs is refused with the name of the limit, until a job has ended', async () => {
+  const client = await createClient('queued', { jobsQueued: 1, requestsPerMinute: 0 });
+  const create = () => client.responses.create({ model, input: 'Hello', background: true });
+  // With `requestsPerMinute: 0` a job fails when it runs, which frees its place.
+  await create();
+  const refused = await Promise.all(
+    [create(), create(), create()].map((call) => call.catch((thrown: unknown) => thrown)),
+  );
+  const errors = refused.filter((each) => each instanceof OpenAI.APIError);
+  expect(errors.length).toBeGreaterThanOrEqual(2);
+  expect(errors[0]).toMatchObject({
+    status: 429,
+    code: 'rate_limit_exceeded',
+    message: expect.stringContaining('jobsQueued of this key: limit 1, left 0, requested 1'),
+  });
+  expect(errors[0]?.headers?.get('retry-after')).toBe('1');
+  await waitUntil('a job has ended', () =>
+    create().then(
+      () => true,
+      () => false,
+    ),
+  );
+});

@@ -157,7 +157,7 @@ describe('the policies of the template', () => {
         ...['KeysTable dynamodb:GetItem', 'UsageTable dynamodb:Query', 'DataKey kms:Decrypt'],
       ],
       IntakeRole: [
-        ...[findPolicy, 'GenerationDlq sqs:SendMessage', ...send],
+        ...[findPolicy, 'GenerationDlq sqs:SendMessage', ...send, ...limits],
         ...receive.map((action) => `GenerationQueue sqs:${action}`),
         ...accepter,
       ],

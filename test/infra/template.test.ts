@@ -110,6 +110,7 @@ describe('the functions', () => {
         GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' },
         GENERATION_DLQ_URL: { Ref: 'GenerationDlq' },
         REPLY_QUEUES: '{}',
+        ...limited,
         ...lifetime,
       },
       generate: { LOG_LEVEL: 'info', ...access, ...jobs, ...sessions, ...limited, ...work, JOB_PLACES: '4' },

@@ -35,14 +35,14 @@ export async function driveService(service: ObservedService): Promise<void> {
 }
 
 /**
- * Limits the whole account, so that each call of a model and each stream of a response counts, and compares projects with their
- * usual rate from one call on.
+ * Limits the whole account, so that each call of a model, each stream of a response and each job counts, and compares projects
+ * with their usual rate from one call on.
  */
 async function limit({ cloud }: ObservedService): Promise<void> {
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
   const tables = new DynamoDBClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
   const administration = createPolicyAdministration(tables, cloud.resources['ACCESS_TABLE'] ?? '');
-  const limits = { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000 };
+  const limits = { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000, jobsQueued: 100_000 };
   await administration.changeAccount(() => ({ limits, abuse: { leastCallsPerHour: 1 } }));
   tables.destroy();
 }

@@ -8,6 +8,7 @@ import type { FleetLimits, SlotSettings } from './settings.ts';
 import type { Slot, SlotPorts, SlotRequest } from './slot.ts';
 import { startSlotLease } from './slot-lease.ts';
 import { createWaitQueueEntry, type WaitQueueEntry } from './wait-queue.ts';
+import { computeWeight } from './weight.ts';
 
 export interface SlotSearchOptions {
   /** Bytes of prompt per token, for the request's model. */
@@ -37,7 +38,6 @@ export class SlotSearch {
   readonly #placement: PlacementRequest;
   /** Id of the lease and of the waiter. */
   readonly #id: string;
-  /** The request's cost: prompt tokens, and output tokens twice. */
   readonly #weight: number;
   /** The holders of the prompt's prefixes. A hint: empty if the directory doesn't answer. */
   readonly #holders: Promise<PrefixHolders>;
@@ -52,7 +52,7 @@ export class SlotSearch {
     this.#limits = settings.fleets[fleet] ?? settings.defaultLimits;
     this.#placement = { model, tier, prompt, bytesPerToken, reserve: this.#limits.reserve, excluded };
     this.#id = ports.newId();
-    this.#weight = Math.ceil(prompt.bytes / bytesPerToken) + 2 * request.expectedOutputTokens;
+    this.#weight = computeWeight(Math.ceil(prompt.bytes / bytesPerToken), request.expectedOutputTokens);
     this.#holders = this.#findHolders();
     const waiter = { id: this.#id, model, tier, tenant, weight: this.#weight };
     this.#waiter = createWaitQueueEntry(ports.store, fleet, waiter, settings.waiterTtlMs);

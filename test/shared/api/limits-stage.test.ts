@@ -292,7 +292,7 @@ describe('while the table is not available', () => {
   const down: CounterStore = {
     write: () => Promise.reject(new Error('down')),
     read: () => Promise.reject(new Error('down')),
-    listKeys: () => store.listKeys(),
+    list: (prefixes) => store.list(prefixes),
   };
 
   it('limited calls are refused by default', async () => {

@@ -1,17 +1,21 @@
 import { describe, expect, it } from 'vitest';
+import type { Limits } from '../../../shared/access/limit-policy.ts';
+import { QueueLimits } from '../../../shared/api/queue-limits.ts';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
-import { aJob, START } from '../jobs/jobs.ts';
+import { aJob, HOUR_MS, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets, ticketOf } from '../jobs/recorded-tickets.ts';
 import { aVault } from '../jobs/services.ts';
 import { sweepOnce } from '../jobs/sweep-once.ts';
+import { MemoryCounters } from '../limits/memory-counters.ts';
 import { createReceiverPorts } from './receiver-ports.ts';
 
 const KEY = 'acme/inbox/order-1';
@@ -30,10 +34,12 @@ function createReceiver({
   failing,
   remove,
   vaultError,
+  limits,
 }: {
   failing?: keyof JobStore;
   remove?: () => Promise<void>;
   vaultError?: LambentError;
+  limits?: Limits;
 } = {}) {
   const clock = { now: START };
   const objects = new Map([[KEY, Buffer.from(JSON.stringify(body))]]);
@@ -42,6 +48,8 @@ function createReceiver({
     throw Object.assign(new Error('unavailable'), { $metadata: {} });
   };
   const jobs = failing === undefined ? store : { ...store, [failing]: fail };
+  const now = () => clock.now;
+  const queueLimits = new QueueLimits({ store: new MemoryCounters(), jobs, whenDown: 'refuse', now });
   const errors: string[] = [];
   const queue = recordTickets();
   const ports = {
@@ -54,6 +62,10 @@ function createReceiver({
     queue,
     onError: (message: string) => void errors.push(message),
     registry: parseModelRegistry(JSON.stringify({ models }), 'models.json'),
+    policies: {
+      find: async () => ({ archived: false, ...(limits && { project: JSON.stringify({ limits }) }) }),
+    },
+    openQueueLimits: async () => queueLimits,
     inbox: {
       name: 'ours',
       get: async (key: string) => objects.get(key),
@@ -87,7 +99,8 @@ function createReceiver({
         received = 1,
         firstAt = clock.now,
         signal = new AbortController().signal,
-      }: { received?: number; firstAt?: number; signal?: AbortSignal } = {},
+        mayHide = () => true,
+      }: { received?: number; firstAt?: number; signal?: AbortSignal; mayHide?: () => boolean } = {},
     ) =>
       receive(
         {
@@ -101,7 +114,7 @@ function createReceiver({
           },
         },
         ports,
-        { runAlone, signal },
+        { runAlone, signal, mayHide },
       ),
     inline: (changes: object = {}) => JSON.stringify({ ...message, body, ...changes }),
     sweep: () => sweepOnce({ ...ports, jobs: store, steps: {}, shards: 1, onStepFailed: async () => {} }),
@@ -281,4 +294,45 @@ it.each([
   await expect(receiver.receive()).rejects.toMatchObject({ name });
   expect(receiver.objects.size).toBe(1);
   expect(await receiver.job()).toBeUndefined();
+});
+
+describe('a message over a limit on queued work', () => {
+  const other = { idempotencyKey: 'order-2' };
+
+  it('waits in the queue, longer with each delivery, until a job has ended', async () => {
+    const { receive, inline, store, clock } = createReceiver({ limits: { jobsQueued: 1 } });
+    expect(await receive(inline())).toEqual(DELETE);
+    const first = await receive(inline(other));
+    expect(first).toMatchObject({ kind: 'hide' });
+    expect('ms' in first && first.ms >= 5_000 && first.ms <= 6_250).toBe(true);
+    const later = await receive(inline(other), { received: 5, firstAt: START - HOUR_MS });
+    expect('ms' in later && later.ms >= 80_000).toBe(true);
+    expect(await store.read('acme', deriveResponseId('acme', 'order-2'))).toBeUndefined();
+
+    await cancelJob({ jobs: store, timings: JOB_TIMINGS, now: () => clock.now }, 'acme', ID);
+    clock.now += 1_000;
+    expect(await receive(inline(other))).toEqual(DELETE);
+    expect(await store.read('acme', deriveResponseId('acme', 'order-2'))).toMatchObject({ status: 'queued' });
+  });
+
+  it('is no obstacle for a message whose job exists', async () => {
+    const { receive, inline } = createReceiver({ limits: { jobsQueued: 1 } });
+    await receive(inline());
+    expect(await receive(inline())).toEqual(DELETE);
+  });
+
+  it('is rejected with the name of the limit when SQS could lose it', async () => {
+    const { receive, inline } = createReceiver({ limits: { jobsQueued: 1 } });
+    await receive(inline());
+    await expect(receive(inline(other), { mayHide: () => false })).rejects.toMatchObject({
+      reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('jobsQueued of the project: limit 1') },
+    });
+  });
+
+  it('is rejected at once if the limit can never allow it', async () => {
+    const { receive, inline } = createReceiver({ limits: { jobBytesQueued: 10 } });
+    await expect(receive(inline())).rejects.toMatchObject({
+      reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('Job too large by jobBytesQueued') },
+    });
+  });
 });

@@ -54,7 +54,7 @@ it('a caller without the limit makes no request for it', async () => {
   const down = {
     write: () => Promise.reject(new Error('down')),
     read: () => Promise.reject(new Error('down')),
-    listKeys: () => store.listKeys(),
+    list: (prefixes: readonly string[]) => store.list(prefixes),
   };
   const others = { requestsPerDay: 0, streamsInFlight: 0, requestsInFlight: 0, dollarsPerDay: 0, schemaBytes: 9 };
   for (const policy of [{}, { key: { limits: others } }, { project: { limits: { models: { other: limits } } } }])
@@ -67,7 +67,7 @@ it('the place of a stream whose function died is free after 16 minutes, and coun
   await reserve(policy);
   now += 17 * 60_000;
   const { logger, lines } = recordTelemetry();
-  await sweepLimits(store, logger, now);
+  await sweepLimits({ store, logger, now: () => now, readState: async () => 'absent' });
   expect(lines).toEqual([]);
   expect(await store.read('key#acme#k1')).toEqual({ 'k.u.now': 0n });
   expect(await reserve(policy)).toBeDefined();

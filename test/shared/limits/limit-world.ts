@@ -121,7 +121,7 @@ export class LimitWorld {
   /** Settles the stranded calls of all keys, as the sweep does. Returns their number. */
   async sweep(): Promise<number> {
     let calls = 0;
-    for await (const { pk, counters } of this.#options.store.listKeys()) {
+    for await (const { pk, counters } of this.#options.store.list(['key#'])) {
       const settled = await settleStranded(this.#options.store, pk, counters, this.now);
       calls += settled.reduce((sum, each) => sum + each.calls, 0);
     }
@@ -190,7 +190,7 @@ export class LimitWorld {
     return {
       write: (write: CounterWrite): Promise<CounterResult> => inTurn(() => store.write(write)),
       read: (pk) => inTurn(() => store.read(pk)),
-      listKeys: () => store.listKeys(),
+      list: (prefixes) => store.list(prefixes),
     };
   }
 }

@@ -27,7 +27,7 @@ beforeEach(() => {
       requests += 1;
       return store.read(pk);
     },
-    listKeys: () => store.listKeys(),
+    list: (prefixes) => store.list(prefixes),
   };
   limiter = new Limiter(counting, () => now);
 });

@@ -12,8 +12,10 @@ export class MemoryCounters implements CounterStore {
     return this.items.get(pk) ?? {};
   }
 
-  async *listKeys() {
-    for (const [pk, counters] of this.items) if (pk.startsWith('key#')) yield { pk, counters };
+  async *list(prefixes: readonly string[]) {
+    for (const [pk, counters] of this.items) {
+      if (prefixes.some((prefix) => pk.startsWith(prefix))) yield { pk, counters };
+    }
   }
 
   apply({ pk, add = {}, set = {}, remove = [], atMost = {}, atLeast = {}, equal = {} }: CounterWrite): CounterResult {

@@ -1,6 +1,7 @@
 import { deriveTenantSalt, hashPrefixes } from '../../../gpu/placement/prompt.ts';
 import type { SlotRequest } from '../../../gpu/placement/slot.ts';
 import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
+import { EXPECTED_OUTPUT_TOKENS } from '../../../gpu/placement/weight.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import type { Model, ModelCall } from '../../model.ts';
 import { chooseOutputLimit } from '../../model-limits.ts';
@@ -16,9 +17,6 @@ export interface GpuOptions extends EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey' | 'stallMs'>;
   readonly slots: SlotAllocator;
 }
-
-/** About the mean of Mooncake's conversation trace, 343 tokens; Azure's trace of 2023 has 211. */
-export const EXPECTED_OUTPUT_TOKENS = 350;
 
 /**
  * Creates the model behind a fleet of GPU workers. Each call leases a slot of a worker, sends the request to it and

@@ -1,0 +1,33 @@
+import { LambentError } from '../core/errors.ts';
+import type { QueueRecord } from '../lambda/queue-event.ts';
+import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
+
+/** The pause after the first refusal. It doubles with each delivery. */
+const FIRST_PAUSE_MS = 5_000;
+const LONGEST_PAUSE_MS = 900_000;
+
+/**
+ * Returns for how many milliseconds a message has to wait in its queue, because a limit refuses it; undefined if none does.
+ * @param entering rejects with `rate_limit_exceeded` if a limit refuses the message
+ * @throws MessageRejectedError if the limit can never allow the message, or if it has waited so long that SQS might lose it; other
+ * errors of `entering`
+ */
+export async function waitForLimit(
+  entering: Promise<void>,
+  { attributes: { ApproximateReceiveCount } }: QueueRecord,
+  { mayHide }: Pick<MessageContext, 'mayHide'>,
+): Promise<number | undefined> {
+  try {
+    await entering;
+    return undefined;
+  } catch (thrown) {
+    if (!(thrown instanceof LambentError) || thrown.code !== 'rate_limit_exceeded') throw thrown;
+    const { retryAfterMs } = thrown;
+    if (retryAfterMs === undefined) throw new MessageRejectedError(thrown);
+    const grown = Math.min(FIRST_PAUSE_MS * 2 ** (Number(ApproximateReceiveCount) - 1), LONGEST_PAUSE_MS);
+    // Spread, so that messages that were refused together don't return together.
+    const pauseMs = Math.round(Math.max(grown, retryAfterMs) * (1 + Math.random() / 4));
+    if (!mayHide(pauseMs)) throw new MessageRejectedError(thrown);
+    return pauseMs;
+  }
+}

@@ -1,0 +1,137 @@
+import type { CounterStore, Counters } from './counters.ts';
+import {
+  type LedgerEntry,
+  ledgerOf,
+  listEmptySums,
+  listEntries,
+  listPages,
+  minuteOf,
+  pageName,
+  pageOf,
+  poolIdOf,
+  sumsOf,
+} from './ledger-entry.ts';
+import { childCounters } from './pools.ts';
+
+/** Whether a job has not ended, has ended or was deleted, or doesn't exist. */
+export type JobState = 'open' | 'ended' | 'absent';
+
+export interface CleaningPorts {
+  readonly store: CounterStore;
+  /** Reads the state of a job, strongly consistent. Throws the table's errors. */
+  readonly readState: (tenant: string, id: string) => Promise<JobState>;
+  /** Returns epoch milliseconds. */
+  readonly now: () => number;
+}
+
+/** A function runs for 15 minutes at most. A job that isn't found so long after its entry is never created. */
+const CREATION_MINUTES = 17;
+/** Entries, and sums of keys, that one write removes. The expressions of a write may have 4 KB. */
+const MAX_REMOVED = 64;
+/** Pages that are looked at at once if no job of them has ended. */
+const MAX_PAGES = 4;
+
+/** What a look for ended jobs has found, and the page at which it ended. */
+export interface Cleaned {
+  readonly isFound: boolean;
+  readonly lastPage: string;
+}
+
+/**
+ * Removes entries of ended jobs of a tenant from its item, and from the first of some pages that has any.
+ * @param counters the item, as it was last seen
+ * @param lastPage where the look before this one ended. The next pages follow, so that each is looked at in turn
+ * @throws the tables' errors
+ */
+export async function cleanLedger(
+  ports: CleaningPorts,
+  tenant: string,
+  counters: Counters,
+  lastPage = '',
+): Promise<Cleaned> {
+  let isFound = (await cleanRecent(ports, tenant, counters)) !== undefined;
+  const pages = listPages(counters);
+  const inTurn = [...pages.filter(({ id }) => id > lastPage), ...pages.filter(({ id }) => id <= lastPage)];
+  let last = lastPage;
+  for (const page of inTurn.slice(0, MAX_PAGES)) {
+    last = page.id;
+    if ((await cleanPage(ports, tenant, page)) === undefined) continue;
+    isFound = true;
+    break;
+  }
+  return { isFound, lastPage: last };
+}
+
+/** Removes all entries of ended jobs of a tenant. */
+export async function cleanWholeLedger(ports: CleaningPorts, tenant: string, counters: Counters): Promise<void> {
+  let found: Counters | undefined = counters;
+  while (found !== undefined) found = await cleanRecent(ports, tenant, found);
+  for (const page of listPages(counters)) await cleanPage(ports, tenant, page);
+}
+
+/** Removes entries of ended jobs from a tenant's item. Returns the item after that, or undefined if there were none. */
+export async function cleanRecent(
+  ports: CleaningPorts,
+  tenant: string,
+  counters: Counters,
+): Promise<Counters | undefined> {
+  const ended = (await findEnded(ports, tenant, listEntries(counters))).slice(0, MAX_REMOVED);
+  if (ended.length === 0) return undefined;
+  const add = addBack(ended.map(({ entry }) => entry));
+  const removed: Record<string, bigint> = Object.fromEntries(ended.map(({ name, value }) => [name, value]));
+  for (const name of listEmptySums(counters).slice(0, MAX_REMOVED)) {
+    if (!Object.hasOwn(add, name)) removed[name] = 0n;
+  }
+  const result = await ports.store.write({ pk: ledgerOf(tenant), add, remove: Object.keys(removed), equal: removed });
+  // Otherwise another caller has removed some of them.
+  return result.counters;
+}
+
+async function cleanPage(
+  ports: CleaningPorts,
+  tenant: string,
+  { id, bits }: { readonly id: string; readonly bits: bigint },
+): Promise<Counters | undefined> {
+  const { store, now } = ports;
+  const pk = pageOf(tenant, id);
+  const entries = listEntries(await store.read(pk)).map((each, index) => ({ ...each, bit: 1n << BigInt(index) }));
+  const counted = entries.filter(({ bit }) => (bits & bit) !== 0n);
+  const ended = await findEnded(ports, tenant, counted);
+  if (ended.length === 0) return undefined;
+  const left = ended.reduce((rest, { bit }) => rest & ~bit, bits);
+  const name = pageName(id);
+  const { isWritten, counters } = await store.write({
+    pk: ledgerOf(tenant),
+    add: addBack(ended.map(({ entry }) => entry)),
+    ...(left === 0n ? { remove: [name] } : { set: { [name]: left } }),
+    equal: { [name]: bits },
+  });
+  if (isWritten && left === 0n) await store.write({ pk, set: { expiresAt: BigInt(Math.ceil(now() / 1000)) } });
+  return counters;
+}
+
+async function findEnded<T extends { readonly entry: LedgerEntry }>(
+  { readState, now }: CleaningPorts,
+  tenant: string,
+  entries: readonly T[],
+): Promise<T[]> {
+  const lastCreated = minuteOf(now()) - CREATION_MINUTES;
+  const states = await Promise.all(entries.map(({ entry }) => readState(tenant, entry.id)));
+  return entries.filter(({ entry }, index) => {
+    const state = states[index];
+    return state === 'ended' || (state === 'absent' && entry.minute < lastCreated);
+  });
+}
+
+/** Returns the additions that take entries out of the sums, and give back what they have leased. */
+function addBack(entries: readonly LedgerEntry[]): Counters {
+  const add: Record<string, bigint> = {};
+  const increase = (name: string, amount: bigint) => {
+    add[name] = (add[name] ?? 0n) + amount;
+  };
+  for (const entry of entries) {
+    for (const [name, amount] of Object.entries(sumsOf(entry))) increase(name, -amount);
+    for (const metric of entry.leased) increase(childCounters(poolIdOf(metric)).left, entry.amounts[metric]);
+  }
+  return add;
+}

@@ -32,6 +32,8 @@ const queueLimits = {
   jobsQueued: v.optional(v.pipe(count, v.maxValue(100_000))),
   jobBytesQueued: v.optional(count),
   gpuWeightWaiting: v.optional(count),
+  // A job of a caller without limits has three.
+  triesPerJob: v.optional(v.pipe(count, v.minValue(1), v.maxValue(3))),
 };
 
 /** The section `limits` of a policy. Only that of a project has `models`. */

@@ -45,6 +45,8 @@ export interface QueueLimits {
   readonly jobBytesQueued?: number;
   /** Tokens of those that run on GPU workers: of their prompts, and twice the expected ones of their answers. */
   readonly gpuWeightWaiting?: number;
+  /** Attempts of each job that count: 1 to 3. */
+  readonly triesPerJob?: number;
 }
 
 /** Limits by kind of environment, for the administration to write into a policy. */

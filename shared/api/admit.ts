@@ -14,6 +14,7 @@ import { laneOf } from '../jobs/queue-routing.ts';
 import type { Admitted } from '../jobs/submit.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { MessageRejectedError } from '../lambda/queue-pipeline.ts';
+import { findTries } from '../limits/queue-caps.ts';
 import { listSchemaLimits } from '../limits/schema-limits.ts';
 import { findPolicy, toJobCaller } from './job-caller.ts';
 import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-message.ts';
@@ -150,7 +151,7 @@ export function toJob(
       caller: toJobCaller(caller),
       ...omitUndefined({ context, rawInput }),
     },
-    ...omitUndefined({ lane: laneOf(generation.model, registry), replyTo }),
+    ...omitUndefined({ lane: laneOf(generation.model, registry), replyTo, tries: findTries(caller.policy) }),
   };
 }
 

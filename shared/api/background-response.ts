@@ -9,7 +9,7 @@ import { timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import { type Admitted, sendTickets, submit } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
-import { limitsQueue } from '../limits/queue-caps.ts';
+import { findTries, limitsQueue } from '../limits/queue-caps.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
 import { findSession } from '../wire/session.ts';
@@ -84,6 +84,7 @@ async function submitJob(
       contextBytes: hasContext ? Buffer.byteLength(JSON.stringify(generation.messages)) : undefined,
       conversation,
       previousResponse: body.previous_response_id ?? undefined,
+      tries: findTries(request.principal.policy),
     }),
   };
   const { principal: caller, telemetry } = request;

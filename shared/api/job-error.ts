@@ -2,11 +2,15 @@ import { type ErrorCode, isErrorCode, LambentError } from '../core/errors.ts';
 import type { Job } from '../jobs/job.ts';
 
 /** Returns the error of a failed or expired job. Jobs store only an error's code: its message may quote the request. */
-export function jobError({ errorCode, status }: Pick<Job, 'errorCode' | 'status'>): LambentError {
+export function jobError({ errorCode, status, tries }: Pick<Job, 'errorCode' | 'status' | 'tries'>): LambentError {
   if (status === 'expired') return new LambentError('deadline_exceeded', 'The deadline has passed.');
   const code: ErrorCode = isErrorCode(errorCode) ? errorCode : 'internal';
-  const message = MESSAGES[code];
-  return new LambentError(code, message ?? `The request failed (${code}).`);
+  const message = MESSAGES[code] ?? `The request failed (${code}).`;
+  const error = new LambentError(code, message);
+  // Others end a job at its first attempt.
+  if (tries === undefined || !error.retryable) return error;
+  const limited = `${message} Its limit triesPerJob allows ${tries === 1 ? 'one try' : `${tries} tries`}.`;
+  return new LambentError(code, limited, { publicMessage: limited });
 }
 
 /** Errors of jobs whose stored items were deleted, or whose project was archived, while they waited. */

@@ -29,6 +29,7 @@ const jobSchema = v.object({
   owner: v.exactOptional(v.string()),
   leaseExpiresAt: v.exactOptional(v.number()),
   attempts: v.number(),
+  tries: v.exactOptional(v.number()),
   asks: v.exactOptional(v.number()),
   releases: v.number(),
   crashes: v.exactOptional(v.number()),

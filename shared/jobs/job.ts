@@ -51,8 +51,13 @@ export interface Job {
   /** Who holds the lease. */
   readonly owner?: string;
   readonly leaseExpiresAt?: number;
-  /** Attempts whose model began to answer, or that failed in another way that counts. The job fails after the third. */
+  /**
+   * Attempts whose model began to answer, or that failed in another way that counts, and those that `tries` takes from the job. It
+   * fails after the third.
+   */
   readonly attempts: number;
+  /** How many attempts its caller's limits allow. Absent if they don't limit them. */
+  readonly tries?: number;
   /** Attempts that asked the model, answered or not. An item of an earlier version has none. */
   readonly asks?: number;
   /** Attempts that ended with a release and saved no answer. The pause before the next attempt grows with it. */

@@ -2,6 +2,7 @@ import type { LogFields } from '../core/logger.ts';
 import { recordedAs } from '../core/recorded-line.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Job } from './job.ts';
+import { MAX_ATTEMPTS } from './transitions.ts';
 import type { Outcome } from './worker-ports.ts';
 
 /** Writes the outcome of a ticket to the log and the metrics: ids, names and times, never content. */
@@ -30,7 +31,8 @@ export function observeOutcome(
 }
 
 function describeJob({ kind, job }: Extract<Outcome, { readonly job: Job }>): LogFields {
-  const { tenant, id, status, epoch, attempts, releases, errorCode } = job;
+  const { tenant, id, status, epoch, releases, errorCode, tries = MAX_ATTEMPTS } = job;
+  const attempts = job.attempts - (MAX_ATTEMPTS - tries);
   return { outcome: kind, tenant, jobId: id, status, epoch, attempts, releases, errorCode };
 }
 

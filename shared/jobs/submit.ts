@@ -6,7 +6,7 @@ import { queueOf } from './index-entry.ts';
 import type { BodyRef, Job, Lane } from './job.ts';
 import type { Bodies, JobInput, JobStore, Ticket, TicketQueue } from './ports.ts';
 import type { JobTimings } from './timings.ts';
-import { ticketSent } from './transitions.ts';
+import { MAX_ATTEMPTS, ticketSent } from './transitions.ts';
 
 /** A request that may become a job: its caller is authorized, and its body is valid. */
 export interface Admitted
@@ -20,6 +20,8 @@ export interface Admitted
   readonly conversation?: string;
   readonly previousResponse?: string;
   readonly replyTo?: string;
+  /** How many attempts its caller's limits allow: 1 to `MAX_ATTEMPTS`. Absent if they don't limit them. */
+  readonly tries?: number;
 }
 
 export interface SubmitPorts {
@@ -129,7 +131,8 @@ function newJob(admitted: Admitted, input: BodyRef, now: number): Job {
     input,
     status: 'queued',
     epoch: 0,
-    attempts: 0,
+    // Those that its limit doesn't allow count as used, so that every transition respects it.
+    attempts: MAX_ATTEMPTS - (admitted.tries ?? MAX_ATTEMPTS),
     releases: 0,
     cancelRequested: false,
     createdAt: now,

@@ -34,3 +34,9 @@ export function listQueueCaps(policy: Policy): QueueCap[] {
 export function limitsQueue(policy: Policy): boolean {
   return listQueueCaps(policy).length > 0;
 }
+
+/** Returns how often a caller's jobs may be tried; undefined if that is not limited. */
+export function findTries({ account, project, key }: Policy): number | undefined {
+  const tries = [account, project, key].flatMap((level) => level?.limits?.triesPerJob ?? []);
+  return tries.length === 0 ? undefined : Math.min(...tries);
+}

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Limits } from '../../../shared/access/limit-policy.ts';
+import { jobError } from '../../../shared/api/job-error.ts';
 import { QueueLimits } from '../../../shared/api/queue-limits.ts';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
@@ -10,6 +11,8 @@ import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
+import { claim } from '../../../shared/jobs/transitions.ts';
+import { verdictOn } from '../../../shared/jobs/verdict.ts';
 import { aJob, HOUR_MS, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets, ticketOf } from '../jobs/recorded-tickets.ts';
@@ -335,4 +338,29 @@ describe('a message over a limit on queued work', () => {
       reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('Job too large by jobBytesQueued') },
     });
   });
+});
+
+it('a job gets no more tries than the limits of its caller allow, and says so when it has failed', async () => {
+  const { receive, inline, job, store, clock } = createReceiver({ limits: { triesPerJob: 1 } });
+  await receive(inline());
+  const made = await job();
+  expect(made).toMatchObject({ tries: 1 });
+  const { guard, change } = claim({ owner: 'one', alone: true, whole: true }, clock.now, JOB_TIMINGS);
+  const claimed = (await store.update('acme', ID, guard, change)) ?? aJob();
+  const circumstances = {
+    ...({ stop: undefined, progress: 'begun', now: clock.now, random: 0, timings: JOB_TIMINGS } as const),
+  };
+  const verdict = verdictOn(new LambentError('upstream_cut', 'cut'), claimed, circumstances);
+  expect(verdict).toEqual({ kind: 'end', status: 'failed', errorCode: 'upstream_cut' });
+  const failed = { ...claimed, status: 'failed', errorCode: 'upstream_cut' } as const;
+  expect(jobError(failed).details.publicMessage).toContain('Its limit triesPerJob allows one try.');
+  // With two tries, the first failure is followed by another attempt.
+  const twice = { ...claimed, attempts: 1 };
+  expect(verdictOn(new LambentError('upstream_cut', 'cut'), twice, circumstances)).toMatchObject({ kind: 'release' });
+});
+
+it('a job without a limit on its tries has all of them', async () => {
+  const { receive, inline, job } = createReceiver();
+  await receive(inline());
+  expect(await job()).toMatchObject({ attempts: 0 });
 });

@@ -160,6 +160,8 @@ describe('a project with an external key', () => {
     await expect(acme.responses.create({ model: 'default', input: 'Hi', background: true })).rejects.toMatchObject(
       unavailable,
     );
+    const unstored = await acme.responses.create({ model: 'default', input: 'Hi', store: false });
+    expect(unstored).toMatchObject({ status: 'completed' });
     expect(await other.responses.retrieve(theirs)).toMatchObject({ id: theirs, status: 'completed' });
     await expect(organization.projects.update(before.id, { external_key_id: null })).rejects.toMatchObject(unavailable);
     expect(await organization.projects.retrieve(before.id)).toMatchObject({ external_key_id: key.id });

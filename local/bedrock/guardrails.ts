@@ -97,7 +97,7 @@ export async function applyGuardrail(
     const message = 'The specified resource ARN was not found.';
     return { type: 'error', status: 404, name: 'ResourceNotFoundException', message };
   }
-  const { source, content } = parsed.output;
+  const { source, content, outputScope } = parsed.output;
   const texts = content.flatMap(({ text }) => text?.text ?? []);
   const units = texts.reduce((sum, text) => sum + Math.ceil(text.length / CHARACTERS_PER_UNIT), 0);
   if (units > MAX_UNITS) {
@@ -105,7 +105,13 @@ export async function applyGuardrail(
     return { type: 'error', status: 429, name: 'ThrottlingException', message };
   }
   const finding = await assess({ source, texts, signal });
-  return 'type' in finding ? finding : describe(finding, units, texts);
+  return 'type' in finding ? finding : describe(outputScope === 'FULL' ? reportAll(finding) : finding, units, texts);
+}
+
+/** Adds what a filter of personal data has not detected. */
+function reportAll(finding: Finding): Finding {
+  if (finding.pii === undefined || finding.pii.length > 0) return finding;
+  return { ...finding, pii: [{ type: 'NAME', match: '', action: 'NONE' }] };
 }
 
 function describe({ filters = [], words = [], pii }: Finding, units: number, texts: readonly string[]): object {
@@ -142,7 +148,10 @@ function describe({ filters = [], words = [], pii }: Finding, units: number, tex
         }),
         ...(pii !== undefined &&
           pii.length > 0 && {
-            sensitiveInformationPolicy: { piiEntities: pii.map((each) => ({ ...each, detected: true })), regexes: [] },
+            sensitiveInformationPolicy: {
+              piiEntities: pii.map((each) => ({ ...each, detected: each.match !== '' })),
+              regexes: [],
+            },
           }),
         invocationMetrics: { guardrailProcessingLatency: 1 },
       },

@@ -116,7 +116,7 @@ export function createBedrockGuardrail({ id, version }: GuardrailTarget, client:
       return { intervened: responses.some(isIntervention), filters: responses.flatMap(listFilters) };
     },
     async findPersonalData(texts, options) {
-      const responses = await applyToAll(texts, { ...options, source: 'INPUT' }, () => false);
+      const responses = await applyToAll(texts, { ...options, source: 'INPUT', scope: 'FULL' }, () => false);
       return responses.flatMap(listEntities);
     },
   };
@@ -131,17 +131,22 @@ function listFilters({ assessments = [] }: ApplyGuardrailResponse): GuardrailCon
   return assessments.flatMap(({ contentPolicy }) => contentPolicy?.filters ?? []);
 }
 
-/** Lists the personal data of a response. What isn't known to be complete is an error. */
+/**
+ * Lists the personal data of a response. What isn't known to be complete is an error: a guardrail without a filter of personal
+ * data finds none. With the scope `FULL`, such a filter reports what it has not detected, too, which regular expressions don't;
+ * and it is billed by these units, while regular expressions are free.
+ * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ApplyGuardrail.html
+ * @see https://aws.amazon.com/bedrock/pricing/
+ */
 function listEntities(response: ApplyGuardrailResponse): PiiEntity[] {
-  // AWS bills filters of personal data by these units, and filters by regular expressions by others.
-  if (!response.usage?.sensitiveInformationPolicyUnits)
+  const entities = (response.assessments ?? []).flatMap(
+    ({ sensitiveInformationPolicy }) => sensitiveInformationPolicy?.piiEntities ?? [],
+  );
+  if (entities.length === 0 && !response.usage?.sensitiveInformationPolicyUnits)
     throw new LambentError(
       'configuration',
       'A guardrail that finds names and addresses has no filter of personal data',
     );
-  const entities = (response.assessments ?? []).flatMap(
-    ({ sensitiveInformationPolicy }) => sensitiveInformationPolicy?.piiEntities ?? [],
-  );
   if (isIntervention(response) && entities.every(({ action }) => action === 'NONE')) throw contentRefusedError();
   return entities.flatMap(({ type, match, detected }) =>
     type === undefined || match === undefined || detected === false ? [] : [{ type, value: match }],

@@ -15,6 +15,7 @@ beforeAll(async () => {
     guardrails: {
       abc123: ({ texts }) => (texts.includes('bad') ? { words: ['bad'] } : {}),
       masks: () => ({ pii: [{ type: 'NAME', match: 'Ada', action: 'ANONYMIZED' }] }),
+      nothing: () => ({ pii: [] }),
       detects: () => ({ pii: [{ type: 'NAME', match: 'Ada', action: 'NONE' }] }),
     },
   });
@@ -61,6 +62,14 @@ describe("the stand-in's guardrails", () => {
     ]);
     const detected = await apply({ guardrailIdentifier: 'detects', content: texts('Ada') });
     expect(detected).toMatchObject({ action: 'NONE', outputs: [] });
+  });
+
+  it('with the scope FULL, a filter of personal data reports what it has not detected', async () => {
+    const request = { guardrailIdentifier: 'nothing', content: texts('Ada') };
+    expect((await apply(request)).assessments?.[0]).not.toHaveProperty('sensitiveInformationPolicy');
+    const full = await apply({ ...request, outputScope: 'FULL' });
+    expect(full).toMatchObject({ action: 'NONE', outputs: [] });
+    expect(full.assessments?.[0]?.sensitiveInformationPolicy?.piiEntities).toMatchObject([{ detected: false }]);
   });
 
   it.each<[Partial<ApplyGuardrailCommandInput>, string]>([

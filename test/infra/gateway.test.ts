@@ -183,7 +183,7 @@ describe('the API', () => {
     expect(deployment?.DependsOn).toContain('OpenApiMethod');
   });
 
-  it('the API throttles requests, and logs no headers or bodies', () => {
+  it('the API throttles requests, exchanges of tokens further, and logs no headers or bodies', () => {
     for (const template of [minimal, everything]) {
       expect(template.Resources['ApiGatewayStage']?.Properties?.['MethodSettings']).toEqual([
         expect.objectContaining({
@@ -194,6 +194,17 @@ describe('the API', () => {
           LoggingLevel: 'OFF',
           DataTraceEnabled: false,
         }),
+        // Slashes are written as in a JSON pointer.
+        // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
+        {
+          HttpMethod: 'POST',
+          ResourcePath: '/~1v1~1oauth~1token',
+          ThrottlingRateLimit: 10,
+          ThrottlingBurstLimit: 50,
+          LoggingLevel: 'OFF',
+          DataTraceEnabled: false,
+          MetricsEnabled: false,
+        },
       ]);
     }
   });

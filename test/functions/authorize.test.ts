@@ -202,6 +202,18 @@ describe('a token of a trusted issuer', () => {
     return policyDocument.Statement[0]?.Effect === 'Allow' ? context : 'denied';
   }
 
+  it('a key with two dots is a key, unless its first part is the header of a token', async () => {
+    const identity = { tenant: 'acme', keyId: 'dots', scopes: ['generate'] as const, policy: undefined };
+    const header = Buffer.from('{"alg":"none"}').toString('base64url');
+    for (const key of ['team.service.prod', 'eyJ.eyJ.x', `${header}.e30.x`]) {
+      const put = new PutItemCommand({ TableName: 'access', Item: createKeyItem(key, identity) });
+      await testEnvironment.services.dynamodb.send(put);
+    }
+    expect(await readContext('team.service.prod')).toMatchObject({ keyId: 'dots' });
+    expect(await readContext('eyJ.eyJ.x')).toMatchObject({ keyId: 'dots' });
+    expect(await readContext(`${header}.e30.x`)).toBe('denied');
+  });
+
   it('a token gets the scopes of its rule, and the functions refuse it 30 s after it expires', async () => {
     await issuers().setRule(name(), rule('tokens'));
     const exp = Math.floor(Date.now() / 1000) + 60;

@@ -3,7 +3,8 @@ import type { Policy } from '../access/policy.ts';
 import { LambentError } from '../core/errors.ts';
 import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
 import type { GovernedOptions } from './governed-router.ts';
-import { hasSection, type StagePorts } from './policy-stages.ts';
+import type { StagePorts } from './policy-stages.ts';
+import { enterStages, type Stages } from './stage-order.ts';
 
 /** Embeddings, and the response headers of the caller's limits. */
 export interface GovernedEmbeddings extends Embeddings {
@@ -19,44 +20,48 @@ export type GovernedEmbed = (
 ) => Promise<GovernedEmbeddings>;
 
 /** Creates the function that embeds under the policies of callers. The code of a stage is loaded with the first policy. */
-export function createGovernedEmbed(
-  embed: Embed,
-  { registry, loadLimits }: Pick<StagePorts, 'registry' | 'loadLimits'>,
-): GovernedEmbed {
+export function createGovernedEmbed(embed: Embed, ports: EmbedPorts): GovernedEmbed {
   return async (request, options) => {
     const { policy } = options.caller;
     checkModel(policy, request.model);
-    const checked: Embed = async (each, call) => embed(await applyContentPolicy(each, policy, registry, options), call);
-    if (!hasSection(policy, 'limits')) return checked(request, options);
-    return (await loadLimits()).embed(request, options, checked);
+    const stages = await enterStages<GovernedEmbed>(embed, { policy }, createStages(policy, ports));
+    return stages(request, options);
   };
 }
 
-/**
- * Returns the request as a policy lets a model get it.
- * @throws LambentError if the policy doesn't permit its content, or it can't be checked
- */
-async function applyContentPolicy(
-  request: EmbeddingRequest,
-  policy: Policy,
-  registry: StagePorts['registry'],
-  { telemetry, signal }: GovernedEmbedOptions,
-): Promise<EmbeddingRequest> {
-  if (hasSection(policy, 'contentRules')) {
-    const { checkTexts } = await import('../safety/rules/rules-router.ts');
-    const groups = listTexts(request).map((text) => [text]);
-    checkTexts(policy, groups, telemetry);
-  }
-  let masked = request;
-  if (hasSection(policy, 'personalData')) {
-    const { maskEmbeddings } = await import('../safety/personal/mask-embeddings.ts');
-    masked = await maskEmbeddings(request, policy, registry, { signal, telemetry });
-  }
-  if (hasSection(policy, 'guardrail')) {
-    const { checkTexts } = await import('../safety/guardrail/guardrail-router.ts');
-    await checkTexts(policy, listTexts(masked), registry, { signal, telemetry });
-  }
-  return masked;
+type EmbedPorts = Pick<StagePorts, 'registry' | 'loadLimits'>;
+
+/** Only requests have text: what a model embeds is not searched. */
+function createStages(policy: Policy, { registry, loadLimits }: EmbedPorts): Stages<GovernedEmbed> {
+  return {
+    async guardrail(next) {
+      const { checkTexts } = await import('../safety/guardrail/guardrail-router.ts');
+      return async (request, options) => {
+        await checkTexts(policy, listTexts(request), registry, options);
+        return next(request, options);
+      };
+    },
+
+    async personalData(next) {
+      const { maskEmbeddings } = await import('../safety/personal/mask-embeddings.ts');
+      return async (request, options) => next(await maskEmbeddings(request, policy, registry, options), options);
+    },
+
+    async contentRules(next) {
+      const { checkTexts } = await import('../safety/rules/rules-router.ts');
+      return async (request, options) => {
+        const groups = listTexts(request).map((text) => [text]);
+        checkTexts(policy, groups, options.telemetry);
+        return next(request, options);
+      };
+    },
+
+    async limits(next) {
+      const limits = await loadLimits();
+      return (request, options) =>
+        limits.embed(request, options, (each, call) => next(each, { ...call, caller: options.caller }));
+    },
+  };
 }
 
 function listTexts({ inputs }: EmbeddingRequest): string[] {

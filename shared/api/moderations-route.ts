@@ -6,7 +6,8 @@ import { parseModerationRequest } from '../openai/moderations/request.ts';
 import { encodeModerations } from '../openai/moderations/response.ts';
 import type { FindModerator } from '../safety/moderation/create-moderators.ts';
 import { describeHandling } from './handling-headers.ts';
-import { hasSection, type StagePorts } from './policy-stages.ts';
+import type { StagePorts } from './policy-stages.ts';
+import { hasSection } from './stage-order.ts';
 
 /** Creates the route `POST /v1/moderations`. */
 export function moderationsRoute({

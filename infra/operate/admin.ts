@@ -9,7 +9,7 @@ import { bootstrap } from './admin/bootstrap.ts';
 import type { Command } from './admin/command.ts';
 import { COMMANDS } from './admin/commands.ts';
 import type { AdminContext } from './admin/context.ts';
-import { FIELDS } from './admin/fields.ts';
+import { FIELDS, type FieldName } from './admin/fields.ts';
 import { formatObject, formatTable } from './admin/output.ts';
 import { describePath, fillPath, listParameters, type Texts } from './admin/path.ts';
 import { listRows, request, requestCsv, requestPages, requestReport } from './admin/requests.ts';
@@ -18,7 +18,7 @@ import { parseOptions, runCommandLine, suggestName, UsageError } from './command
 
 const USAGE = `usage:
   npm run admin -- RESOURCE VERB [ID] --stage STAGE [--region REGION] [OPTIONS] [--json]
-  npm run admin -- bootstrap --stage STAGE [--region REGION] [--name NAME]
+  npm run admin -- bootstrap --stage STAGE [--region REGION] [--name NAME] [--expires WHEN]
 
   --local       instead of --stage: the laptop, while npm start runs
   --json        print JSON instead of a table, or of a created key alone
@@ -55,7 +55,8 @@ export async function runAdminCommand(args: readonly string[], context: AdminCon
   const options = { ...values, local: values.local === true };
   if (positionals[0] === 'bootstrap') {
     if (positionals.length > 1) throw new UsageError(`bootstrap takes only options, not '${positionals[1]}'`);
-    return bootstrap({ ...options, name: String(texts['name'] ?? 'bootstrap') }, context);
+    const lifetimeSeconds = parseOption('expires', String(texts['expires'] ?? '90d'));
+    return bootstrap({ ...options, lifetimeSeconds, name: String(texts['name'] ?? 'bootstrap') }, context);
   }
   const command = findCommand(positionals);
   const path = fillPath(command, positionals[2], texts);
@@ -124,12 +125,21 @@ async function createBody(
   for (const option of fields) {
     const text = texts[option] ?? defaults?.[option];
     if (text === undefined) continue;
-    const { usage, parse } = FIELDS[option];
-    const value = parse(String(text));
-    if (value === undefined) throw new UsageError(`--${option} has an invalid value: '${text}' (${usage})`);
-    body[rename?.[option] ?? FIELDS[option].field] = value;
+    body[rename?.[option] ?? FIELDS[option].field] = parseOption(option, String(text));
   }
   return body;
+}
+
+/** Returns the value that the text of an option stands for. @throws UsageError */
+function parseOption<Name extends FieldName>(
+  option: Name,
+  text: string,
+): Exclude<ReturnType<(typeof FIELDS)[Name]['parse']>, undefined>;
+function parseOption(option: FieldName, text: string): unknown {
+  const { usage, parse } = FIELDS[option];
+  const value = parse(text);
+  if (value === undefined) throw new UsageError(`--${option} has an invalid value: '${text}' (${usage})`);
+  return value;
 }
 
 async function readData(data: string, readFile: AdminContext['readFile']): Promise<string> {

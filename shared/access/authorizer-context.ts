@@ -3,7 +3,7 @@ import { UNRESTRICTED } from './policy.ts';
 import type { Principal } from './principal.ts';
 
 /** What the authorizer passes on. */
-export interface AuthorizedCaller extends Omit<Principal, 'policy'> {
+export interface AuthorizedCaller extends Omit<Principal, 'policy' | 'expiresAt'> {
   /** The policy, as `joinPolicy` returns it. Absent if nothing is restricted. */
   readonly policy?: string | undefined;
   /** True if the project is archived. */
@@ -59,7 +59,8 @@ export async function parseAuthorizerContext(context: unknown): Promise<Principa
   if (archived !== undefined) throw (await import('./project-archived-error.ts')).projectArchivedError();
   // Also after its end, while API Gateway has cached that it is held: the scopes are not known then.
   if (heldUntil !== undefined) throw (await import('./key-held-error.ts')).keyHeldError(Number(heldUntil));
-  const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED };
+  const expiry = expiresAt === undefined ? {} : { expiresAt: Number(expiresAt) };
+  const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED, ...expiry };
   return policy === undefined
     ? principal
     : { ...principal, policy: (await import('./policy-json.ts')).parsePolicy(policy) };

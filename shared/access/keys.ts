@@ -10,8 +10,6 @@ export const DEFAULT_LIFETIME_SECONDS = 90 * 86_400;
 
 /** The contents of a key's item in the access table. */
 export interface KeyRecord extends Omit<Principal, 'policy'> {
-  /** Epoch seconds at which the key expires. Default: never. */
-  readonly expiresAt?: number;
   /** The key's restrictions, as `encodeRestrictions` returns them. Default: none. */
   readonly policy?: string | undefined;
   /** The rules by which an access token was issued. It is refused when they no longer grant its scopes. Absent for keys. */

@@ -6,6 +6,8 @@ export interface Principal extends Caller {
   readonly keyId: string;
   /** Names of scopes, for `hasScope`. Another version may have written names that this one doesn't know. */
   readonly scopes: readonly string[];
+  /** Epoch seconds at which the key or token expires. Absent for one that never does, and for jobs. */
+  readonly expiresAt?: number;
 }
 
 /** For whom a model is called. */

@@ -1,8 +1,10 @@
 import * as v from 'valibot';
 import { ORGANIZATION } from '../access/principal.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
+import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { createEnforcedKeys } from './enforced-keys.ts';
 import { computeExpiry, expiresInSeconds, makeKey, parseScopes, scopeNames } from './key-fields.ts';
@@ -50,7 +52,7 @@ export function createAdminKeyRoutes(api: AdminApi) {
       // A key can't create one that may do more.
       const own = ADMIN_SCOPES.filter((scope) => hasScope(request.principal.scopes, scope));
       const scopes = parseScopes(names, own);
-      const expiresAt = computeExpiry(expires_in_seconds, api.now());
+      const expiresAt = limitExpiry(computeExpiry(expires_in_seconds, api.now()), expires_in_seconds, request);
       const { key, value } = await createAdminKey(api, { name, scopes, expiresAt });
       const details = { data: { scopes } };
       logAct(request.telemetry, { type: 'tenant.admin_api_key.created', objectId: key.id, details });
@@ -69,6 +71,25 @@ export function createAdminKeyRoutes(api: AdminApi) {
       return { id, object: 'organization.admin_api_key.deleted', deleted: true };
     }),
   };
+}
+
+/**
+ * Returns when a new admin key expires: never after the key that creates it, so that a key that was lent for an hour, or that
+ * leaked, can't prolong itself.
+ * @throws LambentError `invalid_value` if the request asks for more
+ */
+function limitExpiry(
+  expiresAt: number | null,
+  requested: number | null | undefined,
+  { principal }: HttpRequest,
+): number | null {
+  const latest = principal.expiresAt;
+  if (latest === undefined || (expiresAt !== null && expiresAt <= latest)) return expiresAt;
+  if (requested === undefined) return latest;
+  throw invalidValueError(
+    'expires_in_seconds',
+    `Invalid 'expires_in_seconds': an admin key can't outlive the key that creates it, which expires at ${new Date(latest * 1000).toISOString()}.`,
+  );
 }
 
 function encodeKey({ id, createdAt, name, redacted, expiresAt }: AdminKey) {

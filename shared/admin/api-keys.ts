@@ -50,13 +50,32 @@ export function createApiKeyRoutes(api: AdminApi) {
     const enforce = async () => {
       const after = toRecord(project.id, changed, record.policy);
       if (await keys.enforced.change(key.partition, record, after)) return;
-      throw new LambentError('overloaded', `Another request has changed the key ${key.id}.`);
+      throw changedError(key);
     };
     const isReduced =
       isSooner(changed.expiresAt, key.expiresAt) || key.scopes.some((each) => !changed.scopes.includes(each));
     if (isReduced) await enforce();
-    await keys.collection.update(ownedBy(project.id), key.id, ({ name }) => ({ ...changed, name }));
+    await keys.collection.update(ownedBy(project.id), key.id, ({ name, successor }) => {
+      if (successor !== key.successor) throw changedError(key);
+      return { ...changed, name };
+    });
     if (!isReduced) await enforce();
+  };
+
+  /**
+   * Deletes the keys that interrupted rotations of a key have created: their values were never returned.
+   * @throws LambentError `invalid_value` if a rotation was completed, so that there are never two successors
+   */
+  const discardSuccessors = async ({ id }: Project, key: ProjectKey): Promise<void> => {
+    for await (const each of keys.collection.all(ownedBy(id))) {
+      if (each.replaces !== key.id) continue;
+      if (each.id !== key.successor) await keys.delete(id, each);
+      else
+        throw new LambentError(
+          'invalid_value',
+          `The key ${key.id} was replaced by ${each.id}. If that key's value was lost, delete it first.`,
+        );
+    }
   };
 
   return {
@@ -116,6 +135,7 @@ export function createApiKeyRoutes(api: AdminApi) {
       const project = await getActiveProject(projects, request);
       const key = await getKey(project, request);
       const record = await readRecord(key);
+      await discardSuccessors(project, key);
       const lifetime = key.expiresAt === null ? null : key.expiresAt - key.createdAt;
       const { key: created, value } = await keys.create({
         project: project.id,
@@ -124,11 +144,14 @@ export function createApiKeyRoutes(api: AdminApi) {
         scopes: parseScopes(key.scopes, listKeyScopes(project)),
         expiresAt: computeExpiry(lifetime, api.now()),
         policy: record.policy,
+        replaces: key.id,
       });
       const end = Math.floor(api.now() / 1000) + overlap;
       const expiresAt = isSooner(key.expiresAt, end) ? key.expiresAt : end;
       try {
-        await change(project, key, record, { ...key, expiresAt });
+        await change(project, key, record, { ...key, expiresAt, successor: created.id });
+        // Another rotation may have discarded it meanwhile.
+        await keys.collection.get(ownedBy(project.id), created.id);
         // If its account was deleted meanwhile, the account's keys may have been listed before this one was stored.
         await requireOwner(project, created);
       } catch (thrown) {
@@ -142,6 +165,10 @@ export function createApiKeyRoutes(api: AdminApi) {
       return { ...(await encode(project, created)), value, replaces: { id: key.id, expires_at: expiresAt } };
     }),
   };
+}
+
+function changedError({ id }: ProjectKey): LambentError {
+  return new LambentError('overloaded', `Another request has changed the key ${id}.`);
 }
 
 /** True if a time is earlier than another. Null is never. */

@@ -17,6 +17,10 @@ const projectKeySchema = v.object({
   /** Epoch seconds. */
   expiresAt: v.nullable(v.number()),
   owner: v.object({ type: v.picklist(['service_account', 'user']), id: v.string() }),
+  /** Id of the key that it was created from, by a rotation. */
+  replaces: v.optional(v.string()),
+  /** Id of the key that has replaced it. Absent until the rotation is complete. */
+  successor: v.optional(v.string()),
 });
 
 /** An API key of a project. Its id is the `keyId` of its calls. */
@@ -27,6 +31,8 @@ export interface NewKey extends Pick<ProjectKey, 'name' | 'owner' | 'expiresAt'>
   readonly scopes: readonly Scope[];
   /** The key's restrictions, as `encodeRestrictions` returns them. */
   readonly policy?: string | undefined;
+  /** As in `ProjectKey`. */
+  readonly replaces?: string;
 }
 
 /** The API keys of projects. Methods throw DynamoDB's errors. */
@@ -47,10 +53,10 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
     collection,
     enforced,
 
-    async create({ project, name, owner, scopes, expiresAt, policy }) {
+    async create({ project, name, owner, scopes, expiresAt, policy, replaces }) {
       const kind = owner.type === 'service_account' ? 'serviceAccount' : 'project';
       const { value, fields } = makeKey(kind, name, now());
-      const key = { ...fields, scopes: [...scopes], expiresAt, owner };
+      const key = { ...fields, scopes: [...scopes], expiresAt, owner, ...(replaces !== undefined && { replaces }) };
       await collection.create(ownedBy(project), key);
       await enforced.grant(value, toRecord(project, key, policy));
       return { key, value };

@@ -274,6 +274,7 @@ describe('npm run admin on a stage', () => {
     const admin = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: printed[0] ?? '' }).admin.organization;
     const keys = await admin.adminAPIKeys.list();
     expect(keys.data.map(({ name }) => name)).toContain('first');
+    expect((await runLocally('bootstrap', '--expires', 'never')).notes).toContain('It never expires.');
     await expect(run(['bootstrap', '--stage', 'other'])).rejects.toThrow(
       'the stage other in eu-west-1: no table lambent-other-access or lambent-other-admin',
     );

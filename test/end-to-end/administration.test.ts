@@ -235,6 +235,32 @@ describe('keys', () => {
     });
   });
 
+  it('a key is replaced once, and again after its successor was deleted', async () => {
+    const { project, keyId } = await createProject();
+    const path = `/organization/projects/${project}/api_keys`;
+    const { json: successor } = await send('POST', `${path}/${keyId}/rotate`);
+    expect(await send('POST', `${path}/${keyId}/rotate`)).toMatchObject({
+      status: 400,
+      json: { error: { message: expect.stringContaining(successor.id) } },
+    });
+    await send('DELETE', `${path}/${successor.id}`);
+    expect((await send('POST', `${path}/${keyId}/rotate`)).status).toBe(200);
+  });
+
+  it('an admin key that expires can create none that lives longer', async () => {
+    const hour = await organization.adminAPIKeys.create({ name: 'hour', expires_in_seconds: 3600 });
+    const { adminAPIKeys } = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: hour.value }).admin.organization;
+    for (const expires_in_seconds of [null, 90 * 86_400])
+      await expect(
+        adminAPIKeys.create({ name: 'more', expires_in_seconds: expires_in_seconds as number }),
+      ).rejects.toMatchObject({ status: 400, param: 'expires_in_seconds' });
+    const same = await adminAPIKeys.create({ name: 'same' });
+    expect(same.expires_at).toBe(hour.expires_at);
+    const less = await adminAPIKeys.create({ name: 'less', expires_in_seconds: 60 });
+    expect(less.expires_at).toBe(less.created_at + 60);
+    for (const { id } of [same, less, hour]) await organization.adminAPIKeys.delete(id);
+  });
+
   it('an admin key administrates as far as its scopes go, can create no stronger one, and is refused after its deletion', async () => {
     const { adminAPIKeys } = organization;
     const full = await adminAPIKeys.create({ name: 'full', expires_in_seconds: 3600 });

@@ -24,6 +24,12 @@ const known = v.object({
   cachedInputTokens: count,
   cacheWriteTokens: count,
   outputTokens: count,
+  /** The alias that answered, if it isn't `model`. */
+  usageModel: name,
+  /** JSON text of the usage by model and tier, if there are several. */
+  usageParts: name,
+  /** The calls of a settlement. */
+  calls: count,
   /** US dollars, exactly. */
   costUsd: v.optional(v.pipe(v.string(), v.regex(/^\d+(\.\d{1,12})?$/))),
   /** What followed from a match of a content rule or guardrail. */

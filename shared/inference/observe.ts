@@ -5,6 +5,7 @@ import type { Telemetry } from '../core/telemetry.ts';
 import { addUsage } from './add-usage.ts';
 import type { Candidate } from './candidates.ts';
 import type { ServiceTier, Usage } from './generation.ts';
+import type { AnswerUsage } from './usage-parts.ts';
 
 // Each function reports to the telemetry of one request, if there is one: names, times and token counts, never content.
 
@@ -57,10 +58,13 @@ export async function reportEnd(
   const price = target.price ?? alias.price;
   // Imported here, so that environments start without it.
   const costs = price && (await import('./cost.ts'));
+  const parts = spending.has(telemetry) ? await import('./usage-parts.ts') : undefined;
   const before = spending.get(telemetry);
   const cost = price && costs?.describeCost(usage, price, serviceTier, before?.picodollars ?? 0n);
   const total = addUsage(before?.usage, usage);
-  spending.set(telemetry, { usage: total, picodollars: cost?.sum ?? before?.picodollars });
+  const picodollars = cost && cost.sum - (before?.picodollars ?? 0n);
+  const answers = [...(before?.answers ?? []), { model: aliasName, serviceTier, usage, picodollars }];
+  spending.set(telemetry, { usage: total, picodollars: cost?.sum ?? before?.picodollars, answers });
   const { inputTokens, cachedInputTokens, cacheWriteTokens = 0, outputTokens } = total;
   telemetry.logger.annotate({
     inputTokens,
@@ -69,6 +73,9 @@ export async function reportEnd(
     ...(cacheWriteTokens > 0 && { cacheWriteTokens }),
     costUsd: cost?.exactSum,
     serviceTier,
+    // The line of a job names the model that was asked for.
+    usageModel: aliasName,
+    usageParts: parts?.encodeUsageParts(answers),
   });
   telemetry.metrics.gather(
     {
@@ -85,6 +92,7 @@ export async function reportEnd(
 interface Spending {
   readonly usage: Usage;
   readonly picodollars: bigint | undefined;
+  readonly answers: readonly AnswerUsage[];
 }
 
 /** By request: one has several answers if an answer is repeated, or its context summarized, maybe by another target. */

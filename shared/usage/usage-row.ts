@@ -60,23 +60,59 @@ export function addSums(first: UsageSums, second: UsageSums): UsageSums {
   };
 }
 
-/** Returns the usage of an entry; undefined if it is that of a call without an answer, or no call. */
-export function readUsage(entry: Entry): Usage | undefined {
-  const { tenant, model, inputTokens, outputTokens } = entry;
-  if (entry.record !== 'call' && entry.record !== 'settlement') return undefined;
-  if (tenant === undefined || model === undefined) return undefined;
-  if (inputTokens === undefined && outputTokens === undefined) return undefined;
+/**
+ * Returns the usage of an entry, by the models and tiers of its answers: each has a request. None if it is that of a call without
+ * an answer, or no call.
+ */
+export function readUsage(entry: Entry): Usage[] {
+  const { tenant, inputTokens, outputTokens } = entry;
+  const model = entry.usageModel ?? entry.model;
+  if (entry.record !== 'call' && entry.record !== 'settlement') return [];
+  if (tenant === undefined || model === undefined) return [];
+  if (inputTokens === undefined && outputTokens === undefined) return [];
+  const key = { kind: readKind(entry), project: tenant, keyId: entry.keyId ?? '' };
+  const whole = { ...key, model, tier: readTier(entry) };
+  const sums = readSums(entry, BigInt(entry.record === 'settlement' ? (entry.calls ?? 1) : 1));
+  const parts = parseParts(entry.usageParts).map((part) => ({
+    key: { ...key, model: part.model, tier: readTier(part) },
+    sums: readSums(part, 1n),
+  }));
+  // A job has the usage of its answer, and its attempts may have used more.
+  const { requests: _, ...total } = parts.reduce((sum, part) => addSums(sum, part.sums), NO_USAGE);
+  const isWhole = Object.entries(total).every(([name, value]) => value === sums[name as keyof UsageSums]);
+  return parts.length > 0 && isWhole ? parts : [{ key: whole, sums }];
+}
+
+type Amounts = Pick<Entry, 'inputTokens' | 'outputTokens' | 'cachedInputTokens' | 'cacheWriteTokens' | 'costUsd'>;
+
+function readSums(amounts: Amounts, requests: bigint): UsageSums {
   return {
-    key: { kind: readKind(entry), project: tenant, keyId: entry.keyId ?? '', model, tier: readTier(entry) },
-    sums: {
-      requests: 1n,
-      inputTokens: BigInt(inputTokens ?? 0),
-      cachedTokens: BigInt(entry.cachedInputTokens ?? 0),
-      cacheWriteTokens: BigInt(entry.cacheWriteTokens ?? 0),
-      outputTokens: BigInt(outputTokens ?? 0),
-      picodollars: parseDollars(entry.costUsd ?? '0'),
-    },
+    requests,
+    inputTokens: BigInt(amounts.inputTokens ?? 0),
+    cachedTokens: BigInt(amounts.cachedInputTokens ?? 0),
+    cacheWriteTokens: BigInt(amounts.cacheWriteTokens ?? 0),
+    outputTokens: BigInt(amounts.outputTokens ?? 0),
+    picodollars: parseDollars(amounts.costUsd ?? '0'),
   };
+}
+
+const count = v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)));
+const partsSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(
+    v.object({
+      model: v.string(),
+      serviceTier: v.optional(v.string()),
+      ...{ inputTokens: count, outputTokens: count, cachedInputTokens: count, cacheWriteTokens: count },
+      costUsd: v.optional(v.pipe(v.string(), v.regex(/^\d+(\.\d{1,12})?$/))),
+    }),
+  ),
+);
+
+function parseParts(text: string | undefined): v.InferOutput<typeof partsSchema> {
+  const result = v.safeParse(partsSchema, text);
+  return result.success ? result.output : [];
 }
 
 function readKind({ record, route, endpoint }: Entry): UsageKind {
@@ -86,7 +122,7 @@ function readKind({ record, route, endpoint }: Entry): UsageKind {
   return path === '/v1/moderations' ? 'moderations' : 'completions';
 }
 
-function readTier({ serviceTier = '' }: Entry): string {
+function readTier({ serviceTier = '' }: Pick<Entry, 'serviceTier'>): string {
   return serviceTier === 'default' || serviceTier === 'auto' ? '' : serviceTier;
 }
 

@@ -62,9 +62,7 @@ interface Row {
 /** Returns what entries add to each row. */
 function sumRows(entries: readonly Entry[], chain: number): Map<string, Row> {
   const rows = new Map<string, Row>();
-  for (const entry of entries) {
-    const usage = readUsage(entry);
-    if (usage === undefined) continue;
+  for (const [entry, usage] of entries.flatMap((each) => readUsage(each).map((usage) => [each, usage] as const))) {
     const sk = encodeRowKey(usage.key, chain);
     for (const width of BUCKET_WIDTHS) {
       const start = getBucketStart(width, Date.parse(entry.time) / 1000);

@@ -24,5 +24,5 @@ it('a match of a rule or guardrail is an entry of the audit log, and counts as n
       ...{ requestId: 'req', tenant: 'acme', keyId: 'key_1', model: 'small' },
     },
   ]);
-  expect(entries.map(readUsage)).toEqual([undefined]);
+  expect(entries.map(readUsage)).toEqual([[]]);
 });

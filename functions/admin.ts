@@ -12,6 +12,7 @@ import { createGroupRoutes } from '../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
 import { createKeyHoldRoutes } from '../shared/admin/key-holds.ts';
 import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
+import { createPeople } from '../shared/admin/people.ts';
 import { createPolicyRoutes } from '../shared/admin/policies.ts';
 import { createProjectMemberRoutes } from '../shared/admin/project-members.ts';
 import { createProjectRoutes } from '../shared/admin/projects.ts';
@@ -79,7 +80,7 @@ export const handler = createHttpApi({
   table: ADMIN_ROUTES,
   routes: {
     ...createAdminKeyRoutes(api),
-    ...createProjectRoutes(api),
+    ...createProjectRoutes(api, createPeople(api).enforceProject),
     ...createExternalKeyRoutes(api),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),

@@ -1,6 +1,7 @@
 import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
+import { invalidValueError } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { createObjectId, objectNotFoundError } from './object-table.ts';
 import { addId, createPeople, type Group, removeId, type User } from './people.ts';
@@ -8,9 +9,21 @@ import { addId, createPeople, type Group, removeId, type User } from './people.t
 const groupBody = object({ name: text({ min: 1, max: 256 }) });
 const userBody = object({ user_id: text({ min: 1, max: 256 }) });
 
+/** What each user may do is computed anew within one request that changes its group, and API Gateway waits for 29 s. */
+const MAX_USERS = 1_000;
+
 /** Creates the routes of groups and of their users. */
 export function createGroupRoutes(api: AdminApi) {
   const { users, groups } = createPeople(api);
+
+  /** @throws LambentError `invalid_value` if a group has as many users as one request can change */
+  const requirePlace = async (groupId: string, userId: string): Promise<void> => {
+    if ((await users.get(userId)).groups.includes(groupId)) return;
+    let count = 0;
+    for await (const user of users.collection.all(ORGANIZATION)) if (user.groups.includes(groupId)) count += 1;
+    if (count >= MAX_USERS)
+      throw invalidValueError('user_id', `The group ${groupId} has ${count} users, the maximum. Use several groups.`);
+  };
 
   return {
     'GET /v1/organization/groups': adminRoute((request) =>
@@ -61,6 +74,7 @@ export function createGroupRoutes(api: AdminApi) {
     'POST /v1/organization/groups/{group}/users': adminRoute(async (request) => {
       const { user_id } = parseBody(userBody, request);
       const { id } = await groups.get(getPathParameter(request, 'group'));
+      await requirePlace(id, user_id);
       await users.change(user_id, ({ groups: ids }) => ({ groups: addId(ids, id) }));
       logAct(request.telemetry, { type: 'group.updated', objectId: id, details: { added_user: user_id } });
       return { object: 'group.user', user_id, group_id: id };

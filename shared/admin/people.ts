@@ -62,6 +62,8 @@ export interface People {
   claimIdentity(user: User): Promise<void>;
   /** Makes the authorizer know what a user may do now. Forgets one who is deleted. Idempotent. */
   enforce(user: User): Promise<void>;
+  /** Makes the authorizer know what all users of a project may do there now. Idempotent. */
+  enforceProject(projectId: string): Promise<void>;
   /** Changes the roles of all who have a role, or makes its new permissions effective. Idempotent. */
   changeHolders(roleId: string, change?: (roles: readonly string[]) => string[]): Promise<void>;
 }
@@ -145,6 +147,13 @@ export function createPeople(api: AdminApi): People {
     groups: { collection: groups, change: changeGroup, get: (id) => groups.get(ORGANIZATION, id) },
     claimIdentity: (user) => replace(user, async () => ({ userId: user.id, subject: user.subject, projects: [] })),
     enforce,
+
+    async enforceProject(projectId) {
+      const isIn = ({ projects }: Member) => projects.some(({ id }) => id === projectId);
+      const inProject = new Set<string>();
+      for await (const group of groups.all(ORGANIZATION)) if (isIn(group)) inProject.add(group.id);
+      await enforceAll((user) => isIn(user) || user.groups.some((id) => inProject.has(id)));
+    },
 
     async changeHolders(roleId, change = (ids) => [...ids]) {
       const edit = (member: Member) => ({

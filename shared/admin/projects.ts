@@ -67,8 +67,11 @@ export function requireActive(project: Project): Project {
   throw new LambentError('project_archived', `The project ${project.id} is archived. It can't be used or changed.`);
 }
 
-/** Creates the routes of projects. */
-export function createProjectRoutes(api: AdminApi) {
+/**
+ * Creates the routes of projects.
+ * @param enforceMembers makes the authorizer know what the users of a project may do now
+ */
+export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: string) => Promise<void>) {
   const projects = createProjects(api);
   const ports = { ...api, externalKeys: createExternalKeys(api) };
 
@@ -144,6 +147,7 @@ export function createProjectRoutes(api: AdminApi) {
           externalKeyId,
         }));
       const after = isKeyGiven ? await changeExternalKey(id, externalKeyId, ports, update) : await update();
+      if (body.environment !== undefined) await enforceMembers(id);
       const details = {
         changes_requested: { title: after.name, environment, external_key_id: externalKeyId },
         previous: { title: before.name, environment: before.environment, external_key_id: before.externalKeyId },

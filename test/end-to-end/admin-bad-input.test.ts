@@ -231,7 +231,7 @@ describe('bad input of the administration API', () => {
       // A predefined role is everywhere; users and groups are in the organization, but not in the project.
       const cases = inner.map((parameter): [string, () => ReturnType<typeof send>] => [
         parameter,
-        () => send(route, createBody(route), { ...own, [parameter]: foreign[parameter] ?? '' }),
+        () => send(route, createBody(route), { ...own, [parameter]: foreign[parameter] ?? 'none' }),
       ]);
       await expectRefusals(Object.fromEntries(cases));
     },

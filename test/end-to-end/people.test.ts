@@ -1,7 +1,9 @@
+import { BatchWriteItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -370,6 +372,43 @@ describe('users, groups and roles', () => {
     expect(await collect(users.list(project_id))).toEqual([]);
     expect(await call({ ...verified('crossing@example.com'), lambent_project: project_id })).toBe(401);
     expect(await call(verified('crossing@example.com'))).toBe(200);
+  });
+
+  it('a change to a sandbox narrows at once what users may do, by themselves and by groups', async () => {
+    const project = await createProject();
+    await createUser('alone@example.com');
+    const grouped = await createUser('boxed@example.com');
+    const group = await admin.groups.create({ name: 'Sandboxed' });
+    await admin.groups.users.create(group.id, { user_id: grouped.id });
+    await admin.projects.users.create(project.id, { email: 'alone@example.com', role: 'member' });
+    await admin.projects.groups.create(project.id, { group_id: group.id, role: 'member' });
+    const callAsBoth = () => Promise.all(['alone', 'boxed'].map((name) => call(verified(`${name}@example.com`))));
+    expect(await callAsBoth()).toEqual([200, 200]);
+    await admin.projects.update(project.id, { environment: 'sandbox' } as object);
+    expect(await callAsBoth()).toEqual([403, 403]);
+  });
+
+  it('a group has at most 1,000 users, so that one request can change them all', async () => {
+    const user = await createUser('last@example.com');
+    const group = await admin.groups.create({ name: 'Crowd' });
+    const tables = connectToTables(service.cloud);
+    const items = Array.from({ length: 1_000 }, (_, index) => {
+      const id = `user_crowd${index}`;
+      const person = { name: null, email: `${id}@example.com`, providerId, subject: null, deleted: false };
+      const json = JSON.stringify({ id, createdAt: 0, roles: [], projects: [], groups: [group.id], ...person });
+      const stored = { version: { S: '1' }, json: { S: json } };
+      return { PutRequest: { Item: { pk: { S: '#organization' }, sk: { S: `user#${id}` }, ...stored } } };
+    });
+    const name = service.cloud.resources['ADMIN_TABLE'] ?? '';
+    for (let start = 0; start < items.length; start += 25)
+      await tables.send(new BatchWriteItemCommand({ RequestItems: { [name]: items.slice(start, start + 25) } }));
+    tables.destroy();
+    await expect(admin.groups.users.create(group.id, { user_id: user.id })).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringContaining('1000 users, the maximum'),
+    });
+    await admin.groups.users.delete('user_crowd0', { group_id: group.id });
+    await admin.groups.users.create(group.id, { user_id: user.id });
   });
 
   it('a key without the scopes of people can not grant anything', async () => {

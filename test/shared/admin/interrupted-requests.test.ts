@@ -11,6 +11,7 @@ import { createApiKeyRoutes } from '../../../shared/admin/api-keys.ts';
 import { createGroupRoutes } from '../../../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../../../shared/admin/identity-provider-routes.ts';
 import { createModelPermissionRoutes } from '../../../shared/admin/model-permissions.ts';
+import { createPeople } from '../../../shared/admin/people.ts';
 import { createPolicyRoutes } from '../../../shared/admin/policies.ts';
 import { createProjectMemberRoutes } from '../../../shared/admin/project-members.ts';
 import { createProjectRoutes } from '../../../shared/admin/projects.ts';
@@ -37,6 +38,8 @@ interface Created {
 }
 
 type Ids = Readonly<Record<string, string>>;
+
+const useKms = () => Promise.reject(new Error('no request here uses KMS'));
 
 /** The administration with tables of its own, whose function can be killed at a write. */
 async function startAdministration() {
@@ -75,13 +78,14 @@ async function startAdministration() {
     access: { client, name: access },
     policies: createPolicyAdministration(client, access),
     tenantKeys: { read: async () => undefined },
+    ...{ wrappingKeys: { change: useKms, checkRemoval: useKms, validate: useKms }, keyId: 'key', externalKeys: [] },
     isLoopbackIssuerAllowed: false,
     models: ['lean'],
     now: () => now,
   };
   const routes: Readonly<Record<string, Route>> = {
     ...createAdminKeyRoutes(api),
-    ...createProjectRoutes(api),
+    ...createProjectRoutes(api, createPeople(api).enforceProject),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
     ...createIdentityProviderRoutes(api),

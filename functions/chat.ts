@@ -55,7 +55,9 @@ const loadVault = once(async () => {
   return openRequestVault(config, telemetry.metrics);
 });
 const secret = createSecretResolver({ environment: process.env });
-const loadLimits = once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry));
+const loadLimits = once(async () =>
+  (await import('../shared/api/open-limits.ts')).openLimits({ registry, getCapabilities }),
+);
 const router = createGovernedRouter(
   createRouter({
     registry,

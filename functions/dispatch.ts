@@ -13,7 +13,7 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import type { ContinuationSeal } from '../shared/inference/continuation-seal.ts';
-import { createModelFactory } from '../shared/inference/providers/providers.ts';
+import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { getMaxBytes, workerSettings } from '../shared/jobs/settings.ts';
 
@@ -43,7 +43,9 @@ const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry, {
     registry,
     createModels,
-    loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    loadLimits: once(async () =>
+      (await import('../shared/api/open-limits.ts')).openLimits({ registry, getCapabilities }),
+    ),
     secret,
     mayCreateKeys: false,
   }),

@@ -27,7 +27,9 @@ const config = readConfig({
 const registry = readModelRegistry(config.MODELS_FILE);
 const secret = createSecretResolver({ environment: process.env });
 /** Loads the limits with the first limited call. */
-const loadLimits = once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry));
+const loadLimits = once(async () =>
+  (await import('../shared/api/open-limits.ts')).openLimits({ registry, getCapabilities: () => new Set() }),
+);
 const embed = createGovernedEmbed(
   createEmbed({
     registry,

@@ -9,7 +9,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
-import { createModelFactory } from '../shared/inference/providers/providers.ts';
+import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { fallbackLaneOf, laneOf } from '../shared/jobs/queue-routing.ts';
 import { getMaxBytes, workerSettings } from '../shared/jobs/settings.ts';
@@ -27,7 +27,9 @@ const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry, {
     registry,
     createModels: (seal) => createModelFactory({ secret, seal }),
-    loadLimits: once(async () => (await import('../shared/api/open-limits.ts')).openLimits(registry)),
+    loadLimits: once(async () =>
+      (await import('../shared/api/open-limits.ts')).openLimits({ registry, getCapabilities }),
+    ),
     secret,
     mayCreateKeys: false,
   }),

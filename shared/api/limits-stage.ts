@@ -1,18 +1,24 @@
 import type { Caller } from '../access/principal.ts';
-import { LambentError } from '../core/errors.ts';
-import { estimateTokens } from '../core/token-estimate.ts';
+import { type Capability, wantsReasoning } from '../inference/capabilities.ts';
 import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
 import type { GenerationEvent, GenerationRequest } from '../inference/generation.ts';
-import type { EndedAnswer } from '../inference/observe.ts';
-import type { ModelRegistry } from '../inference/registry.ts';
+import { expandFallbacks, type ModelRegistry, type Target } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
 import type { Defer } from '../lambda/request-context.ts';
-import { type Amounts, listCaps } from '../limits/caps.ts';
-import { amountsUsed, boundEmbedding, boundRequest } from '../limits/estimate.ts';
-import { type FreePlace, Reservations, type ReservationsOptions, type StreamLimits } from './reservations.ts';
+import { type Cap, listCaps, listModelCaps } from '../limits/caps.ts';
+import { boundEmbedding, boundRequest } from '../limits/estimate.ts';
+import { type Reasoning, Use } from '../limits/use.ts';
+import {
+  type FreePlace,
+  Reservations,
+  type ReservationsOptions,
+  type ReservedCall,
+  type StreamLimits,
+} from './reservations.ts';
 
 export interface LimitsStageOptions extends ReservationsOptions {
   readonly registry: ModelRegistry;
+  readonly getCapabilities: (target: Target) => ReadonlySet<Capability>;
 }
 
 /** Whose limits apply, and how the call is answered. */
@@ -29,10 +35,12 @@ type LimitedOptions = GenerateOptions & LimitedCaller;
 /** The stage of a governed router that reserves what a call may use before it, and settles what it has used after it. */
 export class LimitsStage implements StreamLimits {
   readonly #registry: ModelRegistry;
+  readonly #getCapabilities: LimitsStageOptions['getCapabilities'];
   readonly #reservations: Reservations;
 
-  constructor({ registry, ...options }: LimitsStageOptions) {
+  constructor({ registry, getCapabilities, ...options }: LimitsStageOptions) {
     this.#registry = registry;
+    this.#getCapabilities = getCapabilities;
     this.#reservations = new Reservations(options);
   }
 
@@ -51,25 +59,44 @@ export class LimitsStage implements StreamLimits {
 
   async #generate(request: GenerationRequest, options: LimitedOptions, router: Router): Promise<Generation> {
     const { caller, queued = false } = options;
+    const { policy } = caller;
+    const registry = this.#registry;
     const kind = options.streamed && !queued ? 'streams' : 'answers';
-    const caps = listCaps(caller.policy, request.model, kind);
-    if (caps.length === 0) return router.generate(request, options);
-    const bounded = boundRequest(request, this.#registry, caps, findAnswerTokens(caller));
-    const call = { model: request.model, kind, caps, amounts: bounded.amounts } as const;
-    const reserved = await this.#reservations.reserve(call, options);
-    if (reserved === undefined) return router.generate(request, options);
-    const use = new Use(bounded.prompt);
+    const caps = listCaps(policy, request.model, kind);
+    const [, ...fallbacks] = expandFallbacks(request.model, registry);
+    const capsOf = new Map(fallbacks.map((model) => [model, listModelCaps(policy, model, kind)]));
+    const all = [...caps, ...[...capsOf.values()].flat()];
+    if (all.length === 0) return router.generate(request, options);
+    const bounded = boundRequest(request, registry, all, findAnswerTokens(caller));
+    const reserve = (model: string, some: readonly Cap[], isFallback: boolean) =>
+      some.length === 0
+        ? undefined
+        : this.#reservations.reserve({ model, kind, caps: some, isFallback, amounts: bounded.amounts }, options);
+    const reserved = await reserve(request.model, caps, false);
+    const admitted = new Map<string, ReservedCall | undefined>();
+    const use = new Use(bounded, (target) => this.#findReasoning(request, target));
+    const settle = async (requests: bigint): Promise<void> => {
+      const ofFallbacks = [...admitted].map(([model, each]) => each?.settle(use.total(requests, model)));
+      await Promise.all([reserved?.settle(use.total(requests)), ...ofFallbacks]);
+    };
     try {
       const { events, ...generation } = await router.generate(bounded.request, {
         ...options,
-        onEnd: (end) => use.add(end, options),
+        admitFallback: async (model) => {
+          if (!admitted.has(model)) admitted.set(model, await reserve(model, capsOf.get(model) ?? [], true));
+        },
+        onEnd(end) {
+          options.onEnd?.(end);
+          use.add(end);
+        },
       });
-      const headers = { ...generation.headers, ...reserved.headers };
-      return { ...generation, headers, events: settleAtEnd(events, use, () => reserved.settle(use.total(1n))) };
+      const headers = { ...generation.headers, ...reserved?.headers };
+      return { ...generation, headers, events: settleAtEnd(events, use, () => settle(1n)) };
     } catch (thrown) {
-      const isGivenUp = use.addIfGivenUp(thrown, options.signal);
+      const called = listTargets([request.model, ...admitted.keys()], registry);
+      const isGivenUp = use.addIfGivenUp(thrown, options.signal, called);
       // What a queue tries again counts once it is answered.
-      await reserved.settle(use.total(queued && !isGivenUp ? 0n : 1n));
+      await settle(queued && !isGivenUp ? 0n : 1n);
       throw thrown;
     }
   }
@@ -85,9 +112,15 @@ export class LimitsStage implements StreamLimits {
     if (caps.length === 0) return next(request, options);
     const amounts = boundEmbedding(request, this.#registry);
     const reserved = await this.#reservations.reserve({ model, kind: 'answers', caps, amounts }, options);
-    const use = new Use(amounts);
+    const use = new Use({ prompt: amounts, longest: amounts });
     try {
-      const result = await next(request, { ...options, onEnd: (end) => use.add(end, options) });
+      const result = await next(request, {
+        ...options,
+        onEnd(end) {
+          options.onEnd?.(end);
+          use.add(end);
+        },
+      });
       return { ...result, headers: reserved?.headers ?? {} };
     } catch (thrown) {
       use.addIfGivenUp(thrown, options.signal);
@@ -116,67 +149,20 @@ export class LimitsStage implements StreamLimits {
       await reserved?.settle(amounts);
     }
   }
+
+  #findReasoning(request: GenerationRequest, target: Target): Reasoning {
+    if (request.reasoningEffort === 'none' || !this.#getCapabilities(target).has('reasoning')) return 'never';
+    return wantsReasoning(request) ? 'asked' : 'maybe';
+  }
+}
+
+function listTargets(models: readonly string[], registry: ModelRegistry): Map<string, readonly Target[]> {
+  return new Map(models.map((model) => [model, registry.models[model]?.targets ?? []]));
 }
 
 function findAnswerTokens({ policy }: Caller): number | undefined {
   const each = [policy.key, policy.project, policy.account].map((level) => level?.limits?.answerTokens);
   return each.find((tokens) => tokens !== undefined);
-}
-
-type Used = Omit<Amounts, 'requests'>;
-
-/** What the answers of a call have used. */
-class Use {
-  readonly #prompt: Used;
-  /** Estimated tokens of the answer that were passed on. */
-  #outputTokens = 0;
-  #sum: Used = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
-
-  /** @param prompt what the prompt alone uses, as estimated */
-  constructor(prompt: Used) {
-    this.#prompt = prompt;
-  }
-
-  read(event: GenerationEvent): void {
-    if ('text' in event) this.#outputTokens += estimateTokens(event.text);
-    else if ('fragment' in event) this.#outputTokens += estimateTokens(event.fragment);
-    else if (event.type === 'native') this.#outputTokens += estimateTokens(JSON.stringify(event.event));
-  }
-
-  add(end: EndedAnswer, { onEnd }: Pick<LimitedOptions, 'onEnd'>): void {
-    onEnd?.(end);
-    // An answer that was cut off has no usage. Its upstream charges for what it has made until then.
-    const estimated = {
-      inputTokens: Number(this.#prompt.inputTokens),
-      outputTokens: this.#outputTokens,
-      cachedInputTokens: 0,
-      reasoningTokens: 0,
-    };
-    this.#increase(amountsUsed(end, end.usage ?? estimated));
-  }
-
-  /**
-   * Adds the prompt of a call that failed because it was cancelled, or its time was over, before it was answered: its upstream
-   * charges for what it has read. Otherwise a caller could send any number of prompts, and cancel each. Returns whether it was
-   * such a call.
-   */
-  addIfGivenUp(thrown: unknown, { aborted }: AbortSignal): boolean {
-    const isGivenUp = aborted || (thrown instanceof LambentError && thrown.code === 'deadline_exceeded');
-    if (isGivenUp) this.#increase(this.#prompt);
-    return isGivenUp;
-  }
-
-  #increase({ inputTokens, outputTokens, spend }: Used): void {
-    this.#sum = {
-      inputTokens: this.#sum.inputTokens + inputTokens,
-      outputTokens: this.#sum.outputTokens + outputTokens,
-      spend: this.#sum.spend + spend,
-    };
-  }
-
-  total(requests: bigint): Amounts {
-    return { requests, ...this.#sum };
-  }
 }
 
 /** Passes events on, and settles when they end. The last one is passed on while that goes on. */

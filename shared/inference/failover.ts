@@ -33,6 +33,8 @@ export interface CallOptions {
   readonly retriesThrottled?: boolean;
   /** The telemetry of the request. Nothing is logged or counted if undefined. */
   readonly telemetry?: Telemetry | undefined;
+  /** Called before a target of another model than the requested one is called. Its error counts as that of the target. */
+  readonly admitFallback?: ((model: string) => Promise<void>) | undefined;
   /** Called when an answer has ended. A call may have several: one that breaks a schema is repeated. */
   readonly onEnd?: ((answer: EndedAnswer) => void) | undefined;
 }
@@ -103,6 +105,7 @@ export class Failover<M extends Callable> {
       for (const [index, candidate] of available.entries()) {
         const isLast = index === available.length - 1;
         try {
+          if (candidate.aliasName !== model) await options.admitFallback?.(candidate.aliasName);
           return {
             ...(await this.#callWithRetries(candidate, tenant, { ...call, isLast, patience }, attempt)),
             signal: call.signal,

@@ -10,7 +10,7 @@ import { MINUTE_MS } from './windows.ts';
 export interface Bucket {
   /** Number of the minute since 1970. */
   readonly minute: number;
-  /** The caps in flight that the calls hold: the metric's letter, then the letters of the levels. */
+  /** The caps in flight that the calls hold: the metric's letter, then the letters of the levels, and `x` for a fallback. */
   readonly held: string;
   readonly model: string;
 }
@@ -27,10 +27,18 @@ const FIELDS = { calls: 'n', inputTokens: 'i', outputTokens: 'o', spend: 'c' } a
 const KINDS = ['answers', 'streams', 'resumed'] as const satisfies Kind[];
 const LEVELS = { k: 'key', m: 'model', p: 'project', a: 'account' } as const;
 
+/** The mark of a bucket of fallbacks. */
+const FALLBACK = 'x';
+
 /** Returns the bucket of a call that starts at `now` (epoch milliseconds). */
-export function bucketOf(kind: Kind, caps: readonly Cap[], model: string, now: number): Bucket {
+export function bucketOf(
+  { kind, model, isFallback = false }: { readonly kind: Kind; readonly model: string; readonly isFallback?: boolean },
+  caps: readonly Cap[],
+  now: number,
+): Bucket {
   const levels = caps.filter(({ span }) => span === 'now').map(({ level }) => level[0]);
-  return { minute: Math.floor(now / MINUTE_MS), held: `${METRICS[kind]}${levels.join('')}`, model };
+  const held = [METRICS[kind], ...levels, ...(isFallback ? [FALLBACK] : [])].join('');
+  return { minute: Math.floor(now / MINUTE_MS), held, model };
 }
 
 /** Returns the names of a bucket's counters. */
@@ -69,9 +77,9 @@ export function isStranded({ minute }: Bucket, now: number): boolean {
   return (minute + 1) * MINUTE_MS + LONGEST_CALL_MS + MARGIN_MS <= now;
 }
 
-/** True if the calls of a bucket are calls of a model, and not streams of what was stored. */
+/** True if the calls of a bucket are calls of models: not streams of what was stored, nor fallbacks, which are part of calls. */
 export function callsModel({ held }: Bucket): boolean {
-  return !held.startsWith(METRICS.resumed);
+  return !held.startsWith(METRICS.resumed) && !held.endsWith(FALLBACK);
 }
 
 /** Lists the counters of buckets whose calls have all settled. */
@@ -87,10 +95,12 @@ export function freePlaces({ held, model }: Bucket, calls: bigint): Counters {
   const [letter = '', ...levels] = held;
   const metric = KINDS.find((kind) => METRICS[kind] === letter) ?? 'answers';
   return Object.fromEntries(
-    levels.map((each) => {
-      const level = each === 'k' || each === 'm' || each === 'p' ? LEVELS[each] : LEVELS.a;
-      const counter = counterOf({ level, metric }, 'now', model);
-      return level === 'key' ? [counter, -calls] : [childCounters(counter).left, calls];
-    }),
+    levels
+      .filter((each) => each !== FALLBACK)
+      .map((each) => {
+        const level = each === 'k' || each === 'm' || each === 'p' ? LEVELS[each] : LEVELS.a;
+        const counter = counterOf({ level, metric }, 'now', model);
+        return level === 'key' ? [counter, -calls] : [childCounters(counter).left, calls];
+      }),
   );
 }

@@ -60,14 +60,20 @@ const FIELDS = [
 ] as const satisfies readonly (readonly [keyof ModelLimits, Metric, Span])[];
 
 /** Lists the caps of a policy that apply to a call of a model. */
-export function listCaps({ account, project, key }: Policy, model: string, kind: Kind): Cap[] {
-  const ofModel = project?.limits?.models;
+export function listCaps(policy: Policy, model: string, kind: Kind): Cap[] {
+  const { account, project, key } = policy;
   return [
     ...listLevel('key', key?.limits, kind),
-    ...listLevel('model', ofModel !== undefined && Object.hasOwn(ofModel, model) ? ofModel[model] : undefined, kind),
+    ...listModelCaps(policy, model, kind),
     ...listLevel('project', project?.limits, kind),
     ...listLevel('account', account?.limits, kind),
   ];
+}
+
+/** Lists the caps that a policy has for a single model. */
+export function listModelCaps({ project }: Policy, model: string, kind: Kind): Cap[] {
+  const ofModel = project?.limits?.models;
+  return listLevel('model', ofModel !== undefined && Object.hasOwn(ofModel, model) ? ofModel[model] : undefined, kind);
 }
 
 function listLevel(level: Level, limits: Limits | undefined, kind: Kind): Cap[] {

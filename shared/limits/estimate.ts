@@ -24,6 +24,8 @@ export interface BoundedRequest {
   readonly amounts: Amounts;
   /** What the prompt alone uses, as estimated, at the price of the most expensive target. */
   readonly prompt: Omit<Amounts, 'requests'>;
+  /** The most that one try can use. */
+  readonly longest: Omit<Amounts, 'requests'>;
 }
 
 /**
@@ -40,7 +42,7 @@ export function boundRequest(
   const requests = 1n;
   if (!caps.some(({ metric }) => metric === 'tokens' || metric === 'spend')) {
     const prompt = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
-    return { request, amounts: { requests, ...prompt }, prompt };
+    return { request, amounts: { requests, ...prompt }, prompt, longest: prompt };
   }
   const candidates = listTargets(request.model, registry);
   const inputTokens = estimateInput(estimatePromptTokens(request));
@@ -52,22 +54,24 @@ export function boundRequest(
     ),
   );
   const isBounded = caps.some((cap) => (cap.metric === 'tokens' || cap.metric === 'spend') && !isSoft(cap));
-  const tries = mayRepeat(request) ? 2 : 1;
+  const tries = mayRepeat(request) ? 2n : 1n;
   const findSpend = (answerTokens: number): bigint =>
     findHighest(
       candidates.map((each) =>
         computeHighestCost({ inputTokens, outputTokens: answerTokens }, each, request.serviceTier),
       ),
     );
+  const most = { inputTokens: BigInt(inputTokens), outputTokens: BigInt(longest), spend: findSpend(longest) };
   return {
     // An alert doesn't shorten answers.
     request: isBounded ? { ...request, maxOutputTokens: outputTokens } : request,
-    prompt: { inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findSpend(0) },
+    prompt: { ...most, outputTokens: 0n, spend: findSpend(0) },
+    longest: most,
     amounts: {
       requests,
-      inputTokens: BigInt(tries * inputTokens),
-      outputTokens: BigInt(tries * longest),
-      spend: BigInt(tries) * findSpend(longest),
+      inputTokens: tries * most.inputTokens,
+      outputTokens: tries * most.outputTokens,
+      spend: tries * most.spend,
     },
   };
 }

@@ -14,6 +14,8 @@ export interface Call {
   readonly model: string;
   readonly kind: Kind;
   readonly caps: readonly Cap[];
+  /** True for the caps of a fallback, which the same call of another model uses, too. */
+  readonly isFallback?: boolean;
   /** The most that the call can use. */
   readonly amounts: Amounts;
 }
@@ -117,7 +119,7 @@ export class Limiter {
     const impossible = caps.find((cap) => amountOf(cap.metric, amounts) > cap.max);
     if (impossible !== undefined) return refuse(impossible, impossible.max, {});
 
-    const bucket = bucketOf(call.kind, caps, model, now);
+    const bucket = bucketOf(call, caps, now);
     const leases = new Map<Pool, Lease>();
     let counters: Counters = {};
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {

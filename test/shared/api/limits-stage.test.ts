@@ -4,6 +4,7 @@ import type { Policy } from '../../../shared/access/policy.ts';
 import { createGovernedRouter, type GovernedOptions } from '../../../shared/api/governed-router.ts';
 import { LimitsStage } from '../../../shared/api/limits-stage.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
+import type { Capability } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../../../shared/inference/generation.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
@@ -25,16 +26,25 @@ let store: MemoryCounters;
 let now: number;
 let sent: GenerationRequest[];
 let answer: () => AsyncIterable<GenerationEvent>;
+/** Models of targets that fail, and those that were called. */
+let failing: string[];
+let called: string[];
+let capabilities: ReadonlySet<Capability>;
 
 beforeEach(() => {
   store = new MemoryCounters();
   now = NOW;
   sent = [];
+  failing = [];
+  called = [];
+  capabilities = new Set();
   answer = async function* () {
     yield { type: 'text', text: 'Hello' };
     yield { type: 'finish', reason: 'stop', usage: USAGE };
   };
 });
+
+const getCapabilities = () => capabilities;
 
 function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' | 'pass' = 'refuse') {
   const target = (model: string, price: object) => ({ provider: 'bedrock', model, price });
@@ -45,15 +55,18 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
   const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
   const router = createRouter({
     registry,
-    getCapabilities: () => new Set(),
-    createModel: async () => ({
+    getCapabilities,
+    createModel: async ({ target }) => ({
       generate(request) {
         sent.push(request);
+        called.push(target.model);
+        if (failing.includes(target.model))
+          throw new UpstreamError('upstream_timeout', 'failed', { recovery: 'nextTarget' });
         return answer();
       },
     }),
   });
-  const stage = new LimitsStage({ store: counters, registry, whenDown, now: () => now });
+  const stage = new LimitsStage({ store: counters, registry, getCapabilities, whenDown, now: () => now });
   return createGovernedRouter(router, {
     registry: { guardrails: {} },
     openVault: () => expect.unreachable(),
@@ -181,6 +194,42 @@ describe('a limited call', () => {
     expect(tokens).toBeGreaterThan(1_000n);
     expect(tokens).toBeLessThan(1_500n);
     expect(counters['k.c.d20787']).toBe(tokens * 2_000_000n);
+  });
+
+  it.each([
+    ['cut before any text of a model that may reason', {}, [], 500n],
+    ['cut within text that follows no reasoning', {}, ['text'], 1n],
+    ['cut within text, after reasoning that the request asks for', { reasoningEffort: 'low' }, ['text'], 500n],
+    ['cut within reasoning that is shown', { reasoningEffort: 'low' }, ['reasoning'], 1n],
+    ['cut before any text, without reasoning', { reasoningEffort: 'none' }, [], 0n],
+  ] as const)('that is %s counts with what its upstream may have charged', async (_, request, shown, tokens) => {
+    capabilities = new Set(['reasoning']);
+    answer = async function* () {
+      yield { type: 'toolCall', index: 0, id: 'a', name: 'b' };
+      for (const type of shown) yield { type, text: 'Hi' };
+      throw new Error('The connection was closed');
+    };
+    const policy = ofKey({ tokensPerDay: 99_999 });
+    const { events } = await generate(policy, { maxOutputTokens: 500, ...request }, { streamed: true });
+    await collect(events).catch(() => {});
+    const counters = await readKey();
+    const models = { default: { targets: [{ provider: 'bedrock', model: 'm' }] } };
+    const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+    const { prompt } = boundRequest(makeRequest({}), registry, listCaps(policy, 'default', 'answers'), undefined);
+    expect((counters['k.t.d20787'] ?? 0n) - prompt.inputTokens).toBe(tokens);
+  });
+
+  it('that is cancelled while its model may reason counts with its longest answer', async () => {
+    capabilities = new Set(['reasoning']);
+    const cancel = new AbortController();
+    answer = async function* () {
+      cancel.abort(new Stopped('cancelled'));
+      yield* [];
+      throw new Error('The connection was closed');
+    };
+    const policy = ofKey({ tokensPerDay: 99_999 });
+    await expect(generate(policy, { maxOutputTokens: 500 }, { signal: cancel.signal })).rejects.toThrow();
+    expect((await readKey())['k.t.d20787']).toBeGreaterThan(500n);
   });
 
   it('whose time is over before its answer counts with its prompt', async () => {
@@ -369,4 +418,53 @@ it('a call that passes a spend alert logs it as an act, and counts it', async ()
     ]),
   );
   expect(telemetry.lines.filter(({ SpendAlerts }) => SpendAlerts === 1)).toHaveLength(2);
+});
+
+describe('limits of a model that is a fallback', () => {
+  const ofDear = (limits: Limits): Policy => ({ project: { limits: { models: { dear: limits } } } });
+  const ask = async (policy: Policy) => collect((await generate(policy, { maxOutputTokens: 100 })).events);
+  beforeEach(() => {
+    failing = ['cheap'];
+  });
+
+  it('hold for the calls of other models that fall back to it', async () => {
+    await ask(ofDear({ requestsPerDay: 1 }));
+    // It fails as if the fallback had failed, too.
+    expect(await refuse(ofDear({ requestsPerDay: 1 }))).toMatchObject({ code: 'upstream_timeout' });
+    expect(called).toEqual(['cheap', 'dear', 'cheap']);
+  });
+
+  it('count what its answers have used, to the token', async () => {
+    // A call reserves more than 100 tokens, and uses 50.
+    const policy = ofDear({ tokensPerDay: 230 });
+    for (let calls = 0; calls < 3; calls += 1) await ask(policy);
+    await refuse(policy, { maxOutputTokens: 100 });
+    expect(called.filter((model) => model === 'dear')).toHaveLength(3);
+    failing = [];
+    await ask(policy);
+  });
+
+  it('make no request while the model itself answers', async () => {
+    failing = [];
+    const unused: CounterStore = {
+      write: () => expect.unreachable(),
+      read: () => expect.unreachable(),
+      list: (prefixes) => store.list(prefixes),
+    };
+    const { events } = await generate(ofDear({ requestsPerDay: 1 }), {}, {}, createLimitedRouter(unused));
+    expect(await collect(events)).toHaveLength(2);
+  });
+
+  it('get back the places of dead functions, whose calls are logged once', async () => {
+    const policy = { ...ofKey({ requestsInFlight: 1 }), ...ofDear({ requestsInFlight: 1 }) };
+    // Its events are never read, as if the function had died.
+    await generate(policy, { maxOutputTokens: 100 });
+    now += 17 * 60_000;
+    const telemetry = recordTelemetry();
+    await collect((await generate(ofKey({ requestsPerDay: 9 }), {}, { telemetry })).events);
+    await ask(policy);
+    expect(telemetry.lines.filter(({ message }) => message === 'settlement')).toMatchObject([
+      { model: 'default', calls: 1 },
+    ]);
+  });
 });

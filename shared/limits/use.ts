@@ -1,0 +1,97 @@
+import { LambentError } from '../core/errors.ts';
+import { estimateTokens } from '../core/token-estimate.ts';
+import type { GenerationEvent } from '../inference/generation.ts';
+import type { EndedAnswer } from '../inference/observe.ts';
+import type { Target } from '../inference/registry.ts';
+import type { Amounts } from './caps.ts';
+import { amountsUsed, type BoundedRequest } from './estimate.ts';
+
+type Used = Omit<Amounts, 'requests'>;
+
+/** Whether a target reasons before it answers a request: never, maybe, or as the request asks. */
+export type Reasoning = 'never' | 'maybe' | 'asked';
+
+const NOTHING: Used = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
+
+/**
+ * What the answers of a call have used. An answer that was cut off has no usage, but its upstream charges for what it has made
+ * until then: the prompt and what was passed on, as estimated, or the longest answer if it may have reasoned out of sight.
+ */
+export class Use {
+  readonly #bounds: Pick<BoundedRequest, 'prompt' | 'longest'>;
+  readonly #findReasoning: (target: Target) => Reasoning;
+  /** Estimated tokens of the answer that were passed on. */
+  #outputTokens = 0;
+  #showsReasoning = false;
+  #sum = NOTHING;
+  /** Of the answers of single models. */
+  readonly #byModel = new Map<string, Used>();
+
+  constructor(
+    bounds: Pick<BoundedRequest, 'prompt' | 'longest'>,
+    findReasoning: (target: Target) => Reasoning = () => 'never',
+  ) {
+    this.#bounds = bounds;
+    this.#findReasoning = findReasoning;
+  }
+
+  /** Counts an event that is passed on. */
+  read(event: GenerationEvent): void {
+    if (event.type === 'reasoning') this.#showsReasoning = true;
+    if ('text' in event) this.#outputTokens += estimateTokens(event.text);
+    else if ('fragment' in event) this.#outputTokens += estimateTokens(event.fragment);
+    else if (event.type === 'native') this.#outputTokens += estimateTokens(JSON.stringify(event.event));
+  }
+
+  /** Adds an answer that has ended. */
+  add(end: EndedAnswer): void {
+    const { prompt, longest } = this.#bounds;
+    const estimated = {
+      inputTokens: Number(prompt.inputTokens),
+      outputTokens: this.#isHidden(end.candidate.target) ? Number(longest.outputTokens) : this.#outputTokens,
+      cachedInputTokens: 0,
+      reasoningTokens: 0,
+    };
+    this.#increase(amountsUsed(end, end.usage ?? estimated), [end.candidate.aliasName]);
+  }
+
+  /**
+   * Adds a call that failed because it was cancelled, or its time was over, before its answer began. Otherwise a caller could send
+   * any number of prompts, and cancel each. Returns whether it was such a call.
+   * @param targets those that may have been called, by their model
+   */
+  addIfGivenUp(
+    thrown: unknown,
+    { aborted }: AbortSignal,
+    targets: ReadonlyMap<string, readonly Target[]> = new Map(),
+  ): boolean {
+    const isGivenUp = aborted || (thrown instanceof LambentError && thrown.code === 'deadline_exceeded');
+    const isHidden = [...targets.values()].flat().some((target) => this.#isHidden(target));
+    if (isGivenUp) this.#increase(isHidden ? this.#bounds.longest : this.#bounds.prompt, [...targets.keys()]);
+    return isGivenUp;
+  }
+
+  /** Returns what was used in all, or by the answers of one model. */
+  total(requests: bigint, model?: string): Amounts {
+    return { requests, ...(model === undefined ? this.#sum : (this.#byModel.get(model) ?? NOTHING)) };
+  }
+
+  /** True if a target may have reasoned without passing that on. Text follows the reasoning that wasn't asked for. */
+  #isHidden(target: Target): boolean {
+    const reasoning = this.#findReasoning(target);
+    return reasoning === 'asked' ? !this.#showsReasoning : reasoning === 'maybe' && this.#outputTokens === 0;
+  }
+
+  #increase(used: Used, models: readonly string[]): void {
+    this.#sum = addUsed(this.#sum, used);
+    for (const model of models) this.#byModel.set(model, addUsed(this.#byModel.get(model) ?? NOTHING, used));
+  }
+}
+
+function addUsed(a: Used, b: Used): Used {
+  return {
+    inputTokens: a.inputTokens + b.inputTokens,
+    outputTokens: a.outputTokens + b.outputTokens,
+    spend: a.spend + b.spend,
+  };
+}

@@ -42,6 +42,8 @@ export interface ServiceOptions {
   readonly sections?: (upstream: Upstream) => Readonly<Record<string, object>>;
   /** The guardrails of the Bedrock stand-in. */
   readonly guardrails?: Guardrails;
+  /** True for functions whose processes serve many requests each. Default: as the tests run. */
+  readonly isManaged?: boolean;
   /** Called with the folder of the stored data before the service starts. */
   readonly prepare?: (stateDir: string) => Promise<void>;
 }
@@ -58,6 +60,7 @@ export async function startService({
   environment,
   sections,
   guardrails = {},
+  isManaged = false,
   prepare,
 }: ServiceOptions = {}): Promise<Service> {
   const stateDir = await mkdtemp(join(tmpdir(), 'lambent-test-'));
@@ -100,7 +103,7 @@ export async function startService({
     bedrock: (call) => (call.modelId === GUIDE || respond === undefined ? guide : respond)(call),
     guardrails,
     schedules: false,
-    managedFunctions: managedFunctions(),
+    managedFunctions: isManaged ? 'all' : managedFunctions(),
     environment: {
       MODELS_FILE: join(stateDir, 'test-models.json'),
       TIMINGS_DIVISOR: '6',

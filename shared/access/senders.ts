@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { hasScope } from './scopes.ts';
 
 /** An AWS identity that may send to the generation queue, and the tenants that it may act for. */
@@ -10,6 +11,14 @@ export interface Sender {
   readonly scopes: readonly string[];
   /** Aliases of the reply queues that the sender's messages may name, or `*` for all. */
   readonly replyQueues: readonly string[];
+  /** Absent if its messages aren't limited. */
+  readonly limits?: SenderLimits;
+}
+
+/** How many messages of a sender may become jobs. Minutes and days are those of UTC. */
+export interface SenderLimits {
+  readonly messagesPerMinute?: number;
+  readonly messagesPerDay?: number;
 }
 
 /**
@@ -22,7 +31,7 @@ export function getSenderPartition(senderId: string): string {
 }
 
 /** Creates the access table's item for a sender. */
-export function createSenderItem(senderId: string, { keyId, tenants, scopes, replyQueues }: Sender): Item {
+export function createSenderItem(senderId: string, { keyId, tenants, scopes, replyQueues, limits }: Sender): Item {
   return marshall({
     pk: getSenderPartition(senderId),
     keyId,
@@ -30,14 +39,19 @@ export function createSenderItem(senderId: string, { keyId, tenants, scopes, rep
     scopes: new Set(scopes),
     // DynamoDB has no empty sets.
     replyQueues: replyQueues.length === 0 ? undefined : new Set(replyQueues),
+    ...limits,
   });
 }
+
+const messages = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 const itemSchema = v.object({
   keyId: v.string(),
   tenants: v.set(v.string()),
   scopes: v.set(v.string()),
   replyQueues: v.optional(v.set(v.string()), new Set<string>()),
+  messagesPerMinute: v.optional(messages),
+  messagesPerDay: v.optional(messages),
   expiresAt: v.optional(v.number()),
 });
 
@@ -45,9 +59,16 @@ const itemSchema = v.object({
 export function parseSenderItem(item: Item, now: number): Sender | undefined {
   const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
-  const { keyId, tenants, scopes, replyQueues, expiresAt } = result.output;
+  const { keyId, tenants, scopes, replyQueues, messagesPerMinute, messagesPerDay, expiresAt } = result.output;
+  const limits = omitUndefined({ messagesPerMinute, messagesPerDay });
   if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
-  return { keyId, tenants: [...tenants], scopes: [...scopes], replyQueues: [...replyQueues] };
+  return {
+    keyId,
+    tenants: [...tenants],
+    scopes: [...scopes],
+    replyQueues: [...replyQueues],
+    ...(Object.keys(limits).length > 0 && { limits }),
+  };
 }
 
 /** Returns whether a sender may have requests of a tenant answered. */

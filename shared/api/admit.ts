@@ -3,7 +3,7 @@ import type { PolicyTable } from '../access/policy-table.ts';
 import type { Caller } from '../access/principal.ts';
 import { mayStoreContent } from '../access/retention.ts';
 import type { SenderTable } from '../access/sender-table.ts';
-import { mayReplyTo, maySendFor } from '../access/senders.ts';
+import { mayReplyTo, maySendFor, type SenderLimits } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -35,6 +35,12 @@ export interface AdmissionPorts {
   readonly onError: (message: string, thrown: unknown) => void;
 }
 
+/** For whom a sender's message is processed. */
+export interface SenderCaller extends Caller {
+  readonly keyId: string;
+  readonly senderLimits?: SenderLimits;
+}
+
 /** The part of the bucket with the bodies of large messages. */
 export interface Inbox {
   /** The name of the bucket. */
@@ -54,7 +60,7 @@ export async function authorizeSender(
   { tenant, replyTo }: GenerateMessage,
   record: QueueRecord,
   { senders, policies, replyQueues, now }: AdmissionPorts,
-): Promise<Caller & { readonly keyId: string }> {
+): Promise<SenderCaller> {
   const sender = await senders.find(record.attributes.SenderId, now());
   if (sender === undefined || !maySendFor(sender, tenant)) {
     throw new MessageRejectedError(
@@ -75,9 +81,9 @@ export async function authorizeSender(
       }),
     );
   }
-  const { keyId } = sender;
+  const { keyId, limits: senderLimits } = sender;
   const policy = await findPolicy(policies, tenant).catch(rejectArchivedProject);
-  return { tenant, keyId, policy };
+  return { tenant, keyId, policy, ...omitUndefined({ senderLimits }) };
 }
 
 /** An archived project stays archived. */

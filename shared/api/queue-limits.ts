@@ -1,4 +1,5 @@
 import type { Caller } from '../access/principal.ts';
+import type { SenderLimits } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import { describeError } from '../core/logger.ts';
@@ -12,6 +13,7 @@ import type { CounterStore } from '../limits/counters.ts';
 import { JobLedger } from '../limits/job-ledger.ts';
 import { queueLimitError } from '../limits/limit-errors.ts';
 import { listQueueCaps } from '../limits/queue-caps.ts';
+import { countMessage } from '../limits/sender-messages.ts';
 import { readJobState } from './read-job-state.ts';
 
 export interface QueueLimitsOptions {
@@ -49,7 +51,7 @@ export class QueueLimits {
    * the table of limits is not available; the errors of the jobs' table
    */
   async enter({ admitted, generation, caller, telemetry }: QueuedRequest): Promise<void> {
-    const { jobs, whenDown } = this.#options;
+    const { jobs } = this.#options;
     const { tenant, id, lane, input } = admitted;
     const amounts = {
       jobs: 1n,
@@ -58,17 +60,42 @@ export class QueueLimits {
     };
     const job = { tenant, id, keyId: caller.keyId, amounts };
     const onError = (what: string, thrown: unknown) => telemetry?.logger.warn(what, describeError(thrown));
-    const refusal = await this.#ledger.enter(job, listQueueCaps(caller.policy), onError).catch((thrown: unknown) => {
-      telemetry?.logger.error('limits not available', { passed: whenDown === 'pass', ...describeError(thrown) });
-      telemetry?.metrics.publish({ LimitsUnavailable: [1, 'Count'] }, 'stage');
-      if (whenDown === 'pass') return undefined;
-      throw new LambentError('overloaded', 'The table of limits is not available', { cause: thrown });
-    });
+    const refusal = await this.#ledger
+      .enter(job, listQueueCaps(caller.policy), onError)
+      .catch((thrown: unknown) => this.#passIfDown(thrown, telemetry));
     // A repeated request gets its job, which is counted already, or was accepted before there was a limit.
     if (refusal === undefined || (await readJobState(jobs, tenant, id)) !== 'absent') return;
     telemetry?.logger.annotate({ limit: `${refusal.cap.level}.${refusal.cap.name}` });
     telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
     throw queueLimitError(refusal);
+  }
+
+  /**
+   * Counts a message of a sender. Returns the function that takes it back.
+   * @throws as `enter`
+   */
+  async countMessage(
+    pk: string,
+    limits: SenderLimits,
+    telemetry: Telemetry | undefined,
+  ): Promise<(() => Promise<void>) | undefined> {
+    const { store, now = Date.now } = this.#options;
+    try {
+      return await countMessage(store, pk, limits, now());
+    } catch (thrown) {
+      if (!(thrown instanceof LambentError)) return this.#passIfDown(thrown, telemetry);
+      telemetry?.logger.annotate({ limit: 'sender' });
+      telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
+      throw thrown;
+    }
+  }
+
+  #passIfDown(thrown: unknown, telemetry: Telemetry | undefined): undefined {
+    const { whenDown } = this.#options;
+    telemetry?.logger.error('limits not available', { passed: whenDown === 'pass', ...describeError(thrown) });
+    telemetry?.metrics.publish({ LimitsUnavailable: [1, 'Count'] }, 'stage');
+    if (whenDown === 'pass') return undefined;
+    throw new LambentError('overloaded', 'The table of limits is not available', { cause: thrown });
   }
 }
 

@@ -1,3 +1,4 @@
+import { getSenderPartition } from '../access/senders.ts';
 import { type ErrorCode, LambentError } from '../core/errors.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { purposeOf } from '../jobs/index-entry.ts';
@@ -72,13 +73,23 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
   const admitted = toJob(message, body, caller, ports);
-  if (limitsQueue(caller.policy)) {
+  const { senderLimits } = caller;
+  if (senderLimits !== undefined || limitsQueue(caller.policy)) {
     const limits = await ports.openQueueLimits();
-    const pauseMs = await waitForLimit(
-      limits.enter({ admitted, caller, generation: admitted.input.generation, telemetry: context.telemetry }),
-      record,
-      context,
-    );
+    const { telemetry } = context;
+    const entering = async () => {
+      const takeBack =
+        senderLimits &&
+        (await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry));
+      if (!limitsQueue(caller.policy)) return;
+      await limits
+        .enter({ admitted, caller, generation: admitted.input.generation, telemetry })
+        .catch(async (thrown: unknown) => {
+          await takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
+          throw thrown;
+        });
+    };
+    const pauseMs = await waitForLimit(entering(), record, context);
     if (pauseMs !== undefined) return { kind: 'hide', ms: pauseMs };
   }
   const submitted = await submit(admitted, ports).catch(rejectWithoutKeys);

@@ -5,6 +5,8 @@ import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipel
 /** The pause after the first refusal. It doubles with each delivery. */
 const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 900_000;
+/** A message waits for the end of a limit's day in steps, because SQS hides none for longer than 12 hours. */
+const LONGEST_STEP_MS = 6 * 3_600_000;
 
 /**
  * Returns for how many milliseconds a message has to wait in its queue, because a limit refuses it; undefined if none does.
@@ -26,7 +28,7 @@ export async function waitForLimit(
     if (retryAfterMs === undefined) throw new MessageRejectedError(thrown);
     const grown = Math.min(FIRST_PAUSE_MS * 2 ** (Number(ApproximateReceiveCount) - 1), LONGEST_PAUSE_MS);
     // Spread, so that messages that were refused together don't return together.
-    const pauseMs = Math.round(Math.max(grown, retryAfterMs) * (1 + Math.random() / 4));
+    const pauseMs = Math.round(Math.max(grown, Math.min(retryAfterMs, LONGEST_STEP_MS)) * (1 + Math.random() / 4));
     if (!mayHide(pauseMs)) throw new MessageRejectedError(thrown);
     return pauseMs;
   }

@@ -188,7 +188,7 @@ function describeModels(upstreamUrl: string, enginePort: string): object {
   };
 }
 
-/** Adds a key of the tenant `newcomer` and one with a guardrail, and lets the local sender send for the tenant `intake`. */
+/** Adds a key of the tenant `newcomer` and one with a guardrail, and lets the local sender send for the tenant `intake`, under a limit. */
 async function addTenants({ endpoints, resources, credentials }: Cloud): Promise<void> {
   const table = new DynamoDBClient({
     ...{ region: 'eu-west-1', endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '', credentials },
@@ -200,7 +200,10 @@ async function addTenants({ endpoints, resources, credentials }: Cloud): Promise
   const key = createKeyItem('sk-newcomer', { ...rights, tenant: 'newcomer', expiresAt });
   const policy = encodeRestrictions('key', { guardrail: { name: 'strict' } });
   const guarded = createKeyItem('sk-guarded', { ...rights, tenant: 'local', policy });
-  const sender = createSenderItem('000000000000', { ...rights, tenants: ['local', 'intake'], replyQueues: ['*'] });
+  const sender = createSenderItem('000000000000', {
+    ...{ ...rights, tenants: ['local', 'intake'], replyQueues: ['*'] },
+    limits: { messagesPerDay: 1_000 },
+  });
   for (const Item of [key, guarded, sender]) await table.send(new PutItemCommand({ TableName, Item }));
   table.destroy();
 }

@@ -12,6 +12,14 @@ describe('the item of a sender', () => {
     },
   );
 
+  it('has its limits on messages, and a limit that is no number makes it invalid', () => {
+    const limited = { ...sender, limits: { messagesPerMinute: 60, messagesPerDay: 0 } };
+    const item = createSenderItem('AROA1', limited);
+    expect(parseSenderItem(item, 0)).toEqual(limited);
+    for (const bad of [{ S: '60' }, { N: '-1' }, { N: '1.5' }])
+      expect(parseSenderItem({ ...item, messagesPerMinute: bad }, 0)).toBeUndefined();
+  });
+
   it('a sender that expires does so at the second of its item', () => {
     const item = { ...createSenderItem('AIDA1', sender), expiresAt: { N: '100' } };
     expect(parseSenderItem(item, 99_999)).toEqual(sender);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Limits } from '../../../shared/access/limit-policy.ts';
+import type { SenderLimits } from '../../../shared/access/senders.ts';
 import { jobError } from '../../../shared/api/job-error.ts';
 import { QueueLimits } from '../../../shared/api/queue-limits.ts';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
@@ -38,11 +39,13 @@ function createReceiver({
   remove,
   vaultError,
   limits,
+  senderLimits,
 }: {
   failing?: keyof JobStore;
   remove?: () => Promise<void>;
   vaultError?: LambentError;
   limits?: Limits;
+  senderLimits?: SenderLimits;
 } = {}) {
   const clock = { now: START };
   const objects = new Map([[KEY, Buffer.from(JSON.stringify(body))]]);
@@ -65,6 +68,12 @@ function createReceiver({
     queue,
     onError: (message: string) => void errors.push(message),
     registry: parseModelRegistry(JSON.stringify({ models }), 'models.json'),
+    senders: {
+      find: async () => ({
+        ...{ keyId: 'orders', tenants: ['acme'], scopes: ['generate'], replyQueues: [] },
+        ...(senderLimits && { limits: senderLimits }),
+      }),
+    },
     policies: {
       find: async () => ({ archived: false, ...(limits && { project: JSON.stringify({ limits }) }) }),
     },
@@ -363,4 +372,43 @@ it('a job without a limit on its tries has all of them', async () => {
   const { receive, inline, job } = createReceiver();
   await receive(inline());
   expect(await job()).toMatchObject({ attempts: 0 });
+});
+
+describe('a sender with a limit on its messages', () => {
+  const send = (number: number) => ({ idempotencyKey: `order-${number}` });
+
+  it('has no more of 200 parallel messages accepted, and the others wait until the minute ends', async () => {
+    const { receive, inline, clock } = createReceiver({ senderLimits: { messagesPerMinute: 30 } });
+    const all = Array.from({ length: 200 }, (_, index) => receive(inline(send(index))));
+    const actions = await Promise.all(all);
+    expect(actions.filter(({ kind }) => kind === 'delete')).toHaveLength(30);
+    const [waiting] = actions.filter((action) => action.kind === 'hide');
+    expect(waiting?.ms).toBeGreaterThanOrEqual(60_000 - (clock.now % 60_000));
+    clock.now += 60_000;
+    expect(await receive(inline(send(199)))).toEqual(DELETE);
+  });
+
+  it('waits for the end of the day in steps that SQS allows', async () => {
+    const { receive, inline } = createReceiver({ senderLimits: { messagesPerDay: 1 } });
+    await receive(inline(send(1)));
+    const action = await receive(inline(send(2)));
+    expect('ms' in action && action.ms <= 11 * HOUR_MS).toBe(true);
+  });
+
+  it('does not lose its share to messages that another limit refuses', async () => {
+    const options = { senderLimits: { messagesPerMinute: 2 }, limits: { jobsQueued: 1 } };
+    const { receive, inline, store, clock } = createReceiver(options);
+    await receive(inline());
+    for (let index = 0; index < 5; index += 1) expect(await receive(inline(send(2)))).toMatchObject({ kind: 'hide' });
+    await cancelJob({ jobs: store, timings: JOB_TIMINGS, now: () => clock.now }, 'acme', ID);
+    clock.now += 1_001;
+    expect(await receive(inline(send(2)))).toEqual(DELETE);
+  });
+
+  it('has all of them rejected if the limit is 0', async () => {
+    const { receive, inline } = createReceiver({ senderLimits: { messagesPerMinute: 0 } });
+    await expect(receive(inline())).rejects.toMatchObject({
+      reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('messagesPerMinute of the sender is 0') },
+    });
+  });
 });

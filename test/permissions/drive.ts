@@ -92,6 +92,10 @@ async function checkContent({ client, guarded }: ObservedService): Promise<void>
   await client.moderations.create({ input: 'Hello' });
   // The upstream answers as a model that generates. Its key is read first.
   await client.moderations.create({ model: 'endpoint', input: 'Hello' }).catch(ignore);
+  const moderated = { input: 'Hello', moderation: { model: 'endpoint' } };
+  await client.responses.create({ ...moderated, model: 'compatible', store: false });
+  for (const model of ['compatible', 'gpu'])
+    await waitForEnd(client, (await client.responses.create({ ...moderated, model, background: true })).id);
 }
 
 async function useStoredResponses({ client }: ObservedService): Promise<void> {

@@ -62,7 +62,7 @@ const watch = {
   now: Date.now,
 };
 
-/** Records entries in the audit log and in all that is added up from it, exactly once. */
+/** Records entries in the audit log, and in the sums that are computed from it, exactly once. */
 async function record(batch: LogBatch, entries: readonly Entry[], { logger }: Telemetry): Promise<void> {
   // This function's log group is the audit log. Lines may be repeated there, unlike in the digests.
   for (const entry of entries) logger.summarize('audit', entry);

@@ -6,7 +6,7 @@ interface Policy {
   readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly object[] };
 }
 
-/** What lets functions use customers' own KMS keys. */
+/** The settings and permissions by which functions use customers' own KMS keys. */
 interface ExternalKeyPolicies {
   /** `EXTERNAL_KEYS` of the function that administers them. */
   readonly arns: string;
@@ -29,7 +29,7 @@ const ONLY_TENANT = { 'ForAllValues:StringEquals': { 'kms:EncryptionContextKeys'
 const REWRAP = ['kms:ReEncryptFrom', 'kms:ReEncryptTo'];
 
 /**
- * Returns the policies for exactly the keys of the setting `externalKeys`. All are absent without one.
+ * Returns the policies for exactly the keys of the setting `externalKeys`. Without keys, all of them are absent.
  * @param prefix the service and stage: `lambent-dev`
  */
 export function createExternalKeyPolicies(
@@ -48,7 +48,8 @@ export function createExternalKeyPolicies(
   const vaultKey = {
     Effect: 'Allow',
     Action: REWRAP,
-    // The key by its alias, because the key's policy names the role: CloudFormation refuses a cycle.
+    // The key is named by its alias: its policy refers to the role, so a reference to the key would be a cycle, which
+    // CloudFormation refuses.
     Resource: { 'Fn::Sub': `arn:\${AWS::Partition}:kms:\${AWS::Region}:\${AWS::AccountId}:key/*` },
     Condition: {
       ...OF_TENANTS,

@@ -3,8 +3,8 @@ import { type Act, describeAct } from '../audit/act.ts';
 import type { LogBatch } from '../lambda/log-event.ts';
 
 /**
- * Returns an act of the service as a batch of its own, for the audit log: the same batch for the same act and time, which a chain
- * records once. No subscription delivers the lines of the function `record`, because it would call itself forever.
+ * Returns an act of the service as a batch of log lines, for the audit log. The same act and time give the same batch, which a
+ * chain records once. The log group of the function `record` has no subscription, because the function would invoke itself forever.
  * @param at epoch milliseconds
  * @param logGroup that of the function
  */

@@ -5,23 +5,23 @@ import { getItems, queryAllItems, type Table, updateAndGetItem, updateItem, upda
 import { mapInParallel } from '../core/map-in-parallel.ts';
 import { type Activity, HOUR_MS, type Subject } from './activity.ts';
 
-/** The activity of a subject in the usage table, and what was made of it. */
+/** The activity of a subject in the usage table, and the reports about it. */
 export interface ActivityItem extends Activity {
-  /** The reports that were begun, as JSON, by their signs. */
+  /** Reports that were begun, as JSON, by sign. */
   readonly reports: Readonly<Partial<Record<AbuseSign, string>>>;
   /** The signs whose reports are complete. */
   readonly reported: ReadonlySet<string>;
-  /** Only of projects: the calls of its usual hour, or `NO_HISTORY`. Undefined until it was needed. */
+  /** The calls in a project's busiest earlier hour, or `NO_HISTORY`. Undefined for keys, and until it is computed. */
   readonly usual: number | undefined;
 }
 
-/** The usual hour of a project that has no week to compare with. */
+/** The value of `usual` for a project without earlier hours to compare with. */
 export const NO_HISTORY = -1;
 
-/** Days of a project that an hour is compared with. */
+/** An hour of a project is compared with the hours of so many days before it. */
 export const HISTORY_DAYS = 7;
 const DAY_MS = 86_400_000;
-/** Items that are written at once. */
+/** Items that are written in parallel. */
 const WRITES = 16;
 /** BatchGetItem's limit. */
 const READS = 100;
@@ -48,7 +48,7 @@ export async function addActivity(
         ':refusals': refusals,
       }),
     });
-    // Most keys are used from networks that the item has already. A set can be added to twice.
+    // Most keys are used from networks that the item has already. Adding to a set twice changes nothing.
     const known = parseItem(subject, item).networks;
     const fresh = [...networks]
       .filter((network) => !known.has(network))
@@ -97,7 +97,7 @@ export async function noteUsual(table: Table, subject: Subject, usual: number): 
   });
 }
 
-/** Begins a report, unless one was begun. Returns the one that was: all recorders complete the same. */
+/** Begins a report, unless one was begun already. Returns the one to complete, which is the same for all recorders. */
 export async function beginReport(table: Table, subject: Subject, sign: AbuseSign, report: string): Promise<string> {
   const item = await updateAndGetItem(table, toKey(subject), {
     change: 'SET #report = if_not_exists(#report, :report)',

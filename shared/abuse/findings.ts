@@ -7,7 +7,7 @@ export interface Finding {
   /** The project whose calls are unusual, if that is the sign. */
   readonly project?: ActivityItem;
   readonly sign: AbuseSign;
-  /** What was counted, and from where on it is a sign of abuse. */
+  /** What was counted, and the least count that is a sign of abuse. */
   readonly value: number;
   readonly threshold: number;
 }
@@ -16,7 +16,7 @@ const DAY_MS = 86_400_000;
 
 /**
  * Returns the calls of a project's busiest hour among those of the week before. Hours that were reported don't count, so that abuse
- * doesn't become usual. Returns `NO_HISTORY` for a project that was not used a day before, or only in such hours.
+ * doesn't become usual. Returns `NO_HISTORY` if the first hour that counts is less than a day earlier.
  */
 export function computeUsual(history: readonly ActivityItem[], hour: number): number {
   const ordinary = history.filter(({ reported }) => !reported.has('rate'));
@@ -35,8 +35,8 @@ export function findInKey(key: ActivityItem, rules: AbuseRules): Finding[] {
 }
 
 /**
- * Returns the finding that a project is used far more than usual. Its subject is the key with at least half of the calls, if
- * it is among `keys`, or else the project: one of many keys is not held for the calls of others.
+ * Returns a finding if a project is used far more than usual. Its subject is the key with at least half of the calls, if it is
+ * among `keys`, or else the project, so that a key is not held for the calls of others.
  */
 export function findUnusualRate(
   project: ActivityItem,

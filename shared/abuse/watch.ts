@@ -34,7 +34,7 @@ export interface WatchPorts {
  * once for an hour, and the key is held if the policy says so. A repeated call completes an interrupted one.
  */
 export async function watchForAbuse(entries: readonly Entry[], ports: WatchPorts): Promise<void> {
-  // Lines that are recorded hours later, as from the dead-letter queue, hold no key for what is past.
+  // Lines that are recorded hours later, such as those from a dead-letter queue, are too old a reason to hold a key.
   const isCurrent = ({ hour }: { readonly hour: number }) => ports.now() - hour < 2 * HOUR_MS;
   const activity = await readActivity(ports.table, sumActivity(entries).filter(isCurrent));
   for (const tenant of new Set(activity.map((each) => each.tenant))) {
@@ -53,7 +53,7 @@ export async function watchForAbuse(entries: readonly Entry[], ports: WatchPorts
 
 async function readRules(policies: PolicyTable, tenant: string): Promise<AbuseRules> {
   const { account, project } = await policies.find(tenant);
-  // Not by `parsePolicy`: a section that only a later version enforces is of no concern here.
+  // `parsePolicy` would refuse sections that only a later version enforces. Only one section is needed here.
   const [forAll, own]: Restrictions[] = [account, project].map((json) => (json === undefined ? {} : JSON.parse(json)));
   return resolveAbuseRules(forAll?.abuse, own?.abuse);
 }
@@ -77,7 +77,7 @@ async function report(
   const mustHold = keyId !== undefined && tenant !== ORGANIZATION && rules.hold.includes(sign);
   const now = ports.now();
   const until = mustHold ? Math.ceil(now / 1000) + rules.holdSeconds : undefined;
-  // Stored before it is acted on, so that all recorders that find the same, and a repetition after a crash, do the same.
+  // The report is stored first, so that all recorders that find this sign, and a retry after a crash, do the same.
   const text = await beginReport(ports.table, subject, sign, JSON.stringify({ at: now, until, ...counted }));
   const begun: { at: number; until?: number; value: number; threshold: number } = JSON.parse(text);
   const hold = begun.until === undefined ? undefined : { since: Math.floor(begun.at / 1000), until: begun.until };
@@ -93,7 +93,7 @@ async function report(
     },
     ...{ at: begun.at, isHeld },
   });
-  // An hour of the project that was reported is not its usual one.
+  // This hour of the project then doesn't count as usual.
   if (project !== undefined && project !== subject) await endReport(ports.table, project, sign);
   await endReport(ports.table, subject, sign);
 }

@@ -14,13 +14,13 @@ export interface AbuseSection {
 
 /** When the use of a key is a sign of abuse, and what follows. Hours are those of the clock. */
 export interface AbuseRules {
-  /** Different networks from which one key is used in an hour, or more. */
+  /** The least number of networks from which one key is used in an hour that is a sign. */
   readonly networksPerHour: number | null;
-  /** Requests and answers of one key that content rules and guardrails refuse in an hour, or more. */
+  /** The least number of one key's requests and answers that content rules and guardrails refuse in an hour that is a sign. */
   readonly refusalsPerHour: number | null;
-  /** Calls of a project in an hour, as a multiple of its busiest hour in the week before, or more. */
+  /** The least multiple of the calls in a project's busiest hour of the week before that is a sign. */
   readonly timesUsualRate: number | null;
-  /** Calls of a project in an hour below which its rate is never unusual. */
+  /** With fewer calls in an hour, the rate of a project is never a sign. */
   readonly leastCallsPerHour: number;
   /** The signs for which a key is held. Others are only reported. */
   readonly hold: readonly AbuseSign[];
@@ -31,8 +31,8 @@ export interface AbuseRules {
 export const MAX_NETWORKS = 200;
 
 /**
- * Holds nothing: people who use an application through its key could have the key held, by sending what its rules refuse. Only
- * the operator knows what is worse.
+ * By default no key is held: a user of an application could get the application's key held by sending what its rules refuse. Only
+ * the operator can say which is worse, the abuse or the hold.
  */
 const DEFAULT_RULES: AbuseRules = {
   networksPerHour: 20,
@@ -43,7 +43,7 @@ const DEFAULT_RULES: AbuseRules = {
   holdSeconds: 86_400,
 };
 
-/** Returns the rules for a project: its own, or else the account's, or else the defaults, each by itself. */
+/** Returns the rules for a project. Each is the project's own, or else the account's, or else the default. */
 export function resolveAbuseRules(account: AbuseSection = {}, project: AbuseSection = {}): AbuseRules {
   const choose = <Name extends keyof AbuseRules>(name: Name): AbuseRules[Name] => {
     const own = project[name] === undefined ? account[name] : project[name];

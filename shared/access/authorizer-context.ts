@@ -27,7 +27,7 @@ export function toAuthorizerContext({
   return {
     tenant,
     keyId,
-    // A version that doesn't know of archived projects or held keys refuses a caller without scopes.
+    // An earlier version, which knows no archived projects or held keys, refuses a caller without scopes.
     scopes: archived || heldUntil !== undefined ? '' : scopes.join(' '),
     ...(archived && { archived: 'true' }),
     ...(heldUntil !== undefined && { heldUntil: String(heldUntil) }),
@@ -57,7 +57,7 @@ export async function parseAuthorizerContext(context: unknown): Promise<Principa
   const { tenant, keyId, scopes, policy, archived, heldUntil, expiresAt } = result.output;
   if (Number(expiresAt) * 1000 <= Date.now()) return undefined;
   if (archived !== undefined) throw (await import('./project-archived-error.ts')).projectArchivedError();
-  // Also after its end, while API Gateway has cached that it is held: the scopes are not known then.
+  // Thrown even after the hold's end, while API Gateway has cached this context, because it has no scopes.
   if (heldUntil !== undefined) throw (await import('./key-held-error.ts')).keyHeldError(Number(heldUntil));
   const expiry = expiresAt === undefined ? {} : { expiresAt: Number(expiresAt) };
   const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED, ...expiry };

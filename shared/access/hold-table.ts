@@ -13,8 +13,8 @@ export interface HoldTable {
   /** Returns the holds of a project that have not ended. */
   list(tenant: string): Promise<Holds>;
   /**
-   * Holds a key, whether or not it is held already. A hold of an administrator replaces any other, one of the service only a
-   * shorter one. Returns false if `MAX_HOLDS` other keys of the project are held. Idempotent.
+   * Holds a key, whether or not it is held already. A hold by an administrator replaces any other; a hold by the service replaces
+   * only a shorter one. Returns false if `MAX_HOLDS` other keys of the project are held. Idempotent.
    */
   place(tenant: string, keyId: string, hold: Hold): Promise<boolean>;
   /** Ends the hold of a key. Returns it; undefined if the key isn't held. */
@@ -49,7 +49,7 @@ export function createHoldTable(access: Table, now: () => number): HoldTable {
       });
       if (isWritten) return;
     }
-    throw new LambentError('overloaded', `The holds of ${tenant} were changed by others ${MAX_ATTEMPTS} times`);
+    throw new LambentError('overloaded', `Other requests have changed the holds of ${tenant} ${MAX_ATTEMPTS} times`);
   };
 
   return {

@@ -16,7 +16,7 @@ const holdsSchema = v.record(
 export type Holds = v.InferOutput<typeof holdsSchema>;
 export type Hold = Holds[string];
 
-/** Parses what an item of a project has. @throws ValiError, SyntaxError if it is not valid */
+/** Parses the held keys in a project's item. @throws ValiError, SyntaxError if it is not valid */
 export function parseHolds(json: string | undefined): Holds {
   return json === undefined ? {} : v.parse(holdsSchema, JSON.parse(json));
 }

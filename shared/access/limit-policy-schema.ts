@@ -32,7 +32,7 @@ const queueLimits = {
   jobsQueued: v.optional(v.pipe(count, v.maxValue(100_000))),
   jobBytesQueued: v.optional(count),
   gpuWeightWaiting: v.optional(count),
-  // A job of a caller without limits has three.
+  // Jobs of callers without limits have three tries.
   triesPerJob: v.optional(v.pipe(count, v.minValue(1), v.maxValue(3))),
 };
 
@@ -42,7 +42,7 @@ export const limitsSchema = v.strictObject({
   ...queueLimits,
   models: v.optional(v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.strictObject(modelLimits))),
   answerTokens: v.optional(v.pipe(count, v.minValue(1))),
-  // No higher than what is accepted of any caller, in `wire/json-schema.ts`.
+  // No higher than the limits of `wire/json-schema.ts`, which apply to all callers.
   schemaBytes: v.optional(v.pipe(count, v.minValue(1), v.maxValue(256 * 1024))),
   schemaDepth: v.optional(v.pipe(count, v.minValue(1), v.maxValue(64))),
   alerts: v.optional(

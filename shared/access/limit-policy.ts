@@ -8,7 +8,7 @@ export interface Limits extends ModelLimits, QueueLimits {
   readonly schemaBytes?: number;
   /** Most levels of JSON of each of these schemas. */
   readonly schemaDepth?: number;
-  /** Soft limits of money: to pass one is reported, and refuses no call. */
+  /** Soft limits of money: exceeding one is reported, and refuses no call. */
   readonly alerts?: readonly SpendAlert[];
 }
 
@@ -31,7 +31,7 @@ export interface ModelLimits {
   readonly requestsInFlight?: number;
   /** Streamed answers at the same time. */
   readonly streamsInFlight?: number;
-  /** Streams of the events of background responses at the same time. */
+  /** Concurrent streams of the events of background responses. */
   readonly resumedStreamsInFlight?: number;
   /** US dollars, with up to six decimals. */
   readonly dollarsPerDay?: number;
@@ -41,9 +41,9 @@ export interface ModelLimits {
 /** How many jobs may be accepted and not ended at the same time, and how often each is tried. */
 export interface QueueLimits {
   readonly jobsQueued?: number;
-  /** Bytes of their requests. */
+  /** Bytes of the requests of these jobs. */
   readonly jobBytesQueued?: number;
-  /** Tokens of those that run on GPU workers: of their prompts, and twice the expected ones of their answers. */
+  /** For jobs on GPU workers: the tokens of their prompts, and twice the expected tokens of their answers. */
   readonly gpuWeightWaiting?: number;
   /** Attempts of each job that count: 1 to 3. */
   readonly triesPerJob?: number;

@@ -1,7 +1,7 @@
 /**
- * Returns the network of an address: its first 24 bits, of IPv6 its first 48, such as `192.0.2.0/24` or `2001:db8:7::/48`. What is
- * recorded of a caller is that, and not the address of a person's device.
- * @returns undefined if it is no address
+ * Returns the network of an address, such as `192.0.2.0/24` or `2001:db8:7::/48`: the first 24 bits, or 48 of IPv6. Only the
+ * network of a caller is recorded, because the whole address could identify a person's device.
+ * @returns undefined if the text isn't an address
  */
 export function toNetwork(address = ''): string | undefined {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '');

@@ -10,7 +10,7 @@ const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   contentRules: true,
   guardrail: true,
   retention: true,
-  // By the function `record`, after the call.
+  // The function `record` enforces it, after the call.
   abuse: true,
 };
 
@@ -25,7 +25,7 @@ export function joinPolicy({ account, project, key }: EncodedPolicy): string | u
 }
 
 /**
- * Parses the JSON of a policy, which was checked when it was written. No JSON is no restriction.
+ * Parses the JSON of a policy, which was checked when it was written. Without JSON there are no restrictions.
  * @throws LambentError `overloaded` for a section that only a newer version enforces, because a request may reach that one
  * when it is repeated
  */

@@ -9,7 +9,7 @@ import { limitsSchema } from './limit-policy-schema.ts';
 import { PERSONAL_DATA_ACTIONS, PERSONAL_DATA_KINDS } from './personal-data.ts';
 import type { Policy, Restrictions } from './policy.ts';
 
-// Used when a policy is written. What reads policies relies on it.
+// Used only when a policy is written. Code that reads policies relies on these checks.
 
 const models = v.strictObject({
   mode: v.picklist(['allow', 'deny']),
@@ -48,7 +48,7 @@ const abuse = v.strictObject({
   timesUsualRate: v.optional(v.nullable(v.pipe(v.number(), v.minValue(1.1), v.maxValue(1_000)))),
   leastCallsPerHour: v.optional(whole(1, 1_000_000_000)),
   hold: v.optional(v.array(v.picklist(ABUSE_SIGNS))),
-  /** From a minute, the time in which it takes effect, to 30 days. */
+  /** A minute to 30 days. A hold takes effect within a minute. */
   holdSeconds: v.optional(whole(60, 30 * 86_400)),
 });
 
@@ -56,7 +56,10 @@ function whole(least: number, most: number) {
   return v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
 }
 
-const ipRange = v.pipe(v.string(), v.check(isIpRange, 'an IPv4 or IPv6 address, or a block such as 192.0.2.0/24'));
+const ipRange = v.pipe(
+  v.string(),
+  v.check(isIpRange, 'Expected an IPv4 or IPv6 address, or a block such as 192.0.2.0/24'),
+);
 
 /** The restrictions of a level. Each part of the service adds its section. */
 const restrictionsSchema = v.strictObject({
@@ -104,7 +107,11 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
     throw new LambentError('invalid_value', message, { param: 'retention' });
   }
   if (level === 'key' && result.output.abuse !== undefined)
-    throw new LambentError('invalid_value', "Invalid 'abuse': a key has no such section.", { param: 'abuse' });
+    throw new LambentError(
+      'invalid_value',
+      "Invalid 'abuse': only projects and the organization have rules on abuse.",
+      { param: 'abuse' },
+    );
   const json = JSON.stringify(result.output);
   if (json === '{}') return undefined;
   const sizeBytes = Buffer.byteLength(json);
@@ -113,7 +120,7 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   throw new LambentError('invalid_value', message, { param: level });
 }
 
-/** Shortens text that may quote the caller's, which may have megabytes. */
+/** Shortens a text that may quote megabytes of a request. */
 function shorten(text: string): string {
   return text.slice(0, 500).toWellFormed();
 }

@@ -40,7 +40,7 @@ export interface ModelPermissions {
   readonly models: readonly string[];
 }
 
-/** What is kept of content, by OpenAI's names. No content is ever logged, so all but the last keep the same. */
+/** What is kept of content, by OpenAI's names. The first two keep the same, because content is never logged. */
 export type Retention = 'none' | 'modified_abuse_monitoring' | 'zero_data_retention';
 
 /** The policy of a caller without restrictions. Code that only restricted callers need is not loaded for it. */

@@ -19,9 +19,9 @@ export function isCalledEachTime({ resource = '' }: RouteFields): boolean {
 }
 
 /**
- * Returns the distinct values of a request's headers that hold a key, in whatever case their names are written, as values
- * of `Authorization`. `x-api-key` counts only where policies aren't cached: one that it allows would be cached under the
- * `Authorization` of the request, and let that in by itself.
+ * Returns the distinct keys in a request's headers, as values of `Authorization`. Names of headers may have any case. The header
+ * `x-api-key` counts only on routes whose policies API Gateway doesn't cache. On others, a policy that it allows would be cached
+ * under the request's `Authorization`, and would then allow requests that have only that header.
  */
 export function collectKeyValues(event: HeaderFields & RouteFields): string[] {
   const values = (wanted: string): string[] =>

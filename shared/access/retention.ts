@@ -11,7 +11,7 @@ export function mayStoreContent({ account, project }: Policy): boolean {
 
 /**
  * Checks that a caller may change stored objects.
- * @param objects names them: `Conversations`
+ * @param objects their name as the subject of the error: `Conversations`
  * @throws LambentError `unsupported_value` under zero data retention
  */
 export function requireStorage(policy: Policy, objects: string): void {

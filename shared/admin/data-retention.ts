@@ -34,7 +34,7 @@ export function createDataRetentionRoutes(api: AdminApi) {
 
 interface RouteOptions {
   readonly body: typeof organizationBody | typeof projectBody;
-  /** The type of a level without the section. To set it removes the section. */
+  /** The type of a level whose policy doesn't have the section. Setting it removes the section. */
   readonly byDefault: Retention | 'organization_default';
 }
 
@@ -69,6 +69,6 @@ function isEnhanced(type: string): type is Enhanced {
 
 function unsupportedError(type: Enhanced): LambentError {
   const plain = type.replace('enhanced_', '');
-  const message = `'${type}' is not supported: a deployment processes no content for safety besides its policies. Use '${plain}'.`;
+  const message = `'${type}' is not supported, because this service has no safety processing other than its policies. Use '${plain}'.`;
   return new LambentError('unsupported_value', message, { param: 'retention_type' });
 }

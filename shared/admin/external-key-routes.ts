@@ -83,7 +83,7 @@ export function createExternalKeyRoutes(api: AdminApi) {
         return { status: 'valid' };
       } catch (thrown) {
         if (!isRefusal(thrown)) throw thrown;
-        // Not in OpenAI's API: why.
+        // OpenAI's API doesn't have the message.
         return { status: 'invalid', message: readReason(thrown) };
       }
     }),
@@ -95,7 +95,7 @@ export function createExternalKeyRoutes(api: AdminApi) {
         const some = users.slice(0, 5).join(', ');
         throw invalidValueError(
           'external_key_id',
-          `The external key ${id} is that of projects: ${some}. Change theirs first.`,
+          `Projects have the external key ${id}: ${some}. Change their key first.`,
         );
       }
       await keys.delete(ORGANIZATION, id);

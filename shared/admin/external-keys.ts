@@ -20,7 +20,7 @@ export function createExternalKeys({ table }: Pick<AdminApi, 'table'>): Collecti
   return createCollection(table, { type: 'external_key', schema: externalKeySchema });
 }
 
-/** What gives a project its external key. */
+/** What `changeExternalKey` uses. */
 export interface ExternalKeyPorts {
   readonly tenantKeys: Pick<TenantKeyTable, 'read'>;
   readonly wrappingKeys: WrappingKeys;
@@ -28,9 +28,9 @@ export interface ExternalKeyPorts {
 }
 
 /**
- * Makes an external key wrap the keys of a project, or the deployment's key for null, and calls `record` to store what the
- * project shows. What it shows is true even after a crash: an external key is shown once it wraps all keys, and not from
- * before it no longer does.
+ * Makes an external key wrap the keys of a project, or the deployment's key for null, and calls `record` to store which key the
+ * project shows. Even after a crash, a project shows only an external key that wraps all of its keys: `record` is called after
+ * an external key was set, but before one is removed.
  * @throws LambentError `not_found` if there is no such external key; as `WrappingKeys.change`
  */
 export async function changeExternalKey<T>(

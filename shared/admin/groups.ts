@@ -9,7 +9,7 @@ import { addId, createPeople, type Group, removeId, type User } from './people.t
 const groupBody = object({ name: text({ min: 1, max: 256 }) });
 const userBody = object({ user_id: text({ min: 1, max: 256 }) });
 
-/** What each user may do is computed anew within one request that changes its group, and API Gateway waits for 29 s. */
+/** A request that changes a group computes for each of its users what the user may do, and API Gateway waits for 29 s. */
 const MAX_USERS = 1_000;
 
 /** Creates the routes of groups and of their users. */

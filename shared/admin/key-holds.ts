@@ -15,7 +15,7 @@ import { createServiceAccounts } from './service-accounts.ts';
 const LONGEST_HOLD_SECONDS = 366 * 86_400;
 const holdBody = object({ hold_seconds: v.optional(integer(1, LONGEST_HOLD_SECONDS), 86_400) });
 
-/** Creates the routes of held keys, which OpenAI's API doesn't have. A key is the id that calls have in the log. */
+/** Creates the routes of held keys, which OpenAI's API doesn't have. The path parameter `key` is the `keyId` of the log. */
 export function createKeyHoldRoutes(api: AdminApi) {
   const projects = createProjects(api);
   const holds = createHoldTable(api.access, api.now);
@@ -23,7 +23,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
   const accounts = createServiceAccounts(api);
   const people = createPeople(api);
 
-  /** @throws LambentError `not_found`, so that a misspelt id doesn't leave its key unheld */
+  /** @throws LambentError `not_found` for an unknown id, so that a misspelt one is noticed */
   const requireCaller = async (project: string, id: string): Promise<void> => {
     const found =
       (await keys.collection.find(ownedBy(project), id)) ??
@@ -52,7 +52,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
       if (!(await holds.place(project.id, key, hold)))
         throw new LambentError(
           'invalid_value',
-          `${MAX_HOLDS} keys of the project are held, the most. Release some of them.`,
+          `The project has ${MAX_HOLDS} held keys, the maximum. Release some of them.`,
         );
       const details = { data: { reason: hold.reason, held_until: hold.until } };
       logAct(request.telemetry, { type: 'api_key.held', objectId: key, project: project.id, details });

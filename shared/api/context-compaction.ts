@@ -12,7 +12,7 @@ import type { GovernedOptions } from './governed-router.ts';
 import { isCall, isCallOutput, isFromUser, isInstruction, isNotes, type SummaryPorts, summarize } from './summary.ts';
 import { addContinuation } from './turn-items.ts';
 
-/** How the context of a request is to be compacted. */
+/** What to summarize and what to keep of the context of a request. */
 export interface CompactionPlan {
   /** The items that a summary replaces, oldest first. */
   readonly summarized: readonly StoredItem[];
@@ -94,25 +94,25 @@ function findFirstKept(items: readonly StoredItem[]): number {
   for (;;) {
     moveWhile((item) => isCall(item) || isCallOutput(item) || item.type === 'reasoning');
     // The model may have written a text between its calls.
-    const call = findMissingCall(items, start);
+    const call = findCallOfLaterOutput(items, start);
     if (call === -1) return start;
     start = call;
   }
 }
 
-/** Returns the index of the latest call before `start` whose output follows without it; -1 for no such call. */
-function findMissingCall(items: readonly StoredItem[], start: number): number {
+/** Returns the index of the latest call before `start` whose output is at or after `start`; -1 if there is none. */
+function findCallOfLaterOutput(items: readonly StoredItem[], start: number): number {
   const tail = items.slice(start);
   const called = new Set(tail.filter(isCall).map((item) => item['call_id']));
-  const missing = new Set(tail.filter(isCallOutput).map((item) => item['call_id']));
+  const answered = new Set(tail.filter(isCallOutput).map((item) => item['call_id']));
   return items.findLastIndex((item, index) => {
     const id = item['call_id'];
-    return index < start && isCall(item) && missing.has(id) && !called.has(id);
+    return index < start && isCall(item) && answered.has(id) && !called.has(id);
   });
 }
 
 /**
- * Lets the model summarize the beginning of a context, and builds the request with the summary in its place.
+ * Has the model summarize the beginning of a context, and builds the request with the summary in its place.
  * @throws LambentError as `summarize` does, `context_length_exceeded`, and the errors of the vault
  */
 export async function compactContext(

@@ -77,7 +77,7 @@ export class Reservations implements StreamLimits {
   }
 
   /**
-   * Reserves a call. Returns undefined if the table is not available and limits don't hold meanwhile.
+   * Reserves a call. Returns undefined if the table is not available and the call may pass without it.
    * @throws LambentError `rate_limit_exceeded` or `insufficient_quota` with the limit's name, `overloaded` if the table is not
    * available
    */
@@ -105,7 +105,7 @@ export class Reservations implements StreamLimits {
         telemetry?.logger.warn('reservation not settled', describeError(thrown));
       });
     };
-    // The next call waits for this one to settle only if it may need what this one gives back.
+    // The response waits for the settling only if the next call may need what this one gives back.
     const later = reserved.isTight ? undefined : defer;
     return {
       headers,
@@ -113,7 +113,7 @@ export class Reservations implements StreamLimits {
     };
   }
 
-  /** Settles what dead functions have left of the key, while the call runs. */
+  /** Settles reservations of the key that dead functions have left, while the call runs. */
   async #settleStranded(
     pk: string,
     { counters }: Reservation,

@@ -1,4 +1,4 @@
-import { type Job, shownStatus } from '../jobs/job.ts';
+import { getShownStatus, type Job } from '../jobs/job.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { failedResponse, inProgressResponse, type ResponseObject } from '../openai/responses/response.ts';
 import { isResponsesBody } from './job-content.ts';
@@ -12,7 +12,7 @@ export function viewResponse(job: Job, { body }: JobInput): ResponseObject | und
   if (!isResponsesBody(body)) return undefined;
   const createdAt = Math.floor(job.createdAt / 1000);
   const inProgress = inProgressResponse({ body, id: job.id, createdAt, stored: job.stored });
-  const status = shownStatus(job);
+  const status = getShownStatus(job);
   // OpenAI's API has no status for an expired response, so it is shown as failed.
   if (status === 'failed' || status === 'expired') return failedResponse(inProgress, jobError(job));
   return { ...inProgress, status };

@@ -8,7 +8,7 @@ import type { ModerationUse } from '../inference/moderation.ts';
 const ORDER = ['guardrail', 'moderation', 'personalData', 'contentRules', 'sealedReasoning', 'limits'] as const;
 type Stage = (typeof ORDER)[number];
 
-/** What puts a call into a stage. A kind of call that lacks a stage has nothing that the stage is about. */
+/** The functions that put a call into a stage. A kind of call doesn't have a stage that can't apply to it. */
 export type Stages<Call> = { readonly [Name in Stage]?: (next: Call) => Promise<Call> };
 
 /**

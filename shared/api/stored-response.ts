@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { abbreviateId } from '../core/ids.ts';
 import { readInput, readOutput } from '../jobs/completion.ts';
-import { isTerminal, type Job, shownStatus } from '../jobs/job.ts';
+import { getShownStatus, isTerminal, type Job } from '../jobs/job.ts';
 import type { JobOutput } from '../jobs/ports.ts';
 import type { Includes } from '../openai/responses/includes.ts';
 import { isStoredItem } from '../openai/responses/stored-items.ts';
@@ -49,7 +49,7 @@ export async function viewStoredResponse(
     id,
     object: 'response',
     created_at: Math.floor(createdAt / 1000),
-    status: shownStatus(job),
+    status: getShownStatus(job),
     model,
     output: [],
   };

@@ -9,7 +9,7 @@ const LONGEST_PAUSE_MS = 900_000;
 const LONGEST_STEP_MS = 6 * 3_600_000;
 
 /**
- * Returns for how many milliseconds a message has to wait in its queue, because a limit refuses it; undefined if none does.
+ * Returns the milliseconds that a message has to wait in its queue because a limit refuses it; undefined if no limit does.
  * @param entering rejects with `rate_limit_exceeded` if a limit refuses the message
  * @throws MessageRejectedError if the limit can never allow the message, or if it has waited so long that SQS might lose it; other
  * errors of `entering`

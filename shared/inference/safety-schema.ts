@@ -8,7 +8,7 @@ export const guardrailTarget = v.strictObject({
   region: v.optional(region),
 });
 
-/** What becomes of a request or an answer that is to be blocked if flagged, while the model is down. Default: `refuse`. */
+/** In the mode `block`: whether content is refused or passes while the model is down. Default: `refuse`. */
 const onFailure = v.optional(v.picklist(['refuse', 'pass'], 'must be refuse or pass'));
 
 /** What serves a moderation model: the content filters of a guardrail, or an endpoint with OpenAI's moderations API. */

@@ -1,19 +1,19 @@
 import type { Usage } from '../inference/generation.ts';
 
-/** Where a job stands. The last five are terminal: nothing leaves them. */
+/** The statuses of a job. The last five are terminal: they never change. */
 export const STATUSES = ['queued', 'in_progress', 'completed', 'failed', 'incomplete', 'cancelled', 'expired'] as const;
 export type JobStatus = (typeof STATUSES)[number];
 export type TerminalStatus = Exclude<JobStatus, 'queued' | 'in_progress'>;
 
 /**
- * Returns the status that callers see. A running job whose cancel was requested is shown as cancelled, as at OpenAI, although
- * its holder has yet to end it, because it can't end in any other way.
+ * Returns the status that callers see. A running job is shown as cancelled as soon as its cancel is requested, as at OpenAI: it
+ * can't end in any other way.
  */
-export function shownStatus({ status, cancelRequested }: Job): JobStatus {
+export function getShownStatus({ status, cancelRequested }: Job): JobStatus {
   return status === 'in_progress' && cancelRequested ? 'cancelled' : status;
 }
 
-/** Whether a status is one of an ended job. */
+/** Returns whether a status is terminal. */
 export function isTerminal(status: JobStatus): status is TerminalStatus {
   return status !== 'queued' && status !== 'in_progress';
 }
@@ -26,7 +26,7 @@ export type Lane = 'gpu' | (string & {});
 
 export type JobTier = 'interactive' | 'default' | 'flex';
 
-/** Where a body lies. Small ones are items of their own in the job's table, large ones objects in the bucket. */
+/** The location of a body. A small one is an item of its own in the jobs' table, a large one an object in the bucket. */
 export interface BodyRef {
   readonly place: 'table' | 's3';
   /** The attempt that wrote it; 0 for what the caller sent. */
@@ -52,13 +52,13 @@ export interface Job {
   readonly owner?: string;
   readonly leaseExpiresAt?: number;
   /**
-   * Attempts whose model began to answer, or that failed in another way that counts, and those that `tries` takes from the job. It
-   * fails after the third.
+   * Attempts that count: those whose model began to answer, or that failed in another way that counts. The job fails when there
+   * are three. With `tries`, this begins at three less `tries`.
    */
   readonly attempts: number;
   /** How many attempts its caller's limits allow. Absent if they don't limit them. */
   readonly tries?: number;
-  /** Attempts that asked the model, answered or not. An item of an earlier version has none. */
+  /** Attempts that called the model, whether it answered or not. Absent in items of earlier versions. */
   readonly asks?: number;
   /** Attempts that ended with a release and saved no answer. The pause before the next attempt grows with it. */
   readonly releases: number;
@@ -72,9 +72,9 @@ export interface Job {
   readonly cutOff?: boolean;
   readonly tier: JobTier;
   readonly lane?: Lane;
-  /** After it the job expires instead of running. */
+  /** After this time the job expires instead of running. */
   readonly deadline: number;
-  /** Not to be claimed before. */
+  /** No worker claims the job before this time. */
   readonly notBefore?: number;
   readonly cancelRequested: boolean;
   readonly background: boolean;
@@ -92,7 +92,7 @@ export interface Job {
   readonly usage?: Usage;
   /** The number of its stream's last event, if its holder recorded it: see `endSequenceOf`. */
   readonly endSequence?: number;
-  /** Why the last attempt failed, or the job did: a code, never a text. */
+  /** The error code of the last attempt, or of the job. It is never a message, which could quote content. */
   readonly errorCode?: string;
   readonly conversation?: string;
   readonly previousResponse?: string;
@@ -104,7 +104,7 @@ export interface Job {
   readonly duePartition?: string;
   /** The job's place in that partition, in epoch milliseconds. Absent if `duePartition` is. */
   readonly dueAt?: number;
-  /** Epoch seconds after which it is gone, by DynamoDB's TTL and, before that, for every reader. */
+  /** Epoch seconds after which readers treat the job as deleted. DynamoDB's TTL deletes it later. */
   readonly expiresAt: number;
 }
 
@@ -117,7 +117,7 @@ export type FanIn = (typeof FAN_INS)[number];
 /** A step that this version doesn't know. */
 type UnknownStep = string & {};
 
-/** Whether this version knows a step. */
+/** Returns whether this version knows a step. */
 export function isFanIn(step: string): step is FanIn {
   return FAN_INS.some((known) => known === step);
 }

@@ -9,7 +9,7 @@ export interface PassedAlert {
   readonly window: string;
 }
 
-/** Gets the alerts that were passed: each once in a window. */
+/** Called with the alerts that were passed, each once in a window. */
 export type ReportAlerts = (passed: readonly PassedAlert[]) => unknown;
 
 /** Name of the counter with the largest amount of a window that was reported. */
@@ -19,7 +19,7 @@ function markOf(id: string, window: string): string {
 
 /**
  * Returns what a pool's root may grant before the next alert: the lowest amount that was not reported, or its cap. So an alert
- * is passed only when what was granted and is not used, is used up.
+ * is passed only when what was granted before is used up.
  * @param counters the root's item
  */
 export function ceilingOf({ max, alerts = [] }: LeasedCap, id: string, window: string, counters: Counters): bigint {
@@ -29,8 +29,8 @@ export function ceilingOf({ max, alerts = [] }: LeasedCap, id: string, window: s
 }
 
 /**
- * Returns the write that marks the alerts up to an amount as reported, and these alerts. Only the caller whose write is made
- * reports them. Undefined if all are.
+ * Returns the write that marks the alerts up to an amount as reported, and these alerts. Only the caller whose write succeeds
+ * reports them. Undefined if all were reported before.
  * @param counters the item with the marks
  */
 export function markPassed(

@@ -6,8 +6,8 @@ import type { Span } from './windows.ts';
 export type Level = 'account' | 'project' | 'model' | 'key';
 
 /**
- * What is in flight, each kind apart from the others: requests that are answered at once, streams, and streams of the events
- * of background responses, which call no model.
+ * The kinds of calls in flight, which are limited separately: requests that are not streamed, streams, and streams of the events of
+ * background responses, which call no model.
  */
 export type Kind = 'answers' | 'streams' | 'resumed';
 
@@ -30,7 +30,7 @@ export interface Cap {
 /** What leases need to know of a cap. */
 export type LeasedCap = Pick<Cap, 'level' | 'max' | 'alerts'>;
 
-/** The largest amount of a policy, in picodollars: a cap that only alerts need refuses nothing. */
+/** The largest amount that a policy can have, in picodollars. A cap that exists only for alerts has it, so that it refuses nothing. */
 const NO_MAX = toPicodollars(1e9);
 
 /** True if a cap only counts for its alerts. */

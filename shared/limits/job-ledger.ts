@@ -44,34 +44,34 @@ export interface LedgerPorts extends CleaningPorts {
 
 /** Other callers may change an item between two requests of this one. */
 const MAX_TRIES = 16;
-/** After ended jobs were looked for and none was found, none is looked for so long, in milliseconds. */
+/** After a search for ended jobs that found none, the next one waits so many milliseconds. */
 const CLEANING_PAUSE_MS = 1_000;
 /** Tenants that this environment remembers. */
 const MAX_KNOWN = 1_000;
-/** An item with so many entries is cleaned, and what is left of them is moved to a page if it is more than `MOVED`. */
+/** An item with so many entries is cleaned. If more than `MOVED` entries are left, they are moved to a page. */
 const FULL = 64;
 const MOVED = 32;
-/** Each time so many further entries came, because an earlier caller may have died before it had moved them. */
+/** This is repeated after so many further entries, because an earlier caller may have died before it had moved them. */
 const FULL_STEP = 8;
 /** How long DynamoDB keeps a page: longer than any job waits. */
 const PAGE_SECONDS = 400 * 86_400;
-/** Other tenants whose ended jobs are looked for if the account's limit is reached. */
+/** When the account's limit is reached, ended jobs of so many other tenants are looked for. */
 const MAX_OTHERS = 4;
 
 /**
  * Counts the jobs of tenants that were accepted and have not ended. A tenant's item has the sums of its jobs and an entry for each
  * of them, in the item itself or in a page. An entry and the sums change in one conditional write:
  * - A job's entry is written before the job is, so no job is without one, and the sums are at most the limits.
- * - An entry is removed only after its job was read as ended, or not found after the time that its creation can take. Neither
- *   changes again, so no entry of an open job is removed, and each is removed once.
- * - Nothing is written when a job ends. Whoever finds a limit reached looks for entries of ended jobs first.
- * So a crash leaves at most an entry, which the next such look or the sweep removes.
+ * - An entry is removed only after its job was read as ended, or not found after the time that its creation can take. These
+ *   states are final, so no entry of an open job is removed, and each is removed once.
+ * - Nothing is written when a job ends. A caller that finds a limit reached first looks for entries of ended jobs.
+ * So a crash leaves at most an entry, which the next such search or the sweep removes.
  */
 export class JobLedger {
   readonly #ports: LedgerPorts;
   readonly #leases: Leases;
   readonly #cleanedUntil = new BoundedMap<string, number>(MAX_KNOWN);
-  /** The page at which the last look for ended jobs of a tenant ended. */
+  /** The page at which the last search for ended jobs of a tenant ended. */
   readonly #lastPages = new BoundedMap<string, string>(MAX_KNOWN);
 
   constructor(ports: LedgerPorts) {
@@ -137,8 +137,8 @@ export class JobLedger {
   }
 
   /**
-   * Makes an entry as old as this call, which was made before by an earlier delivery of the same message, for example: otherwise it
-   * could be removed before this call has created the job. Returns false if it has been removed.
+   * Gives this call's time to an entry that an earlier call has written, such as one for an earlier delivery of the message.
+   * Otherwise the entry could be removed before this call has created the job. Returns false if it was removed.
    */
   async #renew(tenant: string, name: string, value: bigint, minute: number): Promise<boolean> {
     const renewed = renewEntry(value, minute);

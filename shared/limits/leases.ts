@@ -22,13 +22,13 @@ export interface Lease {
 /** A call that leases. */
 export interface Progress {
   readonly report: ReportAlerts;
-  /** True if others kept taking what it had leased: then an alert is passed without looking for what others don't use. */
+  /** True if others kept taking what the call had leased. An alert is then passed without reclaiming portions first. */
   readonly isPressed: boolean;
 }
 
 /** A child gets this share of what is left, so that portions shrink near the cap, or what it needs if that is more. */
 const SHARE = 4n;
-/** A cap without a maximum is leased for about so many calls at once. */
+/** Of a cap that exists only for alerts, a portion for about so many calls is leased. */
 const SOFT_CALLS = 256n;
 /** Other callers may change an item between two requests of this one. */
 const MAX_TRIES = 8;

@@ -13,7 +13,7 @@ import {
 } from './ledger-entry.ts';
 import { childCounters } from './pools.ts';
 
-/** Whether a job has not ended, has ended or was deleted, or doesn't exist. */
+/** The state of a job: it has not ended, it has ended or was deleted, or it doesn't exist. */
 export type JobState = 'open' | 'ended' | 'absent';
 
 export interface CleaningPorts {
@@ -28,10 +28,10 @@ export interface CleaningPorts {
 const CREATION_MINUTES = 17;
 /** Entries, and sums of keys, that one write removes. The expressions of a write may have 4 KB. */
 const MAX_REMOVED = 64;
-/** Pages that are looked at at once if no job of them has ended. */
+/** The most pages that one search reads. It ends at the first page with an ended job. */
 const MAX_PAGES = 4;
 
-/** What a look for ended jobs has found, and the page at which it ended. */
+/** Whether a search for ended jobs has found any, and the page at which it ended. */
 export interface Cleaned {
   readonly isFound: boolean;
   readonly lastPage: string;
@@ -40,7 +40,7 @@ export interface Cleaned {
 /**
  * Removes entries of ended jobs of a tenant from its item, and from the first of some pages that has any.
  * @param counters the item, as it was last seen
- * @param lastPage where the look before this one ended. The next pages follow, so that each is looked at in turn
+ * @param lastPage where the previous search ended. This one begins with the next page, so that each page has its turn
  * @throws the tables' errors
  */
 export async function cleanLedger(

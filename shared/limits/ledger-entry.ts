@@ -45,7 +45,7 @@ export function encodeEntry({ leased, minute, amounts }: LedgerEntry): bigint {
   return bits * LEASED_UNIT + BigInt(minute) * MINUTE_UNIT + amounts.bytes * BYTES_UNIT + amounts.weight;
 }
 
-/** Returns the value of an entry as of another minute, if that is later. */
+/** Returns the value of an entry with another minute, if that is later. */
 export function renewEntry(value: bigint, minute: number): bigint {
   const before = (value % LEASED_UNIT) / MINUTE_UNIT;
   return BigInt(minute) > before ? value + (BigInt(minute) - before) * MINUTE_UNIT : value;
@@ -78,7 +78,7 @@ export function sumName(metric: QueueMetric, keyId?: string): string {
   return keyId === undefined ? `p.${LETTERS[metric]}` : `k.${LETTERS[metric]}.${keyId}`;
 }
 
-/** Lists the sums of keys that have no job left, of which there may be many more than of those that have. */
+/** Lists the sums of keys without jobs, which may be far more than the keys with jobs. */
 export function listEmptySums(counters: Counters): string[] {
   return Object.keys(counters).filter((name) => name.startsWith('k.') && counters[name] === 0n);
 }

@@ -54,7 +54,7 @@ export interface Refusal {
 
 /** Other callers may change a key's item between two requests of this one. */
 const MAX_TRIES = 16;
-/** Calls that take leases from each other below an alert stop that after so many tries. */
+/** After so many tries, calls that compete for portions below an alert pass it instead. */
 const MAX_CALM_TRIES = 3;
 /** A limit is tight if less is left of it than so many times what a call has reserved. */
 const SLACK = 2n;
@@ -97,7 +97,7 @@ export class Limiter {
     isLast: boolean,
   ): Promise<Reservation | Refusal | 'late'> {
     const { holder, amounts, model } = call;
-    // What a call doesn't use can't refuse it: a budget, for example, if its model has no price.
+    // A cap of which a call uses nothing doesn't refuse it: a budget, for example, if its model has no price.
     const caps = call.caps.filter(({ metric }) => amountOf(metric, amounts) > 0n);
     const pk = keyItemOf(holder);
     const own = caps
@@ -176,7 +176,7 @@ export class Limiter {
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       const marked = markPassed(cap, { pk, id: counter, window }, amount, known);
       if (marked === undefined) return [];
-      // The next call finds what this one can't mark.
+      // The next call marks what this one can't.
       const result = await this.#store.write(marked.write).catch(() => undefined);
       if (result === undefined) return [];
       if (result.isWritten) return marked.passed;

@@ -1,6 +1,6 @@
 import type { Level } from './caps.ts';
 
-/** Whose limit a level has, for error messages. */
+/** The owner of a level's limits, as error messages name it. */
 export const OWNERS: Readonly<Record<Level, string>> = {
   account: 'this deployment',
   project: 'the project',

@@ -12,7 +12,7 @@ const FIELDS = [
 /**
  * Counts a message of a sender by one conditional write.
  * @param pk the sender's partition key
- * @returns the function that takes the message back, if it becomes no job
+ * @returns a function that undoes this, for a message that doesn't become a job
  * @throws LambentError `rate_limit_exceeded`, with `retryAfterMs` unless the limit is 0; the table's errors. The message may have
  * been counted then
  */

@@ -18,7 +18,7 @@ export interface Stranded {
  * Settles the calls of a key that can't settle any more: what they had reserved counts as used, and their places in flight
  * are free again.
  * @param counters the key's item, as it was last seen
- * @returns the calls of models that this call has settled. No other one returns them, too. Fallbacks are part of them.
+ * @returns the calls of models that this call has settled. No other call returns them. Fallbacks are part of them.
  */
 export async function settleStranded(
   store: CounterStore,

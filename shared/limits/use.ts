@@ -56,8 +56,8 @@ export class Use {
   }
 
   /**
-   * Adds a call that failed because it was cancelled, or its time was over, before its answer began. Otherwise a caller could send
-   * any number of prompts, and cancel each. Returns whether it was such a call.
+   * Adds the estimated prompt of a call that was cancelled or timed out before its answer began. Otherwise a caller could send any
+   * number of prompts, and cancel each. Returns whether it was such a call.
    * @param targets those that may have been called, by their model
    */
   addIfGivenUp(

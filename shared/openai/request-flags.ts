@@ -1,5 +1,5 @@
 /**
- * Returns whether what is answered to a request is stored. Everything that stores an answer asks this function.
+ * Returns whether the answer to a request is stored. Everything that stores answers calls this function.
  * @param byDefault for a body without `store`
  * @param mayStore false if the caller's policy permits no stored content, whatever the body says
  */

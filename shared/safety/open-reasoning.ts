@@ -3,8 +3,8 @@ import type { Router } from '../inference/router.ts';
 import { openMessages } from '../inference/sealed-messages.ts';
 
 /**
- * Returns a router that opens the sealed reasoning of earlier turns, so that the stages behind it see its text. Reasoning that
- * can't be opened loses its record, as no model gets it. It throws LambentError as `ContinuationSeal.open` does.
+ * Returns a router that opens the sealed reasoning of earlier turns, so that the next stages see its text. The record of
+ * reasoning that can't be opened is removed, because no model gets it. It throws LambentError as `ContinuationSeal.open` does.
  */
 export function withOpenReasoning(router: Router, seal: Pick<ContinuationSeal, 'open'>): Router {
   return {

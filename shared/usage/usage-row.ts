@@ -61,8 +61,8 @@ export function addSums(first: UsageSums, second: UsageSums): UsageSums {
 }
 
 /**
- * Returns the usage of an entry, by the models and tiers of its answers: each has a request. None if it is that of a call without
- * an answer, or no call.
+ * Returns the usage of an entry, by the models and tiers of its answers: each has a request. Empty for a call without an
+ * answer, and for an entry that isn't a call.
  */
 export function readUsage(entry: Entry): Usage[] {
   const { tenant, inputTokens, outputTokens } = entry;

@@ -7,18 +7,18 @@ export interface Command {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /**
    * Below `/v1/organization/`, or below `/v1` if it begins with a slash. Parameters are options; `{id}` is the operand. A part in
-   * brackets needs its option, and is what follows `|` without it: `/[projects/{project}|organization]/roles`.
+   * brackets is used if its option is given, and otherwise replaced by what follows `|`: `/[projects/{project}|organization]/roles`.
    */
   readonly path: string;
   /** The options that become fields of the body or, for GET, of the query. */
   readonly fields?: readonly FieldName[];
-  /** True if `--data` gives the body as JSON, which some parts of the API have no options for. */
+  /** True if `--data` gives the body as JSON, for fields that have no options. */
   readonly data?: boolean;
   /** Fields that are the same for each request. */
   readonly constants?: Readonly<Record<string, unknown>>;
   /** The names of fields that differ from those in `FIELDS`, by option. */
   readonly rename?: Partial<Readonly<Record<FieldName, string>>>;
-  /** The texts of options that are absent. */
+  /** The default texts of options. */
   readonly defaults?: Partial<Readonly<Record<FieldName, string>>>;
   /** True if the result is a usage report, which has buckets and may be CSV. */
   readonly report?: boolean;

@@ -1,6 +1,6 @@
 /**
- * Options that become fields: the field's name, what the option looks like, and the value that its text stands for; undefined
- * if it is not valid.
+ * Options that become fields: the field's name, the placeholder in the help text, and the function that parses the option's
+ * text, which returns undefined for an invalid one.
  */
 export const FIELDS = {
   name: { field: 'name', usage: 'NAME', parse: (text: string) => text },

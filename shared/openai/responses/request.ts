@@ -136,7 +136,7 @@ export function toGenerationRequest(
       serviceTier: body.service_tier,
     }),
     reasoningSummary: (body.reasoning?.summary ?? body.reasoning?.generate_summary) != null,
-    // The response, its turn or the caller has to keep what the model's provider needs back.
+    // The response, its turn or the caller has to keep what the model's provider needs to get back.
     omitsContinuations: !(stored || body.conversation != null || includesEncryptedReasoning(body)),
     conversationKey: deriveConversationKey(
       tenant,

@@ -3,8 +3,8 @@ import { isItemReference } from './items.ts';
 import type { ResponsesBody } from './schema.ts';
 
 /**
- * Checks that a request needs nothing stored, because zero data retention applies to it. The codes and messages are OpenAI's,
- * which clients know; only background responses are refused here alone.
+ * Checks that a request under zero data retention needs no stored objects. The codes and messages are OpenAI's, which clients
+ * know. OpenAI accepts background responses.
  * @throws LambentError `unsupported_parameter`; `not_found` for a reference to an item
  */
 export function rejectStoredObjects({ background, conversation, previous_response_id, input }: ResponsesBody): void {

@@ -132,9 +132,9 @@ function listFilters({ assessments = [] }: ApplyGuardrailResponse): GuardrailCon
 }
 
 /**
- * Lists the personal data of a response. What isn't known to be complete is an error: a guardrail without a filter of personal
- * data finds none. With the scope `FULL`, such a filter reports what it has not detected, too, which regular expressions don't;
- * and it is billed by these units, while regular expressions are free.
+ * Lists the personal data in a response. Throws if the list may be incomplete, because a guardrail without a filter of personal
+ * data reports none. With the scope `FULL`, a filter of personal data also reports entities that it has not detected, and has billed
+ * units; regular expressions do neither.
  * @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ApplyGuardrail.html
  * @see https://aws.amazon.com/bedrock/pricing/
  */

@@ -7,7 +7,7 @@ import { type ModelRegistry, resolveModeration } from '../../inference/registry.
 export interface ResolvedModerator {
   readonly name: string;
   readonly load: () => Promise<Moderator>;
-  /** What becomes of content that is to be blocked if flagged, while the model is down. */
+  /** In the mode `block`: whether content is refused or passes while the model is down. */
   readonly onFailure: 'refuse' | 'pass';
 }
 

@@ -32,7 +32,7 @@ export function listContent(request: GenerationRequest): Content {
 }
 
 /**
- * Returns one result for some content. A long text is moderated in pieces, and each image for itself.
+ * Returns one result for some content. A long text is moderated in pieces, and each image separately.
  * @throws LambentError as `Moderator.moderate`
  */
 export async function scoreContent(
@@ -41,7 +41,7 @@ export async function scoreContent(
   signal: AbortSignal,
 ): Promise<Moderation> {
   const pieces = cutText(texts.join('\n')).map((text): ModerationPart[] => [{ type: 'text', text }]);
-  // An endpoint gives a result to each text, but only one to several parts.
+  // An endpoint returns a result for each text of a list, but only one for a list of parts.
   const calls = [...(pieces.length === 0 ? [] : [pieces]), ...images.map((image) => [[image]])];
   const results = await mapInParallel(calls, MAX_CALLS_AT_ONCE, (inputs) => moderator.moderate(inputs, signal));
   return mergeModerations(results.flat());

@@ -8,7 +8,7 @@ export interface TextPlace {
   readonly field?: string;
   /** True for a name or id, which has few characters and must stay the same wherever it appears. */
   readonly isName?: true;
-  /** True for reasoning with its upstream's record. Its placeholders are those that the model got. */
+  /** True for reasoning with a record of its upstream. It keeps the placeholders that the model got. */
   readonly isOfModel?: true;
 }
 

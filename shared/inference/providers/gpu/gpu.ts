@@ -34,8 +34,8 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     const { model } = target;
     const limit = chooseOutputLimit(request.maxOutputTokens, maxOutputTokens) ?? EXPECTED_OUTPUT_TOKENS;
     const salt = deriveTenantSalt(tenant, target.fleet);
-    const isNamed = request.inSession || request.hints.promptCacheKey !== undefined;
-    const owner = { tenant, model, salt, ...(isNamed && { session: request.conversationKey }) };
+    const hasSession = request.inSession || request.hints.promptCacheKey !== undefined;
+    const owner = { tenant, model, salt, ...(hasSession && { session: request.conversationKey }) };
     const prompt = hashPrefixes(canonicalizePrompt(request), owner);
     const expectedOutputTokens = Math.min(limit, EXPECTED_OUTPUT_TOKENS);
     return { fleet: target.fleet, model, tier, tenant, prompt, expectedOutputTokens };

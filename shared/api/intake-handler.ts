@@ -18,7 +18,7 @@ export interface IntakeHandlerOptions extends QueueControlOptions {
 
 /** Messages in hand at once in an invocation: each takes milliseconds. */
 const PLACES = 20;
-/** What a message whose body lies in the bucket makes the process load, at most. */
+/** The most bytes that a process loads for a message whose body is in the bucket. */
 const INBOX_BYTES = 6_000_000;
 /** A message is received again only after a failure or a crash, so its pauses grow with its receives. */
 const RETRY = { firstRetryMs: 5_000, longestRetryMs: 900_000 };

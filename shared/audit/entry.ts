@@ -54,7 +54,7 @@ export type Entry = v.InferOutput<typeof entrySchema> & {
 /** Fields of log lines that say nothing about the call. */
 const OMITTED: ReadonlySet<string> = new Set(['level', 'message', 'cold']);
 
-/** Returns the entries of a batch of lines, in their order, and the number of lines that are none. */
+/** Returns the entries of a batch of lines, in their order, and the number of lines that can't be read as entries. */
 export function readEntries(batch: LogBatch): { readonly entries: readonly Entry[]; readonly unreadable: number } {
   const entries = batch.lines.flatMap((line, index) => {
     const parsed = v.safeParse(entrySchema, selectFields(parseJson(line)));
@@ -101,7 +101,7 @@ const storedSchema = v.objectWithRest({ ...known.entries, id: v.string() }, entr
 
 /**
  * Parses the lines of entries.
- * @throws ValiError, SyntaxError if they are none
+ * @throws ValiError, SyntaxError if a line isn't an entry
  */
 export function parseEntries(text: string): Entry[] {
   const lines = text.split('\n').filter((line) => line !== '');

@@ -10,7 +10,7 @@ export interface RecordName {
   readonly id: string;
   /** The attempt that wrote the record; 0 where there are no attempts. */
   readonly epoch: number;
-  /** Tells records of one kind apart: a chunk's first sequence number, an item's id; '' if there is only one. */
+  /** Distinguishes records of one kind: a chunk's first sequence number, an item's id; '' if there is only one. */
   readonly field: string;
 }
 

@@ -62,7 +62,7 @@ async function replaceEnvironments(): Promise<void> {
 }
 
 describe('external keys', () => {
-  it('are registered, read, listed, validated and deleted', async () => {
+  it('external keys are registered, read, listed, validated and deleted', async () => {
     const { externalKeys } = organization;
     const created = await register(arns[0]);
     expect(created).toMatchObject({ type: 'aws', purpose: 'ekm', name: 'Acme', kms_arn: arns[0], api_project_ids: [] });
@@ -82,7 +82,7 @@ describe('external keys', () => {
     await expect(externalKeys.retrieve(created.id)).rejects.toMatchObject({ status: 404, code: 'not_found' });
   });
 
-  it('are refused unless the deployment lists them and KMS lets the functions use them', async () => {
+  it('external keys are refused unless the deployment lists them and KMS lets the functions use them', async () => {
     const refusals: [string, object, object][] = [
       [unlisted, {}, { code: 'invalid_value', message: expect.stringContaining('`externalKeys`') }],
       [
@@ -108,7 +108,7 @@ describe('external keys', () => {
     await enable(arns[1]);
   });
 
-  it('are not deleted while a project has them', async () => {
+  it('external keys are not deleted while a project has them', async () => {
     const key = await register(arns[0]);
     const { id } = await organization.projects.create({ name: 'Shop', external_key_id: key.id });
     expect(await organization.externalKeys.retrieve(key.id)).toMatchObject({ api_project_ids: [id] });
@@ -120,7 +120,7 @@ describe('external keys', () => {
     await organization.externalKeys.delete(key.id);
   });
 
-  it('of a project need the scope of data, and must exist', async () => {
+  it('the external key of a project needs the scope of data, and must exist', async () => {
     const { value } = await organization.adminAPIKeys.create({
       name: 'projects only',
       ...{ scopes: ['admin.projects.read', 'admin.projects.write'] },
@@ -138,7 +138,7 @@ describe('external keys', () => {
 });
 
 describe('a project with an external key', () => {
-  it('is unreadable while the key is disabled, and no other project is', async () => {
+  it('a project is unreadable while its external key is disabled, and other projects are not', async () => {
     const key = await register(arns[1]);
     const before = await organization.projects.create({ name: 'Acme' });
     const neighbour = await organization.projects.create({ name: 'Neighbour' });

@@ -29,16 +29,16 @@ export interface Federation {
    */
   authenticate(token: string, wanted?: Wanted): Promise<FederatedCaller | string>;
   /**
-   * Returns the scopes that rules still grant. They are none if the rules were changed or deleted, or their issuer is trusted no
+   * Returns the scopes that rules still grant: an empty list if the rules were changed or deleted, or their issuer isn't trusted any
    * more. Throws DynamoDB's errors.
    */
   listGranted(rules: FederatedRules): Promise<readonly string[]>;
 }
 
 /**
- * Creates the federation. What verifies tokens is loaded with the first token of a trusted issuer.
+ * Creates the federation. The code that verifies tokens is loaded with the first token of a trusted issuer.
  * @param isLoopbackAllowed true to permit issuers on `http://127.0.0.1`
- * @param findUser finds the users of tokens that meet no rule. Default: there are none
+ * @param findUser finds the users of tokens that meet no rule. Default: finds no user
  */
 export function createFederation(
   findIssuer: FindIssuer,

@@ -5,7 +5,7 @@ import type { ChatRequest } from './request.ts';
 import { chatParameters } from './schema.ts';
 
 /**
- * Returns a chat request with its original, for targets that speak this API; without one if there are none.
+ * Returns a chat request with its original, for targets that speak this API. Without such targets, it has no original.
  * @param body the body as the caller sent it
  */
 export function addOriginalChat(parsed: ChatRequest, body: unknown, registry: ModelRegistry): ChatRequest {

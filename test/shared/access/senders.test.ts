@@ -12,7 +12,7 @@ describe('the item of a sender', () => {
     },
   );
 
-  it('has its limits on messages, and a limit that is no number makes it invalid', () => {
+  it('the item of a sender has its limits on messages, and a limit that is not a number makes it invalid', () => {
     const limited = { ...sender, limits: { messagesPerMinute: 60, messagesPerDay: 0 } };
     const item = createSenderItem('AROA1', limited);
     expect(parseSenderItem(item, 0)).toEqual(limited);

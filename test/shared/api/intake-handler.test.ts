@@ -14,7 +14,7 @@ const measure = (body: string) =>
   });
 
 it.each(['{"bodyPointer":{}}', '{"body\\u0050ointer":{}}', '{"\\u0062odyPointer":{}}', '{"bodyPo\\u006Eter":{}}'])(
-  'a message whose body lies in the bucket counts as the largest such body: %s',
+  'a message whose body is in the bucket counts as the largest such body: %s',
   (body) => {
     expect(measure(body)).toBe(6_000_000);
   },

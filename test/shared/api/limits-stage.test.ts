@@ -160,7 +160,7 @@ describe('a limited call', () => {
     expect(sent[0]?.maxOutputTokens).toBe(maximum);
   });
 
-  it('that its client leaves counts with its prompt and what was sent', async () => {
+  it('a stream that its client leaves counts with its prompt and what was sent', async () => {
     answer = async function* () {
       for (;;) yield { type: 'text', text: 'x'.repeat(40) };
     };
@@ -219,7 +219,7 @@ describe('a limited call', () => {
     expect((counters['k.t.d20787'] ?? 0n) - prompt.inputTokens).toBe(tokens);
   });
 
-  it('that is cancelled while its model may reason counts with its longest answer', async () => {
+  it('a call that is cancelled while its model may reason counts with its longest answer', async () => {
     capabilities = new Set(['reasoning']);
     const cancel = new AbortController();
     answer = async function* () {
@@ -232,7 +232,7 @@ describe('a limited call', () => {
     expect((await readKey())['k.t.d20787']).toBeGreaterThan(500n);
   });
 
-  it('whose time is over before its answer counts with its prompt', async () => {
+  it('a call that times out before its answer counts with its prompt', async () => {
     answer = () => {
       throw new LambentError('deadline_exceeded', 'The deadline of the request has passed');
     };
@@ -261,7 +261,7 @@ describe('a limited call', () => {
     expect(counters).toMatchObject({ 'b.29934000.f.n.default': 0n, 'k.t.d20787': 50n });
   });
 
-  it('that all targets refuse counts as a request only, and not at all if it is queued', async () => {
+  it('a call that all targets refuse counts as a request only, and not at all if it is queued', async () => {
     answer = () => {
       throw new UpstreamError('upstream_rejected', 'no', { recovery: 'fail' });
     };
@@ -306,7 +306,7 @@ describe('a refused call', () => {
     expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
   });
 
-  it('by a budget is one without quota, until the budget is renewed', async () => {
+  it('a call that a budget refuses is refused as without quota, until the budget is renewed', async () => {
     const policy = ofKey({ dollarsPerDay: 0.05 });
     await generate(policy, { maxOutputTokens: 2_000 });
     const error = await refuse(policy, { maxOutputTokens: 2_000 });
@@ -320,7 +320,7 @@ describe('a refused call', () => {
     await generate(policy, { maxOutputTokens: 2_000 });
   });
 
-  it('that is queued waits for its budget, but fails if it is larger than that', async () => {
+  it('a queued call waits for its budget, but fails if it is larger than that', async () => {
     const policy = ofKey({ dollarsPerDay: 0.05 });
     await generate(policy, { maxOutputTokens: 2_000 });
     const waiting = await refuse(policy, { maxOutputTokens: 2_000 }, { queued: true });
@@ -331,7 +331,7 @@ describe('a refused call', () => {
     });
   });
 
-  it('by the preset of a sandbox is each one', async () => {
+  it('the preset of a sandbox refuses each call', async () => {
     expect(await refuse(ofKey(LIMIT_PRESETS.sandbox))).toMatchObject({ code: 'rate_limit_exceeded' });
     await generate(ofKey(LIMIT_PRESETS.dev));
   });
@@ -359,7 +359,7 @@ describe('while the table is not available', () => {
     expect(telemetry.lines).toContainEqual(expect.objectContaining({ LimitsUnavailable: 1 }));
   });
 
-  it('calls pass that are counted only for spend alerts', async () => {
+  it('calls that are counted only for spend alerts pass', async () => {
     const alerts = [{ name: 'low', per: 'day' as const, dollars: 1 }];
     await generate(ofKey({ alerts }), {}, {}, createLimitedRouter(down));
     expect(sent).toHaveLength(1);
@@ -427,14 +427,14 @@ describe('limits of a model that is a fallback', () => {
     failing = ['cheap'];
   });
 
-  it('hold for the calls of other models that fall back to it', async () => {
+  it('the limits of a model hold for the calls of other models that fall back to it', async () => {
     await ask(ofDear({ requestsPerDay: 1 }));
     // It fails as if the fallback had failed, too.
     expect(await refuse(ofDear({ requestsPerDay: 1 }))).toMatchObject({ code: 'upstream_timeout' });
     expect(called).toEqual(['cheap', 'dear', 'cheap']);
   });
 
-  it('count what its answers have used, to the token', async () => {
+  it('the limits of a fallback count what its answers have used, to the token', async () => {
     // A call reserves more than 100 tokens, and uses 50.
     const policy = ofDear({ tokensPerDay: 230 });
     for (let calls = 0; calls < 3; calls += 1) await ask(policy);
@@ -444,7 +444,7 @@ describe('limits of a model that is a fallback', () => {
     await ask(policy);
   });
 
-  it('make no request while the model itself answers', async () => {
+  it('the limits of a fallback make no request while the model itself answers', async () => {
     failing = [];
     const unused: CounterStore = {
       write: () => expect.unreachable(),
@@ -455,7 +455,7 @@ describe('limits of a model that is a fallback', () => {
     expect(await collect(events)).toHaveLength(2);
   });
 
-  it('get back the places of dead functions, whose calls are logged once', async () => {
+  it('the limits of a fallback get back the places of dead functions, whose calls are logged once', async () => {
     const policy = { ...ofKey({ requestsInFlight: 1 }), ...ofDear({ requestsInFlight: 1 }) };
     // Its events are never read, as if the function had died.
     await generate(policy, { maxOutputTokens: 100 });

@@ -136,7 +136,7 @@ export class QueueWorld {
     }
   }
 
-  /** Expires the jobs that nobody has run, and removes the entries of ended jobs, as the sweep does. */
+  /** Expires the overdue jobs that no worker has run, and removes the entries of ended jobs, as the sweep does. */
   async sweep(): Promise<void> {
     const ports = { jobs: this.#jobs, bodies: this.#bodies, timings: JOB_TIMINGS, now: () => this.now, shards: 1 };
     const queue = { send: async (tickets: readonly unknown[]) => tickets.map(() => true) };

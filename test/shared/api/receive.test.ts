@@ -311,7 +311,7 @@ it.each([
 describe('a message over a limit on queued work', () => {
   const other = { idempotencyKey: 'order-2' };
 
-  it('waits in the queue, longer with each delivery, until a job has ended', async () => {
+  it('a message over a limit waits in the queue, longer with each delivery, until a job has ended', async () => {
     const { receive, inline, store, clock } = createReceiver({ limits: { jobsQueued: 1 } });
     expect(await receive(inline())).toEqual(DELETE);
     const first = await receive(inline(other));
@@ -327,13 +327,13 @@ describe('a message over a limit on queued work', () => {
     expect(await store.read('acme', deriveResponseId('acme', 'order-2'))).toMatchObject({ status: 'queued' });
   });
 
-  it('is no obstacle for a message whose job exists', async () => {
+  it('a limit does not delay a message whose job exists', async () => {
     const { receive, inline } = createReceiver({ limits: { jobsQueued: 1 } });
     await receive(inline());
     expect(await receive(inline())).toEqual(DELETE);
   });
 
-  it('is rejected with the name of the limit when SQS could lose it', async () => {
+  it('a waiting message is rejected with the name of the limit when SQS could lose it', async () => {
     const { receive, inline } = createReceiver({ limits: { jobsQueued: 1 } });
     await receive(inline());
     await expect(receive(inline(other), { mayHide: () => false })).rejects.toMatchObject({
@@ -341,7 +341,7 @@ describe('a message over a limit on queued work', () => {
     });
   });
 
-  it('is rejected at once if the limit can never allow it', async () => {
+  it('a message that a limit can never allow is rejected at once', async () => {
     const { receive, inline } = createReceiver({ limits: { jobBytesQueued: 10 } });
     await expect(receive(inline())).rejects.toMatchObject({
       reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('Job too large by jobBytesQueued') },
@@ -377,7 +377,7 @@ it('a job without a limit on its tries has all of them', async () => {
 describe('a sender with a limit on its messages', () => {
   const send = (number: number) => ({ idempotencyKey: `order-${number}` });
 
-  it('has no more of 200 parallel messages accepted, and the others wait until the minute ends', async () => {
+  it('as many of 200 parallel messages are accepted as the limit of their sender allows, and the others wait until the minute ends', async () => {
     const { receive, inline, clock } = createReceiver({ senderLimits: { messagesPerMinute: 30 } });
     const all = Array.from({ length: 200 }, (_, index) => receive(inline(send(index))));
     const actions = await Promise.all(all);
@@ -388,14 +388,14 @@ describe('a sender with a limit on its messages', () => {
     expect(await receive(inline(send(199)))).toEqual(DELETE);
   });
 
-  it('waits for the end of the day in steps that SQS allows', async () => {
+  it('a message over the limit of a day waits for its end in steps that SQS allows', async () => {
     const { receive, inline } = createReceiver({ senderLimits: { messagesPerDay: 1 } });
     await receive(inline(send(1)));
     const action = await receive(inline(send(2)));
     expect('ms' in action && action.ms <= 11 * HOUR_MS).toBe(true);
   });
 
-  it('does not lose its share to messages that another limit refuses', async () => {
+  it('a message that another limit refuses does not count for its sender', async () => {
     const options = { senderLimits: { messagesPerMinute: 2 }, limits: { jobsQueued: 1 } };
     const { receive, inline, store, clock } = createReceiver(options);
     await receive(inline());
@@ -405,7 +405,7 @@ describe('a sender with a limit on its messages', () => {
     expect(await receive(inline(send(2)))).toEqual(DELETE);
   });
 
-  it('has all of them rejected if the limit is 0', async () => {
+  it('all messages of a sender are rejected if its limit is 0', async () => {
     const { receive, inline } = createReceiver({ senderLimits: { messagesPerMinute: 0 } });
     await expect(receive(inline())).rejects.toMatchObject({
       reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('messagesPerMinute of the sender is 0') },

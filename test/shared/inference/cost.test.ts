@@ -43,7 +43,11 @@ describe('the cost of an answer', () => {
       '0.01374',
     ],
     ['one token', { inputTokens: 1 }, '0.000003'],
-    ['counts that are none', { inputTokens: Number.NaN, cachedInputTokens: 0.5, outputTokens: -3 }, '0'],
+    [
+      'counts that are not whole numbers above 0',
+      { inputTokens: Number.NaN, cachedInputTokens: 0.5, outputTokens: -3 },
+      '0',
+    ],
     ['fewer input tokens than were read', { inputTokens: 5, cachedInputTokens: 10 }, '0.000003'],
   ])('of %s is exact', (_, usage, expected) => {
     expect(dollars(usage)).toBe(expected);

@@ -183,7 +183,7 @@ describe('spend alerts', () => {
     },
   );
 
-  it('of a project count what all its keys spend, and not what they have leased', async () => {
+  it('the alerts of a project count what all its keys spend, and not what they have leased', async () => {
     const policy: Policy = { project: { limits: { alerts } } };
     const passed: string[] = [];
     for (const keyId of ['one', 'two', 'three', 'four']) passed.push(...(await use(policy, 1n, keyId)));
@@ -203,7 +203,7 @@ describe('spend alerts', () => {
     },
   );
 
-  it('are passed by one of many calls at once', async () => {
+  it('an alert is passed by one of many parallel calls', async () => {
     for (const level of ['key', 'project'] as const) {
       const policy: Policy = { [level]: { limits: { alerts } } };
       const results = await Promise.all(

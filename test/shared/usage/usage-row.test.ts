@@ -26,11 +26,11 @@ const summarize = (entry: Entry) =>
   readUsage(entry).map(({ key, sums }) => [key.model, key.tier, sums.requests, sums.inputTokens, sums.picodollars]);
 
 describe('the usage of a request', () => {
-  it('counts under the model that answered, if it is not the one that was asked for', async () => {
+  it('usage counts under the model that answered, if that is not the requested one', async () => {
     expect(summarize(await answer(['small', 10, 1]))).toEqual([['small', '', 1n, 10n, 1_300_000n]]);
   });
 
-  it('has the tokens and the cost of each model and tier that answered', async () => {
+  it('usage has the tokens and the cost of each model and tier that answered', async () => {
     const entry = await answer(['large', 100, 1], ['small', 10, 1], ['large', 7, 0], ['small', 5, 0, 'flex']);
     expect(summarize(entry)).toEqual([
       ['large', '', 1n, 107n, 321_300_000n],
@@ -41,19 +41,19 @@ describe('the usage of a request', () => {
     expect(entry.costUsd).toBe(`0.000${cost / 100_000n}`);
   });
 
-  it('is one sum if one model has given all answers', async () => {
+  it('the usage of several answers of one model is one sum', async () => {
     const entry = await answer(['small', 10, 1], ['small', 5, 0]);
     expect(entry.usageParts).toBeUndefined();
     expect(summarize(entry)).toEqual([['small', '', 1n, 15n, 1_800_000n]]);
   });
 
-  it('is that of the line, if its parts do not add up to it', async () => {
+  it('the usage of the line counts if its parts do not add up to it', async () => {
     const entry = await answer(['large', 100, 1], ['small', 10, 1]);
     for (const usageParts of [entry.usageParts, '[', '[{"model":1}]', '{}'])
       expect(summarize({ ...entry, inputTokens: 10, usageParts })).toEqual([['small', '', 1n, 10n, 301_600_000n]]);
   });
 
-  it('of a settlement has all its calls', async () => {
+  it('the usage of a settlement has all its calls', async () => {
     const entry = { ...(await answer(['small', 10, 1])), record: 'settlement' as const, calls: 3 };
     expect(readUsage(entry)).toMatchObject([{ key: { kind: 'estimated' }, sums: { requests: 3n } }]);
   });

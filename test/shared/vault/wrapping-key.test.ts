@@ -61,13 +61,13 @@ async function sealTwo(): Promise<Uint8Array[]> {
 }
 
 describe('an external key', () => {
-  it('wraps the first and all later keys of a tenant that has it from the beginning', async () => {
+  it('an external key wraps the first and all later keys of a tenant that has it from the beginning', async () => {
     await wrappingKeys().change(NAME.tenant, external);
     await sealTwo();
     expect(await readWrappers()).toEqual([external, external]);
   });
 
-  it('wraps all keys of a tenant that gets it, so that disabling it makes even old records unreadable', async () => {
+  it('an external key wraps all keys of a tenant that gets it, so that disabling it makes even old records unreadable', async () => {
     const sealed = await sealTwo();
     await wrappingKeys().change(NAME.tenant, external);
     expect(await readWrappers()).toEqual([external, external]);
@@ -80,7 +80,7 @@ describe('an external key', () => {
     for (const record of sealed) expect(await start(false).open(NAME, record)).toEqual(PLAINTEXT);
   });
 
-  it('does not concern other tenants when it is disabled, and is not counted as a failure of KMS', async () => {
+  it('a disabled external key affects no other tenant, and is not counted as a failure of KMS', async () => {
     const neighbour = { ...NAME, tenant: 'neighbour' };
     await wrappingKeys().change(NAME.tenant, external);
     const environment = start();
@@ -90,7 +90,7 @@ describe('an external key', () => {
     expect(environment.calls.map(({ outcome }) => outcome)).toEqual(['refused', 'ok']);
   });
 
-  it('is replaced by another one, and given back to the key of the deployment', async () => {
+  it('an external key is replaced by another one, and by the key of the deployment', async () => {
     const sealed = await sealTwo();
     const wrappers = await readWrappers();
     for (const key of [external, other]) await wrappingKeys().change(NAME.tenant, key);
@@ -101,7 +101,7 @@ describe('an external key', () => {
     for (const record of sealed) expect(await start(false).open(NAME, record)).toEqual(PLAINTEXT);
   });
 
-  it('is not asked again when it wraps all keys already', async () => {
+  it('an external key that wraps all keys already is not called again', async () => {
     await sealTwo();
     await wrappingKeys().change(NAME.tenant, external);
     services.kmsOperations.length = 0;
@@ -109,7 +109,7 @@ describe('an external key', () => {
     expect(services.kmsOperations).toEqual([]);
   });
 
-  it('takes effect within five minutes in an environment that has the key cached', async () => {
+  it('disabling an external key takes effect within five minutes in an environment that has the key cached', async () => {
     await wrappingKeys().change(NAME.tenant, external);
     const environment = start();
     const sealed = await environment.seal(NAME, PLAINTEXT);
@@ -131,13 +131,13 @@ describe('an external key', () => {
     expect(await catchCode(start().open(NAME, sealed))).toBe('external_key_unavailable');
   });
 
-  it('is distinguished from an outage of KMS', async () => {
+  it('a disabled external key is distinguished from an outage of KMS', async () => {
     await wrappingKeys().change(NAME.tenant, external);
     refuseKms('KMSInternalException');
     expect(await catchCode(start().seal(NAME, PLAINTEXT))).toBe('vault_unavailable');
   });
 
-  it('may be unable to generate: the current key then seals, as long as it decrypts', async () => {
+  it('an external key that can only decrypt still lets the current key seal', async () => {
     await wrappingKeys().change(NAME.tenant, external);
     services.clock.now += 91 * DAY;
     services.faults.kms = (operation) =>
@@ -145,7 +145,7 @@ describe('an external key', () => {
     expect((await start().seal(NAME, PLAINTEXT))[4]).toBe(1);
   });
 
-  it('is refused before anything changes if it can not be used', async () => {
+  it('an external key that can not be used is refused before anything changes', async () => {
     const sealed = await sealTwo();
     await disable(external);
     expect(await catchCode(wrappingKeys().validate(external))).toBe('external_key_unavailable');
@@ -155,14 +155,14 @@ describe('an external key', () => {
     await wrappingKeys().validate(external);
   });
 
-  it('can not be removed while it is disabled', async () => {
+  it('an external key can not be removed while it is disabled', async () => {
     await wrappingKeys().change(NAME.tenant, external);
     await disable(external);
     expect(await catchCode(wrappingKeys().checkRemoval(NAME.tenant))).toBe('external_key_unavailable');
     expect(await catchCode(wrappingKeys().change(NAME.tenant, undefined))).toBe('external_key_unavailable');
   });
 
-  it('is not given to an erased tenant', async () => {
+  it('an external key is not given to an erased tenant', async () => {
     await table.markErased({ tenant: NAME.tenant, deletedAt: services.clock.now });
     expect(await catchCode(wrappingKeys().change(NAME.tenant, external))).toBe('tenant_deleted');
     expect(await table.read(NAME.tenant)).toMatchObject({ state: 'deleted' });
@@ -174,7 +174,7 @@ function refuseKms(type: string): void {
 }
 
 describe('a change of the KMS key that is interrupted', () => {
-  it('at any request, before or after it took effect, leaves readable records, and is completed by a repetition', async () => {
+  it('a change that is interrupted at any request leaves readable records, and is completed by a repetition', async () => {
     const targets = () => [external, other, undefined];
     let interrupted = 0;
     const sealed = await sealTwo();
@@ -196,7 +196,7 @@ describe('a change of the KMS key that is interrupted', () => {
     expect(interrupted).toBe(3 * 4);
   });
 
-  it('after its write, whose response is lost, has changed all versions', async () => {
+  it('a change whose response is lost after its write has changed all versions', async () => {
     const sealed = await sealTwo();
     const lossy: TenantKeyTable = {
       ...table,

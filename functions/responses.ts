@@ -39,7 +39,8 @@ const sendReply: CompletionStep = async (ended) => {
 };
 const stores = createJobStores(clients, config, telemetry.metrics, { mayCreateKeys: false });
 const loadStreamLimits = once(async () => (await import('../shared/api/open-limits.ts')).openStreamLimits());
-const api = { state: stores, sendReply, loadStreamLimits };
+const { giveBackStorage } = stores;
+const api = { state: stores, sendReply, loadStreamLimits, giveBackStorage };
 const chats = { state: { ...stores, chats: createJobList(clients.dynamodb, config.JOBS_TABLE, stores.vault) } };
 
 export const handler = createHttpApi({

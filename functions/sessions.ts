@@ -36,7 +36,7 @@ const config = readConfig({
 });
 const telemetry = createTelemetry(config);
 const dynamodb = createDynamoDBClient();
-const { vault, bucket, bodies, jobs } = createJobStores(
+const { vault, bucket, bodies, jobs, openStorageLimits, giveBackStorage } = createJobStores(
   { dynamodb, kms: createKmsClient(), s3: createS3Client() },
   config,
   telemetry.metrics,
@@ -46,8 +46,9 @@ const conversations = createConversations({
   table: createConversationTable(dynamodb, config.SESSIONS_TABLE, bucket),
   vault,
   retentionDays: config.RETENTION_DAYS,
+  giveBackStorage,
 });
-const api = { conversations };
+const api = { conversations, openStorageLimits };
 const idempotency = {
   records: createIdempotencyRecords(dynamodb, config.JOBS_TABLE),
   bodies,

@@ -4,7 +4,9 @@
  * docs/restore-and-erase.md describes when to use them.
  */
 import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
+import { deleteItem } from '../../shared/aws/table.ts';
 import { toLambentError } from '../../shared/core/errors.ts';
+import { storageItemOf } from '../../shared/limits/stored-amounts.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { listGrants, revokeGrant } from './access.ts';
@@ -17,7 +19,7 @@ const USAGE = `usage:
   npm run tenant -- replay-tombstones --from TABLE --to TABLE --stage STAGE [--region REGION] [--yes]
 
   --yes         makes the changes; without it, they are only listed
-  --stage       for erase, default: the tables that the variables KEYS_TABLE and ACCESS_TABLE name
+  --stage       for erase, default: the tables that KEYS_TABLE, ACCESS_TABLE and LIMITS_TABLE name
   --region      default: that of the stage in stages.json, else in serverless.yml; without a stage, erase uses the shell's`;
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -76,6 +78,7 @@ function checkName(argument: string, value: string | undefined, pattern: RegExp)
 interface Tables {
   readonly keys: string;
   readonly access: string;
+  readonly limits: string;
 }
 
 interface StageOptions {
@@ -93,15 +96,20 @@ async function resolveTarget(
 ): Promise<Tables & { readonly region?: string }> {
   if (options.stage !== undefined) {
     const { prefix, region } = await resolveStage(options);
-    return { keys: `${prefix}-keys`, access: `${prefix}-access`, region };
+    return { keys: `${prefix}-keys`, access: `${prefix}-access`, limits: `${prefix}-limits`, region };
   }
   // An empty variable counts as unset.
   const keys = environment['KEYS_TABLE'] || undefined;
   const access = environment['ACCESS_TABLE'] || undefined;
-  if (keys === undefined || access === undefined) {
-    throw new UsageError('set --stage, or both KEYS_TABLE and ACCESS_TABLE');
+  const limits = environment['LIMITS_TABLE'] || undefined;
+  if (keys === undefined || access === undefined || limits === undefined) {
+    throw new UsageError('set --stage, or KEYS_TABLE, ACCESS_TABLE and LIMITS_TABLE');
   }
-  const tables = { keys: checkName('KEYS_TABLE', keys, TABLE), access: checkName('ACCESS_TABLE', access, TABLE) };
+  const tables = {
+    keys: checkName('KEYS_TABLE', keys, TABLE),
+    access: checkName('ACCESS_TABLE', access, TABLE),
+    limits: checkName('LIMITS_TABLE', limits, TABLE),
+  };
   return options.region === undefined ? tables : { ...tables, region: checkRegionOption(options.region) };
 }
 
@@ -156,6 +164,9 @@ async function erase(
 
   for (const grant of grants) await withTableName(tables.access, revokeGrant(client, tables.access, tenant, grant));
   await withTableName(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
+  // What the tenant stored doesn't count any more.
+  const counter = { pk: { S: storageItemOf(tenant) } };
+  await withTableName(tables.limits, deleteItem({ client, name: tables.limits }, counter));
   print('Done. Functions may use a cached tenant key for up to five minutes. Until the recovery period of the keys');
   print('table has passed, the keys can be restored from its history.');
 }

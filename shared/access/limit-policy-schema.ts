@@ -36,10 +36,17 @@ const queueLimits = {
   triesPerJob: v.optional(v.pipe(count, v.minValue(1), v.maxValue(3))),
 };
 
-/** The section `limits` of a policy. Only that of a project has `models`. */
+/** Limits that only a project has. */
+const storageLimits = {
+  storedBytes: v.optional(count),
+  storedItems: v.optional(count),
+};
+
+/** The section `limits` of a policy. Only that of a project has `models` and limits of what is stored. */
 export const limitsSchema = v.strictObject({
   ...modelLimits,
   ...queueLimits,
+  ...storageLimits,
   models: v.optional(v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.strictObject(modelLimits))),
   answerTokens: v.optional(v.pipe(count, v.minValue(1))),
   // No higher than the limits of `wire/json-schema.ts`, which apply to all callers.

@@ -1,5 +1,5 @@
 /** The section `limits` of a policy: how much an account, a project or a key may use. An absent limit limits nothing. */
-export interface Limits extends ModelLimits, QueueLimits {
+export interface Limits extends ModelLimits, QueueLimits, StorageLimits {
   /** Limits of single models of a project, by alias. Only a project's policy has them. */
   readonly models?: Readonly<Record<string, ModelLimits>>;
   /** Most tokens of an answer whose request names no maximum. Default: a quarter of the lowest limit on tokens. */
@@ -47,6 +47,14 @@ export interface QueueLimits {
   readonly gpuWeightWaiting?: number;
   /** Attempts of each job that count: 1 to 3. */
   readonly triesPerJob?: number;
+}
+
+/** How much a project may store. Only a project's policy has them. */
+export interface StorageLimits {
+  /** Sealed bytes of requests, answers and conversation items. */
+  readonly storedBytes?: number;
+  /** Responses, chat completions, jobs, conversations and their items. */
+  readonly storedItems?: number;
 }
 
 /** Limits by kind of environment, for the administration to write into a policy. */

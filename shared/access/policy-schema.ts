@@ -99,6 +99,11 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
     const message = "Invalid 'limits.models': only a project has limits of single models.";
     throw new LambentError('invalid_value', message, { param: 'limits.models' });
   }
+  for (const name of ['storedBytes', 'storedItems'] as const) {
+    if (level === 'project' || result.output.limits?.[name] === undefined) continue;
+    const message = `Invalid 'limits.${name}': only a project has limits of what it stores.`;
+    throw new LambentError('invalid_value', message, { param: `limits.${name}` });
+  }
   if (level !== 'key' && result.output.ipRanges !== undefined)
     throw new LambentError('invalid_value', "Invalid 'ipRanges': only a key has them.", { param: 'ipRanges' });
   const { retention } = result.output;

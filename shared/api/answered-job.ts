@@ -28,28 +28,32 @@ export interface AnsweredJob
     | 'conversation'
     | 'previousResponse'
   > {
+  /** Whether its project's limits count it. */
+  readonly isCounted: boolean;
   readonly request: JobInput;
   readonly answer: JobOutput;
 }
 
 /**
- * Stores an answered request as an ended job: its input and output first, then the job.
+ * Stores an answered request as an ended job: its input and output first, then the job. Returns their sealed bytes.
  * @throws LambentError `idempotency_key_in_use` if another attempt of the same operation was faster; otherwise the errors
  * of the stores and the vault
  */
 export async function storeAnsweredJob(
-  { request, answer, ...fields }: AnsweredJob,
+  { request, answer, isCounted, ...fields }: AnsweredJob,
   { bodies, jobs, timings }: Pick<ApiState, 'bodies' | 'jobs' | 'timings'>,
   now: () => number,
-): Promise<void> {
+): Promise<number> {
   const { tenant, id, epoch, expiresAt, createdAt } = fields;
   const name = { tenant, id, expiresAt };
   const [input, output] = await Promise.all([
     bodies.write({ ...name, kind: 'input', epoch: 0 }, request),
     bodies.write({ ...name, kind: 'output', epoch }, answer),
   ]);
+  const storedBytes = input.sizeBytes + output.sizeBytes;
   const job: Job = {
     ...fields,
+    ...(isCounted ? { storedBytes } : {}),
     attempts: 1,
     releases: 0,
     tier: 'interactive',
@@ -66,7 +70,7 @@ export async function storeAnsweredJob(
     job,
     job.fanIn === undefined ? undefined : { purpose: 'step', dueAt: now() + timings.completionMs },
   );
-  if (result.created || result.job?.epoch === epoch) return;
+  if (result.created || result.job?.epoch === epoch) return storedBytes;
   // Another attempt of the same operation was faster, although it had lost the key.
   await bodies.remove({ tenant, id, kind: 'output', epoch }, output);
   throw keyInUseError();

@@ -5,6 +5,7 @@ import type { JobTimings } from '../jobs/timings.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { QueueLimits } from './queue-limits.ts';
+import type { OpenStorageLimits } from './storage-limits.ts';
 
 /** The stores and settings that stateful endpoints use. */
 export interface ApiState {
@@ -18,6 +19,7 @@ export interface ApiState {
   readonly conversations: Conversations;
   /** Opens the limits of queued work, at the first request that has some. */
   readonly openQueueLimits: () => Promise<QueueLimits>;
+  readonly openStorageLimits: OpenStorageLimits;
   readonly lifetime: Lifetime;
   readonly timings: JobTimings;
 }

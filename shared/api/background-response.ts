@@ -7,7 +7,7 @@ import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
-import { type Admitted, sendTickets, submit } from '../jobs/submit.ts';
+import { type Admitted, sendTickets } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { findTries, limitsQueue } from '../limits/queue-caps.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
@@ -20,11 +20,12 @@ import { omitMessages, type ResponseContext } from './response-context.ts';
 import { resumeStream } from './resume-stream.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 import { freeAfter, reservePlace } from './stream-place.ts';
+import { submitCounted } from './submit-counted.ts';
 
 /**
  * Turns a request into a job and responds at once: with the job's state, or with a stream of its events.
  * @throws LambentError `idempotent_answer_not_kept` if the job of this idempotency key was deleted; `rate_limit_exceeded` if a limit
- * on queued work doesn't allow the job
+ * on queued work doesn't allow the job; `storage_limit_exceeded`
  */
 export async function createBackgroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, api, state } = call;
@@ -90,7 +91,11 @@ async function submitJob(
   const { principal: caller, telemetry } = request;
   if (limitsQueue(caller.policy))
     await (await state.openQueueLimits()).enter({ admitted, generation, caller, telemetry });
-  const submitted = await submit(admitted, { ...state, now: api.now });
+  const { registry } = api;
+  const submitted = await submitCounted(
+    { admitted, generation, registry, caller, telemetry },
+    { ...state, now: api.now },
+  );
   switch (submitted.kind) {
     case 'created':
       await enqueue(submitted.job, call);

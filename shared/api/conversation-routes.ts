@@ -17,20 +17,24 @@ import { missingParameterError, validate } from '../openai/validation.ts';
 import type { ConversationKey } from '../sessions/conversation-records.ts';
 import type { Conversation, ConversationItem, Conversations, EarlierItems } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
+import { type OpenStorageLimits, type ReservedStorage, reserveStorage } from './storage-limits.ts';
+import { measureSealed } from './stored-size.ts';
 import { addContinuation, parseTurnItem, type TurnItem } from './turn-items.ts';
 
 /** The dependencies of the conversation routes. */
 export interface ConversationsApi {
   readonly conversations: Conversations;
+  readonly openStorageLimits: OpenStorageLimits;
   /** Generates the unique part of an id: 24 to 64 hexadecimal digits. Default: `newId`. */
   readonly ids?: () => string;
 }
 
 /** Creates the route `POST /v1/conversations`. */
-export function createConversationRoute({ conversations, ids = newId }: ConversationsApi): Route {
+export function createConversationRoute({ conversations, openStorageLimits, ids = newId }: ConversationsApi): Route {
   return {
     bodyOptional: true,
-    async run({ body, principal, operation }) {
+    async run(request) {
+      const { body, principal, operation } = request;
       requireStorage(principal.policy, 'Conversations');
       const { items, metadata } = validate(createConversationBody, body ?? {});
       rejectUnknownItems(items ?? [], 'items');
@@ -38,7 +42,9 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
       const earlier = operation?.isRepeated ? await findConversation(conversations, key) : undefined;
       if (earlier !== undefined) return { json: encodeConversation(earlier) };
       const added = toConversationItems(items ?? [], createItemIds(operation, ids));
-      return { json: encodeConversation(await conversations.create(key, { ...metadata }, added)) };
+      const reserved = await reserveItems({ conversations, openStorageLimits }, request, added, 1);
+      const created = await conversations.create(key, { ...metadata }, added, reserved?.expiresAt);
+      return { json: encodeConversation(created) };
     },
   };
 }
@@ -86,7 +92,7 @@ export function deleteConversationRoute({ conversations }: ConversationsApi): Ro
 }
 
 /** Creates the route `POST /v1/conversations/{id}/items`. */
-export function createItemsRoute({ conversations, ids = newId }: ConversationsApi): Route {
+export function createItemsRoute({ conversations, openStorageLimits, ids = newId }: ConversationsApi): Route {
   return {
     async run(request) {
       requireStorage(request.principal.policy, 'Items');
@@ -105,7 +111,8 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
         // Other ids are replaced, so that no item of the conversation has them.
         const callerIds = items.flatMap(({ id }) => (typeof id === 'string' && isLambentId(id) ? [id] : []));
         rejectDuplicateIds(items, 'items', await turn.earlier.findIds(callerIds));
-        await turn.commit(added);
+        const reserved = await reserveItems({ conversations, openStorageLimits }, request, added, 0);
+        await turn.commit(added, reserved?.expiresAt);
         return { json: encodeItems(added, false, included) };
       } finally {
         await turn.release();
@@ -161,6 +168,25 @@ export function deleteItemRoute({ conversations }: ConversationsApi): Route {
       return { json: encodeConversation(await conversations.deleteItem(getConversationKey(request), item)) };
     },
   };
+}
+
+/**
+ * Reserves what items, and conversations besides them, are going to store. It is exact, so nothing is settled: a write that fails counts
+ * until it would have expired, because some of it may be stored.
+ */
+function reserveItems(
+  { conversations, openStorageLimits }: Pick<ConversationsApi, 'conversations' | 'openStorageLimits'>,
+  { principal: { tenant, policy }, telemetry }: HttpRequest,
+  items: readonly ConversationItem[],
+  heads: number,
+): Promise<ReservedStorage | undefined> {
+  return reserveStorage(openStorageLimits, { tenant, policy, telemetry }, () => ({
+    most: {
+      bytes: items.reduce((sum, { content }) => sum + measureSealed(content), 0),
+      items: items.length + heads,
+    },
+    expiresAt: conversations.expiresAt(),
+  }));
 }
 
 function getConversationKey({ principal, pathParameters }: HttpRequest) {

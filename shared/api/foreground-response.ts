@@ -24,12 +24,15 @@ import { describeHandling } from './handling-headers.ts';
 import { isResponse } from './job-content.ts';
 import { omitMessages, type ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
+import { type ReservedStorage, reserveStorage, type StorageAmount } from './storage-limits.ts';
+import { boundStored, boundTurn, measureSealed } from './stored-size.ts';
 import { createTurnItems } from './turn-items.ts';
 
 /**
  * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
  * rejected until this one has ended. A repeated request returns the response that an earlier attempt has stored, if any.
- * @throws LambentError `idempotent_answer_not_kept` if the earlier response was deleted or was not to be stored
+ * @throws LambentError `idempotent_answer_not_kept` if the earlier response was deleted or was not to be stored;
+ * `storage_limit_exceeded`
  */
 export async function createForegroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, state } = call;
@@ -89,6 +92,9 @@ class ForegroundResponse {
   readonly #isStored: boolean;
   /** The job's epoch. Attempts of the same operation differ in it, so none overwrites another's output. */
   readonly #epoch: number;
+  #reserved: ReservedStorage | undefined;
+  /** What is stored of what was reserved. Undefined while it isn't known, because a write has no response. */
+  #stored: StorageAmount | undefined = { bytes: 0, items: 0 };
 
   constructor(call: StatefulCall, context: ResponseContext, turn: Turn | undefined) {
     this.#call = call;
@@ -100,6 +106,16 @@ class ForegroundResponse {
   }
 
   async generate(): Promise<HttpResponse> {
+    this.#reserved = await this.#reserveStorage();
+    try {
+      return await this.#answer();
+    } catch (thrown) {
+      await this.#settleStorage();
+      throw thrown;
+    }
+  }
+
+  async #answer(): Promise<HttpResponse> {
     const { id, parsed, request, api } = this.#call;
     const { signal, deadlineAt, telemetry, defer, principal } = request;
     const options = { signal, deadlineAt, telemetry, defer, streamed: parsed.streamed, caller: principal };
@@ -120,7 +136,29 @@ class ForegroundResponse {
     }
     const json = await encodeResponseAnswer(answer, this.#encodeOptions(compacted));
     await this.#releaseTurn();
+    await this.#settleStorage();
     return { headers, ...stored, json };
+  }
+
+  /** Reserves what the response, and the turn that it adds to its conversation, may have. */
+  #reserveStorage(): Promise<ReservedStorage | undefined> | undefined {
+    const { id, request, api, state } = this.#call;
+    const isTurn = this.#turn !== undefined;
+    if (!this.#isStored && !isTurn) return undefined;
+    const { tenant, policy } = request.principal;
+    const { telemetry } = request;
+    return reserveStorage(state.openStorageLimits, { tenant, policy, telemetry }, (maxima) => {
+      const { generation } = this.#context;
+      const answer = { input: this.#createInput(), generation, registry: api.registry };
+      const bytes = this.#isStored ? boundStored(answer, maxima) : 0;
+      const turn = isTurn ? boundTurn(id, answer, maxima) : { bytes: 0, items: 0 };
+      const most = { bytes: bytes + turn.bytes, items: (this.#isStored ? 1 : 0) + turn.items };
+      return { most, expiresAt: expiryOf(state.lifetime, api.now()) };
+    });
+  }
+
+  async #settleStorage(): Promise<void> {
+    if (this.#stored !== undefined) await this.#reserved?.settle(this.#stored);
   }
 
   /** Compacts the context if it has to be. The request to the model is then another one. */
@@ -161,6 +199,7 @@ class ForegroundResponse {
       return yield* frames;
     } finally {
       await this.#releaseTurn();
+      await this.#settleStorage();
     }
   }
 
@@ -182,14 +221,23 @@ class ForegroundResponse {
     const { id, request, state } = this.#call;
     const turn = this.#turn;
     const items = createTurnItems(id, this.#createInput(), answer).map((item) => ({ id: item.item.id, content: item }));
-    if (!this.#isStored) return turn && this.#persist(() => turn.commit(items));
+    const commitTurn = (turn: Turn): Promise<void> => turn.commit(items, this.#reserved?.expiresAt);
+    // The turn counts from here on: without a response to its write it may be stored, or the sweep stores it.
+    const counted =
+      turn === undefined || this.#reserved === undefined
+        ? { bytes: 0, items: 0 }
+        : { bytes: items.reduce((sum, { content }) => sum + measureSealed(content), 0), items: items.length };
+    if (!this.#isStored) {
+      this.#stored = counted;
+      return turn && this.#persist(() => commitTurn(turn));
+    }
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
     const pending = turn === undefined ? {} : { fanIn: ['conversation'] as const };
-    await this.#persist(() => this.#store(answer, { status, ...omitUndefined({ usage }), ...pending }));
+    await this.#persist(() => this.#store(answer, { status, ...omitUndefined({ usage }), ...pending }, counted));
     if (turn === undefined) return;
     const { tenant } = request.principal;
     try {
-      await turn.commit(items);
+      await commitTurn(turn);
     } catch (thrown) {
       if (thrown instanceof LambentError) {
         await state.jobs.delete(tenant, id);
@@ -223,10 +271,16 @@ class ForegroundResponse {
     return persist(write, { request, timings: state.timings, now: api.now, sleep: api.sleep });
   }
 
-  #store(answer: StoredAnswer, ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>): Promise<void> {
+  /** @param turn what counts for the turn that goes with the response */
+  async #store(
+    answer: StoredAnswer,
+    ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>,
+    turn: StorageAmount = { bytes: 0, items: 0 },
+  ): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
     const { body } = this.#context;
-    return storeAnsweredJob(
+    this.#stored = undefined;
+    const bytes = await storeAnsweredJob(
       {
         tenant: request.principal.tenant,
         id,
@@ -235,7 +289,8 @@ class ForegroundResponse {
         epoch: this.#epoch,
         deadline: request.deadlineAt,
         createdAt,
-        expiresAt: expiryOf(state.lifetime, api.now()),
+        expiresAt: this.#reserved?.expiresAt ?? expiryOf(state.lifetime, api.now()),
+        isCounted: this.#reserved !== undefined,
         request: this.#createInput(),
         answer,
         ...omitUndefined({
@@ -247,6 +302,7 @@ class ForegroundResponse {
       state,
       api.now,
     );
+    this.#stored = { bytes: bytes + turn.bytes, items: 1 + turn.items };
   }
 
   /** Returns the input to store. What comes from earlier turns is omitted, because it is stored with them. */

@@ -27,7 +27,7 @@ export function chatCompletionsRoute({
       const parsed = await parseBody(request.body, createParseContext(request, registry));
       if (state !== undefined && parsed.stored) {
         const [{ createStoredChat }, stores] = await Promise.all([import('./stored-chat.ts'), state()]);
-        return createStoredChat(parsed, request, { router, fingerprint, ids, now, sleep }, stores);
+        return createStoredChat(parsed, request, { router, registry, fingerprint, ids, now, sleep }, stores);
       }
       const { generation, model, streamed, includeUsage, ignored } = parsed;
       const { signal, deadlineAt, telemetry, defer } = request;

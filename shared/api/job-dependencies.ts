@@ -1,14 +1,17 @@
 import { createBucket } from '../aws/bucket.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { once } from '../core/once.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { divideTimings } from '../core/timings.ts';
 import { createBodies } from '../jobs/bodies.ts';
+import { withStorageCounts } from '../jobs/counted-store.ts';
 import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
 import { createEventLog } from '../jobs/event-log.ts';
 import { gatherTickets } from '../jobs/gathered-tickets.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import { watchOutages } from '../jobs/outage-watch.ts';
+import type { GiveBackStorage } from '../jobs/ports.ts';
 import type { IntakeSettings, JobSettings, StoreSettings } from '../jobs/settings.ts';
 import { createSendText, createTicketQueue } from '../jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../jobs/timings.ts';
@@ -19,6 +22,8 @@ import { createConversationStep } from './conversation-step.ts';
 import { openVault, type VaultAccess } from './open-vault.ts';
 import { createReplyStep } from './reply-queue.ts';
 import { createStepFailureReport } from './step-failure.ts';
+import type { OpenStorageLimits } from './storage-limits.ts';
+import { createStorageStep } from './storage-step.ts';
 
 type Clients = {
   readonly dynamodb: Parameters<typeof createDynamoDBStore>[0];
@@ -51,10 +56,16 @@ export function createJobStores(
   const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now, () =>
     metrics.publish({ StoreErrors: [1, 'Count'] }, 'stage'),
   );
+  const openStorageLimits: OpenStorageLimits = once(async () =>
+    (await import('./open-storage-limits.ts')).openStorageLimits(metrics),
+  );
+  const giveBackStorage: GiveBackStorage = async (...stored) => (await openStorageLimits()).giveBack(...stored);
   return {
     vault,
     bucket,
-    jobs: watched.store,
+    openStorageLimits,
+    giveBackStorage,
+    jobs: withStorageCounts(watched.store, giveBackStorage),
     lastOutageAt: watched.lastOutageAt,
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
@@ -91,6 +102,7 @@ export function createJobDependencies(
     table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE, bucket),
     vault: stores.vault,
     retentionDays: settings.RETENTION_DAYS,
+    giveBackStorage: stores.giveBackStorage,
   });
   const sendText = createSendText(clients.sqs);
   return {
@@ -100,6 +112,7 @@ export function createJobDependencies(
     steps: {
       conversation: createConversationStep(conversations),
       reply: createReplyStep(settings.REPLY_QUEUES, sendText),
+      storage: createStorageStep(stores.jobs, stores.giveBackStorage),
     },
     onStepFailed: createStepFailureReport(settings.JOBS_DLQ_URL, sendText, telemetry),
     now: Date.now,

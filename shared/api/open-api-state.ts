@@ -34,10 +34,15 @@ export function openApiState(
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {
   const dynamodb = createDynamoDBClient();
   const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
-  const { bucket, jobs, bodies, events, timings } = createJobStores(clients, settings, metrics, {
-    mayCreateKeys: true,
-    vault,
-  });
+  const { bucket, jobs, bodies, events, timings, openStorageLimits, giveBackStorage } = createJobStores(
+    clients,
+    settings,
+    metrics,
+    {
+      mayCreateKeys: true,
+      vault,
+    },
+  );
   return {
     state: {
       vault,
@@ -50,7 +55,9 @@ export function openApiState(
         table: createConversationTable(dynamodb, settings.SESSIONS_TABLE, bucket),
         vault,
         retentionDays: settings.RETENTION_DAYS,
+        giveBackStorage,
       }),
+      openStorageLimits,
       openQueueLimits: once(async () => (await import('./open-queue-limits.ts')).openQueueLimits(jobs)),
       lifetime: createLifetime(settings),
       timings,

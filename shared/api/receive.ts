@@ -4,7 +4,7 @@ import type { Telemetry } from '../core/telemetry.ts';
 import { purposeOf } from '../jobs/index-entry.ts';
 import { isTerminal } from '../jobs/job.ts';
 import type { Bodies } from '../jobs/ports.ts';
-import { type Submitted, sendTickets, submit, type TicketPorts } from '../jobs/submit.ts';
+import { type Submitted, sendTickets, type TicketPorts } from '../jobs/submit.ts';
 import type { MessageAction } from '../lambda/message-pool.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
@@ -13,6 +13,8 @@ import { type AdmissionPorts, authorizeSender, deleteInboxObject, readRequestBod
 import type { QueueLimits } from './queue-limits.ts';
 import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-message.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
+import type { OpenStorageLimits } from './storage-limits.ts';
+import { submitCounted } from './submit-counted.ts';
 import { waitForLimit } from './wait-for-limit.ts';
 
 /** What receiving a message of the generation queue depends on. */
@@ -20,6 +22,7 @@ export interface ReceiverPorts extends AdmissionPorts, TicketPorts {
   readonly bodies: Bodies;
   /** Opens the limits of queued work, at the first message of a tenant that has some. */
   readonly openQueueLimits: () => Promise<QueueLimits>;
+  readonly openStorageLimits: OpenStorageLimits;
 }
 
 /** What of a message's context receiving it uses. */
@@ -73,26 +76,28 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
   const admitted = toJob(message, body, caller, ports);
+  const { generation } = admitted.input;
+  const { telemetry } = context;
   const { senderLimits } = caller;
   if (senderLimits !== undefined || limitsQueue(caller.policy)) {
     const limits = await ports.openQueueLimits();
-    const { telemetry } = context;
     const entering = async () => {
       const takeBack =
         senderLimits &&
         (await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry));
       if (!limitsQueue(caller.policy)) return;
-      await limits
-        .enter({ admitted, caller, generation: admitted.input.generation, telemetry })
-        .catch(async (thrown: unknown) => {
-          await takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
-          throw thrown;
-        });
+      await limits.enter({ admitted, caller, generation, telemetry }).catch(async (thrown: unknown) => {
+        await takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
+        throw thrown;
+      });
     };
     const pauseMs = await waitForLimit(entering(), record, context);
     if (pauseMs !== undefined) return { kind: 'hide', ms: pauseMs };
   }
-  const submitted = await submit(admitted, ports).catch(rejectWithoutKeys);
+  const submitted = await submitCounted(
+    { admitted, generation, registry: ports.registry, caller, telemetry },
+    ports,
+  ).catch(rejectFinally);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {
@@ -106,15 +111,15 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
 }
 
 /**
- * An erased tenant never gets keys again, and one whose external key can't be used was stopped on purpose. Any other failure of
- * the vault is followed by another delivery.
+ * An erased tenant never gets keys again, one whose external key can't be used was stopped on purpose, and one whose storage is full
+ * may stay so longer than SQS keeps messages. Any other failure is followed by another delivery.
  */
-function rejectWithoutKeys(thrown: unknown): never {
-  const isFinal = thrown instanceof LambentError && WITHOUT_KEYS.has(thrown.code);
+function rejectFinally(thrown: unknown): never {
+  const isFinal = thrown instanceof LambentError && FINAL.has(thrown.code);
   throw isFinal ? new MessageRejectedError(thrown) : thrown;
 }
 
-const WITHOUT_KEYS: ReadonlySet<ErrorCode> = new Set(['tenant_deleted', 'external_key_unavailable']);
+const FINAL: ReadonlySet<ErrorCode> = new Set(['tenant_deleted', 'external_key_unavailable', 'storage_limit_exceeded']);
 
 /** Sends the ticket of a new job. Never throws: without a ticket the sweep sends one. */
 async function sendTicket(submitted: Exclude<Submitted, { kind: 'conflict' }>, ports: ReceiverPorts): Promise<void> {

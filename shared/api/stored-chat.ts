@@ -2,7 +2,7 @@ import type { HttpRequest } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
-import type { Usage } from '../inference/generation.ts';
+import type { GenerationEvent, Usage } from '../inference/generation.ts';
 import { readOutput } from '../jobs/completion.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
@@ -20,13 +20,15 @@ import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { omitMessages } from './response-context.ts';
+import { type ReservedStorage, reserveStorage, type StorageAmount } from './storage-limits.ts';
+import { boundStored } from './stored-size.ts';
 
-type ChatApi = Required<Pick<GenerationApi, 'router' | 'fingerprint' | 'ids' | 'now' | 'sleep'>>;
+type ChatApi = Required<Pick<GenerationApi, 'router' | 'registry' | 'fingerprint' | 'ids' | 'now' | 'sleep'>>;
 
 /**
  * Answers a `POST /v1/chat/completions` that stores its completion, as an ended job under the completion's id. A repeated
  * request returns the completion that an earlier attempt has stored, if any.
- * @throws LambentError `idempotent_answer_not_kept` if the earlier completion was deleted; otherwise as requests that
+ * @throws LambentError `idempotent_answer_not_kept` if the earlier completion was deleted; `storage_limit_exceeded`; otherwise as requests that
  * store nothing, and the errors of the stores
  */
 export async function createStoredChat(
@@ -46,27 +48,36 @@ export async function createStoredChat(
     if (!streamed) return { stored: id, json: earlier };
     return { stored: id, frames: yieldFrames(encodeStoredChatStream(earlier, includeUsage)) };
   }
-  const answer = await api.router.generate(generation, {
-    signal,
-    deadlineAt,
-    telemetry,
-    defer,
-    streamed,
-    caller: principal,
-  });
+  const input = { body: parsed.body, generation: omitMessages(generation) };
+  const { tenant, policy } = principal;
+  const reserved = await reserveStorage(state.openStorageLimits, { tenant, policy, telemetry }, (maxima) => ({
+    most: { bytes: boundStored({ input, generation, registry: api.registry }, maxima), items: 1 },
+    expiresAt: expiryOf(state.lifetime, createdAt),
+  }));
+  const nothing = { bytes: 0, items: 0 };
+  /** Undefined while it isn't known, because a write has no response. */
+  let stored: StorageAmount | undefined = nothing;
+  const answer = await api.router
+    .generate(generation, { signal, deadlineAt, telemetry, defer, streamed, caller: principal })
+    .catch(async (thrown: unknown) => {
+      await reserved?.settle(nothing);
+      throw thrown;
+    });
   const headers = describeHandling(parsed.ignored, answer);
   const commit = (completion: ChatCompletionObject, usage: Usage | undefined) =>
     persist(() => store(completion, usage), { request, timings: state.timings, now: api.now, sleep: api.sleep });
-  const events = commitCompletion(answer.events, options, commit);
+  const committed = commitCompletion(answer.events, options, commit);
+  const events = reserved === undefined ? committed : settleAtEnd(committed, reserved, () => stored);
   return streamed
     ? { stored: id, headers, frames: await encodeChatAnswer({ ...answer, events }, options) }
     : { stored: id, headers, json: await encodeChatCompletion(events, options) };
 
   async function store(completion: ChatCompletionObject, usage: Usage | undefined): Promise<void> {
-    const expiresAt = expiryOf(state.lifetime, api.now());
-    const job = { tenant: principal.tenant, id, createdAt };
+    const expiresAt = reserved?.expiresAt ?? expiryOf(state.lifetime, api.now());
+    const job = { tenant, id, createdAt };
     await state.chats.add({ ...job, model, labels: parsed.body.metadata ?? {} }, expiresAt);
-    await storeAnsweredJob(
+    stored = undefined;
+    const bytes = await storeAnsweredJob(
       {
         ...job,
         endpoint: '/v1/chat/completions',
@@ -75,13 +86,29 @@ export async function createStoredChat(
         deadline: deadlineAt,
         expiresAt,
         status: 'completed',
-        request: { body: parsed.body, generation: omitMessages(generation) },
+        isCounted: reserved !== undefined,
+        request: input,
         answer: { answer: completion },
         ...omitUndefined({ usage }),
       },
       state,
       api.now,
     );
+    stored = { bytes, items: 1 };
+  }
+}
+
+/** Passes events on, and counts what was stored when they end. */
+async function* settleAtEnd(
+  events: AsyncGenerator<GenerationEvent>,
+  reserved: ReservedStorage,
+  getStored: () => StorageAmount | undefined,
+): AsyncGenerator<GenerationEvent> {
+  try {
+    yield* events;
+  } finally {
+    const stored = getStored();
+    if (stored !== undefined) await reserved.settle(stored);
   }
 }
 

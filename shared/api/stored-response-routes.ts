@@ -5,12 +5,14 @@ import { endSequenceOf } from '../jobs/blobs.ts';
 import { type CompletionStep, completeJob, readInput } from '../jobs/completion.ts';
 import { cancelJob, deleteJob } from '../jobs/control.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
+import type { GiveBackStorage } from '../jobs/ports.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, parseIncludes } from '../openai/responses/includes.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { afterNotFoundError } from '../sessions/session-errors.ts';
 import type { ApiState } from './api-state.ts';
 import { resumeStream } from './resume-stream.ts';
+import { createStorageStep } from './storage-step.ts';
 import { findResponseJob, viewStoredResponse } from './stored-response.ts';
 import { freeAfter, type LoadStreamLimits, reservePlace } from './stream-place.ts';
 import { listInputItems } from './turn-items.ts';
@@ -18,6 +20,7 @@ import { listInputItems } from './turn-items.ts';
 /** The dependencies of the routes of stored responses. */
 export interface StoredResponsesApi {
   readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
+  readonly giveBackStorage: GiveBackStorage;
   /** Sends the reply of a job that was cancelled while it waited. Absent if the sweep does. */
   readonly sendReply?: CompletionStep;
   /** If absent, streams aren't limited. */
@@ -90,14 +93,15 @@ export function cancelResponseRoute(api: StoredResponsesApi): Route {
 /** Completes a job that was cancelled while it waited. Never throws: a step that fails is left to the sweep. */
 async function completeCancelled(
   job: Job,
-  { state, sendReply }: StoredResponsesApi,
+  { state, sendReply, giveBackStorage }: StoredResponsesApi,
   { logger }: Telemetry,
 ): Promise<void> {
   if (sendReply === undefined) return;
   const onError = createFailureLog(logger);
   const onStepFailed = (_job: Job, _step: string, thrown: unknown) => Promise.reject(thrown);
   try {
-    await completeJob(job, { ...state, steps: { reply: sendReply }, onStepFailed, onError });
+    const steps = { reply: sendReply, storage: createStorageStep(state.jobs, giveBackStorage) };
+    await completeJob(job, { ...state, steps, onStepFailed, onError });
   } catch (thrown) {
     onError('completion steps not finished', thrown);
   }

@@ -110,6 +110,17 @@ export async function putItem({ client, name }: Table, item: Item, condition: Co
   return (await catchRefusal(client.send(command))) !== undefined;
 }
 
+/** Replaces an item, and returns what it was before. Returns undefined if the condition doesn't hold. */
+export async function replaceItem(
+  { client, name }: Table,
+  item: Item,
+  condition: Condition & { readonly condition: string },
+): Promise<Item | undefined> {
+  const command = new PutItemCommand({ TableName: name, Item: item, ...toInput(condition), ReturnValues: 'ALL_OLD' });
+  const output = await catchRefusal(client.send(command));
+  return output && (output.Attributes ?? {});
+}
+
 /** Updates an item, or creates it. Returns false if the condition doesn't hold. */
 export async function updateItem({ client, name }: Table, key: Item, update: Update): Promise<boolean> {
   const command = new UpdateItemCommand({
@@ -164,6 +175,29 @@ export async function updateOrGetItem(
 export async function deleteItem({ client, name }: Table, key: Item, condition: Condition = {}): Promise<boolean> {
   const command = new DeleteItemCommand({ TableName: name, Key: key, ...toInput(condition) });
   return (await catchRefusal(client.send(command))) !== undefined;
+}
+
+/** Deletes an item, and returns it. Returns undefined if it doesn't exist, or the condition doesn't hold. */
+export async function takeItem(
+  { client, name }: Table,
+  key: Item,
+  condition: Condition = {},
+): Promise<Item | undefined> {
+  const command = new DeleteItemCommand({ TableName: name, Key: key, ...toInput(condition), ReturnValues: 'ALL_OLD' });
+  return (await catchRefusal(client.send(command)))?.Attributes;
+}
+
+/** Updates an item, and returns what the changed attributes were before. Returns undefined if the condition doesn't hold. */
+export async function updateAndGetOld({ client, name }: Table, key: Item, update: Update): Promise<Item | undefined> {
+  const command = new UpdateItemCommand({
+    TableName: name,
+    Key: key,
+    UpdateExpression: update.change,
+    ...toInput(update),
+    ReturnValues: 'UPDATED_OLD',
+  });
+  const output = await catchRefusal(client.send(command));
+  return output && (output.Attributes ?? {});
 }
 
 /** Yields the items that a query finds. Makes one request per page, when its first item is needed. */

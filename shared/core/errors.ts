@@ -14,6 +14,7 @@ export const ERROR_CODES = [
   'invalid_function_parameters',
   'context_length_exceeded',
   'content_filter',
+  'storage_limit_exceeded',
   'upstream_rejected',
   'invalid_api_key',
   'insufficient_permissions',

@@ -1,6 +1,15 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
-import { countItems, getItem, getItems, putItem, queryPageAfter, updateAndGetItem, updateItem } from '../aws/table.ts';
+import {
+  countItems,
+  getItem,
+  getItems,
+  putItem,
+  queryPageAfter,
+  replaceItem,
+  updateAndGetItem,
+  updateItem,
+} from '../aws/table.ts';
 import { Expression } from './expressions.ts';
 import { indexAttributes } from './index-entry.ts';
 import type { Job } from './job.ts';
@@ -86,7 +95,7 @@ export function createDynamoDBStore(
         expiresAt: Math.floor((at + TOMBSTONE_MS) / 1000),
         ...indexAttributes(tenant, id, { purpose: 'tomb', dueAt: at }, shards),
       });
-      return putItem(
+      const deleted = await replaceItem(
         table,
         { ...itemKey(tenant, id), ...tombstone },
         {
@@ -94,6 +103,12 @@ export function createDynamoDBStore(
           values: marshall({ ':now': seconds() }),
         },
       );
+      if (deleted === undefined) return undefined;
+      const { storedBytes, expiresAt } = deleted;
+      return {
+        expiresAt: Number(expiresAt?.N),
+        ...(storedBytes?.N === undefined ? {} : { storedBytes: Number(storedBytes.N) }),
+      };
     },
     async wasDeleted(tenant, id) {
       const item = await readItem(tenant, id);

@@ -94,6 +94,11 @@ export interface Job {
   readonly endSequence?: number;
   /** The error code of the last attempt, or of the job. It is never a message, which could quote content. */
   readonly errorCode?: string;
+  /** Sealed bytes that its project's limits count for it. Absent if they count nothing. Until it has ended, an upper bound. */
+  readonly storedBytes?: number;
+  /** Upper bounds of what they count for the turn that the job is going to add to its conversation. Absent once the turn is known. */
+  readonly turnBytes?: number;
+  readonly turnItems?: number;
   readonly conversation?: string;
   readonly previousResponse?: string;
   /** Alias of the queue that gets the answer. */
@@ -109,10 +114,11 @@ export interface Job {
 }
 
 /**
- * The completion steps of an ended job, in their order. Each runs at least once. `bodies` removes the outputs of fenced
+ * The completion steps of an ended job, in their order. Each runs at least once. `storage` counts what was stored instead of its
+ * upper bound; `bodies` removes the outputs of fenced
  * attempts; `forget` deletes a job that is not to be stored.
  */
-export const FAN_INS = ['conversation', 'reply', 'usage', 'bodies', 'forget'] as const;
+export const FAN_INS = ['conversation', 'reply', 'usage', 'storage', 'bodies', 'forget'] as const;
 export type FanIn = (typeof FAN_INS)[number];
 /** A step that this version doesn't know. */
 type UnknownStep = string & {};

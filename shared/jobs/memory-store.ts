@@ -1,8 +1,9 @@
+import { omitUndefined } from '../core/objects.ts';
 import { changed, holds } from './conditions.ts';
 import { indexAttributes } from './index-entry.ts';
 import type { Job } from './job.ts';
 import { fromJobKey, jobKey, TOMBSTONE_MS } from './keys.ts';
-import type { JobChange, JobStore } from './ports.ts';
+import type { DeletedJob, JobChange, JobStore } from './ports.ts';
 
 /** An entry's position in its partition of the index. */
 export interface IndexPosition {
@@ -70,13 +71,14 @@ export function createMemoryStore(
       return next;
     },
     async delete(tenant, id) {
-      if (jobAt(tenant, id) === undefined) return false;
+      const job = jobAt(tenant, id);
+      if (job === undefined) return undefined;
       const at = now();
       entries.set(jobKey(tenant, id), {
         expiresAt: Math.floor((at + TOMBSTONE_MS) / 1000),
         ...indexAttributes(tenant, id, { purpose: 'tomb', dueAt: at }, shards),
       });
-      return true;
+      return toDeleted(job);
     },
     async wasDeleted(tenant, id) {
       return entryAt(tenant, id) !== undefined && jobAt(tenant, id) === undefined;
@@ -133,4 +135,8 @@ export function comparePositions(a: IndexPosition, b: IndexPosition): number {
 
 function isPosition(after: unknown): after is IndexPosition {
   return after !== undefined;
+}
+
+function toDeleted({ storedBytes, expiresAt }: Job): DeletedJob {
+  return { expiresAt, ...omitUndefined({ storedBytes }) };
 }

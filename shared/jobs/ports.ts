@@ -26,9 +26,9 @@ export interface JobStore {
   /**
    * Replaces a job, whatever its state, by a tombstone, so that a later commit fails and a duplicate message doesn't
    * create it again. The tombstone stays in the index until `settle`.
-   * @returns false if the job didn't exist
+   * @returns what the job's project counts for it; undefined if the job didn't exist
    */
-  delete(tenant: string, id: string): Promise<boolean>;
+  delete(tenant: string, id: string): Promise<DeletedJob | undefined>;
   /** Whether this id has a tombstone. */
   wasDeleted(tenant: string, id: string): Promise<boolean>;
   /** Removes a deleted or expired job from the index, after its bodies have been removed. */
@@ -47,6 +47,16 @@ export interface JobStore {
    */
   postpone(entry: ListedEntry, dueAt: number): Promise<boolean>;
 }
+
+/** Of a deleted job. */
+export type DeletedJob = Pick<Job, 'storedBytes' | 'expiresAt'>;
+
+/** Gives back what a project's limits count for something that was deleted. Never throws. */
+export type GiveBackStorage = (
+  tenant: string,
+  stored: { readonly bytes: number; readonly items: number },
+  expiresAt: number,
+) => Promise<void>;
 
 export interface JobKey {
   readonly tenant: string;

@@ -12,7 +12,18 @@ import { MAX_ATTEMPTS, ticketSent } from './transitions.ts';
 export interface Admitted
   extends Pick<
     Job,
-    'tenant' | 'id' | 'endpoint' | 'tier' | 'deadline' | 'background' | 'streamed' | 'stored' | 'expiresAt'
+    | 'tenant'
+    | 'id'
+    | 'endpoint'
+    | 'tier'
+    | 'deadline'
+    | 'background'
+    | 'streamed'
+    | 'stored'
+    | 'expiresAt'
+    | 'storedBytes'
+    | 'turnBytes'
+    | 'turnItems'
   > {
   readonly input: JobInput;
   readonly contextBytes?: number;

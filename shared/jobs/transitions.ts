@@ -304,10 +304,27 @@ function fanInOf(job: Job, status: TerminalStatus, output: BodyRef | undefined):
     conversation: job.conversation !== undefined && (status === 'completed' || status === 'incomplete'),
     reply: job.replyTo !== undefined,
     usage: false,
+    storage: job.storedBytes !== undefined,
     bodies: job.epoch > 1 || (job.epoch > 0 && output === undefined),
     forget: !job.stored,
   };
   return FAN_INS.filter((step) => wanted[step]);
+}
+
+/** Replaces the upper bound of what is counted for an ended job by what it has stored. Holds once. */
+export function countStored(
+  { storedBytes, turnBytes }: Pick<Job, 'turnBytes'> & { readonly storedBytes: number },
+  stored: number,
+): Transition {
+  return {
+    guard: [
+      { field: 'storedBytes', is: 'equal', value: storedBytes },
+      turnBytes === undefined
+        ? { field: 'turnBytes', is: 'absent' }
+        : { field: 'turnBytes', is: 'equal', value: turnBytes },
+    ],
+    change: { set: { storedBytes: stored }, remove: ['turnBytes', 'turnItems'] },
+  };
 }
 
 /** Records that all completion steps of an ended job are done. */

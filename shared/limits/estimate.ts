@@ -119,12 +119,24 @@ function chooseMaximum(
   caps: readonly Cap[],
   answerTokens: number | undefined,
 ): number {
-  const ofModels = Math.max(
-    ...candidates.map(({ alias, target }) => getLimits(alias, target).maxOutputTokens ?? DEFAULT_ANSWER_TOKENS),
-  );
+  const ofModels = findLongest(candidates);
   if (answerTokens !== undefined) return Math.min(ofModels, answerTokens);
   const tokens = caps.filter(({ metric }) => metric === 'tokens').map(({ max }) => Number(max / SHARE));
   return Math.max(1, Math.min(ofModels, ...tokens));
+}
+
+function findLongest(candidates: readonly Pick<Candidate, 'alias' | 'target'>[]): number {
+  return Math.max(
+    ...candidates.map(({ alias, target }) => getLimits(alias, target).maxOutputTokens ?? DEFAULT_ANSWER_TOKENS),
+  );
+}
+
+/**
+ * Returns the most tokens that an answer of a model, or of one of its fallbacks, can have.
+ * @throws LambentError `model_not_found`
+ */
+export function findLongestAnswer(model: string, registry: ModelRegistry): number {
+  return findLongest(listTargets(model, registry));
 }
 
 /** True if a second answer may follow one that breaks its schema. */

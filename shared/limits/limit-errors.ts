@@ -3,6 +3,7 @@ import { formatDollars } from '../inference/cost.ts';
 import type { QueueRefusal } from './job-ledger.ts';
 import type { Refusal } from './limiter.ts';
 import { OWNERS } from './owners.ts';
+import type { StorageRefusal } from './stored-amounts.ts';
 
 /** A call in flight ends after some seconds, mostly. */
 const IN_FLIGHT_RETRY_MS = 1_000;
@@ -70,6 +71,14 @@ export function queueLimitError({ cap, left, requested }: QueueRefusal): Lambent
   }
   const message = `Limit reached for queued jobs on ${subject}, left ${left}, requested ${requested}. Please try again when jobs have ended.`;
   return new LambentError('rate_limit_exceeded', message, { retryAfterMs: QUEUE_RETRY_MS });
+}
+
+/** Returns the error of a request whose records a limit on what a project stores doesn't allow: `storage_limit_exceeded`. */
+export function storageLimitError({ name, max, left, requested }: StorageRefusal): LambentError {
+  const way = 'Delete stored responses, chat completions or conversations, or send requests that store nothing.';
+  const rest = left === undefined ? '' : `left ${left}, `;
+  const message = `Storage limit reached on ${name} of ${OWNERS.project}: limit ${max}, ${rest}requested ${requested}. ${way}`;
+  return new LambentError('storage_limit_exceeded', message, { isUnasked: true });
 }
 
 /** Formats milliseconds as OpenAI does: `20s`, `1.5s`, `6m0s`. */

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
-import type { ConversationHead, ConversationKey, ItemRow } from './conversation-records.ts';
+import type { ConversationHead, ConversationKey, CountedRow, ItemRow } from './conversation-records.ts';
 
 /** Sort key of a conversation's head. */
 export const HEAD = 'head';
@@ -46,7 +46,15 @@ const headSchema = v.object({
   lockEpoch: v.number(),
   metadata: v.exactOptional(bytes),
 });
-const rowSchema = v.object({ itemId: v.string(), epoch: v.number(), turn: v.string(), sealed: v.exactOptional(bytes) });
+const countedSchema = v.object({ countedBytes: v.number(), countedUntil: v.number() });
+const rowSchema = v.object({
+  itemId: v.string(),
+  epoch: v.number(),
+  turn: v.string(),
+  sealed: v.exactOptional(bytes),
+  countedBytes: v.exactOptional(v.number()),
+  countedUntil: v.exactOptional(v.number()),
+});
 const expirySchema = v.object({ expiresAt: v.number() });
 const sortKeySchema = v.object({ sk: v.pipe(v.string(), v.regex(/^item#\d{9}$/)) });
 
@@ -67,6 +75,12 @@ export function parseRow(item: Item, now: number): ItemRow | undefined {
 export function parseDeletedRow(item: Item): Pick<ItemRow, 'position' | 'epoch'> {
   const fields = unmarshall(item);
   return { position: parsePosition(fields), epoch: v.parse(rowSchema.entries.epoch, fields['epoch']) };
+}
+
+/** Returns what is counted for a deleted row: nothing or one. */
+export function listCounted(item: Item | undefined): readonly CountedRow[] {
+  const counted = v.safeParse(countedSchema, unmarshall(item ?? {}));
+  return counted.success ? [counted.output] : [];
 }
 
 function parsePosition(fields: object): number {

@@ -16,8 +16,16 @@ export interface ConversationHead {
   readonly metadata?: Uint8Array;
 }
 
+/** What its project's limits count for a row. */
+export interface CountedRow {
+  /** Sealed bytes. */
+  readonly countedBytes: number;
+  /** Epoch seconds until which they count. */
+  readonly countedUntil: number;
+}
+
 /** One item of a conversation as it is stored in the table. */
-export interface ItemRow {
+export interface ItemRow extends Partial<CountedRow> {
   readonly position: number;
   readonly itemId: string;
   /** Epoch of the lock under which the item was written. */
@@ -37,7 +45,11 @@ export type LockResult = { readonly head: ConversationHead } | 'held' | 'absent'
  */
 export interface ConversationTable {
   /** Creates the head; false if the key exists already. */
-  create(key: ConversationKey, head: Omit<ConversationHead, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
+  create(
+    key: ConversationKey,
+    head: Omit<ConversationHead, 'lockEpoch'> & Partial<CountedRow>,
+    expiresAt: number,
+  ): Promise<boolean>;
   /** Reads the head consistently; undefined if it doesn't exist or has expired. */
   readHead(key: ConversationKey, now: number): Promise<ConversationHead | undefined>;
   /** Replaces the metadata; undefined if the conversation doesn't exist. */
@@ -46,13 +58,13 @@ export interface ConversationTable {
     metadata: Uint8Array | undefined,
     at: WriteTimes,
   ): Promise<ConversationHead | undefined>;
-  /** Deletes the head; false if it doesn't exist. */
-  deleteHead(key: ConversationKey, now: number): Promise<boolean>;
+  /** Deletes the head. Returns what is counted for it, if anything. */
+  deleteHead(key: ConversationKey, now: number): Promise<readonly CountedRow[]>;
   /**
    * Deletes all items, uncommitted ones included. Lists the bucket, sends one query per megabyte, and a batch for every 25
-   * items.
+   * items, and a request for each that is counted. Returns what is counted for those that this call deleted.
    */
-  deleteItems(key: ConversationKey): Promise<void>;
+  deleteItems(key: ConversationKey): Promise<readonly CountedRow[]>;
   /** Acquires the lock, or takes over an expired one. Idempotent per owner. Sends a second request if it is refused. */
   acquireLock(key: ConversationKey, owner: string, until: number, now: number): Promise<LockResult>;
   /** Extends the lock to `until`; false if this owner has lost it. */

@@ -1,19 +1,22 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
 import {
-  deleteItem,
   deleteItems,
   getItem,
   putItem,
   type Query,
   queryItems,
+  takeItem,
   updateAndGetItem,
+  updateAndGetOld,
   updateItem,
 } from '../aws/table.ts';
+import { mapInParallel } from '../core/map-in-parallel.ts';
 import { omitUndefined } from '../core/objects.ts';
 import {
   HEAD,
   hasExpired,
+  listCounted,
   MAX_POSITION,
   parseDeletedRow,
   parseHead,
@@ -25,7 +28,7 @@ import {
   toSeconds,
   toTableKey,
 } from './conversation-item.ts';
-import type { ConversationKey, ConversationTable, PositionRange } from './conversation-records.ts';
+import type { ConversationKey, ConversationTable, CountedRow, PositionRange } from './conversation-records.ts';
 
 /**
  * The most sealed bytes that are stored in an item's row. A larger item costs less as an object of the bucket. By the prices of
@@ -75,10 +78,10 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
   }
 
   return {
-    create: (key, { createdAt, nextPosition, metadata }, expiresAt) =>
+    create: (key, head, expiresAt) =>
       putItem(
         table,
-        { ...toTableKey(key, HEAD), ...marshall({ createdAt, nextPosition, lockEpoch: 0, expiresAt, metadata }) },
+        { ...toTableKey(key, HEAD), ...marshall({ ...head, lockEpoch: 0, expiresAt }) },
         { condition: 'attribute_not_exists(pk)' },
       ),
 
@@ -97,24 +100,42 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
       return item && parseHead(item);
     },
 
-    deleteHead: (key, now) =>
-      deleteItem(table, toTableKey(key, HEAD), {
+    async deleteHead(key, now) {
+      const head = await takeItem(table, toTableKey(key, HEAD), {
         condition: EXISTS,
         values: marshall({ ':seconds': toSeconds(now) }),
-      }),
+      });
+      return listCounted(head);
+    },
 
     async deleteItems(key) {
       // The whole prefix: a writer that crashed or lost its lock may have left objects that no item refers to.
       await bucket.remove(await bucket.list(toObjectPrefix(key)));
       let keys: Item[] = [];
-      const range = { from: 0, to: MAX_POSITION, newestFirst: false };
-      for await (const item of queryPositions(key, range, { fields: 'pk, sk' })) {
-        keys.push(item);
-        if (keys.length < DELETE_PAGE_SIZE) continue;
-        await deleteItems(table, keys);
+      let countedKeys: Item[] = [];
+      const counted: CountedRow[] = [];
+      const deletePage = async (): Promise<void> => {
+        // One by one, so that of two calls at once only one gets what is counted for a row.
+        const taken = await mapInParallel(countedKeys, DELETE_CONCURRENCY, (each) =>
+          updateAndGetOld(table, each, {
+            change: 'REMOVE countedBytes, countedUntil',
+            condition: 'attribute_exists(countedBytes)',
+          }),
+        );
+        counted.push(...taken.flatMap(listCounted));
+        await deleteItems(table, [...keys, ...countedKeys]);
         keys = [];
+        countedKeys = [];
+      };
+      const range = { from: 0, to: MAX_POSITION, newestFirst: false };
+      for await (const item of queryPositions(key, range, { fields: 'pk, sk, countedBytes' })) {
+        const { countedBytes, ...itemKey } = item;
+        if (countedBytes === undefined) keys.push(itemKey);
+        else countedKeys.push(itemKey);
+        if (keys.length + countedKeys.length === DELETE_PAGE_SIZE) await deletePage();
       }
-      await deleteItems(table, keys);
+      await deletePage();
+      return counted;
     },
 
     async acquireLock(key, owner, until, now) {
@@ -158,10 +179,11 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
       return head !== undefined && head.nextPosition > position && item?.['epoch']?.N === String(epoch);
     },
 
-    async putItem(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
+    async putItem(key, { position, itemId, epoch, turn, sealed, countedBytes, countedUntil }, expiresAt) {
       const isLarge = sealed.byteLength > ITEM_BYTES;
       if (isLarge) await bucket.put(toObjectKey(key, position, epoch), sealed, false);
-      const attributes = marshall({ itemId, epoch, turn, sealed: isLarge ? undefined : sealed, expiresAt });
+      const content = isLarge ? undefined : sealed;
+      const attributes = marshall({ itemId, epoch, turn, sealed: content, expiresAt, countedBytes, countedUntil });
       const written = await putItem(
         table,
         { ...toTableKey(key, toItemSortKey(position)), ...attributes },
@@ -214,7 +236,7 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
       const isLarge = sealed === undefined;
       const deleted = await updateItem(table, itemKey, {
         // The tombstone keeps the id until the object is removed, so that a repetition finds the object.
-        change: `SET buried = :true${isLarge ? ', deletedItemId = itemId' : ''} REMOVE sealed, itemId`,
+        change: `SET buried = :true${isLarge ? ', deletedItemId = itemId' : ''} REMOVE sealed, itemId, countedBytes, countedUntil`,
         condition: 'itemId = :itemId',
         values: marshall({ ':true': true, ':itemId': itemId }),
       });
@@ -236,6 +258,8 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
 
 /** Items that are listed before they are deleted. */
 const DELETE_PAGE_SIZE = 500;
+/** Counted items that are deleted at the same time. */
+const DELETE_CONCURRENCY = 16;
 /** DynamoDB's limit of operands of `IN`. */
 const MAX_OPERANDS = 100;
 

@@ -1,7 +1,7 @@
 import type { Sleep } from '../core/heartbeat.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
+import type { ConversationHead, ConversationKey, ConversationTable, CountedRow } from './conversation-records.ts';
 import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
 import { afterNotFoundError, conversationItemNotFoundError, conversationNotFoundError } from './session-errors.ts';
@@ -38,12 +38,16 @@ export interface Conversations extends ConversationTurns {
   /**
    * Creates a conversation with its first items. Returns it unchanged if it exists: the caller, or an earlier attempt of the
    * same operation, created it in a request whose response was lost.
+   * @param countedUntil epoch seconds until which the project's limits count it and its items. Absent if they don't
    */
   create(
     key: ConversationKey,
     metadata: Conversation['metadata'],
     items: readonly ConversationItem[],
+    countedUntil?: number,
   ): Promise<Conversation>;
+  /** Returns the epoch seconds at which what is written now expires. */
+  expiresAt(): number;
   retrieve(key: ConversationKey): Promise<Conversation>;
   /** Replaces the metadata. */
   update(key: ConversationKey, metadata: Conversation['metadata']): Promise<Conversation>;
@@ -64,6 +68,12 @@ export interface ConversationsOptions {
   readonly table: ConversationTable;
   readonly vault: Vault;
   readonly retentionDays: number;
+  /** Gives back what the limits of a project count for something that is deleted. Never throws. Default: nothing is counted. */
+  readonly giveBackStorage?: (
+    tenant: string,
+    stored: { readonly bytes: number; readonly items: number },
+    expiresAt: number,
+  ) => Promise<void>;
   /** Epoch milliseconds. */
   readonly now?: () => number;
   /** Returns a number from 0 up to, but not including, 1. */
@@ -78,7 +88,15 @@ const MAX_PAGE_BYTES = 4_000_000;
 
 /** Creates the conversations of one environment. */
 export function createConversations(options: ConversationsOptions): Conversations {
-  const { table, vault, retentionDays, now = Date.now, random = Math.random, sleep } = options;
+  const {
+    table,
+    vault,
+    retentionDays,
+    giveBackStorage = async () => {},
+    now = Date.now,
+    random = Math.random,
+    sleep,
+  } = options;
   const expiry = (): number => Math.floor(now() / 1000) + retentionDays * DAY_SECONDS;
   const sealedItems = createSealedItems(table, vault, now);
 
@@ -97,6 +115,19 @@ export function createConversations(options: ConversationsOptions): Conversation
     return Object.keys(metadata).length === 0 ? undefined : vault.seal(toMetadataRecordName(key), encodeJson(metadata));
   }
 
+  /** Gives back what is counted for deleted rows, in one request for each day on which they expire. */
+  async function giveBack({ tenant }: ConversationKey, rows: readonly CountedRow[]): Promise<void> {
+    const days = Map.groupBy(rows, ({ countedUntil }) => Math.floor(countedUntil / DAY_SECONDS));
+    for (const [day, counted] of days) {
+      const bytes = counted.reduce((sum, { countedBytes }) => sum + countedBytes, 0);
+      await giveBackStorage(tenant, { bytes, items: counted.length }, day * DAY_SECONDS);
+    }
+  }
+
+  async function deleteItems(key: ConversationKey): Promise<void> {
+    await giveBack(key, await table.deleteItems(key));
+  }
+
   async function readHead(key: ConversationKey): Promise<ConversationHead> {
     const head = await table.readHead(key, now());
     if (head === undefined) throw conversationNotFoundError(key.id);
@@ -104,15 +135,19 @@ export function createConversations(options: ConversationsOptions): Conversation
   }
 
   return {
-    ...createTurns({ table, items: sealedItems, expiry, now, random, sleep }),
+    ...createTurns({ table, items: sealedItems, deleteItems, expiry, now, random, sleep }),
 
-    async create(key, metadata, items) {
-      await sealedItems.write(key, items, { from: 0, epoch: 0, turn: 'create' }, expiry());
+    expiresAt: expiry,
+
+    async create(key, metadata, items, countedUntil) {
+      await sealedItems.write(key, items, { from: 0, epoch: 0, turn: 'create', countedUntil }, expiry());
       const sealed = await sealMetadata(key, metadata);
       const head = {
         createdAt: now(),
         nextPosition: items.length,
         ...omitUndefined({ metadata: sealed }),
+        // Its metadata may change, so only its items count by their size.
+        ...(countedUntil === undefined ? {} : { countedBytes: 0, countedUntil }),
       };
       if (await table.create(key, head, expiry())) return { id: key.id, createdAt: head.createdAt, metadata };
       // Ids are random, so this is the same conversation: created by a request whose response was lost.
@@ -134,9 +169,9 @@ export function createConversations(options: ConversationsOptions): Conversation
       await readHead(key);
       // Items first: if the deletion fails half-way, the head still exists and the deletion can be repeated. Items are
       // deleted again afterwards, because a turn may have written some in between.
-      await table.deleteItems(key);
-      await table.deleteHead(key, now());
-      await table.deleteItems(key);
+      await deleteItems(key);
+      await giveBack(key, await table.deleteHead(key, now()));
+      await deleteItems(key);
     },
 
     async list(key, { newestFirst, after, limit }) {
@@ -175,7 +210,10 @@ export function createConversations(options: ConversationsOptions): Conversation
       const row = await table.findItem(key, itemId, head.nextPosition, now());
       if (row !== undefined) {
         // False if another call deleted the item meanwhile, or if the SDK repeated a request whose response was lost.
-        await table.markItemDeleted(key, row);
+        const isDeleted = await table.markItemDeleted(key, row);
+        const { countedBytes, countedUntil } = row;
+        if (isDeleted && countedBytes !== undefined && countedUntil !== undefined)
+          await giveBack(key, [{ countedBytes, countedUntil }]);
         return toConversation(key, head);
       }
       if (await table.removeDeletedItem(key, itemId, head.nextPosition)) return toConversation(key, head);

@@ -24,6 +24,8 @@ export interface WritePosition {
   /** Epoch of the lock under which they are written. */
   readonly epoch: number;
   readonly turn: string;
+  /** Epoch seconds until which the project's limits count them. Absent if they don't. */
+  readonly countedUntil?: number | undefined;
 }
 
 /** Items of conversations, sealed before they are written and opened after they are read. */
@@ -80,11 +82,12 @@ export function createSealedItems(table: ConversationTable, vault: Vault, now: (
       if (rows.length > 0) yield await openRows();
     },
 
-    async write(key, items, { from, epoch, turn }, expiresAt) {
+    async write(key, items, { from, epoch, turn, countedUntil }, expiresAt) {
       await mapInParallel([...items.entries()], CONCURRENCY, async ([offset, { id, content }]) => {
         const row = { position: from + offset, itemId: id, epoch, turn };
         const sealed = await vault.seal(toItemRecordName(key, row), encodeJson(content));
-        if (!(await table.putItem(key, { ...row, sealed }, expiresAt))) throw conversationLockedError();
+        const counted = countedUntil === undefined ? {} : { countedBytes: sealed.byteLength, countedUntil };
+        if (!(await table.putItem(key, { ...row, ...counted, sealed }, expiresAt))) throw conversationLockedError();
       });
     },
   };

@@ -23,8 +23,9 @@ export interface Turn {
    * Adds the turn's items and ends the turn. The items become visible together, or not at all.
    * @throws LambentError `conversation_locked` if the lock expired and another turn has begun; `not_found` if the
    * conversation was deleted during the turn
+   * @param countedUntil epoch seconds until which the project's limits count the items. Absent if they don't
    */
-  commit(items: readonly ConversationItem[]): Promise<void>;
+  commit(items: readonly ConversationItem[], countedUntil?: number): Promise<void>;
   /** Ends the turn without adding items. Does nothing after `commit`. */
   release(): Promise<void>;
 }
@@ -58,6 +59,8 @@ export interface ConversationTurns {
 export interface TurnsOptions {
   readonly table: ConversationTable;
   readonly items: SealedItems;
+  /** Deletes all items of a conversation, and gives back what is counted for them. */
+  readonly deleteItems: (key: ConversationKey) => Promise<void>;
   /** Returns the epoch seconds at which items that are written now expire. */
   readonly expiry: () => number;
   /** Epoch milliseconds. */
@@ -84,7 +87,15 @@ interface HeldLock extends ConversationHead {
 }
 
 /** Creates the turns of one environment. */
-export function createTurns({ table, items, expiry, now, random, sleep }: TurnsOptions): ConversationTurns {
+export function createTurns({
+  table,
+  items,
+  deleteItems,
+  expiry,
+  now,
+  random,
+  sleep,
+}: TurnsOptions): ConversationTurns {
   /** Acquires the lock, retrying until `MAX_WAIT_MS` have passed. */
   async function acquireLock(key: ConversationKey, turn: string): Promise<HeldLock> {
     const owner = `${turn}#${random()}`;
@@ -103,15 +114,16 @@ export function createTurns({ table, items, expiry, now, random, sleep }: TurnsO
     key: ConversationKey,
     lock: HeldLock,
     added: readonly ConversationItem[],
+    countedUntil?: number,
   ): Promise<void> {
     const { nextPosition: from, lockEpoch: epoch, turn, owner } = lock;
-    await items.write(key, added, { from, epoch, turn }, expiry());
+    await items.write(key, added, { from, epoch, turn, countedUntil }, expiry());
     if (await table.commitTurn(key, owner, epoch, from + added.length, expiry())) return;
     // The SDK may have retried a commit that had succeeded and whose response was lost; the retry is then refused.
     if (await table.isCommitted(key, from, epoch, now())) return;
     if ((await table.readHead(key, now())) !== undefined) throw conversationLockedError();
     // The conversation was deleted during the turn: remove the items that this turn wrote.
-    await table.deleteItems(key);
+    await deleteItems(key);
     throw conversationNotFoundError(key.id);
   }
 
@@ -132,8 +144,8 @@ export function createTurns({ table, items, expiry, now, random, sleep }: TurnsO
     };
     return {
       earlier: readEarlier(key, nextPosition),
-      async commit(added) {
-        await writeAndCommit(key, lock, added);
+      async commit(added, countedUntil) {
+        await writeAndCommit(key, lock, added, countedUntil);
         ended = true;
         await heartbeat.stop();
       },

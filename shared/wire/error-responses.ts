@@ -23,6 +23,8 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   invalid_function_parameters: INVALID,
   context_length_exceeded: INVALID,
   content_filter: INVALID,
+  // As OpenAI's error of a full file storage: https://github.com/bespokelabsai/curator/issues/189
+  storage_limit_exceeded: { status: 400, shouldRetry: false },
   upstream_rejected: INVALID,
   invalid_api_key: { status: 401 },
   insufficient_permissions: { status: 403 },

@@ -112,6 +112,7 @@ describe('the policies of the template', () => {
     const sessions = items('SessionsTable', work);
     const deleteSessions = items('SessionsTable', ['DeleteItem']);
     const limits = items('LimitsTable', ['GetItem', 'UpdateItem']);
+    const countStored = items('LimitsTable', ['UpdateItem']);
     const readKey = ['DataKey kms:Decrypt', 'VaultKey kms:Decrypt'];
     const storeKey = [...readKey, 'VaultKey kms:GenerateDataKey', 'DataKey kms:GenerateDataKey'];
     const readObjects = ['Bucket s3:DeleteObject', 'Bucket s3:GetObject', 'Bucket s3:ListBucket'];
@@ -145,7 +146,7 @@ describe('the policies of the template', () => {
       ],
       ChatRole: [...accepter, ...sessions, ...idempotency, ...send, ...slots, ...limits],
       EmbeddingsRole: [...slots, ...limits, 'DataKey kms:Decrypt'],
-      SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency],
+      SessionsRole: [...accepter, ...sessions, ...deleteSessions, ...idempotency, ...countStored],
       ResponsesRole: [
         ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...limits],
         ...[...readKey, ...readObjects],

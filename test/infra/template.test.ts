@@ -90,7 +90,7 @@ describe('the functions', () => {
       },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...limited, ...lifetime },
       embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet, ...limited },
-      sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
+      sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...limited, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...limited, REPLY_QUEUES: '{}' },
       token: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...access },
       admin: {

@@ -35,8 +35,8 @@ export async function driveService(service: ObservedService): Promise<void> {
 }
 
 /**
- * Limits the whole account, so that each call of a model, each stream of a response and each job counts, and compares projects
- * with their usual rate from one call on.
+ * Limits the whole account, and what a project stores, so that each call of a model, each stream of a response, each job and each
+ * stored record counts, and compares projects with their usual rate from one call on.
  */
 async function limit({ cloud }: ObservedService): Promise<void> {
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
@@ -44,6 +44,8 @@ async function limit({ cloud }: ObservedService): Promise<void> {
   const administration = createPolicyAdministration(tables, cloud.resources['ACCESS_TABLE'] ?? '');
   const limits = { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000, jobsQueued: 100_000 };
   await administration.changeAccount(() => ({ limits, abuse: { leastCallsPerHour: 1 } }));
+  const restrictions = { limits: { storedBytes: 1_000_000_000, storedItems: 100_000 } };
+  await administration.changeProject('local', (project) => ({ ...project, restrictions }));
   tables.destroy();
 }
 

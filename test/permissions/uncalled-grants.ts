@@ -63,7 +63,7 @@ const USED_RARELY: readonly UncalledGrants[] = [
     reason: 'No use is known. The statement is shared with the functions that run jobs.',
   },
   {
-    statement: /^SweepRole\/(Jobs|Sessions|TenantKeys|Vault|Objects|ConversationItems|Reply|GiveUp)$/,
+    statement: /^SweepRole\/(Jobs|Sessions|TenantKeys|Vault|Objects|ConversationItems|Reply|GiveUp|StorageLimits)$/,
     use: /^(?!dynamodb:(PutItem|UpdateItem|Query) .*-jobs$)/,
     reason: 'Only after a crash does the sweep add a turn, send a reply or give up a completion step.',
   },

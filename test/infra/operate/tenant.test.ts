@@ -12,6 +12,8 @@ import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
 import { createPolicyAdministration, type EnforcedProject } from '../../../shared/access/policy-administration.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
 import { createSenderItem } from '../../../shared/access/senders.ts';
+import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
+import { StoredAmounts } from '../../../shared/limits/stored-amounts.ts';
 import { catchCode, type Services, startEnvironment, startServices } from '../../shared/vault/environments.ts';
 import { NAME } from '../../shared/vault/records.ts';
 
@@ -35,15 +37,17 @@ beforeEach(async () => {
   services.faults.dynamodb = () => undefined;
   table = await services.newTable();
   const access = `access-${created++}`;
-  await services.dynamodb.send(
-    new CreateTableCommand({
-      TableName: access,
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-    }),
-  );
-  environment = { KEYS_TABLE: table.name, ACCESS_TABLE: access };
+  const limits = `limits-${created}`;
+  for (const TableName of [access, limits])
+    await services.dynamodb.send(
+      new CreateTableCommand({
+        TableName,
+        BillingMode: 'PAY_PER_REQUEST',
+        AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
+        KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
+      }),
+    );
+  environment = { KEYS_TABLE: table.name, ACCESS_TABLE: access, LIMITS_TABLE: limits };
 });
 
 async function run(...args: string[]): Promise<string> {
@@ -121,7 +125,15 @@ describe('erase', () => {
 
   it('erase deletes the keys, API keys and senders of the tenant, and none of other tenants', async () => {
     const [sealed, other] = await createTenants();
+    const amounts = new StoredAmounts(
+      createDynamoDBCounters(services.dynamodb, environment['LIMITS_TABLE'] ?? ''),
+      () => 0,
+    );
+    const counted = (tenant: string) => amounts.reserve(tenant, { bytes: 0n, items: 1n }, 86_400, { items: 1n });
+    for (const tenant of [NAME.tenant, neighbour.tenant]) await counted(tenant);
     await run('erase', NAME.tenant, '--yes');
+    expect(await counted(NAME.tenant)).toHaveProperty('settle');
+    expect(await counted(neighbour.tenant)).toMatchObject({ name: 'storedItems' });
     expect(await catchCode(start().open(NAME, sealed))).toBe('tenant_deleted');
     expect(await catchCode(start().seal(NAME, text('again')))).toBe('tenant_deleted');
     expect(await findTenant('sk-acme')).toBeUndefined();
@@ -240,7 +252,7 @@ describe('runTenantCommand', () => {
     await expect(run(...args)).rejects.toMatchObject({ name: 'UsageError', message: expect.stringContaining(reason) });
   });
 
-  it.each(['KEYS_TABLE', 'ACCESS_TABLE'])(
+  it.each(['KEYS_TABLE', 'ACCESS_TABLE', 'LIMITS_TABLE'])(
     'runTenantCommand rejects an empty %s if there is no --stage',
     async (name) => {
       environment = { ...environment, [name]: '' };

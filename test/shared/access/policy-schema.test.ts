@@ -67,6 +67,17 @@ describe('encodeRestrictions', () => {
     }
   });
 
+  it.each(['storedBytes', 'storedItems'] as const)('%s is a restriction of a project only', (name) => {
+    const restrictions = { limits: { [name]: 1_000 } };
+    expect(JSON.parse(encodeRestrictions('project', restrictions) ?? '')).toEqual(restrictions);
+    for (const level of ['account', 'key'] as const) {
+      const message = `Invalid 'limits.${name}': only a project has limits of what it stores.`;
+      expect(() => encodeRestrictions(level, restrictions)).toThrow(
+        expect.objectContaining({ code: 'invalid_value', message }),
+      );
+    }
+  });
+
   it("a key has no retention, and the account no 'none', which the API has for projects only", () => {
     expect(encodeRestrictions('project', { retention: 'none' })).toBe('{"retention":"none"}');
     expect(encodeRestrictions('account', { retention: 'zero_data_retention' })).toContain('zero');

@@ -24,7 +24,7 @@ import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { makeWorkerCall } from '../jobs/worker-call.ts';
 import { startStores } from '../sessions/services.ts';
 import { answerWith } from './answer-with.ts';
-import { rejectQueueLimits } from './receiver-ports.ts';
+import { rejectLimits } from './receiver-ports.ts';
 import { createTestRegistry, startService, TENANT } from './service.ts';
 
 const MARKER = 'canary-7d3c91';
@@ -69,7 +69,8 @@ async function createWorld() {
     queue: recordTickets(),
     chats: createJobList(client, tableName, vault),
     conversations,
-    openQueueLimits: rejectQueueLimits,
+    openQueueLimits: rejectLimits,
+    openStorageLimits: rejectLimits,
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
     timings: JOB_TIMINGS,
   };

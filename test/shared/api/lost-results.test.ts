@@ -22,7 +22,7 @@ import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { type Services, startServices } from '../jobs/services.ts';
 import { sweepOnce } from '../jobs/sweep-once.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
-import { rejectQueueLimits } from './receiver-ports.ts';
+import { rejectLimits } from './receiver-ports.ts';
 import { createTestRegistry, type Service, startService, TENANT } from './service.ts';
 
 let stores: Stores;
@@ -104,7 +104,8 @@ async function createWorld() {
       queue,
       chats: createJobList(client, tableName, stores.vault, now),
       conversations,
-      openQueueLimits: rejectQueueLimits,
+      openQueueLimits: rejectLimits,
+      openStorageLimits: rejectLimits,
       lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
       // No call waits for its store, so that a repetition has to find what was stored.
       timings: { ...JOB_TIMINGS, leaseMs: JOB_TIMINGS.graceMs },

@@ -20,7 +20,7 @@ import { recordTickets, ticketOf } from '../jobs/recorded-tickets.ts';
 import { aVault } from '../jobs/services.ts';
 import { sweepOnce } from '../jobs/sweep-once.ts';
 import { MemoryCounters } from '../limits/memory-counters.ts';
-import { createReceiverPorts } from './receiver-ports.ts';
+import { createReceiverPorts, rejectLimits } from './receiver-ports.ts';
 
 const KEY = 'acme/inbox/order-1';
 const body = { model: 'default', input: 'Hello' };
@@ -78,6 +78,7 @@ function createReceiver({
       find: async () => ({ archived: false, ...(limits && { project: JSON.stringify({ limits }) }) }),
     },
     openQueueLimits: async () => queueLimits,
+    openStorageLimits: rejectLimits,
     inbox: {
       name: 'ours',
       get: async (key: string) => objects.get(key),

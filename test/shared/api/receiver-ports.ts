@@ -1,9 +1,8 @@
-import type { QueueLimits } from '../../../shared/api/queue-limits.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 
-/** Opens the limits of queued work where no caller has any. */
-export const rejectQueueLimits = (): Promise<QueueLimits> => Promise.reject(new Error('No caller has limits'));
+/** Opens limits where no caller has any. */
+export const rejectLimits = (): Promise<never> => Promise.reject(new Error('No caller has limits'));
 
 /** Creates the ports of a receiver that most tests share: a sender with all rights, and no reply queues. */
 export function createReceiverPorts(clock: { readonly now: number }) {
@@ -14,7 +13,8 @@ export function createReceiverPorts(clock: { readonly now: number }) {
       find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['generate'], replyQueues: [] }),
     },
     policies: { find: async () => ({ archived: false }) },
-    openQueueLimits: rejectQueueLimits,
+    openQueueLimits: rejectLimits,
+    openStorageLimits: rejectLimits,
     inbox: { name: 'ours', get: async () => undefined, remove: async () => {} },
     replyQueues: {},
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },

@@ -137,10 +137,10 @@ export async function startService(
 }
 
 function createConversationRoutes(
-  { conversations }: ApiState,
+  { conversations, openStorageLimits }: ApiState,
   withKeys: (route: Route, options: Omit<IdempotentOptions, 'open'>) => Route,
 ): readonly (readonly [string, Route])[] {
-  const api = { conversations };
+  const api = { conversations, openStorageLimits };
   const reference = conversationReference(api);
   return [
     ['POST /v1/conversations', withKeys(createConversationRoute(api), { name: 'conversations', reference })],

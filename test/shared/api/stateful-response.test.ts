@@ -15,7 +15,7 @@ import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { sweepOnce } from '../jobs/sweep-once.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
-import { rejectQueueLimits } from './receiver-ports.ts';
+import { rejectLimits } from './receiver-ports.ts';
 import { startService, TENANT } from './service.ts';
 
 let stores: Stores;
@@ -46,7 +46,8 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
     queue,
     chats: createJobList(stores.client, stores.tableName, stores.vault),
     conversations,
-    openQueueLimits: rejectQueueLimits,
+    openQueueLimits: rejectLimits,
+    openStorageLimits: rejectLimits,
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
     timings: JOB_TIMINGS,
   };

@@ -78,7 +78,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.read('other', 'resp_1')).toBeUndefined();
     expect(await store.read('acme', 'resp_2')).toBeUndefined();
     expect(await store.update('other', 'resp_1', [], { set: { model: 'x' } })).toBeUndefined();
-    expect(await store.delete('other', 'resp_1')).toBe(false);
+    expect(await store.delete('other', 'resp_1')).toBeUndefined();
   });
 
   it.each<[string, Condition, boolean]>([
@@ -251,12 +251,19 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
   it('forgets a deleted job for good: it cannot be read, changed or created again', async () => {
     const store = await aStoreWith();
     expect(await store.wasDeleted('acme', 'resp_1')).toBe(false);
-    expect(await store.delete('acme', 'resp_1')).toBe(true);
+    expect(await store.delete('acme', 'resp_1')).toEqual({ expiresAt: aJob().expiresAt });
     expect(await store.wasDeleted('acme', 'resp_1')).toBe(true);
     expect(await store.read('acme', 'resp_1')).toBeUndefined();
     expect(await guarded(store)).toBeUndefined();
     expect(await store.create(aJob())).toEqual({ created: false });
-    expect(await store.delete('acme', 'resp_1')).toBe(false);
+    expect(await store.delete('acme', 'resp_1')).toBeUndefined();
+  });
+
+  it('returns what is counted for a deleted job, as of its last change', async () => {
+    const job = aJob({ storedBytes: 700 });
+    const store = await aStoreWith(job);
+    await store.update('acme', 'resp_1', [], { set: { storedBytes: 500 } });
+    expect(await store.delete('acme', 'resp_1')).toEqual({ expiresAt: job.expiresAt, storedBytes: 500 });
   });
 
   it('keeps a tombstone longer than any message of the job lives, and no longer than 15 days', async () => {
@@ -290,7 +297,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     clock.now = aJob().expiresAt * 1000;
     expect(await store.read('acme', 'resp_1')).toBeUndefined();
     expect(await guarded(store)).toBeUndefined();
-    expect(await store.delete('acme', 'resp_1')).toBe(false);
+    expect(await store.delete('acme', 'resp_1')).toBeUndefined();
     await store.settle('acme', 'resp_1');
     expect(await listed(store, clock.now)).toEqual([]);
     const later = aJob({ expiresAt: aJob().expiresAt + 1_000 });

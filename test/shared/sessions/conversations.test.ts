@@ -589,3 +589,47 @@ describe('any sequence of operations on a conversation', () => {
     );
   });
 });
+
+describe('what the limits of a project count', () => {
+  async function createCounted() {
+    const given: { bytes: number; items: number; day: number }[] = [];
+    const counting = createConversations({
+      table,
+      vault: stores.vault,
+      retentionDays: 30,
+      now: () => clock.now,
+      async giveBackStorage(_tenant, { bytes, items }, expiresAt) {
+        given.push({ bytes, items, day: Math.floor(expiresAt / 86_400) });
+      },
+    });
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    const first = counting.expiresAt();
+    await counting.create(key, {}, [...makeItems('a', 'b'), { id: 'large', content: 'x'.repeat(20_000) }], first);
+    clock.now += 2 * DAY_MS;
+    const second = counting.expiresAt();
+    const turn = await counting.beginTurn(key, 'one');
+    await turn.commit(makeItems('c'), second);
+    const sum = (day: number, name: 'bytes' | 'items') =>
+      given.filter((each) => each.day === Math.floor(day / 86_400)).reduce((total, each) => total + each[name], 0);
+    return { counting, key, given, first, second, sum };
+  }
+
+  it('is given back once when a conversation is deleted, however often and by how many at once', async () => {
+    const { counting, key, given, first, second, sum } = await createCounted();
+    await Promise.allSettled([1, 2, 3].map(() => counting.delete(key)));
+    await counting.delete(key).catch(() => undefined);
+    expect([sum(first, 'items'), sum(second, 'items')]).toEqual([4, 1]);
+    expect(sum(first, 'bytes')).toBeGreaterThan(20_000);
+    expect(given.every(({ day }) => [first, second].some((at) => day === Math.floor(at / 86_400)))).toBe(true);
+  });
+
+  it('is given back once for an item that is deleted before its conversation', async () => {
+    const { counting, key, first, second, sum } = await createCounted();
+    await Promise.allSettled([1, 2].map(() => counting.deleteItem(key, 'large')));
+    expect(sum(first, 'items')).toBe(1);
+    expect(sum(first, 'bytes')).toBeGreaterThan(20_000);
+    await counting.delete(key);
+    expect([sum(first, 'items'), sum(second, 'items')]).toEqual([4, 1]);
+    expect(sum(first, 'bytes')).toBeLessThan(21_500);
+  });
+});

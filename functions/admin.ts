@@ -5,6 +5,7 @@ import { createPolicyAdministration } from '../shared/access/policy-administrati
 import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
 import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
 import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
+import { createCertificateRoutes } from '../shared/admin/certificate-routes.ts';
 import { createDataRetentionRoutes } from '../shared/admin/data-retention.ts';
 import { createExternalKeyRoutes } from '../shared/admin/external-key-routes.ts';
 import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
@@ -47,6 +48,8 @@ const config = readConfig({
   KMS_KEY_ID: v.string(),
   /** ARNs of the external keys that the functions may use, separated by commas. */
   EXTERNAL_KEYS: v.optional(v.string(), ''),
+  /** The file of the authorities of clients. Empty without mutual TLS. */
+  DOMAIN_TRUSTSTORE: v.optional(v.string(), ''),
   /** As in functions/authorize.ts. */
   LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
   USAGE_TABLE: v.string(),
@@ -68,6 +71,7 @@ const api = {
   }),
   keyId: config.KMS_KEY_ID,
   externalKeys: config.EXTERNAL_KEYS.split(',').filter((arn) => arn !== ''),
+  hasMutualTls: config.DOMAIN_TRUSTSTORE !== '',
   isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
   models: Object.keys(readModelRegistry(config.MODELS_FILE).models),
   usage: { client, name: config.USAGE_TABLE },
@@ -87,6 +91,7 @@ export const handler = createHttpApi({
     ...createKeyHoldRoutes(api),
     ...createIdentityProviderRoutes(api),
     ...createFederationRuleRoutes(api),
+    ...createCertificateRoutes(api),
     ...createUserRoutes(api),
     ...createGroupRoutes(api),
     ...createRoleRoutes(api),

@@ -6,6 +6,7 @@ const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   models: true,
   limits: true,
   ipRanges: true,
+  certificates: true,
   personalData: true,
   contentRules: true,
   guardrail: true,

@@ -61,10 +61,17 @@ const ipRange = v.pipe(
   v.check(isIpRange, 'Expected an IPv4 or IPv6 address, or a block such as 192.0.2.0/24'),
 );
 
+const certificate = v.strictObject({
+  key: v.pipe(v.string(), v.base64()),
+  isAuthority: v.boolean(),
+  expiresAt: v.pipe(v.number(), v.integer()),
+});
+
 /** The restrictions of a level. Each part of the service adds its section. */
 const restrictionsSchema = v.strictObject({
   models: v.optional(models),
   ipRanges: v.optional(v.pipe(v.array(ipRange), v.minLength(1))),
+  certificates: v.optional(v.pipe(v.array(certificate), v.minLength(1))),
   limits: v.optional(limitsSchema),
   personalData: v.optional(personalData),
   contentRules: v.optional(contentRulesSchema),
@@ -111,12 +118,11 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
     const message = "Invalid 'retention': only projects have 'none', and keys have no retention of their own.";
     throw new LambentError('invalid_value', message, { param: 'retention' });
   }
-  if (level === 'key' && result.output.abuse !== undefined)
-    throw new LambentError(
-      'invalid_value',
-      "Invalid 'abuse': only projects and the organization have rules on abuse.",
-      { param: 'abuse' },
-    );
+  for (const section of ['abuse', 'certificates'] as const)
+    if (level === 'key' && result.output[section] !== undefined)
+      throw new LambentError('invalid_value', `Invalid '${section}': only projects and the organization have it.`, {
+        param: section,
+      });
   const json = JSON.stringify(result.output);
   if (json === '{}') return undefined;
   const sizeBytes = Buffer.byteLength(json);

@@ -24,6 +24,8 @@ export interface Restrictions {
   readonly models?: ModelPermissions;
   /** Addresses and blocks of them (CIDR) from which the key may be used. Only keys have this section. */
   readonly ipRanges?: readonly string[];
+  /** One of them must have signed the client's certificate. Only projects and the account have this section. */
+  readonly certificates?: readonly ActiveCertificate[];
   readonly personalData?: PersonalDataRules;
   readonly limits?: Limits;
   readonly contentRules?: readonly ContentRule[];
@@ -32,6 +34,16 @@ export interface Restrictions {
   readonly retention?: Retention;
   /** When keys are reported or held. Only projects and the account have this section. */
   readonly abuse?: AbuseSection;
+}
+
+/** A certificate that clients must have, or that of the authority that signs theirs. */
+export interface ActiveCertificate {
+  /** The public key: SPKI in DER, in base64. */
+  readonly key: string;
+  /** True if it may sign others. Any other is a client's own. */
+  readonly isAuthority: boolean;
+  /** Epoch seconds. */
+  readonly expiresAt: number;
 }
 
 /** The aliases of `models.json` that may be used. */

@@ -3,7 +3,7 @@ import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '..
 import type { ProxyEvent } from '../lambda/proxy-event.ts';
 import { parseAuthorizerContext } from './authorizer-context.ts';
 import { toNetwork } from './network.ts';
-import type { Principal } from './principal.ts';
+import { ORGANIZATION, type Principal } from './principal.ts';
 import { collectKeyValues } from './request-keys.ts';
 import { hasScope, type Scope } from './scopes.ts';
 
@@ -16,7 +16,8 @@ export type Route = HttpRoute<Principal>;
 /**
  * Authorizes requests by the principal that the Lambda authorizer passed on. `authorize` throws LambentError
  * `invalid_api_key` if there is none or the request has several keys, `ip_not_authorized` if it may not be used from the
- * request's address, `insufficient_permissions` if it lacks the route's scope.
+ * request's address, `certificate_not_authorized` if its client has no certificate that the project requires,
+ * `insufficient_permissions` if it lacks the route's scope.
  * @param scopes the scope of each route, by method and resource
  */
 export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Authorization<Principal> {
@@ -28,6 +29,7 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
       const principal = await parseAuthorizerContext(event.requestContext.authorizer);
       if (principal === undefined) throw new LambentError('invalid_api_key', 'The API key is missing or has expired.');
       await checkAddress(principal, event);
+      await checkCertificate(principal, event);
       const scope = scopes[`${event.httpMethod} ${event.resource}`];
       if (scope !== undefined && hasScope(principal.scopes, scope)) return principal;
       throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
@@ -48,4 +50,15 @@ async function checkAddress({ policy }: Principal, { requestContext: { identity 
     'ip_not_authorized',
     'Your request IP does not match the configured IP allowlist of this API key.',
   );
+}
+
+/**
+ * Checks the client's certificate by those that are active for the project or the organization. Administrators are not
+ * restricted: they could lock themselves out.
+ */
+async function checkCertificate({ tenant, policy }: Principal, { requestContext: { identity } }: ProxyEvent) {
+  const active = [...(policy.account?.certificates ?? []), ...(policy.project?.certificates ?? [])];
+  if (active.length === 0 || tenant === ORGANIZATION) return;
+  const { checkClientCertificate } = await import('./client-certificate.ts');
+  checkClientCertificate(identity?.clientCert?.clientCertPem, active);
 }

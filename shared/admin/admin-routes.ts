@@ -25,6 +25,8 @@ export interface AdminApi {
   readonly keyId: string;
   /** ARNs of the external keys that the functions may use. */
   readonly externalKeys: readonly string[];
+  /** True if each request comes with a client certificate. */
+  readonly hasMutualTls: boolean;
   /** True if token issuers may have the address 127.0.0.1. Only the laptop has this. */
   readonly isLoopbackIssuerAllowed: boolean;
   /** The aliases of `models.json`. */

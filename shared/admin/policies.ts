@@ -5,7 +5,7 @@ import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { jsonObject } from '../openai/schema.ts';
-import { validate } from '../openai/validation.ts';
+import { invalidValueError, validate } from '../openai/validation.ts';
 import { type AdminApi, adminRoute, getPathParameter, requireScope } from './admin-routes.ts';
 import { ownedBy } from './object-table.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
@@ -76,7 +76,11 @@ function createRoutes(findLevel: FindLevel) {
 }
 
 /** The scopes of the routes that set single sections. */
-const SECTION_SCOPES = { models: 'admin.projects.write', retention: 'admin.data.write' } as const;
+const SECTION_SCOPES = {
+  models: 'admin.projects.write',
+  retention: 'admin.data.write',
+  certificates: 'admin.identity.write',
+} as const;
 
 type Sections = Readonly<Record<string, unknown>>;
 
@@ -85,6 +89,11 @@ function parseSections(request: HttpRequest): Sections {
   // What a GET returned may be sent back.
   const { object: _, ...sections } = validate(jsonObject, request.body);
   for (const [section, scope] of Object.entries(SECTION_SCOPES)) if (section in sections) requireScope(request, scope);
+  if ((sections['certificates'] ?? null) !== null)
+    throw invalidValueError(
+      'certificates',
+      "Invalid 'certificates': Expected null. Other routes activate certificates.",
+    );
   return sections;
 }
 
@@ -98,6 +107,7 @@ function parseRestrictions({ policy }: KeyRecord): Restrictions {
   return policy === undefined ? {} : JSON.parse(policy);
 }
 
-function encodePolicy(name: string, restrictions: Restrictions) {
+/** The routes of certificates show which are active. */
+function encodePolicy(name: string, { certificates: _, ...restrictions }: Restrictions) {
   return { object: `${name}.policy`, ...restrictions };
 }

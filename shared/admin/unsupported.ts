@@ -12,20 +12,7 @@ export function createUnsupportedRoutes() {
   const tiers = refuse(
     "Service tier settings are not supported: a request's `service_tier` and the targets of its model decide.",
   );
-  const certificates = refuse(
-    "Certificates are not supported: with mutual TLS, the setting `domainTruststore` names the authorities of all clients. To bind a key to its clients, set `ipRanges` in the key's policy.",
-  );
   return {
-    'GET /v1/organization/certificates': certificates,
-    'POST /v1/organization/certificates': certificates,
-    'GET /v1/organization/certificates/{certificate}': certificates,
-    'POST /v1/organization/certificates/{certificate}': certificates,
-    'DELETE /v1/organization/certificates/{certificate}': certificates,
-    'POST /v1/organization/certificates/activate': certificates,
-    'POST /v1/organization/certificates/deactivate': certificates,
-    'GET /v1/organization/projects/{project}/certificates': certificates,
-    'POST /v1/organization/projects/{project}/certificates/activate': certificates,
-    'POST /v1/organization/projects/{project}/certificates/deactivate': certificates,
     'GET /v1/organization/invites': invites,
     'POST /v1/organization/invites': invites,
     'GET /v1/organization/invites/{invite}': invites,

@@ -19,6 +19,7 @@ export const ERROR_CODES = [
   'invalid_api_key',
   'insufficient_permissions',
   'ip_not_authorized',
+  'certificate_not_authorized',
   'model_not_found',
   'not_found',
   'previous_response_not_found',

@@ -25,6 +25,11 @@ const proxyEventSchema = v.object({
       v.object({
         /** The address of the caller's connection to API Gateway, which no header can change. */
         sourceIp: v.optional(v.string()),
+        /**
+         * The certificate that the client has authenticated with, in PEM format. Present with mutual TLS only.
+         * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/rest-api-mutual-tls.html
+         */
+        clientCert: v.nullish(v.object({ clientCertPem: v.optional(v.string()) })),
       }),
     ),
     /** The context that the Lambda authorizer returned. */

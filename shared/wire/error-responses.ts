@@ -30,6 +30,7 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   insufficient_permissions: { status: 403 },
   // As at OpenAI.
   ip_not_authorized: { status: 401 },
+  certificate_not_authorized: { status: 401 },
   model_not_found: { status: 404 },
   not_found: { status: 404 },
   previous_response_not_found: INVALID,

@@ -2,6 +2,7 @@ import { ScanCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ADMIN_ROUTES } from '../../shared/api/route-table.ts';
+import { createCertificate } from '../certificates.ts';
 import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
@@ -22,8 +23,11 @@ let service: Service;
 let own: Ids;
 let foreign: Ids;
 let archived: Ids;
+/** A certificate in PEM format that is not uploaded. */
+let certificate: string;
 beforeAll(async () => {
-  service = await startService();
+  certificate = (await createCertificate()).pem;
+  service = await startService({ environment: { DOMAIN_TRUSTSTORE: 's3://my-ca/clients.pem' } });
   const { organization } = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local' }).admin;
   const provider = await organization.workloadIdentityProviders.create(toProvider('lambent'));
   const createProject = async (name: string): Promise<Ids> => {
@@ -43,10 +47,11 @@ beforeAll(async () => {
     const role = await send(`POST /v1/projects/${project}/roles`, { role_name: name, permissions: ['embeddings'] });
     const adminKey = await organization.adminAPIKeys.create({ name });
     const alert = await organization.projects.spendAlerts.create(project, SPEND_ALERT);
+    const uploaded = await organization.certificates.create({ certificate: (await createCertificate()).pem, name });
     return {
       ...{ project, account, key: api_key?.id ?? '', provider: other.id, rule: rule.id, user: String(user.json['id']) },
       ...{ group: group.id, role: String(role.json['id']), adminKey: adminKey.id, rateLimit: 'rl-lean' },
-      alert: alert.id,
+      ...{ alert: alert.id, certificate: uploaded.id },
     };
   };
   own = await createProject('own');
@@ -93,6 +98,12 @@ function createBody(route: string): Body {
     '/roles/{role}': { role_name: 'x', permissions: ['embeddings'] },
     '/projects/{project}/roles': { role_name: 'x', permissions: ['embeddings'] },
     '/projects/{project}/roles/{role}': { role_name: 'x', permissions: ['embeddings'] },
+    '/certificates': { certificate, name: 'x' },
+    '/certificates/{certificate}': { name: 'x' },
+    '/certificates/activate': { certificate_ids: [own['certificate']] },
+    '/certificates/deactivate': { certificate_ids: [own['certificate']] },
+    '/projects/{project}/certificates/activate': { certificate_ids: [own['certificate']] },
+    '/projects/{project}/certificates/deactivate': { certificate_ids: [own['certificate']] },
     '/spend_limit': { currency: 'USD', interval: 'month', threshold_amount: 5 },
     '/projects/{project}/spend_limit': { currency: 'USD', interval: 'month', threshold_amount: 5 },
     '/spend_alerts': SPEND_ALERT,
@@ -250,6 +261,8 @@ describe('bad input of the administration API', () => {
     const queries = isList ? ['limit=x', 'limit=0', 'limit=-1', 'limit=1.5', 'limit=101', 'limit=constructor'] : [];
     if (isList && !route.includes('audit_logs'))
       queries.push('order=up', 'order=constructor', `after=${'a'.repeat(600)}`, 'after=a&before=b');
+    if (route.includes('{certificate}'))
+      queries.push('include=x', 'include=constructor', 'include[]=content&include[]=x');
     if (/usage|costs/.test(route))
       queries.push(
         'start_time=x',

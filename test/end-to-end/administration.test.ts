@@ -511,7 +511,7 @@ describe('invalid requests', () => {
       });
   });
 
-  it('certificates are refused with the setting that trusts them', async () => {
+  it('without mutual TLS, certificates are refused with the setting that turns it on', async () => {
     const { certificates, projects } = organization;
     const ids = { certificate_ids: ['cert_1'] };
     for (const call of [

@@ -101,6 +101,7 @@ describe('the functions', () => {
         USAGE_TABLE: 'lambent-dev-usage',
         ...sealed,
         EXTERNAL_KEYS: '',
+        DOMAIN_TRUSTSTORE: '',
       },
       intake: {
         LOG_LEVEL: 'info',

@@ -3,7 +3,7 @@ import { type Command, listCommands } from './command.ts';
 const PROVIDERS = 'workload_identity_providers';
 const RULES = `${PROVIDERS}/{provider}/federation_rules`;
 
-/** The commands of identity providers and their federation rules. `--data` has what is nested: keys, transformations, matchers. */
+/** The commands of certificates, and of identity providers and their federation rules. `--data` has what is nested: keys, transformations, matchers. */
 export const IDENTITY_COMMANDS: readonly Command[] = [
   ...listCommands('identity-providers', PROVIDERS),
   {
@@ -21,6 +21,20 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
     fields: ['name', 'issuer', 'audience', 'description', 'enabled'],
     data: true,
   },
+
+  { name: 'certificates list', method: 'GET', path: `[projects/{project}/]certificates` },
+  { name: 'certificates get', method: 'GET', path: 'certificates/{id}', fields: ['include'] },
+  { name: 'certificates create', method: 'POST', path: 'certificates', fields: ['certificate', 'name'] },
+  { name: 'certificates update', method: 'POST', path: 'certificates/{id}', fields: ['name'] },
+  { name: 'certificates delete', method: 'DELETE', path: 'certificates/{id}' },
+  ...['activate', 'deactivate'].map(
+    (act): Command => ({
+      name: `certificates ${act}`,
+      method: 'POST',
+      path: `[projects/{project}/]certificates/${act}`,
+      fields: ['certificates'],
+    }),
+  ),
 
   ...listCommands('federation-rules', RULES),
   {

@@ -14,6 +14,15 @@ describe('encodeRestrictions', () => {
     expect(encodeRestrictions('project', {})).toBeUndefined();
   });
 
+  it.each([{ abuse: {} }, { certificates: [{ key: 'AAAA', isAuthority: true, expiresAt: 1 }] }])(
+    'a key has no section like %j',
+    (restrictions) => {
+      expect(() => encodeRestrictions('key', restrictions as Restrictions)).toThrow(
+        'only projects and the organization have it',
+      );
+    },
+  );
+
   it('rules for personal data are stored as they are', () => {
     const personalData = { all: 'mask', kinds: { ip: 'off' }, patterns: [makePattern({})], unsearchable: 'pass' };
     const json = encodeRestrictions('key', { personalData } as Restrictions);
@@ -27,6 +36,8 @@ describe('encodeRestrictions', () => {
     [{ models: { mode: 'allow' } }, "Invalid 'models.models': "],
     [{ retention: 'organization_default' }, "Invalid 'retention': "],
     [{ ipRanges: ['192.0.2.0/24'] }, "Invalid 'ipRanges': only a key has them."],
+    [{ certificates: [] }, "Invalid 'certificates': "],
+    [{ certificates: [{ key: '-', isAuthority: true, expiresAt: 1 }] }, "Invalid 'certificates.0.key': "],
     [{ limits: { requestsPerHour: 1 } }, "Invalid 'limits.requestsPerHour': "],
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
     [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],

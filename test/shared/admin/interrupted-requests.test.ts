@@ -79,6 +79,7 @@ async function startAdministration() {
     policies: createPolicyAdministration(client, access),
     tenantKeys: { read: async () => undefined },
     ...{ wrappingKeys: { change: useKms, checkRemoval: useKms, validate: useKms }, keyId: 'key', externalKeys: [] },
+    hasMutualTls: false,
     isLoopbackIssuerAllowed: false,
     models: ['lean'],
     now: () => now,

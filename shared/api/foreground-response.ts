@@ -93,7 +93,7 @@ class ForegroundResponse {
   /** The job's epoch. Attempts of the same operation differ in it, so none overwrites another's output. */
   readonly #epoch: number;
   #reserved: ReservedStorage | undefined;
-  /** What is stored of what was reserved. Undefined while it isn't known, because a write has no response. */
+  /** What was actually stored. Undefined while it isn't known, because a write has no response. */
   #stored: StorageAmount | undefined = { bytes: 0, items: 0 };
 
   constructor(call: StatefulCall, context: ResponseContext, turn: Turn | undefined) {
@@ -140,7 +140,7 @@ class ForegroundResponse {
     return { headers, ...stored, json };
   }
 
-  /** Reserves what the response, and the turn that it adds to its conversation, may have. */
+  /** Reserves storage for the response, and for the turn that it adds to its conversation. */
   #reserveStorage(): Promise<ReservedStorage | undefined> | undefined {
     const { id, request, api, state } = this.#call;
     const isTurn = this.#turn !== undefined;

@@ -94,7 +94,7 @@ export class StorageLimits {
 export type OpenStorageLimits = () => Promise<StorageLimits>;
 
 /**
- * Reserves what a request is going to store. Returns undefined, without a request to a table, if its project has no limits on that.
+ * Reserves what a request is going to store. Returns undefined, without a request to a table, if its project has no such limits.
  * @param getRequest called only for a project with limits
  * @throws LambentError `storage_limit_exceeded` if the project's limits don't allow it; `overloaded` if the table of limits is not
  * available
@@ -109,7 +109,7 @@ export async function reserveStorage(
   return (await open()).reserve(tenant, getRequest(maxima), maxima, telemetry);
 }
 
-/** Who stores something. */
+/** The caller of a request that stores something. */
 export interface StorageCaller {
   readonly tenant: string;
   readonly policy: Policy;

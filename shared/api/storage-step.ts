@@ -17,7 +17,7 @@ export function createStorageStep(jobs: JobStore, giveBack: GiveBackStorage): Co
   };
 }
 
-/** Returns what the job has added to its conversation, if that is not counted yet. */
+/** Returns the size of what the job has added to its conversation, if that is not counted yet. */
 async function measureOwnTurn({ job, input, output }: EndedJob): Promise<StorageAmount> {
   if (job.turnBytes === undefined || input === undefined || output === undefined) return { bytes: 0, items: 0 };
   const { measureTurn } = await import('./stored-size.ts');

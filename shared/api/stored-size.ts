@@ -7,9 +7,9 @@ import { computeSealedBytes } from '../vault/record.ts';
 import type { StorageAmount } from './storage-limits.ts';
 import { createTurnItems } from './turn-items.ts';
 
-/** Twice what a token of English has as JSON, on average. */
+/** Bytes of JSON for a token of an answer: twice the average of English. */
 const BYTES_PER_TOKEN = 8;
-/** An answer's fields besides its text and what it repeats of its request. */
+/** Bytes of an answer's fields, except its text and what it repeats of its request. */
 const ENVELOPE_BYTES = 4_096;
 /** An answer whose request names no maximum reserves at most this share of the limit on bytes. */
 const SHARE = 4n;

@@ -96,7 +96,7 @@ export interface Job {
   readonly errorCode?: string;
   /** Sealed bytes that its project's limits count for it. Absent if they count nothing. Until it has ended, an upper bound. */
   readonly storedBytes?: number;
-  /** Upper bounds of what they count for the turn that the job is going to add to its conversation. Absent once the turn is known. */
+  /** Upper bounds of what these limits count for the turn that the job will add to its conversation. Absent once the turn is known. */
   readonly turnBytes?: number;
   readonly turnItems?: number;
   readonly conversation?: string;

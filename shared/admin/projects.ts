@@ -132,24 +132,29 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
 
     'POST /v1/organization/projects/{project}': adminRoute(async (request) => {
       const body = parseBody(updateBody, request);
-      const isKeyGiven = body.external_key_id !== undefined;
       if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
-      if (isKeyGiven) requireScope(request, 'admin.data.write');
+      if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
       const before = await getActiveProject(projects, request);
       const { id } = before;
-      const { environment = before.environment, external_key_id: externalKeyId = before.externalKeyId } = body;
       if (body.environment !== undefined) await restrict(id, body.environment);
       const update = () =>
         projects.update(ORGANIZATION, id, (each) => ({
           ...each,
           name: body.name ?? each.name,
-          environment,
-          externalKeyId,
+          environment: body.environment ?? each.environment,
+          externalKeyId: body.external_key_id === undefined ? each.externalKeyId : body.external_key_id,
         }));
-      const after = isKeyGiven ? await changeExternalKey(id, externalKeyId, ports, update) : await update();
+      const after =
+        body.external_key_id === undefined
+          ? await update()
+          : await changeExternalKey(id, body.external_key_id, ports, update);
       if (body.environment !== undefined) await enforceMembers(id);
       const details = {
-        changes_requested: { title: after.name, environment, external_key_id: externalKeyId },
+        changes_requested: {
+          title: after.name,
+          environment: after.environment,
+          external_key_id: after.externalKeyId,
+        },
         previous: { title: before.name, environment: before.environment, external_key_id: before.externalKeyId },
       };
       logAct(request.telemetry, { type: 'project.updated', objectId: id, project: id, details });

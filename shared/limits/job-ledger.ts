@@ -179,7 +179,8 @@ export class JobLedger {
   }
 
   /** Removes entries of ended jobs. Returns whether there were any. */
-  async #clean(tenant: string, counters: Counters, { level, metric }: QueueCap): Promise<boolean> {
+  async #clean(tenant: string, counters: Counters, cap: QueueCap): Promise<boolean> {
+    const { level, metric } = cap;
     let isFound = await this.#cleanOne(tenant, counters);
     if (level !== 'account') return isFound;
     const root = await this.#ports.store.read(ACCOUNT_PK);
@@ -188,6 +189,7 @@ export class JobLedger {
       const isCleaned = await this.#cleanOne(other, await this.#ports.store.read(ledgerOf(other)));
       isFound ||= isCleaned;
     }
+    if (isFound) this.#leases.expectReturns(poolOf(cap, tenant));
     return isFound;
   }
 

@@ -64,6 +64,11 @@ export class Leases {
     return this.#lease(pool, 1, need, { ...progress, received });
   }
 
+  /** Makes the next lease look again for what others don't use of a pool, because they use less than before. */
+  expectReturns({ id, nodes }: SharedPool): void {
+    for (const { pk } of nodes) this.#emptyUntil.delete(`${id} ${pk}`);
+  }
+
   /** As `lease`, from `nodes[index]` for the node before it. */
   async #lease(
     pool: SharedPool,

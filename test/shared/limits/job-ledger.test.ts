@@ -5,6 +5,7 @@ import type { JobState } from '../../../shared/limits/ledger-cleaning.ts';
 import { listEntries, listPages } from '../../../shared/limits/ledger-entry.ts';
 import { listQueueCaps } from '../../../shared/limits/queue-caps.ts';
 import { startLimitsTable } from './limits-table.ts';
+import { MemoryCounters } from './memory-counters.ts';
 
 let table: Awaited<ReturnType<typeof startLimitsTable>>;
 beforeAll(async () => {
@@ -113,4 +114,21 @@ describe('the ledger of queued jobs in DynamoDB', () => {
     clock.now += 1_000;
     expect(await enter('resp_4', { jobsQueued: 2 })).toBeUndefined();
   });
+});
+
+it('the places of ended jobs of another tenant are free at once if the limit of the account is reached', async () => {
+  const ended = new Set<string>();
+  const ledger = new JobLedger({
+    store: new MemoryCounters(),
+    readState: async (_tenant, id) => (ended.has(id) ? 'ended' : 'open'),
+    now: () => Date.UTC(2026, 10, 30),
+    newId: () => 'page',
+  });
+  const caps = listQueueCaps({ account: { limits: { jobsQueued: 2 } } });
+  const enter = (tenant: string, id: string) =>
+    ledger.enter({ tenant, id, keyId: 'one', amounts: { jobs: 1n, bytes: 0n, weight: 0n } }, caps, () => {});
+  for (const id of ['resp_1', 'resp_2']) expect(await enter('acme', id)).toBeUndefined();
+  ended.add('resp_1');
+  expect(await enter('beta', 'resp_3')).toBeUndefined();
+  expect(await enter('beta', 'resp_4')).toMatchObject({ cap: { level: 'account' } });
 });

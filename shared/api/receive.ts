@@ -79,25 +79,25 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
   const { generation } = admitted.input;
   const { telemetry } = context;
   const { senderLimits } = caller;
+  let takeBack: (() => Promise<void>) | undefined;
+  const takeBackAndThrow = async (thrown: unknown): Promise<never> => {
+    await takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
+    throw thrown;
+  };
   if (senderLimits !== undefined || limitsQueue(caller.policy)) {
     const limits = await ports.openQueueLimits();
     const entering = async () => {
-      const takeBack =
-        senderLimits &&
-        (await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry));
-      if (!limitsQueue(caller.policy)) return;
-      await limits.enter({ admitted, caller, generation, telemetry }).catch(async (thrown: unknown) => {
-        await takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
-        throw thrown;
-      });
+      if (senderLimits !== undefined)
+        takeBack = await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry);
+      if (limitsQueue(caller.policy)) await limits.enter({ admitted, caller, generation, telemetry });
     };
-    const pauseMs = await waitForLimit(entering(), record, context);
+    const pauseMs = await waitForLimit(entering().catch(takeBackAndThrow), record, context);
     if (pauseMs !== undefined) return { kind: 'hide', ms: pauseMs };
   }
-  const submitted = await submitCounted(
-    { admitted, generation, registry: ports.registry, caller, telemetry },
-    ports,
-  ).catch(rejectFinally);
+  // A message that is delivered again, after an outage for example, is counted again.
+  const submitted = await submitCounted({ admitted, generation, registry: ports.registry, caller, telemetry }, ports)
+    .catch(rejectFinally)
+    .catch(takeBackAndThrow);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {

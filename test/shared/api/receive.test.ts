@@ -406,6 +406,16 @@ describe('a sender with a limit on its messages', () => {
     expect(await receive(inline(send(2)))).toEqual(DELETE);
   });
 
+  it('a sender does not lose its share to messages that become no job in an outage', async () => {
+    const { receive, inline, restoreStore } = createReceiver({
+      senderLimits: { messagesPerMinute: 1 },
+      failing: 'create',
+    });
+    for (let index = 0; index < 3; index += 1) await expect(receive(inline())).rejects.toThrow('unavailable');
+    restoreStore();
+    expect(await receive(inline())).toEqual(DELETE);
+  });
+
   it('all messages of a sender are rejected if its limit is 0', async () => {
     const { receive, inline } = createReceiver({ senderLimits: { messagesPerMinute: 0 } });
     await expect(receive(inline())).rejects.toMatchObject({

@@ -1,3 +1,4 @@
+import { CHECK_TENANT } from '../shared/vault/wrapping-key.ts';
 import type { Settings } from './settings-schema.ts';
 
 type Absent = { readonly Ref: 'AWS::NoValue' };
@@ -25,6 +26,9 @@ const OF_TENANTS = {
   StringEquals: { 'kms:EncryptionContext:purpose': 'sealed-records' },
   Null: { 'kms:EncryptionContext:tenant': 'false' },
 };
+const OF_CHECK = {
+  StringEquals: { ...OF_TENANTS.StringEquals, 'kms:EncryptionContext:tenant': CHECK_TENANT },
+};
 const ONLY_TENANT = { 'ForAllValues:StringEquals': { 'kms:EncryptionContextKeys': ['tenant', 'purpose'] } };
 const REWRAP = ['kms:ReEncryptFrom', 'kms:ReEncryptTo'];
 
@@ -38,12 +42,9 @@ export function createExternalKeyPolicies(
 ): ExternalKeyPolicies {
   if (externalKeys.length === 0)
     return { arns: '', open: ABSENT, create: ABSENT, administrate: ABSENT, vaultKey: ABSENT };
-  const use = (Action: readonly string[]) => ({
-    Sid: 'ExternalKeys',
-    Effect: 'Allow',
-    Action,
-    Resource: externalKeys.toSorted(),
-    Condition: { ...OF_TENANTS, ...ONLY_TENANT },
+  const use = (Action: readonly string[], Sid = 'ExternalKeys', context: object = OF_TENANTS) => ({
+    ...{ Sid, Effect: 'Allow', Action, Resource: externalKeys.toSorted() },
+    Condition: { ...context, ...ONLY_TENANT },
   });
   const vaultKey = {
     Effect: 'Allow',
@@ -68,7 +69,8 @@ export function createExternalKeyPolicies(
     open: createPolicy([use(['kms:Decrypt'])]),
     create: createPolicy([use(['kms:Decrypt', 'kms:GenerateDataKey'])]),
     administrate: createPolicy([
-      use(['kms:Decrypt', 'kms:GenerateDataKey', ...REWRAP]),
+      use(['kms:GenerateDataKey', ...REWRAP]),
+      use(['kms:Decrypt'], 'CheckedKeys', OF_CHECK),
       { Sid: 'VaultKey', ...vaultKey },
       tenantKeys,
     ]),

@@ -37,7 +37,7 @@ export interface WrappingKeysOptions {
 }
 
 /** The tenant in the encryption context of a check. No tenant has this name, so the check's key opens nothing. */
-const CHECK_TENANT = '-check-';
+export const CHECK_TENANT = '-check-';
 const ATTEMPTS = 8;
 
 /** Creates the operations of the function that administers external keys. */

@@ -219,19 +219,25 @@ describe('the policies of the template', () => {
       ...Object.fromEntries(
         ['Responses', 'Generate', 'Dispatch', 'Sweep'].map((name) => [`${name}Role/ExternalKeys`, decrypt]),
       ),
-      'AdminRole/ExternalKeys': [...create, 'kms:ReEncryptFrom', 'kms:ReEncryptTo'],
+      'AdminRole/ExternalKeys': ['kms:GenerateDataKey', 'kms:ReEncryptFrom', 'kms:ReEncryptTo'],
+      'AdminRole/CheckedKeys': decrypt,
     });
-    for (const { statement } of using) {
+    for (const { where, statement } of using) {
       expect(statement['Resource']).toEqual([key]);
+      // The administration opens no tenant's key: only the one with which it tries an external key.
+      const isCheck = where === 'AdminRole/CheckedKeys';
       expect(statement['Condition']).toEqual({
-        StringEquals: { 'kms:EncryptionContext:purpose': 'sealed-records' },
-        Null: { 'kms:EncryptionContext:tenant': 'false' },
+        StringEquals: {
+          'kms:EncryptionContext:purpose': 'sealed-records',
+          ...(isCheck && { 'kms:EncryptionContext:tenant': '-check-' }),
+        },
+        ...(!isCheck && { Null: { 'kms:EncryptionContext:tenant': 'false' } }),
         'ForAllValues:StringEquals': { 'kms:EncryptionContextKeys': ['tenant', 'purpose'] },
       });
     }
-    const optional = /ExternalKeys|Rewrap|AdminRole\/(VaultKey|TenantKeys)/;
+    const optional = /ExternalKeys|Rewrap|AdminRole\/(VaultKey|TenantKeys|CheckedKeys)/;
     expect(listStatements(minimal).filter(({ where }) => optional.test(where))).toEqual([]);
-    expect(listStatements(everything).filter(({ where }) => optional.test(where))).toHaveLength(8 + 3);
+    expect(listStatements(everything).filter(({ where }) => optional.test(where))).toHaveLength(8 + 4);
   });
 
   it("the policies let only functions that call engines read the engines' keys", () => {

@@ -123,3 +123,31 @@ it.each(['json', 'frames'] as const)(
     expect(steps).toEqual(['responded', 'work', 'worked', 'ended']);
   },
 );
+
+it('work that is deferred when a broken response closes its sources is done before the invocation ends', async () => {
+  const steps: string[] = [];
+  const { handler } = createHandler(async ({ defer }) => {
+    async function* writeFrames() {
+      try {
+        for (;;) {
+          await nextTick();
+          yield 'data: more\n\n';
+        }
+      } finally {
+        for (let tick = 0; tick < 20; tick += 1) await nextTick();
+        defer?.(async () => {
+          for (let tick = 0; tick < 20; tick += 1) await nextTick();
+          steps.push('worked');
+        });
+      }
+    }
+    return { frames: writeFrames() };
+  });
+  const stream = new ResponseRecorder();
+  const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
+  const call = handler(event, stream, makeContext(TIMEOUT_MS)).catch(() => steps.push('ended'));
+  await vi.waitFor(() => expect(stream.text).toContain('more'));
+  stream.destroy(new Error('The connection broke'));
+  await call;
+  expect(steps).toEqual(['worked', 'ended']);
+});

@@ -9,7 +9,8 @@ const MAX_MARKS = 30;
 /** Marks, and the vowels and final consonants of Hangul: each changes the character before it. */
 const EXTENDER = /^[\p{M}\u1160-\u11FF]$/u;
 const MARK = /^\p{M}$/u;
-const IGNORED = /^\p{Default_Ignorable_Code_Point}$/u;
+/** Unicode's characters without a form, and the marks of interlinear annotations. */
+const IGNORED = /^[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]$/u;
 const WORD = /^[\p{L}\p{N}]$/u;
 
 /** The symbols of ASCII, which most texts consist of. */
@@ -23,7 +24,8 @@ export function fold(text: string): readonly string[] {
   // By code point, because the lower case of a word's last sigma differs from that of others.
   return [...text.normalize('NFKD')].flatMap((each) => {
     if (IGNORED.test(each)) return [];
-    return [...each.toUpperCase()].flatMap((upper) => [...upper.toLowerCase().normalize('NFKD')]);
+    // In lower case first: the upper case of the capital sharp s is itself, and that of the small one is SS.
+    return [...each.toLowerCase().toUpperCase()].flatMap((upper) => [...upper.toLowerCase().normalize('NFKD')]);
   });
 }
 

@@ -36,15 +36,21 @@ export function foldText(text: string): FoldedText {
   return { text: pieces.join(''), toOriginal: (index) => (index < length ? (all[index] ?? text.length) : text.length) };
 }
 
+/** The characters that Unicode gives no form (`Default_Ignorable_Code_Point`), and the marks of interlinear annotations. */
+const INVISIBLE =
+  '\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb';
+
 const FOLDED = new RegExp(
   [
-    // Spaces, the soft hyphen, the multiplication sign and the Cyrillic letter that look like an X.
-    '[\\u00a0\\u00ad\\u00d7\\u0425\\u0445\\u0660-\\u0669\\u06f0-\\u06f9\\u0966-\\u096f\\u2000-\\u2015\\u202a-\\u202f\\u205f\\u2060-\\u2069\\u2212\\u3000]',
-    '[\\ufe00-\\ufe0f\\ufe52\\ufe55\\ufe58\\ufe63\\ufe6b\\ufeff\\uff01-\\uff5e]',
+    `[${INVISIBLE}]|[\\udb40-\\udb43][\\udc00-\\udfff]`,
+    // Spaces, the multiplication sign and the Cyrillic letters that look like an X.
+    '[\\u00a0\\u00d7\\u0425\\u0445\\u0660-\\u0669\\u06f0-\\u06f9\\u0966-\\u096f\\u2000-\\u200a\\u2010-\\u2015\\u202f\\u205f\\u2212\\u3000]',
+    '[\\ufe52\\ufe55\\ufe58\\ufe63\\ufe6b\\uff01-\\uff5e]',
     // Mathematical digits.
     '\\ud835[\\udfce-\\udfff]',
     '\\\\u[0-9A-Fa-f]{4}|\\\\x[0-9A-Fa-f]{2}|\\\\[nrtbf]',
-    '%[0-9A-Fa-f]{2}',
+    // The bytes of one character in UTF-8.
+    '%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|%[0-9A-Fa-f]{2}',
     '&#x[0-9A-Fa-f]{1,5};|&#[0-9]{1,6};|&(?:commat|period|nbsp|colon|plus|amp|quot|lt|gt);',
   ].join('|'),
   'g',
@@ -54,22 +60,27 @@ const FOLDED = new RegExp(
 function foldOne(original: string): string {
   const [first] = original;
   if (first === '\\') return foldEscape(original);
-  if (first === '%') return toPlain(Number.parseInt(original.slice(1), 16));
+  if (first === '%') return toPlain(Buffer.from(original.replaceAll('%', ''), 'hex').toString());
   if (first === '&') return foldEntity(original);
-  if (original.length === 2) return String(((original.codePointAt(0) ?? 0) - 0x1d7ce) % 10);
+  if (original.length === 2) return foldPair(original.codePointAt(0) ?? 0);
   return foldUnit(original.charCodeAt(0));
+}
+
+/** Returns the digit of a mathematical one, or none for a tag or a selector of variations, which are invisible. */
+function foldPair(codePoint: number): string {
+  return codePoint < 0xe0000 ? String((codePoint - 0x1d7ce) % 10) : '';
 }
 
 function foldEscape(original: string): string {
   const kind = original[1];
-  return kind === 'u' || kind === 'x' ? toPlain(Number.parseInt(original.slice(2), 16)) : '\n';
+  return kind === 'u' || kind === 'x' ? toPlain(String.fromCharCode(Number.parseInt(original.slice(2), 16))) : '\n';
 }
 
 function foldEntity(original: string): string {
   const name = original.slice(1, -1);
-  if (name.startsWith('#x')) return toPlain(Number.parseInt(name.slice(2), 16));
-  if (name.startsWith('#')) return toPlain(Number(name.slice(1)));
-  return ENTITIES[name] ?? OTHER;
+  if (name.startsWith('#x')) return toPlain(String.fromCodePoint(Number.parseInt(name.slice(2), 16)));
+  if (name.startsWith('#')) return toPlain(String.fromCodePoint(Number(name.slice(1))));
+  return ENTITIES[name] ?? original;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -84,12 +95,9 @@ const ENTITIES: Readonly<Record<string, string>> = {
   gt: '>',
 };
 
-/** Stands for a character of no personal data. It ends every value. */
-const OTHER = '\ufffd';
-
-/** Returns the folded character of a code, which an escape names. */
-function toPlain(code: number): string {
-  return code < 0x80 ? String.fromCharCode(code) : foldUnit(code) || OTHER;
+/** Returns the folded form of a character that an escape names. */
+function toPlain(character: string): string {
+  return character.length > 1 ? character : foldUnit(character.charCodeAt(0));
 }
 
 function foldUnit(code: number): string {
@@ -104,7 +112,8 @@ function foldUnit(code: number): string {
   if (code === 0xfe52) return '.';
   if (code === 0xfe55) return ':';
   if (code === 0xfe6b) return '@';
-  return INVISIBLE.test(String.fromCharCode(code)) ? '' : OTHER;
+  const unit = String.fromCharCode(code);
+  return INVISIBLE_UNIT.test(unit) ? '' : unit;
 }
 
-const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\ufe00-\ufe0f]/;
+const INVISIBLE_UNIT = new RegExp(`[${INVISIBLE}]`);

@@ -10,6 +10,11 @@ describe('the detector', () => {
     ['请用zhang@example.com联系', 'EMAIL:zhang@example.com'],
     ['https://x.example/?q=john%40example.com&n=1', 'EMAIL:john%40example.com'],
     ['{"a":"\\u0062ob\\u0040example.com"}', 'EMAIL:\\u0062ob\\u0040example.com'],
+    ['{"a":"jos\\u00e9@ex\\u00e4mple.de"}', 'EMAIL:jos\\u00e9@ex\\u00e4mple.de'],
+    ['{"\\u5bc6\\u7801\\uff1aTr0ub4dor&3xyz"}', 'CREDENTIAL:Tr0ub4dor&3xyz'],
+    ['to=jos%C3%A9@example.com', 'EMAIL:jos%C3%A9@example.com'],
+    ['to: jos&#233;@example.com', 'EMAIL:jos&#233;@example.com'],
+    ['to=a\\u200bnn@example.com', 'EMAIL:a\\u200bnn@example.com'],
     ['tel=%2B8613812345678', 'PHONE:%2B8613812345678'],
     ['line\\n13812345678\\n', 'PHONE:13812345678'],
     ['138\u200b1234\u200b5678', 'PHONE:138\u200b1234\u200b5678'],
@@ -22,6 +27,13 @@ describe('the detector', () => {
     ['+44 20 7946 0958 2024', 'PHONE:+44 20 7946 0958'],
   ])('finds the value in %j with its own characters', (text, found) => {
     expect(listFound(detect, text)).toEqual([found]);
+  });
+
+  it.each([
+    ...'\u00ad\u034f\u061c\u115f\u17b4\u180e\u200b\u2060\u206f\u3164\ufe0f\ufeff\uffa0\ufff9\u{e0061}\u{e0100}',
+  ])('finds a value with the invisible character %j in it', (invisible) => {
+    const value = `138${invisible}12345678`;
+    expect(listFound(detect, `call ${value}.`)).toEqual([`PHONE:${value}`]);
   });
 
   it('joins values that overlap, and names them by the more specific kind', () => {

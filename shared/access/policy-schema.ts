@@ -88,7 +88,7 @@ const MAX_BYTES: Readonly<Record<keyof Policy, number>> = { account: 3_000, proj
 
 /**
  * Checks restrictions and returns them as JSON, or undefined if there are none.
- * @throws LambentError `invalid_value` for an unknown section, an invalid value, or restrictions that are too large
+ * @throws LambentError `unknown_parameter`, `missing_required_parameter`, or `invalid_value`, also for restrictions that are too large
  */
 export function encodeRestrictions(level: keyof Policy, restrictions: Restrictions): string | undefined {
   const inherited = findInheritedName(restrictions);
@@ -100,6 +100,10 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   if (!result.success) {
     const [issue] = result.issues;
     const param = shorten(v.getDotPath(issue) ?? level);
+    if (issue.type === 'strict_object' && issue.path?.at(-1)?.origin === 'key')
+      throw issue.expected === 'never'
+        ? new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param })
+        : new LambentError('missing_required_parameter', `Missing required parameter: '${param}'.`, { param });
     throw new LambentError('invalid_value', `Invalid '${param}': ${shorten(issue.message)}`, { param });
   }
   if (level !== 'project' && result.output.limits?.models !== undefined) {

@@ -6,10 +6,11 @@ import { type FindLevel, findOrganization, findProjectLevel, logRestriction } fr
 import { createProjects } from './projects.ts';
 
 const ENHANCED = ['enhanced_zero_data_retention', 'enhanced_modified_abuse_monitoring'] as const;
-const CONTROLS = ['zero_data_retention', 'modified_abuse_monitoring', ...ENHANCED] as const;
+const CONTROLS = ['zero_data_retention', 'modified_abuse_monitoring'] as const;
+const PROJECT_TYPES = ['organization_default', 'none', ...CONTROLS] as const;
 
-const organizationBody = object({ retention_type: oneOf(CONTROLS) });
-const projectBody = object({ retention_type: oneOf(['organization_default', 'none', ...CONTROLS]) });
+const organizationBody = object({ retention_type: oneOf([...CONTROLS, ...ENHANCED], CONTROLS) });
+const projectBody = object({ retention_type: oneOf([...PROJECT_TYPES, ...ENHANCED], PROJECT_TYPES) });
 
 /**
  * Creates the routes of the data retention of the organization and of projects. An organization that was never changed has

@@ -79,8 +79,8 @@ export function decimal(min: number, max: number) {
 }
 
 /** One of the strings in `values`. */
-export function oneOf<const T extends readonly string[]>(values: T) {
-  return v.picklist(values, formatList(values));
+export function oneOf<const T extends readonly string[]>(values: T, supported: readonly string[] = values) {
+  return v.picklist(values, formatList(supported));
 }
 
 /**

@@ -30,19 +30,14 @@ describe('encodeRestrictions', () => {
   });
 
   it.each([
-    [{ modles: { mode: 'deny', models: [] } }, "Invalid 'modles': "],
     [{ models: { mode: 'forbid', models: [] } }, "Invalid 'models.mode': "],
     [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models.0': "],
-    [{ models: { mode: 'allow' } }, "Invalid 'models.models': "],
     [{ retention: 'organization_default' }, "Invalid 'retention': "],
     [{ ipRanges: ['192.0.2.0/24'] }, "Invalid 'ipRanges': only a key has them."],
     [{ certificates: [] }, "Invalid 'certificates': "],
     [{ certificates: [{ key: '-', isAuthority: true, expiresAt: 1 }] }, "Invalid 'certificates.0.key': "],
-    [{ limits: { requestsPerHour: 1 } }, "Invalid 'limits.requestsPerHour': "],
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
     [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],
-    [{ limits: { models: { m: { models: {} } } } }, "Invalid 'limits.models.m.models': "],
-    [{ limits: { models: { m: { alerts: [makeAlert({})] } } } }, "Invalid 'limits.models.m.alerts': "],
     [{ limits: { alerts: [] } }, "Invalid 'limits.alerts': "],
     [{ limits: { alerts: [makeAlert({ name: 'a b' })] } }, "Invalid 'limits.alerts.0.name': "],
     [{ limits: { alerts: [makeAlert({ per: 'year' })] } }, "Invalid 'limits.alerts.0.per': "],
@@ -56,7 +51,6 @@ describe('encodeRestrictions', () => {
       "Invalid 'limits.alerts': ",
     ],
     [{ personalData: { all: 'hide' } }, "Invalid 'personalData.all': "],
-    [{ personalData: { kinds: { mail: 'mask' } } }, "Invalid 'personalData.kinds.mail': "],
     [{ personalData: { patterns: [makePattern({ name: 'staff' })] } }, "Invalid 'personalData.patterns.0.name': "],
     [
       { personalData: { patterns: [makePattern({ pattern: '(a)\\1' })] } },
@@ -67,6 +61,27 @@ describe('encodeRestrictions', () => {
   ])('the restrictions %j are refused', (restrictions, message) => {
     expect(() => encodeRestrictions('project', restrictions as never)).toThrow(
       expect.objectContaining({ code: 'invalid_value', message: expect.stringContaining(message) }),
+    );
+  });
+
+  it.each([
+    [{ modles: { mode: 'deny', models: [] } }, 'modles'],
+    [{ limits: { requestsPerHour: 1 } }, 'limits.requestsPerHour'],
+    [{ personalData: { kinds: { mail: 'mask' } } }, 'personalData.kinds.mail'],
+    [{ limits: { models: { m: { models: {} } } } }, 'limits.models.m.models'],
+    [{ limits: { models: { m: { alerts: [makeAlert({})] } } } }, 'limits.models.m.alerts'],
+  ])('the restrictions %j are refused, with the name of the unknown field', (restrictions, param) => {
+    expect(() => encodeRestrictions('project', restrictions as never)).toThrow(
+      expect.objectContaining({ code: 'unknown_parameter', param, message: `Unknown parameter: '${param}'.` }),
+    );
+  });
+
+  it('restrictions without a required field are refused, with its name', () => {
+    expect(() => encodeRestrictions('project', { models: { mode: 'allow' } } as never)).toThrow(
+      expect.objectContaining({
+        code: 'missing_required_parameter',
+        message: "Missing required parameter: 'models.models'.",
+      }),
     );
   });
 

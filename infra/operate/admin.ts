@@ -9,26 +9,13 @@ import { bootstrap } from './admin/bootstrap.ts';
 import type { Command } from './admin/command.ts';
 import { COMMANDS } from './admin/commands.ts';
 import type { AdminContext } from './admin/context.ts';
-import { FIELDS, type FieldName } from './admin/fields.ts';
+import { EXPLANATIONS, FIELDS, type FieldName } from './admin/fields.ts';
+import { describeUsage, RESOURCES } from './admin/help.ts';
 import { formatObject, formatTable } from './admin/output.ts';
-import { describePath, fillPath, listParameters, type Texts } from './admin/path.ts';
+import { fillPath, listParameters, type Texts } from './admin/path.ts';
 import { listRows, request, requestCsv, requestPages, requestReport } from './admin/requests.ts';
 import { resolveApi } from './admin/target.ts';
 import { parseOptions, runCommandLine, suggestName, UsageError } from './command-line.ts';
-
-const USAGE = `usage:
-  npm run admin -- RESOURCE VERB [ID] --stage STAGE [--region REGION] [OPTIONS] [--json]
-  npm run admin -- bootstrap --stage STAGE [--region REGION] [--name NAME] [--expires WHEN]
-
-  --local       instead of --stage: the laptop, while npm start runs
-  --json        print JSON instead of a table, or of a created key alone
-  --csv         print a report as CSV, with exact amounts
-  bootstrap     makes an admin key with your AWS credentials; all else needs one in OPENAI_ADMIN_KEY
-
-${COMMANDS.map((command) => `  ${describeCommand(command)}`).join('\n')}
-
-  Lists, such as SCOPES and MODELS, are separated by commas. WHEN is 90d, 2027-01-31, 2027-01-31T12:00:00Z or never; TIME is the same,
-  with 7d for 7 days ago. JSON may be @FILE.`;
 
 const TARGET_OPTIONS = {
   stage: { type: 'string' },
@@ -77,7 +64,7 @@ export async function runAdminCommand(args: readonly string[], context: AdminCon
   }
   if (values.json === true) return context.print(JSON.stringify(result, null, 2));
   const objects = listRows(result).map((each) => command.toRow?.(each) ?? each);
-  if (isList && objects.length === 0) return context.note(`None in ${target.description}.`);
+  if (isList && objects.length === 0) return context.note('Nothing was found.');
   for (const line of isList ? formatTable(objects) : formatObject(isObject(result) ? result : {})) context.print(line);
 }
 
@@ -96,9 +83,8 @@ function omitKeyValue(result: unknown): Record<string, unknown> {
 
 function findCommand([resource, verb, operand, ...more]: readonly string[]): Command {
   if (resource === undefined) throw new UsageError('the resource is missing');
-  const resources = [...new Set(COMMANDS.map(({ name }) => name.split(' ')[0] ?? '')), 'bootstrap'];
-  if (!resources.includes(resource))
-    throw new UsageError(`unknown resource '${resource}'${suggestName(resource, resources)}`);
+  if (!RESOURCES.includes(resource))
+    throw new UsageError(`unknown resource '${resource}'${suggestName(resource, RESOURCES)}`);
   const verbs = COMMANDS.filter(({ name }) => name.startsWith(`${resource} `)).map(
     ({ name }) => name.split(' ')[1] ?? '',
   );
@@ -115,11 +101,14 @@ function findCommand([resource, verb, operand, ...more]: readonly string[]): Com
 }
 
 async function createBody(
-  { fields = [], data, constants, rename, defaults }: Command,
+  { fields = [], required = [], data, constants, rename, defaults }: Command,
   texts: Texts,
   { readFile }: AdminContext,
 ): Promise<Record<string, unknown>> {
   const body: Record<string, unknown> = { ...constants };
+  // With --data, a field may be in the JSON.
+  const missing = required.find((option) => texts[option] === undefined && texts['data'] === undefined);
+  if (missing !== undefined) throw new UsageError(`--${missing} is missing`);
   if (data && texts['data'] !== undefined)
     Object.assign(body, parseData(await readData(String(texts['data']), readFile)));
   for (const option of fields) {
@@ -138,7 +127,8 @@ function parseOption<Name extends FieldName>(
 function parseOption(option: FieldName, text: string): unknown {
   const { usage, parse } = FIELDS[option];
   const value = parse(text);
-  if (value === undefined) throw new UsageError(`--${option} has an invalid value: '${text}' (${usage})`);
+  if (value === undefined)
+    throw new UsageError(`--${option} has an invalid value: '${text}' (${EXPLANATIONS[usage] ?? usage})`);
   return value;
 }
 
@@ -154,16 +144,6 @@ function parseData(text: string): Record<string, unknown> {
   throw new UsageError('--data must be a JSON object');
 }
 
-function describeCommand({ name, path, fields = [], data, report }: Command): string {
-  return [
-    name,
-    ...describePath(path),
-    ...fields.map((option) => `[--${option} ${FIELDS[option].usage}]`),
-    ...(data ? ['[--data JSON]'] : []),
-    ...(report ? ['[--csv]'] : []),
-  ].join(' ');
-}
-
 if (import.meta.main) {
   await runCommandLine(
     (args) =>
@@ -176,6 +156,6 @@ if (import.meta.main) {
         note: console.error,
         now: Date.now,
       }),
-    USAGE,
+    describeUsage,
   );
 }

@@ -42,15 +42,18 @@ export function checkArgument(argument: string, value: string | undefined, patte
  */
 export async function runCommandLine(
   command: (args: readonly string[]) => Promise<void>,
-  usage: string,
+  usage: string | ((args: readonly string[]) => string),
   args: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
-  if (args.includes('--help') || args.includes('-h')) return console.log(usage);
+  const describeUsage = () => (typeof usage === 'string' ? usage : usage(args));
+  // A reader such as `head` may close the pipe early.
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? 0 : 1));
+  if (args.includes('--help') || args.includes('-h')) return console.log(describeUsage());
   try {
     await command(args);
   } catch (thrown) {
     console.error(thrown instanceof Error ? thrown.message : thrown);
-    if (thrown instanceof UsageError) console.error(`\n${usage}`);
+    if (thrown instanceof UsageError) console.error(`\n${describeUsage()}`);
     process.exitCode = 1;
   }
 }

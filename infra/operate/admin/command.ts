@@ -12,6 +12,8 @@ export interface Command {
   readonly path: string;
   /** The options that become fields of the body or, for GET, of the query. */
   readonly fields?: readonly FieldName[];
+  /** The options without which the API refuses the request. */
+  readonly required?: readonly (FieldName | 'data')[];
   /** True if `--data` gives the body as JSON, for fields that have no options. */
   readonly data?: boolean;
   /** Fields that are the same for each request. */

@@ -10,12 +10,24 @@ const SPEND_ALERT = { ...MONTHLY_DOLLARS, notification_channel: { type: 'email',
 export const COMMANDS: readonly Command[] = [
   { name: 'admin-keys list', method: 'GET', path: 'admin_api_keys' },
   { name: 'admin-keys get', method: 'GET', path: 'admin_api_keys/{id}' },
-  { name: 'admin-keys create', method: 'POST', path: 'admin_api_keys', fields: ['name', 'scopes', 'expires'] },
+  {
+    name: 'admin-keys create',
+    method: 'POST',
+    path: 'admin_api_keys',
+    fields: ['name', 'scopes', 'expires'],
+    required: ['name'],
+  },
   { name: 'admin-keys delete', method: 'DELETE', path: 'admin_api_keys/{id}' },
 
   { name: 'projects list', method: 'GET', path: 'projects', fields: ['archived'] },
   { name: 'projects get', method: 'GET', path: 'projects/{id}' },
-  { name: 'projects create', method: 'POST', path: 'projects', fields: ['name', 'id', 'environment', 'external-key'] },
+  {
+    name: 'projects create',
+    method: 'POST',
+    path: 'projects',
+    fields: ['name', 'id', 'environment', 'external-key'],
+    required: ['name'],
+  },
   { name: 'projects update', method: 'POST', path: 'projects/{id}', fields: ['name', 'environment', 'external-key'] },
   { name: 'projects archive', method: 'POST', path: 'projects/{id}/archive' },
 
@@ -25,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: 'external_keys',
     fields: ['name', 'kms-arn'],
+    required: ['name', 'kms-arn'],
     constants: { type: 'aws' },
   },
   { name: 'external-keys validate', method: 'POST', path: 'external_keys/{id}/validate' },
@@ -35,6 +48,7 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: 'projects/{project}/service_accounts',
     fields: ['name', 'scopes', 'expires'],
+    required: ['name'],
   },
   {
     name: 'service-accounts update',
@@ -63,6 +77,7 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: 'projects/{project}/model_permissions',
     fields: ['mode', 'models'],
+    required: ['mode', 'models'],
   },
   { name: 'model-permissions delete', method: 'DELETE', path: 'projects/{project}/model_permissions' },
 
@@ -80,6 +95,7 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: '[projects/{project}/]spend_limit',
     fields: ['dollars'],
+    required: ['dollars'],
     constants: MONTHLY_DOLLARS,
   },
   { name: 'spend-limit delete', method: 'DELETE', path: '[projects/{project}/]spend_limit' },
@@ -90,6 +106,7 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: '[projects/{project}/]spend_alerts',
     fields: ['dollars'],
+    required: ['dollars'],
     constants: SPEND_ALERT,
   },
   {
@@ -97,11 +114,18 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: '[projects/{project}/]spend_alerts/{id}',
     fields: ['dollars'],
+    required: ['dollars'],
     constants: SPEND_ALERT,
   },
 
   { name: 'data-retention get', method: 'GET', path: '[projects/{project}/]data_retention' },
-  { name: 'data-retention set', method: 'POST', path: '[projects/{project}/]data_retention', fields: ['type'] },
+  {
+    name: 'data-retention set',
+    method: 'POST',
+    path: '[projects/{project}/]data_retention',
+    fields: ['type'],
+    required: ['type'],
+  },
 
   { name: 'policy get', method: 'GET', path: '[projects/{project}/][api_keys/{key}/]policy' },
   {
@@ -109,6 +133,7 @@ export const COMMANDS: readonly Command[] = [
     method: 'POST',
     path: '[projects/{project}/][api_keys/{key}/]policy',
     data: true,
+    required: ['data'],
   },
 
   ...PEOPLE_COMMANDS,

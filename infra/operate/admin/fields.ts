@@ -47,6 +47,15 @@ export const FIELDS = {
 } as const satisfies Readonly<Record<string, { field: string; usage: string; parse: (text: string) => unknown }>>;
 export type FieldName = keyof typeof FIELDS;
 
+/** What an error says of a value, by `usage`, where that alone doesn't say it. */
+export const EXPLANATIONS: Readonly<Record<string, string>> = {
+  WHEN: '90d, 2027-01-31, 2027-01-31T12:00:00Z or never',
+  TIME: '7d for 7 days ago, 2027-01-31 or 2027-01-31T12:00:00Z',
+  SECONDS: 'a whole number of seconds',
+  DOLLARS: 'dollars, with cents if needed: 12.50',
+  'NUMBER|none': 'a whole number, or none',
+};
+
 function splitList(text: string): string[] {
   return text.split(',').flatMap((each) => each.trim() || []);
 }

@@ -11,6 +11,7 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
     method: 'POST',
     path: PROVIDERS,
     fields: ['name', 'issuer', 'audience', 'description', 'enabled'],
+    required: ['name', 'issuer', 'audience'],
     data: true,
     constants: { type: 'oidc' },
   },
@@ -24,7 +25,13 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
 
   { name: 'certificates list', method: 'GET', path: `[projects/{project}/]certificates` },
   { name: 'certificates get', method: 'GET', path: 'certificates/{id}', fields: ['include'] },
-  { name: 'certificates create', method: 'POST', path: 'certificates', fields: ['certificate', 'name'] },
+  {
+    name: 'certificates create',
+    method: 'POST',
+    path: 'certificates',
+    fields: ['certificate', 'name'],
+    required: ['certificate'],
+  },
   { name: 'certificates update', method: 'POST', path: 'certificates/{id}', fields: ['name'] },
   { name: 'certificates delete', method: 'DELETE', path: 'certificates/{id}' },
   ...['activate', 'deactivate'].map(
@@ -33,6 +40,7 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
       method: 'POST',
       path: `[projects/{project}/]certificates/${act}`,
       fields: ['certificates'],
+      required: ['certificates'],
     }),
   ),
 
@@ -42,6 +50,7 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
     method: 'POST',
     path: RULES,
     fields: ['project', 'account', 'name', 'description', 'enabled'],
+    required: ['project', 'account', 'data'],
     data: true,
   },
   {

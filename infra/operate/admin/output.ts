@@ -22,11 +22,37 @@ export function formatObject(object: Readonly<Record<string, unknown>>): string[
   return fields.map(([name, value]) => `${name.padEnd(width)}  ${formatValue(name, value)}`);
 }
 
+/** The number by which OpenAI's rate limits say that there is no limit. */
+const NO_LIMIT = 2_147_483_647;
+const IS_TIME = /^created$|_(at|time|until)$/;
+
 function formatValue(name: string, value: unknown): string {
   if (value === null || value === undefined) return '';
-  if (/_(at|time)$/.test(name) && typeof value === 'number') return new Date(value * 1000).toISOString();
+  if (value === NO_LIMIT) return 'none';
+  if (IS_TIME.test(name) && typeof value === 'number') return formatTime(value);
+  if (name === 'threshold_amount' && typeof value === 'number') return (value / 100).toFixed(2);
   if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return value.join(',');
   if (name === 'amount' && isObject(value)) return `${value['value']} ${value['currency']}`;
-  if (isObject(value) || Array.isArray(value)) return JSON.stringify(value);
-  return String(value);
+  return findId(value) ?? (typeof value === 'object' ? formatJson(value) : String(value));
+}
+
+/** Returns what a table shows of an object of the API in a field: the ids of a list, the owner's of a key, or its own. */
+function findId(value: unknown): string | undefined {
+  if (!isObject(value)) return undefined;
+  const { object, type, id, data, status } = value;
+  if (object === 'list' && Array.isArray(data))
+    return data.map((each) => (isObject(each) ? each['id'] : each)).join(',');
+  if (typeof type === 'string' && isObject(value[type])) return findId(value[type]);
+  if (typeof object === 'string' && typeof id === 'string') return id;
+  return typeof status === 'string' && Object.keys(value).length === 1 ? status : undefined;
+}
+
+function formatJson(value: unknown): string {
+  return JSON.stringify(value, (name, each) =>
+    IS_TIME.test(name) && typeof each === 'number' ? formatTime(each) : each,
+  );
+}
+
+function formatTime(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
 }

@@ -1,39 +1,24 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
-import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { waitUntil } from '../wait.ts';
+import { type Administrator, createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
-let organization: OpenAI['admin']['organization'];
+let admin: Administrator;
 beforeAll(async () => {
   service = await startService();
-  organization = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', maxRetries: 0 }).admin
-    .organization;
+  admin = createAdministrator(service);
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
-/** Sends a request of an administrator that the client has no method for. */
-async function send(method: string, path: string, body?: object) {
-  const response = await fetch(`${service.cloud.url}/organization/projects/${path}`, {
-    method,
-    headers: { authorization: 'Bearer sk-admin-local', 'content-type': 'application/json' },
-    ...(body && { body: JSON.stringify(body) }),
-  });
-  return { status: response.status, json: JSON.parse(await response.text()) };
-}
-
 /** Creates a project with two keys, and a policy. */
 async function createProject(policy: object) {
-  const { id: project } = await organization.projects.create({ name: 'Website' });
-  expect(await send('POST', `${project}/policy`, policy)).toMatchObject({ status: 200 });
-  const create = async (name: string) => {
-    const { api_key } = await organization.projects.serviceAccounts.create(project, { name });
-    return { id: api_key?.id ?? '', value: api_key?.value ?? '' };
-  };
-  return { project, key: await create('web'), other: await create('shop') };
+  const created = await admin.createProject();
+  expect(await admin.send('POST', `${created.project}/policy`, policy)).toMatchObject({ status: 200 });
+  return created;
 }
 
 let calls = 0;
@@ -57,11 +42,11 @@ async function call(key: string, { input = 'Hello', from = '127.0.0.1', headers 
 
 const findAct = (type: string, objectId: string) =>
   waitUntil(`${type} is recorded`, async () => {
-    const { data } = await organization.auditLogs.list({ resource_ids: [objectId] });
+    const { data } = await admin.organization.auditLogs.list({ resource_ids: [objectId] });
     return data.find((act) => String(act.type) === type) as unknown as Record<string, unknown> | undefined;
   });
 
-const listHolds = async (project: string) => (await send('GET', `${project}/key_holds`)).json.data;
+const listHolds = async (project: string) => (await admin.send('GET', `${project}/key_holds`)).json.data;
 
 it('repeated refusals by a content rule hold the key; other keys work, and the key after its release', async () => {
   const { project, key, other } = await createProject({
@@ -84,7 +69,7 @@ it('repeated refusals by a content rule hold the key; other keys work, and the k
     service.logs.some((line) => line.includes('"AbuseSuspected":1') && line.includes('"KeysHeld":1')),
   );
 
-  expect(await send('DELETE', `${project}/key_holds/${key.id}`)).toMatchObject({ status: 200 });
+  expect(await admin.send('DELETE', `${project}/key_holds/${key.id}`)).toMatchObject({ status: 200 });
   expect(await call(key.value)).toMatchObject({ status: 200 });
   expect(await listHolds(project)).toEqual([]);
 });
@@ -130,7 +115,7 @@ it.each([
   ['holdSeconds', 59],
   ['unknown', 1],
 ])('a policy whose section abuse has %s %j is refused', async (name, value) => {
-  const { status, json } = await send('POST', 'local/policy', { abuse: { [name]: value } });
+  const { status, json } = await admin.send('POST', 'local/policy', { abuse: { [name]: value } });
   expect({ status, param: json.error?.param }).toEqual({
     status: 400,
     param: expect.stringContaining(`abuse.${name}`),

@@ -12,6 +12,7 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isObject } from '../../shared/core/objects.ts';
 import { waitUntil } from '../wait.ts';
+import { createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
 const model = 'compatible';
@@ -22,8 +23,7 @@ let service: Service;
 let organization: OpenAI['admin']['organization'];
 beforeAll(async () => {
   service = await startService();
-  organization = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', maxRetries: 0 }).admin
-    .organization;
+  ({ organization } = createAdministrator(service));
 });
 afterAll(() => service[Symbol.asyncDispose]());
 

@@ -1,35 +1,15 @@
-import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { waitUntil } from '../wait.ts';
+import { type Administrator, createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
-let organization: OpenAI['admin']['organization'];
+let admin: Administrator;
 beforeAll(async () => {
   service = await startService();
-  organization = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', maxRetries: 0 }).admin
-    .organization;
+  admin = createAdministrator(service);
 });
 afterAll(() => service[Symbol.asyncDispose]());
-
-/** Sends a request of an administrator that the client has no method for. */
-async function send(method: string, path: string, body?: object) {
-  const response = await fetch(`${service.cloud.url}/organization/projects/${path}`, {
-    method,
-    headers: { authorization: 'Bearer sk-admin-local', 'content-type': 'application/json' },
-    ...(body && { body: JSON.stringify(body) }),
-  });
-  return { status: response.status, json: JSON.parse(await response.text()) };
-}
-
-async function createProject() {
-  const { id: project } = await organization.projects.create({ name: 'Website' });
-  const create = async (name: string) => {
-    const { api_key } = await organization.projects.serviceAccounts.create(project, { name });
-    return { id: api_key?.id ?? '', value: api_key?.value ?? '' };
-  };
-  return { project, key: await create('web'), other: await create('shop') };
-}
 
 let calls = 0;
 /** Calls a model with a key. Each header is written differently, because the gateway caches what the authorizer returned for it. */
@@ -45,25 +25,25 @@ async function call(key: string) {
 }
 
 it('an administrator holds a key and releases it; other keys of the project work meanwhile', async () => {
-  const { project, key, other } = await createProject();
+  const { project, key, other } = await admin.createProject();
   expect((await call(key.value)).status).toBe(200);
-  const placed = await send('POST', `${project}/key_holds/${key.id}`);
+  const placed = await admin.send('POST', `${project}/key_holds/${key.id}`);
   expect(placed).toMatchObject({ status: 200, json: { id: key.id, reason: 'manual' } });
   expect(placed.json.held_until - placed.json.created_at).toBe(86_400);
   const until = new Date(placed.json.held_until * 1000).toISOString().replace('.000', '');
   const refused = { status: 403, code: 'key_held', message: expect.stringContaining(until) };
   expect(await call(key.value)).toMatchObject(refused);
   expect((await call(other.value)).status).toBe(200);
-  expect((await send('GET', `${project}/key_holds`)).json.data).toEqual([placed.json]);
+  expect((await admin.send('GET', `${project}/key_holds`)).json.data).toEqual([placed.json]);
 
-  expect(await send('DELETE', `${project}/key_holds/${key.id}`)).toMatchObject({
+  expect(await admin.send('DELETE', `${project}/key_holds/${key.id}`)).toMatchObject({
     status: 200,
     json: { deleted: true },
   });
   expect((await call(key.value)).status).toBe(200);
-  expect((await send('GET', `${project}/key_holds`)).json.data).toEqual([]);
+  expect((await admin.send('GET', `${project}/key_holds`)).json.data).toEqual([]);
   const acts = await waitUntil('both acts are recorded', async () => {
-    const { data } = await organization.auditLogs.list({ resource_ids: [key.id] });
+    const { data } = await admin.organization.auditLogs.list({ resource_ids: [key.id] });
     const types = data.map(({ type }) => String(type));
     return types.includes('api_key.released') ? types : undefined;
   });
@@ -71,22 +51,24 @@ it('an administrator holds a key and releases it; other keys of the project work
 });
 
 it('a hold ends by itself', async () => {
-  const { project, key } = await createProject();
-  await send('POST', `${project}/key_holds/${key.id}`, { hold_seconds: 2 });
+  const { project, key } = await admin.createProject();
+  await admin.send('POST', `${project}/key_holds/${key.id}`, { hold_seconds: 2 });
   expect(await call(key.value)).toMatchObject({ code: 'key_held' });
   await waitUntil('the key works again', async () => (await call(key.value)).status === 200);
 });
 
 it('a hold of an unknown key, for an invalid time or of an archived project is refused', async () => {
-  const { project, key } = await createProject();
+  const { project, key } = await admin.createProject();
   const path = `${project}/key_holds/${key.id}`;
-  expect(await send('POST', `${project}/key_holds/key_unknown`)).toMatchObject({ status: 404 });
-  expect(await send('DELETE', path)).toMatchObject({ status: 404, json: { error: { code: 'not_found' } } });
+  expect(await admin.send('POST', `${project}/key_holds/key_unknown`)).toMatchObject({ status: 404 });
+  expect(await admin.send('DELETE', path)).toMatchObject({ status: 404, json: { error: { code: 'not_found' } } });
   for (const hold_seconds of [0, 1.5, '60', 366 * 86_400 + 1])
-    expect(await send('POST', path, { hold_seconds })).toMatchObject({
+    expect(await admin.send('POST', path, { hold_seconds })).toMatchObject({
       ...{ status: 400, json: { error: { param: 'hold_seconds' } } },
     });
-  expect(await send('POST', path, { seconds: 60 })).toMatchObject({ json: { error: { code: 'unknown_parameter' } } });
-  await organization.projects.archive(project);
-  expect(await send('POST', path)).toMatchObject({ status: 403, json: { error: { code: 'project_archived' } } });
+  expect(await admin.send('POST', path, { seconds: 60 })).toMatchObject({
+    json: { error: { code: 'unknown_parameter' } },
+  });
+  await admin.organization.projects.archive(project);
+  expect(await admin.send('POST', path)).toMatchObject({ status: 403, json: { error: { code: 'project_archived' } } });
 });

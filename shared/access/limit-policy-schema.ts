@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { closedObject, notAnArray } from './closed-object.ts';
 
 /** As many as a counter of a window can reach. */
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -43,11 +44,13 @@ const storageLimits = {
 };
 
 /** The section `limits` of a policy. Only that of a project has `models` and limits of what is stored. */
-export const limitsSchema = v.strictObject({
+export const limitsSchema = closedObject({
   ...modelLimits,
   ...queueLimits,
   ...storageLimits,
-  models: v.optional(v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), v.strictObject(modelLimits))),
+  models: v.optional(
+    v.pipe(notAnArray, v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(256)), closedObject(modelLimits))),
+  ),
   answerTokens: v.optional(v.pipe(count, v.minValue(1))),
   // No higher than the limits of `wire/json-schema.ts`, which apply to all callers.
   schemaBytes: v.optional(v.pipe(count, v.minValue(1), v.maxValue(256 * 1024))),

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { findInheritedName } from '../core/objects.ts';
 import { ABUSE_SIGNS, MAX_NETWORKS } from './abuse-rules.ts';
+import { closedObject } from './closed-object.ts';
 import { contentRulesSchema, guardrailName, guardrailSchema } from './content-policy-schema.ts';
 import { isValidPattern } from './custom-pattern.ts';
 import { isIpRange } from './ip-ranges.ts';
@@ -17,9 +18,9 @@ const models = v.strictObject({
 });
 
 const action = v.picklist(PERSONAL_DATA_ACTIONS);
-const personalData = v.strictObject({
+const personalData = closedObject({
   all: v.optional(action),
-  kinds: v.optional(v.strictObject(v.entriesFromList(PERSONAL_DATA_KINDS, v.optional(action)))),
+  kinds: v.optional(closedObject(v.entriesFromList(PERSONAL_DATA_KINDS, v.optional(action)))),
   patterns: v.optional(
     v.pipe(
       v.array(
@@ -42,7 +43,7 @@ const personalData = v.strictObject({
 });
 
 const perHour = (most: number) => v.optional(v.nullable(whole(1, most)));
-const abuse = v.strictObject({
+const abuse = closedObject({
   networksPerHour: perHour(MAX_NETWORKS),
   refusalsPerHour: perHour(1_000_000),
   timesUsualRate: v.optional(v.nullable(v.pipe(v.number(), v.minValue(1.1), v.maxValue(1_000)))),

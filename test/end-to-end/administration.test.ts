@@ -402,6 +402,24 @@ describe('what a project may do', () => {
     await send('POST', `/organization/projects/${json.id}`, { environment: 'production' });
     expect((await policy()).json).toMatchObject({ limits: { requestsPerMinute: 1_000 } });
   });
+
+  it('a key of a project that became a sandbox is rotated once its scopes are those of a sandbox', async () => {
+    const { project, keyId } = await createProject();
+    const key = `/organization/projects/${project}/api_keys/${keyId}`;
+    await send('POST', `/organization/projects/${project}`, { environment: 'sandbox' });
+    const refused = await send('POST', `${key}/rotate`);
+    expect(refused).toMatchObject({ status: 400, json: { error: { param: null } } });
+    expect(refused.json.error.message).toContain('Change its scopes first.');
+    await send('POST', key, { scopes: ['api.all.read'] });
+    expect((await send('POST', `${key}/rotate`)).json).toMatchObject({
+      scopes: ['models.read', 'responses.read', 'conversations.read'],
+    });
+  });
+
+  it('the error of an unknown scope names only what the key may have', async () => {
+    const { json } = await send('POST', '/organization/admin_api_keys', { name: 'x', scopes: ['api.all'] });
+    expect(json.error.message).toMatch(/ are: admin\.keys\.read, .*admin\.audit\.read, owner, reader\.$/);
+  });
 });
 
 describe('scopes of administration', () => {

@@ -214,6 +214,14 @@ describe('users, groups and roles', () => {
     expect(await collect(admin.users.roles.list(id))).toMatchObject([{ id: 'role_reader', predefined_role: true }]);
   });
 
+  it('the role of a user with several is shown as the built-in one that permits most', async () => {
+    const { id: user_id } = await createUser('roles@example.com');
+    const { id } = await createProject();
+    await admin.projects.users.create(id, { user_id, role: 'reader' });
+    expect(await admin.projects.users.create(id, { user_id, role: 'member' })).toMatchObject({ role: 'member' });
+    expect(await admin.projects.users.retrieve(user_id, { project_id: id })).toMatchObject({ role: 'member' });
+  });
+
   it('groups and their users are created, read, changed, listed in pages and removed', async () => {
     const groups = [await admin.groups.create({ name: 'a' }), await admin.groups.create({ name: 'b' })] as const;
     const listed = await collect(admin.groups.list({ limit: 1 }));

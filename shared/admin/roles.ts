@@ -49,9 +49,9 @@ export async function resolveRole(roles: Collection<Role>, owner: Owner, nameOrI
   return predefined?.id ?? (await getRole(roles, owner, nameOrId)).id;
 }
 
-/** Returns how the `role` of a user or group is shown: the first of its roles, by its name if it is predefined. */
-export function showRole([id]: readonly string[]): string | undefined {
-  return PREDEFINED_ROLES.find((role) => role.id === id)?.name ?? id;
+/** Returns how the roles of a user or group are shown as one `role`: by the predefined one that permits most, or else the first. */
+export function showRole(ids: readonly string[]): string | undefined {
+  return PREDEFINED_ROLES.find(({ id }) => ids.includes(id))?.name ?? ids[0];
 }
 
 /** Encodes a role as the API shows it. */

@@ -135,13 +135,20 @@ export function createApiKeyRoutes(api: AdminApi) {
       const project = await getActiveProject(projects, request);
       const key = await getKey(project, request);
       const record = await readRecord(key);
+      const scopes = listKeyScopes(project).filter((each) => key.scopes.includes(each));
+      // Of a project that became a sandbox.
+      if (scopes.length < key.scopes.length)
+        throw new LambentError(
+          'invalid_value',
+          `The key ${key.id} has scopes that new keys of a sandbox can't have. Change its scopes first.`,
+        );
       await discardSuccessors(project, key);
       const lifetime = key.expiresAt === null ? null : key.expiresAt - key.createdAt;
       const { key: created, value } = await keys.create({
         project: project.id,
         name: key.name,
         owner: key.owner,
-        scopes: parseScopes(key.scopes, listKeyScopes(project)),
+        scopes,
         expiresAt: computeExpiry(lifetime, api.now()),
         policy: record.policy,
         replaces: key.id,

@@ -58,7 +58,8 @@ export function parseScopes(
     const named: readonly string[] = Object.hasOwn(SETS, name) ? (SETS[name] ?? []) : [name];
     const permitted = allowed.filter((scope) => named.includes(scope));
     if (permitted.length > 0) return permitted;
-    const known = [...allowed, ...Object.keys(SETS)].join(', ');
+    const sets = Object.keys(SETS).filter((set) => SETS[set]?.some((scope) => allowed.includes(scope)));
+    const known = [...allowed, ...sets].join(', ');
     throw invalidValueError(
       `${param}[${index}]`,
       `Invalid '${param}[${index}]': '${name.slice(0, 64)}' is not a scope of such a key. Scopes and sets of scopes are: ${known}.`,

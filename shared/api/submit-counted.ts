@@ -45,7 +45,13 @@ export async function submitCounted(
   }
   if (reserved === undefined) return submit(admitted, ports);
   const counted = conversation === undefined ? {} : { turnBytes: turn.bytes, turnItems: turn.items };
-  const submitted = await submit({ ...admitted, storedBytes, ...counted }, ports);
-  if (submitted.kind !== 'created') await reserved.settle({ bytes: 0, items: 0 });
+  const nothing = { bytes: 0, items: 0 };
+  const submitted = await submit({ ...admitted, storedBytes, ...counted }, ports).catch(async (thrown: unknown) => {
+    // In an outage a message is delivered again and again. A job that may exist counts.
+    const job = await ports.jobs.read(tenant, id).catch(() => 'unknown' as const);
+    if (job === undefined) await reserved.settle(nothing);
+    throw thrown;
+  });
+  if (submitted.kind !== 'created') await reserved.settle(nothing);
   return submitted;
 }

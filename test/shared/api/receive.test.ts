@@ -5,6 +5,7 @@ import { jobError } from '../../../shared/api/job-error.ts';
 import { QueueLimits } from '../../../shared/api/queue-limits.ts';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
+import { StorageLimits } from '../../../shared/api/storage-limits.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
@@ -20,7 +21,7 @@ import { recordTickets, ticketOf } from '../jobs/recorded-tickets.ts';
 import { aVault } from '../jobs/services.ts';
 import { sweepOnce } from '../jobs/sweep-once.ts';
 import { MemoryCounters } from '../limits/memory-counters.ts';
-import { createReceiverPorts, rejectLimits } from './receiver-ports.ts';
+import { createReceiverPorts } from './receiver-ports.ts';
 
 const KEY = 'acme/inbox/order-1';
 const body = { model: 'default', input: 'Hello' };
@@ -56,6 +57,8 @@ function createReceiver({
   const jobs = failing === undefined ? store : { ...store, [failing]: fail };
   const now = () => clock.now;
   const queueLimits = new QueueLimits({ store: new MemoryCounters(), jobs, whenDown: 'refuse', now });
+  const metrics = { publish: () => {} };
+  const storageLimits = new StorageLimits({ store: new MemoryCounters(), metrics, whenDown: 'refuse', now });
   const errors: string[] = [];
   const queue = recordTickets();
   const ports = {
@@ -78,7 +81,7 @@ function createReceiver({
       find: async () => ({ archived: false, ...(limits && { project: JSON.stringify({ limits }) }) }),
     },
     openQueueLimits: async () => queueLimits,
-    openStorageLimits: rejectLimits,
+    openStorageLimits: async () => storageLimits,
     inbox: {
       name: 'ours',
       get: async (key: string) => objects.get(key),
@@ -348,6 +351,13 @@ describe('a message over a limit on queued work', () => {
       reason: { code: 'rate_limit_exceeded', message: expect.stringContaining('Job too large by jobBytesQueued') },
     });
   });
+});
+
+it('a message whose job can not be created in an outage takes no storage of its project, however often it is delivered', async () => {
+  const { receive, inline, restoreStore } = createReceiver({ limits: { storedItems: 1 }, failing: 'create' });
+  for (let index = 0; index < 3; index += 1) await expect(receive(inline())).rejects.toThrow('unavailable');
+  restoreStore();
+  expect(await receive(inline())).toEqual(DELETE);
 });
 
 it('a job gets no more tries than the limits of its caller allow, and says so when it has failed', async () => {

@@ -101,6 +101,22 @@ describe('an external key', () => {
     for (const record of sealed) expect(await start(false).open(NAME, record)).toEqual(PLAINTEXT);
   });
 
+  it('keys that the key of the deployment wraps beside an external key open, and the external key can be removed', async () => {
+    const sealed = await sealTwo();
+    await wrappingKeys().change(NAME.tenant, external);
+    const before = await table.read(NAME.tenant);
+    if (before?.state !== 'active') throw new Error('The tenant has no keys');
+    // As a version of this code leaves them that knows no external keys.
+    const rewrap = createKeyRewrapper(services.kms, services.keyId);
+    const versions = await Promise.all(
+      [...before.versions].map(async ([version, key]) => [version, await rewrap(NAME.tenant, key, external)] as const),
+    );
+    await table.replaceWrapping(NAME.tenant, before, { ...before, versions: new Map(versions) });
+    for (const record of sealed) expect(await start(false).open(NAME, record)).toEqual(PLAINTEXT);
+    await wrappingKeys().change(NAME.tenant, undefined);
+    expect(await table.read(NAME.tenant)).not.toHaveProperty('externalKey');
+  });
+
   it('an external key that wraps all keys already is not called again', async () => {
     await sealTwo();
     await wrappingKeys().change(NAME.tenant, external);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
 import { JobLedger } from '../../../shared/limits/job-ledger.ts';
-import type { JobState } from '../../../shared/limits/ledger-cleaning.ts';
+import { cleanRecent, cleanWholeLedger, type JobState } from '../../../shared/limits/ledger-cleaning.ts';
 import { listEntries, listPages } from '../../../shared/limits/ledger-entry.ts';
 import { listQueueCaps } from '../../../shared/limits/queue-caps.ts';
 import { startLimitsTable } from './limits-table.ts';
@@ -65,8 +65,8 @@ describe('the ledger of queued jobs in DynamoDB', () => {
 
   it('counts a job once, however often it is entered', async () => {
     const { enter, read, clock } = createLedger('repeated');
-    for (let index = 0; index < 3; index += 1) {
-      expect(await enter('resp_1', { jobsQueued: 1 })).toBeUndefined();
+    for (const jobsQueued of [1, 5, 5]) {
+      expect(await enter('resp_1', { jobsQueued })).toBeUndefined();
       clock.now += 90_000;
     }
     expect(await read()).toMatchObject({ 'p.j': 1n, 'k.j.one': 1n });
@@ -131,4 +131,55 @@ it('the places of ended jobs of another tenant are free at once if the limit of 
   ended.add('resp_1');
   expect(await enter('beta', 'resp_3')).toBeUndefined();
   expect(await enter('beta', 'resp_4')).toMatchObject({ cap: { level: 'account' } });
+});
+
+it('ended jobs of a page are subtracted once, although two environments look at it at the same time', async () => {
+  const store = new MemoryCounters();
+  const ended = new Set<string>();
+  const createLedgerOf = (environment: string) =>
+    new JobLedger({
+      store,
+      readState: async (_tenant, id) => (ended.has(id) ? 'ended' : 'open'),
+      now: () => Date.UTC(2026, 10, 30),
+      newId: () => environment,
+    });
+  const [one, two] = [createLedgerOf('one'), createLedgerOf('two')];
+  const caps = listQueueCaps({ project: { limits: { jobsQueued: 70 } } });
+  const enter = (ledger: JobLedger, id: string) =>
+    ledger.enter({ tenant: 'acme', id, keyId: 'one', amounts: { jobs: 1n, bytes: 0n, weight: 0n } }, caps, () => {});
+  for (let index = 0; index < 70; index += 1) expect(await enter(one, `resp_${index}`)).toBeUndefined();
+  expect(listPages(await store.read('jobs#acme'))).toHaveLength(1);
+  for (let index = 0; index < 10; index += 1) ended.add(`resp_${index}`);
+  expect(await Promise.all([enter(one, 'resp_a'), enter(two, 'resp_b')])).toEqual([undefined, undefined]);
+  expect(await store.read('jobs#acme')).toMatchObject({ 'p.j': 62n });
+});
+
+it('a job whose entry is removed while entries are moved to a page is subtracted once', async () => {
+  const store = new MemoryCounters();
+  const readLedger = () => store.read('jobs#acme');
+  const ended = new Set<string>();
+  const ports = {
+    store,
+    readState: async (_tenant: string, id: string) => (ended.has(id) ? ('ended' as const) : ('open' as const)),
+    now: () => Date.UTC(2026, 10, 30),
+    newId: () => 'page',
+  };
+  const write: typeof store.write = async (change) => {
+    const result = await store.write(change);
+    if (change.pk.startsWith('jobpage#') && ended.size === 0) {
+      ended.add('resp_0');
+      await cleanRecent(ports, 'acme', await readLedger());
+    }
+    return result;
+  };
+  const list = store.list.bind(store);
+  const ledger = new JobLedger({ ...ports, store: { write, read: (pk) => store.read(pk), list } });
+  const caps = listQueueCaps({ project: { limits: { jobsQueued: 100 } } });
+  for (let index = 0; index < 64; index += 1) {
+    const job = { tenant: 'acme', id: `resp_${index}`, keyId: 'one', amounts: { jobs: 1n, bytes: 0n, weight: 0n } };
+    await ledger.enter(job, caps, () => {});
+  }
+  expect(ended.size).toBe(1);
+  await cleanWholeLedger(ports, 'acme', await readLedger());
+  expect(await readLedger()).toMatchObject({ 'p.j': 63n });
 });

@@ -242,6 +242,17 @@ describe('a limited call', () => {
     expect(counters['k.t.d20787']).toBeGreaterThan(0n);
   });
 
+  it('an answer whose settlement is not deferred ends after it', async () => {
+    const write: CounterStore['write'] = async (change) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return store.write(change);
+    };
+    const slow = { write, read: store.read.bind(store), list: store.list.bind(store) };
+    const { events } = await generate(ofKey({ tokensPerDay: 99_999 }), {}, {}, createLimitedRouter(slow));
+    await collect(events);
+    expect(await readKey()).toMatchObject({ 'k.t.d20787': 50n });
+  });
+
   it('settles after its response, unless the next call may need what it gives back', async () => {
     const work: (() => Promise<void>)[] = [];
     const defer = (each: () => Promise<void>) => void work.push(each);

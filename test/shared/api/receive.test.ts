@@ -331,6 +331,14 @@ describe('a message over a limit on queued work', () => {
     expect(await store.read('acme', deriveResponseId('acme', 'order-2'))).toMatchObject({ status: 'queued' });
   });
 
+  it('a message whose job was accepted before there was a limit is deleted', async () => {
+    const limits: { jobsQueued?: number } = {};
+    const { receive, inline } = createReceiver({ limits });
+    expect(await receive(inline())).toEqual(DELETE);
+    limits.jobsQueued = 0;
+    expect(await receive(inline())).toEqual(DELETE);
+  });
+
   it('a limit does not delay a message whose job exists', async () => {
     const { receive, inline } = createReceiver({ limits: { jobsQueued: 1 } });
     await receive(inline());

@@ -6,7 +6,6 @@ import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } fro
 import * as v from 'valibot';
 import { hasKeyForm } from '../shared/access/api-key.ts';
 import { type AuthorizedCaller, toAuthorizerContext } from '../shared/access/authorizer-context.ts';
-import { getWarningDay } from '../shared/access/expiry-warning.ts';
 import { createFederation } from '../shared/access/federation/federation.ts';
 import { createIssuerFinder } from '../shared/access/federation/issuers.ts';
 import { findBearerToken } from '../shared/access/federation/token.ts';
@@ -15,14 +14,13 @@ import { findHold } from '../shared/access/holds.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/iam-policy.ts';
 import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
-import type { KeyRecord } from '../shared/access/keys.ts';
+import { getKeyPartition, type KeyRecord } from '../shared/access/keys.ts';
 import { joinPolicy } from '../shared/access/policy-json.ts';
 import { createPolicyTable } from '../shared/access/policy-table.ts';
 import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
-import { logAct } from '../shared/audit/act.ts';
+import { reportExpiry } from '../shared/audit/expiring-key.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { describeError } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
@@ -101,21 +99,6 @@ async function findCaller(value: string): Promise<AuthorizedCaller | undefined> 
   };
 }
 
-/** Logs once a day that a key in use expires soon. Never throws. */
-async function warnOfExpiry(key: string, record: KeyRecord): Promise<void> {
-  const day = getWarningDay(record, Date.now());
-  if (day === undefined) return;
-  const { tenant: project, keyId: objectId, expiresAt: expires_at } = record;
-  const { logger, metrics } = telemetry.forRequest({});
-  try {
-    if (!(await keys.recordWarning(key, day))) return;
-    logAct({ logger }, { type: 'api_key.expiring', objectId, project, details: { expires_at } });
-    metrics.publish({ KeysExpiring: [1, 'Count'] }, 'stage');
-  } catch (thrown) {
-    logger.warn('expiry warning not recorded', describeError(thrown));
-  }
-}
-
 /** Returns whether a header's value has a key or a token, known or not. */
 function isCredential(value: string): boolean {
   return parseKey(value) !== undefined || findBearerToken(value) !== undefined;
@@ -127,7 +110,7 @@ async function findKey(value: string): Promise<KeyRecord | undefined> {
   const record = await keys.find(key, Date.now());
   if (record === undefined) return undefined;
   if (record.federated === undefined) {
-    await warnOfExpiry(key, record);
+    await reportExpiry(getKeyPartition(key), record, { keys, now: Date.now }, telemetry.forRequest({}));
     return record;
   }
   // An access token that was issued by rules has the scopes that these still grant.

@@ -1,9 +1,16 @@
-/** Scheduled sweep: recovers and ends stalled jobs, sends missing tickets and repeats completion steps. */
+/**
+ * Scheduled sweep: recovers and ends stalled jobs, sends missing tickets and repeats completion steps. Settles the calls of dead
+ * functions, and reports keys that expire soon.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
+import { createExpiringKeys } from '../shared/access/expiring-keys.ts';
+import { createKeyTable } from '../shared/access/key-table.ts';
+import { cachePolicies, createPolicyTable } from '../shared/access/policy-table.ts';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobDependencies } from '../shared/api/job-dependencies.ts';
 import { readJobState } from '../shared/api/read-job-state.ts';
+import { isExpirySweepDue, sweepExpiringKeys } from '../shared/audit/sweep-expiring-keys.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createFailureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -23,6 +30,8 @@ const RUN_MS = 50_000;
 const config = readConfig({
   ...jobSettings,
   LIMITS_TABLE: v.string(),
+  ACCESS_TABLE: v.string(),
+  ADMIN_TABLE: v.string(),
   /** Shards of the jobs' index that are read. Default: those that are written. */
   JOB_SHARDS_READ: v.exactOptional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1))),
 });
@@ -45,16 +54,31 @@ const limits = {
   now: Date.now,
 };
 
+const expiries = {
+  expiring: createExpiringKeys({ client: clients.dynamodb, name: config.ADMIN_TABLE }),
+  keys: createKeyTable(clients.dynamodb, config.ACCESS_TABLE),
+  policies: cachePolicies(createPolicyTable(clients.dynamodb, config.ACCESS_TABLE)),
+  now: Date.now,
+};
+
 export const handler = createEventPipeline<unknown, void>(telemetry, async (event, context) => {
   const { logger, metrics } = context.telemetry;
   const part = parseSweepPart(event);
   const onError = createFailureLog(logger);
   const ports = { ...dependencies, onError, sleep, ...(part && { part }) };
-  if ((part?.part ?? 0) === 0 && isLimitSweepDue(Date.now())) {
+  const isFirst = (part?.part ?? 0) === 0;
+  if (isFirst && isLimitSweepDue(Date.now())) {
     await sweepLimits({ ...limits, logger }).catch((thrown) => onError('limits not swept', thrown));
   }
+  const until = Math.min(Date.now() + RUN_MS, context.deadlineAt);
+  const reporting =
+    isFirst && isExpirySweepDue(Date.now())
+      ? sweepExpiringKeys({ ...expiries, telemetry: context.telemetry }, until).catch((thrown) =>
+          onError('expiring keys not reported', thrown),
+        )
+      : undefined;
   await sweepRepeatedly(ports, watch, {
-    until: Math.min(Date.now() + RUN_MS, context.deadlineAt),
+    until,
     onPass: (purpose, swept) => {
       if (swept.seen === 0 && swept.failed === 0) return;
       logger[swept.failed > 0 ? 'warn' : 'info']('swept', { purpose, ...swept });
@@ -65,4 +89,5 @@ export const handler = createEventPipeline<unknown, void>(telemetry, async (even
       if (waiting > 0) metrics.publish({ JobsWaiting: [waiting, 'Count'] }, { Queue: queue });
     },
   });
+  await reporting;
 });

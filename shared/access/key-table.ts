@@ -1,6 +1,6 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
-import { getItem, updateItem } from '../aws/table.ts';
+import { getItem, getItems, updateItem } from '../aws/table.ts';
 import { getKeyPartition, type KeyRecord, parseKeyItem } from './keys.ts';
 
 /** Looks up API keys in the access table. */
@@ -11,10 +11,15 @@ export interface KeyTable {
    */
   find(key: string, now: number): Promise<KeyRecord | undefined>;
   /**
-   * Records the day (`2027-01-31`) of a warning that a key expires soon. Returns false if that was done already. Throws
-   * DynamoDB's errors.
+   * Reads up to 100 keys' records by their partitions. The result lacks keys that are unknown, or expired at `now` (epoch
+   * milliseconds). Throws DynamoDB's errors.
    */
-  recordWarning(key: string, day: string): Promise<boolean>;
+  readAll(partitions: readonly string[], now: number): Promise<ReadonlyMap<string, KeyRecord>>;
+  /**
+   * Records the day (`2027-01-31`) of a warning that the key with a partition expires soon. Returns false if that was done
+   * already, or the key doesn't exist. Throws DynamoDB's errors.
+   */
+  recordWarning(partition: string, day: string): Promise<boolean>;
 }
 
 /** Creates the key table in DynamoDB. A lookup is one eventually consistent read. */
@@ -26,8 +31,17 @@ export function createKeyTable(client: DynamoDBClient, name: string): KeyTable {
       return item && parseKeyItem(item, now);
     },
 
-    recordWarning(key, day) {
-      return updateItem(table, marshall({ pk: getKeyPartition(key) }), {
+    async readAll(partitions, now) {
+      const items = await getItems(
+        table,
+        partitions.map((pk) => marshall({ pk })),
+      );
+      const records = items.map((item) => [item['pk']?.S ?? '', parseKeyItem(item, now)] as const);
+      return new Map(records.flatMap(([pk, record]) => (record === undefined ? [] : [[pk, record]])));
+    },
+
+    recordWarning(pk, day) {
+      return updateItem(table, marshall({ pk }), {
         change: 'SET warnedOn = :day',
         condition: 'attribute_exists(pk) AND (attribute_not_exists(warnedOn) OR warnedOn <> :day)',
         values: marshall({ ':day': day }),

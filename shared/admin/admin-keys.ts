@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { createExpiringKeys } from '../access/expiring-keys.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
@@ -35,6 +36,7 @@ export async function createAdminKey(
   const { value, fields } = makeKey('admin', name, now());
   const key = { ...fields, expiresAt };
   await createCollection(table, { type: 'admin_api_key', schema: adminKeySchema }).create(ORGANIZATION, key);
+  await createExpiringKeys(table).add(key);
   const expiry = expiresAt === null ? {} : { expiresAt };
   await createEnforcedKeys(access).grant(value, { tenant: ORGANIZATION, keyId: key.id, scopes, ...expiry });
   return { key, value };
@@ -44,6 +46,7 @@ export async function createAdminKey(
 export function createAdminKeyRoutes(api: AdminApi) {
   const keys = createCollection(api.table, { type: 'admin_api_key', schema: adminKeySchema });
   const enforced = createEnforcedKeys(api.access);
+  const expiring = createExpiringKeys(api.table);
   return {
     'GET /v1/organization/admin_api_keys': adminRoute((request) => listObjects(request, keys, ORGANIZATION, encodeKey)),
 
@@ -64,8 +67,10 @@ export function createAdminKeyRoutes(api: AdminApi) {
     ),
 
     'DELETE /v1/organization/admin_api_keys/{key}': adminRoute(async (request) => {
-      const { id, partition } = await keys.get(ORGANIZATION, getPathParameter(request, 'key'));
+      const key = await keys.get(ORGANIZATION, getPathParameter(request, 'key'));
+      const { id, partition } = key;
       await enforced.revoke(partition);
+      await expiring.remove(key);
       await keys.delete(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'tenant.admin_api_key.deleted', objectId: id });
       return { id, object: 'organization.admin_api_key.deleted', deleted: true };

@@ -54,6 +54,8 @@ export function createApiKeyRoutes(api: AdminApi) {
     };
     const isReduced =
       isSooner(changed.expiresAt, key.expiresAt) || key.scopes.some((each) => !changed.scopes.includes(each));
+    // A key that was replaced ends as planned, so only its use is reported.
+    await (changed.successor === undefined ? keys.expiring.add(changed) : keys.expiring.remove(key));
     if (isReduced) await enforce();
     await keys.collection.update(ownedBy(project.id), key.id, ({ name, successor }) => {
       if (successor !== key.successor) throw changedError(key);

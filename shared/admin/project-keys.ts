@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { createExpiringKeys, type ExpiringKeys } from '../access/expiring-keys.ts';
 import type { KeyRecord } from '../access/keys.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
@@ -39,6 +40,7 @@ export interface NewKey extends Pick<ProjectKey, 'name' | 'owner' | 'expiresAt'>
 export interface ProjectKeys {
   readonly collection: Collection<ProjectKey>;
   readonly enforced: EnforcedKeys;
+  readonly expiring: ExpiringKeys;
   /** Creates a key. Its value can't be read again: only its hash is stored. */
   create(key: NewKey): Promise<{ readonly key: ProjectKey; readonly value: string }>;
   /** Makes the authorizer refuse a key, then deletes it. Idempotent. */
@@ -49,22 +51,26 @@ export interface ProjectKeys {
 export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys {
   const collection = createCollection(table, { type: 'api_key', schema: projectKeySchema });
   const enforced = createEnforcedKeys(access);
+  const expiring = createExpiringKeys(table);
   return {
     collection,
     enforced,
+    expiring,
 
     async create({ project, name, owner, scopes, expiresAt, policy, replaces }) {
       const kind = owner.type === 'service_account' ? 'serviceAccount' : 'project';
       const { value, fields } = makeKey(kind, name, now());
       const key = { ...fields, scopes: [...scopes], expiresAt, owner, ...(replaces !== undefined && { replaces }) };
       await collection.create(ownedBy(project), key);
+      await expiring.add(key);
       await enforced.grant(value, toRecord(project, key, policy));
       return { key, value };
     },
 
-    async delete(project, { id, partition }) {
-      await enforced.revoke(partition);
-      await collection.delete(ownedBy(project), id);
+    async delete(project, key) {
+      await enforced.revoke(key.partition);
+      await expiring.remove(key);
+      await collection.delete(ownedBy(project), key.id);
     },
   };
 }

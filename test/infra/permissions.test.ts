@@ -174,6 +174,7 @@ describe('the policies of the template', () => {
       ],
       SweepRole: [
         ...['JobsTable dynamodb:BatchGetItem', 'LimitsTable dynamodb:Scan', giveUp, ...limits, ...send, ...finisher],
+        ...['AdminTable dynamodb:Query', ...items('AccessTable', ['BatchGetItem', 'GetItem', 'UpdateItem'])],
         ...['JobsQueue sqs:GetQueueAttributes', 'GpuQueue sqs:GetQueueAttributes'],
       ],
       FleetRole: [

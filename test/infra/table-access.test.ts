@@ -1,11 +1,15 @@
 import { DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
+import { createExpiringKeys } from '../../shared/access/expiring-keys.ts';
 import { getIssuerPartition } from '../../shared/access/federation/issuers.ts';
 import { createHoldTable } from '../../shared/access/hold-table.ts';
 import { createKeyTable } from '../../shared/access/key-table.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { ACCOUNT_PARTITION, getProjectPartition } from '../../shared/access/policy-table.ts';
+import { ORGANIZATION } from '../../shared/access/principal.ts';
+import { createEnforcedKeys } from '../../shared/admin/enforced-keys.ts';
+import { createProjects } from '../../shared/admin/projects.ts';
 import { updateItem } from '../../shared/aws/table.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBPace } from '../../shared/jobs/dynamodb-pace.ts';
@@ -19,8 +23,9 @@ import {
   type FleetTables,
   startFleetTables,
 } from '../shared/gpu/fleets.ts';
-import { type DynamoDBRequest, describeDynamoDBRequest } from './dynamodb-request.ts';
-import { listStatements, packageStage } from './packaged.ts';
+import { isAllowed, observe } from './allowed-requests.ts';
+import type { DynamoDBRequest } from './dynamodb-request.ts';
+import { packageStage } from './packaged.ts';
 
 let template: Template;
 let tables: FleetTables;
@@ -36,24 +41,12 @@ beforeAll(async () => {
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
     endpoint: tables.url,
   });
-  observe(client);
+  observe(client, requests);
 });
 afterAll(async () => {
   client.destroy();
   await tables[Symbol.asyncDispose]();
 });
-
-/** Adds the requests of a client to `requests`. */
-function observe({ middlewareStack }: DynamoDBClient): void {
-  middlewareStack.add(
-    (next, { commandName = '' }) =>
-      (args) => {
-        requests.push(...describeDynamoDBRequest(commandName, Object(args.input)));
-        return next(args);
-      },
-    { step: 'initialize' },
-  );
-}
 
 /** Returns the requests to DynamoDB that `run` sends. */
 async function record(run: () => Promise<unknown>): Promise<DynamoDBRequest[]> {
@@ -61,35 +54,6 @@ async function record(run: () => Promise<unknown>): Promise<DynamoDBRequest[]> {
   await run();
   expect(requests.length).toBeGreaterThan(0);
   return [...requests];
-}
-
-type Conditions = Readonly<Record<string, Readonly<Record<string, string | readonly string[]>>>>;
-
-/** Returns whether a statement of the role allows a request to one of the stack's tables. */
-function isAllowed(role: string, table: string, { action, context }: DynamoDBRequest): boolean {
-  return listStatements(template)
-    .filter(({ where }) => where.startsWith(`${role}/`))
-    .some(({ statement: { Action, Resource, Condition = {} } }) => {
-      const [name] = Object(Resource)['Fn::GetAtt'] ?? [];
-      return name === table && [Action].flat().includes(action) && holds(Condition as Conditions, context);
-    });
-}
-
-/** Evaluates conditions on the two keys of DynamoDB. @throws Error for another operator */
-function holds(conditions: Conditions, context: DynamoDBRequest['context']): boolean {
-  return Object.entries(conditions).every(([operator, keys]) =>
-    Object.entries(keys).every(([key, wanted]) => {
-      const values = context[key as keyof typeof context];
-      const matchesAny = (value: string) => [wanted].flat().some((pattern) => matches(pattern, value));
-      if (operator === 'ForAllValues:StringNotLike') return values.every((value) => !matchesAny(value));
-      if (!['ForAllValues:StringLike', 'ForAllValues:StringEquals'].includes(operator)) throw new Error(operator);
-      return values.every(matchesAny);
-    }),
-  );
-}
-
-function matches(pattern: string, value: string): boolean {
-  return pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : value === pattern;
 }
 
 describe('the access to the fleet table', () => {
@@ -124,13 +88,13 @@ describe('the access to the fleet table', () => {
   it.each(Object.entries(placing))('chat and dispatch may %s', async (_name, run) => {
     for (const request of await record(run)) {
       for (const role of ['ChatRole', 'DispatchRole'])
-        expect(isAllowed(role, 'FleetTable', request), JSON.stringify(request)).toBe(true);
+        expect(isAllowed(template, role, 'FleetTable', request), JSON.stringify(request)).toBe(true);
     }
   });
 
   it.each(Object.entries(upkeep))('fleet may %s', async (_name, run) => {
     for (const request of await record(run))
-      expect(isAllowed('FleetRole', 'FleetTable', request), JSON.stringify(request)).toBe(true);
+      expect(isAllowed(template, 'FleetRole', 'FleetTable', request), JSON.stringify(request)).toBe(true);
   });
 
   it('chat and dispatch may neither register a worker nor change its address', async () => {
@@ -145,7 +109,7 @@ describe('the access to the fleet table', () => {
     expect(registering).toHaveLength(5);
     for (const request of registering) {
       for (const role of ['ChatRole', 'DispatchRole'])
-        expect(isAllowed(role, 'FleetTable', request), JSON.stringify(request)).toBe(false);
+        expect(isAllowed(template, role, 'FleetTable', request), JSON.stringify(request)).toBe(false);
     }
   });
 });
@@ -153,7 +117,7 @@ describe('the access to the fleet table', () => {
 describe('the access to the other tables', () => {
   const listAllowed = async (table: string, roles: readonly string[], run: () => Promise<unknown>) => {
     const sent = await record(run);
-    return roles.filter((role) => sent.every((request) => isAllowed(role, table, request)));
+    return roles.filter((role) => sent.every((request) => isAllowed(template, role, table, request)));
   };
   const JOB_ROLES = ['Chat', 'Sessions', 'Responses', 'Intake', 'Generate', 'Dispatch', 'Sweep'].map(
     (name) => `${name}Role`,
@@ -177,14 +141,15 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer and the administration may find an API key or a token issuer, only intake a sender, and only they, workers and record a policy', async () => {
+  it('only the authorizer and the administration may find an API key or a token issuer, only intake a sender, and only they, workers, the sweep and record a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
       context: { 'dynamodb:LeadingKeys': [partition], 'dynamodb:Attributes': ['pk'] },
     });
     const roles = ['AuthorizeRole', 'TokenRole', 'AdminRole', ...JOB_ROLES, 'FleetRole', 'RecordRole'];
-    const allowed = (partition: string) => roles.filter((role) => isAllowed(role, 'AccessTable', find(partition)));
+    const allowed = (partition: string) =>
+      roles.filter((role) => isAllowed(template, role, 'AccessTable', find(partition)));
     const [key] = await record(() =>
       createKeyTable(client, tableName)
         .find('sk-any', 0)
@@ -200,14 +165,14 @@ describe('the access to the other tables', () => {
     expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
     for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
       expect(allowed(policy)).toEqual([
-        ...['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'RecordRole'],
+        ...['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'SweepRole', 'RecordRole'],
       ]);
     expect(allowed('accounts')).toEqual([]);
   });
 
   it('record may hold the keys of a project, and change neither its policy nor the keys', async () => {
     await using access = await startAccessTable();
-    observe(access.client);
+    observe(access.client, requests);
     const table = { client: access.client, name: 'access' };
     const holds = createHoldTable(table, Date.now);
     const hold = { since: 0, until: Date.now() / 1000 + 60, reason: 'rate' };
@@ -218,5 +183,29 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('AccessTable', roles, archive)).toEqual([]);
     const revoke = () => updateItem(table, { pk: { S: 'key#1' } }, { change: 'REMOVE holds' });
     expect(await listAllowed('AccessTable', roles, revoke)).toEqual([]);
+  });
+
+  it('the sweep may find keys that expire soon and record that they were reported, and change nothing else of them', async () => {
+    await using access = await startAccessTable();
+    observe(access.client, requests);
+    const table = { client: access.client, name: 'access' };
+    const roles = ['AuthorizeRole', 'RecordRole', ...JOB_ROLES];
+    const expiring = createExpiringKeys({ client, name: tableName });
+    const list = async () => {
+      for await (const _ of expiring.list('2027-01-31'));
+    };
+    expect(await listAllowed('AdminTable', roles, list)).toEqual(['SweepRole']);
+    const objects = createProjects({ table: { client, name: tableName } });
+    expect(await listAllowed('AdminTable', roles, () => objects.all(ORGANIZATION).next())).toEqual([]);
+    const add = () => expiring.add({ partition: 'key#1', expiresAt: 1 });
+    expect(await listAllowed('AdminTable', roles, add)).toEqual([]);
+    const keys = createKeyTable(access.client, 'access');
+    expect(await listAllowed('AccessTable', roles, () => keys.readAll(['key#1'], 0))).toEqual(['SweepRole']);
+    expect(await listAllowed('AccessTable', roles, () => keys.readAll(['sender#1'], 0))).toEqual([]);
+    const warn = () => keys.recordWarning('key#1', '2027-01-31');
+    expect(await listAllowed('AccessTable', roles, warn)).toEqual(['AuthorizeRole', 'SweepRole']);
+    const record = { tenant: 'acme', keyId: 'a', scopes: ['generate'] };
+    const prolong = () => createEnforcedKeys(table).change('key#1', record, { ...record, expiresAt: 9 });
+    expect(await listAllowed('AccessTable', roles, prolong)).toEqual([]);
   });
 });

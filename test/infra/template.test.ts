@@ -135,7 +135,16 @@ describe('the functions', () => {
         GPU_BATCH_SIZE: '10',
         DISPATCH_CONCURRENCY_MAX: '2',
       },
-      sweep: { LOG_LEVEL: 'info', ...jobs, JOB_SHARDS_READ: '4', ...sessions, ...limits, ...work },
+      sweep: {
+        LOG_LEVEL: 'info',
+        ...access,
+        ADMIN_TABLE: 'lambent-dev-admin',
+        ...jobs,
+        JOB_SHARDS_READ: '4',
+        ...sessions,
+        ...limits,
+        ...work,
+      },
       record: {
         LOG_LEVEL: 'info',
         USAGE_TABLE: 'lambent-dev-usage',

@@ -78,6 +78,11 @@ const USED_RARELY: readonly UncalledGrants[] = [
     reason: 'Reservations of dead functions are looked for every 15 minutes.',
   },
   {
+    statement: /^SweepRole\/(FindExpiringKeys|ReadKeys|RecordWarning|FindPolicy)$/,
+    use: /^dynamodb:/,
+    reason: 'Keys that expire soon are looked for once an hour.',
+  },
+  {
     statement: /^RecordRole\/AuditLog$/,
     use: /^s3:GetObject /,
     reason: 'Entries are read after a recorder has died before it settled their digest.',

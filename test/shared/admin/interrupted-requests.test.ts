@@ -1,26 +1,8 @@
 import { CreateTableCommand, DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTables, type Tables } from '../../../local/tables.ts';
-import { UNRESTRICTED } from '../../../shared/access/policy.ts';
-import { createPolicyAdministration } from '../../../shared/access/policy-administration.ts';
-import { ORGANIZATION } from '../../../shared/access/principal.ts';
-import type { Route } from '../../../shared/access/route.ts';
-import { ADMIN_SCOPES } from '../../../shared/access/scopes.ts';
-import { createAdminKeyRoutes } from '../../../shared/admin/admin-keys.ts';
-import { createApiKeyRoutes } from '../../../shared/admin/api-keys.ts';
-import { createGroupRoutes } from '../../../shared/admin/groups.ts';
-import { createIdentityProviderRoutes } from '../../../shared/admin/identity-provider-routes.ts';
-import { createModelPermissionRoutes } from '../../../shared/admin/model-permissions.ts';
-import { createPeople } from '../../../shared/admin/people.ts';
-import { createPolicyRoutes } from '../../../shared/admin/policies.ts';
-import { createProjectMemberRoutes } from '../../../shared/admin/project-members.ts';
-import { createProjectRoutes } from '../../../shared/admin/projects.ts';
-import { createRoleAssignmentRoutes } from '../../../shared/admin/role-assignments.ts';
-import { createRoleRoutes } from '../../../shared/admin/role-routes.ts';
-import { createServiceAccountRoutes } from '../../../shared/admin/service-accounts.ts';
-import { createUserRoutes } from '../../../shared/admin/users.ts';
 import { createKeyedTable, createTableInput } from '../../tables.ts';
-import { recordTelemetry } from '../core/recorded-telemetry.ts';
+import { createAdministration, type Ids } from './administration.ts';
 
 let tables: Tables;
 beforeAll(async () => {
@@ -30,16 +12,6 @@ afterAll(() => tables.close());
 
 const START = Date.parse('2027-01-31T12:00:00Z');
 let services = 0;
-
-/** What the setup reads of responses. */
-interface Created {
-  readonly id: string;
-  readonly api_key?: { readonly id: string };
-}
-
-type Ids = Readonly<Record<string, string>>;
-
-const useKms = () => Promise.reject(new Error('no request here uses KMS'));
 
 /** The administration with tables of its own, whose function can be killed at a write. */
 async function startAdministration() {
@@ -73,43 +45,8 @@ async function startAdministration() {
   );
 
   let now = START;
-  const api = {
-    table: { client, name: admin },
-    access: { client, name: access },
-    policies: createPolicyAdministration(client, access),
-    tenantKeys: { read: async () => undefined },
-    ...{ wrappingKeys: { change: useKms, checkRemoval: useKms, validate: useKms }, keyId: 'key', externalKeys: [] },
-    hasMutualTls: false,
-    isLoopbackIssuerAllowed: false,
-    models: ['lean'],
-    now: () => now,
-  };
-  const routes: Readonly<Record<string, Route>> = {
-    ...createAdminKeyRoutes(api),
-    ...createProjectRoutes(api, createPeople(api).enforceProject),
-    ...createServiceAccountRoutes(api),
-    ...createApiKeyRoutes(api),
-    ...createIdentityProviderRoutes(api),
-    ...createUserRoutes(api),
-    ...createGroupRoutes(api),
-    ...createRoleRoutes(api),
-    ...createRoleAssignmentRoutes(api),
-    ...createProjectMemberRoutes(api),
-    ...createModelPermissionRoutes(api),
-    ...createPolicyRoutes(api),
-  };
   return {
-    async request(route: string, pathParameters: Ids, body: unknown = {}): Promise<Created> {
-      const found = routes[route];
-      if (found === undefined) throw new Error(`no route ${route}`);
-      const response = await found.run({
-        ...{ requestId: 'r', pathParameters, query: {}, headers: {}, body, deadlineAt: Number.POSITIVE_INFINITY },
-        principal: { tenant: ORGANIZATION, keyId: 'admin', scopes: ADMIN_SCOPES, policy: UNRESTRICTED },
-        signal: new AbortController().signal,
-        telemetry: recordTelemetry(),
-      });
-      return ('json' in response ? response.json : undefined) as Created;
-    },
+    request: createAdministration(client, { admin, access }, () => now),
     /** Lets a second pass, so that ids of later objects have another time. */
     wait: () => {
       now += 1_000;

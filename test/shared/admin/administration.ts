@@ -1,0 +1,76 @@
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
+import { createPolicyAdministration } from '../../../shared/access/policy-administration.ts';
+import { ORGANIZATION } from '../../../shared/access/principal.ts';
+import type { Route } from '../../../shared/access/route.ts';
+import { ADMIN_SCOPES } from '../../../shared/access/scopes.ts';
+import { createAdminKeyRoutes } from '../../../shared/admin/admin-keys.ts';
+import { createApiKeyRoutes } from '../../../shared/admin/api-keys.ts';
+import { createGroupRoutes } from '../../../shared/admin/groups.ts';
+import { createIdentityProviderRoutes } from '../../../shared/admin/identity-provider-routes.ts';
+import { createModelPermissionRoutes } from '../../../shared/admin/model-permissions.ts';
+import { createPeople } from '../../../shared/admin/people.ts';
+import { createPolicyRoutes } from '../../../shared/admin/policies.ts';
+import { createProjectMemberRoutes } from '../../../shared/admin/project-members.ts';
+import { createProjectRoutes } from '../../../shared/admin/projects.ts';
+import { createRoleAssignmentRoutes } from '../../../shared/admin/role-assignments.ts';
+import { createRoleRoutes } from '../../../shared/admin/role-routes.ts';
+import { createServiceAccountRoutes } from '../../../shared/admin/service-accounts.ts';
+import { createUserRoutes } from '../../../shared/admin/users.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
+
+/** What tests read of responses. */
+export interface Created {
+  readonly id: string;
+  readonly value?: string;
+  readonly api_key?: { readonly id: string; readonly value: string };
+}
+
+/** Path parameters. */
+export type Ids = Readonly<Record<string, string>>;
+
+const useKms = () => Promise.reject(new Error('no request here uses KMS'));
+
+/** Returns a function that sends requests to routes of the administration, such as `POST /v1/organization/projects`. */
+export function createAdministration(
+  client: DynamoDBClient,
+  tables: { readonly admin: string; readonly access: string },
+  now: () => number,
+): (route: string, pathParameters: Ids, body?: unknown) => Promise<Created> {
+  const api = {
+    table: { client, name: tables.admin },
+    access: { client, name: tables.access },
+    policies: createPolicyAdministration(client, tables.access),
+    tenantKeys: { read: async () => undefined },
+    ...{ wrappingKeys: { change: useKms, checkRemoval: useKms, validate: useKms }, keyId: 'key', externalKeys: [] },
+    hasMutualTls: false,
+    isLoopbackIssuerAllowed: false,
+    models: ['lean'],
+    now,
+  };
+  const routes: Readonly<Record<string, Route>> = {
+    ...createAdminKeyRoutes(api),
+    ...createProjectRoutes(api, createPeople(api).enforceProject),
+    ...createServiceAccountRoutes(api),
+    ...createApiKeyRoutes(api),
+    ...createIdentityProviderRoutes(api),
+    ...createUserRoutes(api),
+    ...createGroupRoutes(api),
+    ...createRoleRoutes(api),
+    ...createRoleAssignmentRoutes(api),
+    ...createProjectMemberRoutes(api),
+    ...createModelPermissionRoutes(api),
+    ...createPolicyRoutes(api),
+  };
+  return async (route: string, pathParameters: Ids, body: unknown = {}): Promise<Created> => {
+    const found = routes[route];
+    if (found === undefined) throw new Error(`no route ${route}`);
+    const response = await found.run({
+      ...{ requestId: 'r', pathParameters, query: {}, headers: {}, body, deadlineAt: Number.POSITIVE_INFINITY },
+      principal: { tenant: ORGANIZATION, keyId: 'admin', scopes: ADMIN_SCOPES, policy: UNRESTRICTED },
+      signal: new AbortController().signal,
+      telemetry: recordTelemetry(),
+    });
+    return ('json' in response ? response.json : undefined) as Created;
+  };
+}

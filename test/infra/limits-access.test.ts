@@ -103,7 +103,9 @@ it.each(Object.entries(USES))(
     );
     const patterns = listLeadingKeys(template, role, 'LimitsTable', 'dynamodb:UpdateItem');
     expect(patterns.length).toBeGreaterThan(0);
-    for (const pattern of [...patterns, ...listLeadingKeys(template, role, 'LimitsTable', 'dynamodb:GetItem')])
+    const all = [...patterns, ...listLeadingKeys(template, role, 'LimitsTable', 'dynamodb:GetItem')];
+    // What is stored is counted by code that this test doesn't run.
+    for (const pattern of all.filter((each) => !/^(account#)?stored/.test(each)))
       expect(
         keys.some((key) => matches(pattern, key)),
         pattern,

@@ -70,8 +70,13 @@ export class StoredAmounts {
     }
     for (let tries = 0; ; tries += 1) {
       const { isWritten, counters } = await this.#store.write({ pk, add: change(most, expiresAt, 1n), atMost });
-      const isPruned = await this.#prune(pk, counters);
-      if (isWritten) return { settle: (stored) => this.#settle(pk, most, stored, expiresAt) };
+      const pruning = this.#prune(pk, counters);
+      if (isWritten) {
+        // What can't be removed now is removed by the next write. What was reserved must be settled.
+        await pruning.catch(() => {});
+        return { settle: (stored) => this.#settle(pk, most, stored, expiresAt) };
+      }
+      const isPruned = await pruning;
       if (isPruned && tries < MAX_TRIES) continue;
       for (const kind of KINDS) {
         const max = maxima[kind];

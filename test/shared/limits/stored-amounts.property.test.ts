@@ -67,3 +67,17 @@ it('what a project stores never exceeds its limits, and nothing stays full after
     { numRuns: 40 },
   );
 });
+
+it('a reservation holds although what has expired before it can not be removed', async () => {
+  let now = Date.UTC(2026, 10, 30);
+  const store = new MemoryCounters();
+  const write: CounterStore['write'] = async (change) => {
+    if (change.remove !== undefined) throw new Error('throttled');
+    return store.write(change);
+  };
+  const amounts = new StoredAmounts({ write, read: store.read.bind(store), list: store.list.bind(store) }, () => now);
+  const reserve = () => amounts.reserve('acme', { bytes: 1n, items: 1n }, now / 1000, { items: 9n });
+  await reserve();
+  now += 3 * DAY_MS;
+  expect(await reserve()).toHaveProperty('settle');
+});

@@ -23,10 +23,15 @@ function readText(event: GenerationEvent): string {
 }
 
 /** Answers with events while a moderation model flags what has `bad`. Returns what passed, and what the model had seen when. */
-async function moderate(events: readonly GenerationEvent[], onFailure: 'refuse' | 'pass', isDown = false) {
+async function moderate(
+  events: readonly GenerationEvent[],
+  onFailure: 'refuse' | 'pass',
+  isDown = false,
+  output: 'score' | 'block' = 'block',
+) {
   let seen = '';
   const router = withModeration(
-    { model: 'moderator', input: 'score', output: 'block' },
+    { model: 'moderator', input: 'score', output },
     {
       ...{ name: 'moderator', onFailure },
       load: async () => ({
@@ -69,6 +74,14 @@ it('an answer that can not be moderated is refused, or passes with the failure i
   const events: readonly GenerationEvent[] = [{ type: 'text', text: 'so bad' }, FINISH];
   await expect(moderate(events, 'refuse', true)).rejects.toMatchObject({ code: 'guardrail_unavailable' });
   const passed = await moderate(events, 'pass', true);
+  expect(passed.map(({ event }) => event)).toMatchObject([
+    { type: 'text' },
+    { type: 'finish', moderation: { output: { code: 'guardrail_unavailable' } } },
+  ]);
+});
+
+it('an answer is sent with the failure in its report if it is only to be scored', async () => {
+  const passed = await moderate([{ type: 'text', text: 'so bad' }, FINISH], 'refuse', true, 'score');
   expect(passed.map(({ event }) => event)).toMatchObject([
     { type: 'text' },
     { type: 'finish', moderation: { output: { code: 'guardrail_unavailable' } } },

@@ -11,6 +11,7 @@ const SECTIONS: Readonly<Partial<Record<keyof Restrictions, true>>> = {
   contentRules: true,
   guardrail: true,
   retention: true,
+  readOnly: true,
   // The function `record` enforces it, after the call.
   abuse: true,
 };

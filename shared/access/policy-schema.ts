@@ -78,6 +78,7 @@ const restrictionsSchema = v.strictObject({
   contentRules: v.optional(contentRulesSchema),
   guardrail: v.optional(guardrailSchema),
   retention: v.optional(v.picklist(['none', 'modified_abuse_monitoring', 'zero_data_retention'])),
+  readOnly: v.optional(v.literal(true)),
   abuse: v.optional(abuse),
 });
 
@@ -118,6 +119,8 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   }
   if (level !== 'key' && result.output.ipRanges !== undefined)
     throw new LambentError('invalid_value', "Invalid 'ipRanges': only a key has them.", { param: 'ipRanges' });
+  if (level !== 'project' && result.output.readOnly !== undefined)
+    throw new LambentError('invalid_value', "Invalid 'readOnly': only a project has it.", { param: 'readOnly' });
   const { retention } = result.output;
   if (retention !== undefined && (level === 'key' || (level === 'account' && retention === 'none'))) {
     const message = "Invalid 'retention': only projects have 'none', and keys have no retention of their own.";

@@ -32,6 +32,8 @@ export interface Restrictions {
   readonly guardrail?: GuardrailUse;
   /** What is kept of content. Keys don't have this section, and the project's replaces the account's. */
   readonly retention?: Retention;
+  /** Callers only read what is stored, whatever their scopes. Only projects have this section. */
+  readonly readOnly?: true;
   /** When keys are reported or held. Only projects and the account have this section. */
   readonly abuse?: AbuseSection;
 }

@@ -1,12 +1,10 @@
-import { ADMIN_SCOPES, type Scope, TENANT_SCOPES } from './scopes.ts';
+import { ADMIN_SCOPES, isReading, type Scope, TENANT_SCOPES } from './scopes.ts';
 
 /** A named set of scopes. */
 export interface Role {
   readonly description: string;
   readonly scopes: readonly Scope[];
 }
-
-const isReading = (scope: Scope): boolean => scope.endsWith('.read');
 
 /** The roles that every deployment has. The administration keeps custom ones beside them, in the same form. */
 export const BUILT_IN_ROLES = {

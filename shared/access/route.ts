@@ -5,7 +5,7 @@ import { parseAuthorizerContext } from './authorizer-context.ts';
 import { toNetwork } from './network.ts';
 import { ORGANIZATION, type Principal } from './principal.ts';
 import { collectKeyValues } from './request-keys.ts';
-import { hasScope, type Scope } from './scopes.ts';
+import { hasScope, isReading, type Scope } from './scopes.ts';
 
 /** An HTTP request whose caller is a `Principal`. */
 export type HttpRequest = GenericRequest<Principal>;
@@ -17,7 +17,7 @@ export type Route = HttpRoute<Principal>;
  * Authorizes requests by the principal that the Lambda authorizer passed on. `authorize` throws LambentError
  * `invalid_api_key` if there is none or the request has several keys, `ip_not_authorized` if it may not be used from the
  * request's address, `certificate_not_authorized` if its client has no certificate that the project requires,
- * `insufficient_permissions` if it lacks the route's scope.
+ * `insufficient_permissions` if it lacks the route's scope, or the route changes something and its project only reads.
  * @param scopes the scope of each route, by method and resource
  */
 export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Authorization<Principal> {
@@ -31,8 +31,11 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
       await checkAddress(principal, event);
       await checkCertificate(principal, event);
       const scope = scopes[`${event.httpMethod} ${event.resource}`];
-      if (scope !== undefined && hasScope(principal.scopes, scope)) return principal;
-      throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
+      if (scope === undefined || !hasScope(principal.scopes, scope))
+        throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
+      if (principal.policy.project?.readOnly && !isReading(scope))
+        throw new LambentError('insufficient_permissions', 'This project only reads: it is a sandbox.');
+      return principal;
     },
     logFields: ({ tenant, keyId }, { requestContext: { identity } }) => ({
       ...{ tenant, keyId, network: toNetwork(identity?.sourceIp) },

@@ -7,9 +7,10 @@ import { type Scope, TENANT_SCOPES } from '../access/scopes.ts';
 export const ENVIRONMENTS = ['dev', 'production', 'sandbox'] as const;
 type Environment = (typeof ENVIRONMENTS)[number];
 
-/** Returns restrictions with the limits of an environment, instead of those of the same kinds. */
-export function applyPreset(restrictions: Restrictions, environment: Environment): Restrictions {
-  return { ...restrictions, limits: { ...restrictions.limits, ...LIMIT_PRESETS[environment] } };
+/** Returns restrictions with the limits of an environment, instead of those of the same kinds. A sandbox only reads. */
+export function applyPreset({ readOnly: _, ...others }: Restrictions, environment: Environment): Restrictions {
+  const limits = { ...others.limits, ...LIMIT_PRESETS[environment] };
+  return environment === 'sandbox' ? { ...others, limits, readOnly: true } : { ...others, limits };
 }
 
 /** Returns the scopes that new keys of a project may have. */

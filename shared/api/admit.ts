@@ -83,6 +83,8 @@ export async function authorizeSender(
   }
   const { keyId, limits: senderLimits } = sender;
   const policy = await findPolicy(policies, tenant).catch(rejectArchivedProject);
+  if (policy.project?.readOnly)
+    throw new MessageRejectedError(new LambentError('insufficient_permissions', 'The project only reads.'));
   return { tenant, keyId, policy, ...omitUndefined({ senderLimits }) };
 }
 

@@ -403,6 +403,22 @@ describe('what a project may do', () => {
     expect((await policy()).json).toMatchObject({ limits: { requestsPerMinute: 1_000 } });
   });
 
+  it('the earlier keys of a project that became a sandbox only read', async () => {
+    const { project, key } = await createProject();
+    await send('POST', `/organization/projects/${project}`, { environment: 'sandbox' });
+    const client = new OpenAI({ baseURL: service.cloud.url, apiKey: key, maxRetries: 0 });
+    expect((await client.models.list()).data).not.toHaveLength(0);
+    await expect(client.conversations.create()).rejects.toMatchObject({
+      status: 403,
+      code: 'insufficient_permissions',
+    });
+    await send('POST', `/organization/projects/${project}/policy`, { limits: null });
+    const question = { model: 'default', messages: [{ role: 'user' as const, content: 'Hello' }] };
+    await expect(client.chat.completions.create(question)).rejects.toMatchObject({ status: 403 });
+    await send('POST', `/organization/projects/${project}`, { environment: 'dev' });
+    expect((await send('GET', `/organization/projects/${project}/policy`)).json).not.toHaveProperty('readOnly');
+  });
+
   it('a key of a project that became a sandbox is rotated once its scopes are those of a sandbox', async () => {
     const { project, keyId } = await createProject();
     const key = `/organization/projects/${project}/api_keys/${keyId}`;

@@ -122,6 +122,14 @@ describe('encodeRestrictions', () => {
       );
   });
 
+  it('only a project can be read-only', () => {
+    expect(encodeRestrictions('project', { readOnly: true })).toBe('{"readOnly":true}');
+    for (const level of ['account', 'key'] as const)
+      expect(() => encodeRestrictions(level, { readOnly: true })).toThrow(
+        expect.objectContaining({ code: 'invalid_value', param: 'readOnly' }),
+      );
+  });
+
   it.each([
     ['project', 3_000],
     ['account', 3_000],

@@ -106,7 +106,7 @@ export function createApiKeyRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/api_keys/{key}': adminRoute(async (request) => {
       const body = parseBody(updateBody, request);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
       const { expires_in_seconds: lifetime, scopes } = body;
       const changed = {
@@ -124,7 +124,7 @@ export function createApiKeyRoutes(api: AdminApi) {
     }),
 
     'DELETE /v1/organization/projects/{project}/api_keys/{key}': adminRoute(async (request) => {
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
       await keys.delete(project.id, key);
       logAct(request.telemetry, { type: 'api_key.deleted', objectId: key.id, project: project.id });
@@ -134,7 +134,7 @@ export function createApiKeyRoutes(api: AdminApi) {
     // Not in OpenAI's API. Creates a key like this one, which works for `overlap_seconds` more.
     'POST /v1/organization/projects/{project}/api_keys/{key}/rotate': bodilessRoute(async (request) => {
       const { overlap_seconds: overlap } = parseBody(rotateBody, request);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
       const record = await readRecord(key);
       const scopes = listKeyScopes(project).filter((each) => key.scopes.includes(each));

@@ -11,7 +11,7 @@ import { createFederationRules, encodeRule, type FederationRule } from './federa
 import { createIdentityProviders, getIdentityProvider, type IdentityProvider } from './identity-providers.ts';
 import { parseScopes } from './key-fields.ts';
 import { createObjectId, objectNotFoundError, ownedBy } from './object-table.ts';
-import { createProjects, requireActive } from './projects.ts';
+import { findActiveProject } from './projects.ts';
 import { createServiceAccounts, type ServiceAccount } from './service-accounts.ts';
 import { attributeName } from './verification.ts';
 
@@ -49,7 +49,6 @@ const updateBody = object({
 /** Creates the routes of federation rules. */
 export function createFederationRuleRoutes(api: AdminApi) {
   const providers = createIdentityProviders(api);
-  const projects = createProjects(api);
   const accounts = createServiceAccounts(api);
   const rules = createFederationRules(api);
 
@@ -63,11 +62,10 @@ export function createFederationRuleRoutes(api: AdminApi) {
 
   /**
    * Returns the service account of a rule, and the scopes that its project permits.
-   * @throws LambentError `not_found`, `project_archived`
+   * @throws LambentError `not_found`, `project_archived`, `tenant_deleted`
    */
   const getAccount = async (projectId: string, accountId: string) => {
-    const project = await projects.get(ORGANIZATION, projectId);
-    requireActive(project);
+    const project = await findActiveProject(api, projectId);
     const account = await accounts.get(ownedBy(projectId), accountId);
     if (account.deleted) throw objectNotFoundError('service_account', accountId);
     return { account, permitted: listKeyScopes(project) };

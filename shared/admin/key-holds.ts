@@ -44,7 +44,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/key_holds/{key}': bodilessRoute(async (request) => {
       const { hold_seconds: seconds } = parseBody(holdBody, request);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const key = getPathParameter(request, 'key');
       await requireCaller(project.id, key);
       const since = Math.floor(api.now() / 1000);

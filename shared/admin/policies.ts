@@ -43,7 +43,7 @@ export function createPolicyRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/api_keys/{key}/policy': adminRoute(async (request) => {
       const sections = parseSections(request);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const { id, partition, record } = await findKey(request, project.id);
       const restrictions = replaceSections(parseRestrictions(record), sections);
       const { policy: _, ...others } = record;

@@ -23,7 +23,7 @@ export interface RestrictedLevel {
   change(change: (restrictions: Restrictions) => Restrictions): Promise<Restrictions>;
 }
 
-/** Finds the level that a request is about. @throws LambentError `not_found`, or `project_archived` for a change */
+/** Finds the level that a request is about. @throws LambentError `not_found`, or as `getActiveProject` for a change */
 export type FindLevel = (request: HttpRequest, use: 'read' | 'change') => Promise<RestrictedLevel>;
 
 /** Returns the level of the organization. */
@@ -37,9 +37,10 @@ export function findOrganization({ policies }: AdminApi): FindLevel {
 }
 
 /** Returns the level of the project that a request's path names. */
-export function findProjectLevel({ policies }: AdminApi, projects: Collection<Project>): FindLevel {
+export function findProjectLevel(api: AdminApi, projects: Collection<Project>): FindLevel {
+  const { policies } = api;
   return async (request, use) => {
-    const { id } = await (use === 'read' ? getProject : getActiveProject)(projects, request);
+    const { id } = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
     return {
       owner: ownedBy(id),
       name: 'project',

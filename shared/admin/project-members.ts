@@ -78,7 +78,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/users': adminRoute(async (request) => {
       const body = parseBody(userBody, request);
-      const { id } = await getActiveProject(projects, request);
+      const { id } = await getActiveProject(api, request);
       const roleId = await resolveRole(roles, ownedBy(id), body.role);
       const user = await add(users, await findUserId(body), id, roleId);
       log(request, 'user.added', user.id, body.role);
@@ -92,7 +92,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/users/{user}': bodilessRoute(async (request) => {
       const { role } = parseBody(updateBody, request);
-      const { id } = await getActiveProject(projects, request);
+      const { id } = await getActiveProject(api, request);
       const ids = typeof role === 'string' ? [await resolveRole(roles, ownedBy(id), role)] : undefined;
       const user = await users.change(getPathParameter(request, 'user'), (each) => {
         const before = getMembership(each, id);
@@ -103,7 +103,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
     }),
 
     'DELETE /v1/organization/projects/{project}/users/{user}': adminRoute(async (request) => {
-      const { id } = await getActiveProject(projects, request);
+      const { id } = await getActiveProject(api, request);
       const userId = getPathParameter(request, 'user');
       await remove(users, userId, id);
       log(request, 'user.deleted', userId);
@@ -118,7 +118,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/groups': adminRoute(async (request) => {
       const { group_id, role } = parseBody(groupBody, request);
-      const { id } = await getActiveProject(projects, request);
+      const { id } = await getActiveProject(api, request);
       const group = await add(groups, group_id, id, await resolveRole(roles, ownedBy(id), role));
       log(request, 'group.updated', group_id, role);
       return encodeProjectGroup(group, id);
@@ -130,7 +130,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
     }),
 
     'DELETE /v1/organization/projects/{project}/groups/{group}': adminRoute(async (request) => {
-      const { id } = await getActiveProject(projects, request);
+      const { id } = await getActiveProject(api, request);
       const groupId = getPathParameter(request, 'group');
       await remove(groups, groupId, id);
       log(request, 'group.updated', groupId);

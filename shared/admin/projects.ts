@@ -56,15 +56,26 @@ export function getProject(projects: Collection<Project>, request: HttpRequest):
   return projects.get(ORGANIZATION, getPathParameter(request, 'project'));
 }
 
-/** Like `getProject`, for requests that change something. @throws LambentError `project_archived` */
-export async function getActiveProject(projects: Collection<Project>, request: HttpRequest): Promise<Project> {
-  return requireActive(await getProject(projects, request));
+/**
+ * Like `getProject`, for requests that change something.
+ * @throws LambentError `not_found`, `project_archived`, `tenant_deleted`, `vault_unavailable`
+ */
+export function getActiveProject(api: Pick<AdminApi, 'table' | 'tenantKeys'>, request: HttpRequest): Promise<Project> {
+  return findActiveProject(api, getPathParameter(request, 'project'));
 }
 
-/** Returns the project. @throws LambentError `project_archived` if it is archived */
-export function requireActive(project: Project): Project {
-  if (project.archivedAt === null) return project;
-  throw new LambentError('project_archived', `The project ${project.id} is archived. It can't be used or changed.`);
+/** Returns the project with an id. Throws as `getActiveProject`. */
+export async function findActiveProject(api: Pick<AdminApi, 'table' | 'tenantKeys'>, id: string): Promise<Project> {
+  const project = await createProjects(api).get(ORGANIZATION, id);
+  if (project.archivedAt !== null)
+    throw new LambentError('project_archived', `The project ${id} is archived. It can't be used or changed.`);
+  if (await isErased(api, id))
+    throw new LambentError('tenant_deleted', `The tenant ${id} was erased. Its project can't be used or changed.`);
+  return project;
+}
+
+async function isErased({ tenantKeys }: Pick<AdminApi, 'tenantKeys'>, id: string): Promise<boolean> {
+  return (await tenantKeys.read(id))?.state === 'deleted';
 }
 
 /**
@@ -81,7 +92,7 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
         'id',
         "Invalid 'id': it must begin with a letter or digit and have at most 64 letters, digits, `.`, `_` or `-`.",
       );
-    if ((await api.tenantKeys.read(id))?.state === 'deleted')
+    if (await isErased(api, id))
       throw new LambentError('tenant_deleted', `The tenant ${id} was erased. Its name can't be used again.`, {
         param: 'id',
       });
@@ -134,7 +145,7 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
       const body = parseBody(updateBody, request);
       if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
       if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
-      const before = await getActiveProject(projects, request);
+      const before = await getActiveProject(api, request);
       const { id } = before;
       if (body.environment !== undefined) await restrict(id, body.environment);
       const update = () =>

@@ -51,7 +51,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
 
   /** Changes the roles of the request's user or group. */
   const change = async (request: HttpRequest, edit: (ids: readonly string[]) => string[]): Promise<Member> => {
-    const project = isOfProject ? await getActiveProject(projects, request) : undefined;
+    const project = isOfProject ? await getActiveProject(api, request) : undefined;
     return holders.change(getPathParameter(request, kind), (member) => {
       const changed = edit(getRoles(member, project, kind));
       if (project === undefined) return { roles: changed };

@@ -43,7 +43,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
   const getOwner = async (request: HttpRequest): Promise<Owner> =>
     path.includes('{project}') ? ownedBy((await getProject(projects, request)).id) : ORGANIZATION;
   const getActiveOwner = async (request: HttpRequest): Promise<Owner> =>
-    path.includes('{project}') ? ownedBy((await getActiveProject(projects, request)).id) : ORGANIZATION;
+    path.includes('{project}') ? ownedBy((await getActiveProject(api, request)).id) : ORGANIZATION;
 
   const listRoles = async (owner: Owner): Promise<Role[]> => {
     const all = [...PREDEFINED_ROLES];

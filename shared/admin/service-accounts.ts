@@ -88,7 +88,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
       if (isOnly && typeof key.expires_in_seconds === 'number')
         throw invalidValueError('expires_in_seconds', `Invalid 'expires_in_seconds': it ${reason}`);
       if (isOnly && key.scopes !== undefined) throw invalidValueError('scopes', `Invalid 'scopes': it ${reason}`);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       // Refused scopes must leave no account behind.
       parseScopes(key.scopes, listKeyScopes(project));
       const now = api.now();
@@ -108,7 +108,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/service_accounts/{account}': adminRoute(async (request) => {
       const changes = parseBody(updateBody, request);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const { id, name, role } = await getAccount(project, request);
       const updated = await accounts.update(ownedBy(project.id), id, (each) => ({
         ...each,
@@ -121,7 +121,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
     }),
 
     'DELETE /v1/organization/projects/{project}/service_accounts/{account}': adminRoute(async (request) => {
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       const owner = ownedBy(project.id);
       // A repeated request finds an account whose deletion was interrupted.
       const { id } = await accounts.get(owner, getPathParameter(request, 'account'));
@@ -139,7 +139,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
 
     'POST /v1/organization/projects/{project}/service_accounts/{account}/api_keys': bodilessRoute(async (request) => {
       const body = parseBody(createKeyBody, request);
-      const project = await getActiveProject(projects, request);
+      const project = await getActiveProject(api, request);
       return createKey(request, project, await getAccount(project, request), body);
     }),
   };

@@ -17,6 +17,7 @@ import { createRoleAssignmentRoutes } from '../../../shared/admin/role-assignmen
 import { createRoleRoutes } from '../../../shared/admin/role-routes.ts';
 import { createServiceAccountRoutes } from '../../../shared/admin/service-accounts.ts';
 import { createUserRoutes } from '../../../shared/admin/users.ts';
+import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 /** What tests read of responses. */
@@ -36,12 +37,13 @@ export function createAdministration(
   client: DynamoDBClient,
   tables: { readonly admin: string; readonly access: string },
   now: () => number,
+  tenantKeys: Pick<TenantKeyTable, 'read'> = { read: async () => undefined },
 ): (route: string, pathParameters: Ids, body?: unknown) => Promise<Created> {
   const api = {
     table: { client, name: tables.admin },
     access: { client, name: tables.access },
     policies: createPolicyAdministration(client, tables.access),
-    tenantKeys: { read: async () => undefined },
+    tenantKeys,
     ...{ wrappingKeys: { change: useKms, checkRemoval: useKms, validate: useKms }, keyId: 'key', externalKeys: [] },
     hasMutualTls: false,
     isLoopbackIssuerAllowed: false,

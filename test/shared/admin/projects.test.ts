@@ -47,7 +47,7 @@ it('a change of a name leaves what another request changes of the project at the
       table,
       access: { client, name: 'access' },
       policies: createPolicyAdministration(client, 'access'),
-      tenantKeys: { read: useNone },
+      tenantKeys: { read: async () => undefined },
       ...{ wrappingKeys: { change: useNone, checkRemoval: useNone, validate: useNone }, keyId: 'key' },
       ...{ externalKeys: [], isLoopbackIssuerAllowed: false, hasMutualTls: false, models: [], now: () => 0 },
     },

@@ -14,6 +14,7 @@ import { JobLedger } from '../limits/job-ledger.ts';
 import { queueLimitError } from '../limits/limit-errors.ts';
 import { listQueueCaps } from '../limits/queue-caps.ts';
 import { countMessage } from '../limits/sender-messages.ts';
+import { type Delivery, hasWaited, noteWait } from '../limits/waiting-messages.ts';
 import { readJobState } from './read-job-state.ts';
 
 export interface QueueLimitsOptions {
@@ -88,6 +89,17 @@ export class QueueLimits {
       telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
       throw thrown;
     }
+  }
+
+  /** As `noteWait` of the table of limits. */
+  noteWait(delivery: Delivery, pauseMs: number): Promise<void> {
+    const { store, now = Date.now } = this.#options;
+    return noteWait(store, delivery, pauseMs, now());
+  }
+
+  /** As `hasWaited` of the table of limits. */
+  hasWaited(delivery: Delivery): Promise<boolean> {
+    return hasWaited(this.#options.store, delivery);
   }
 
   #passIfDown(thrown: unknown, telemetry: Telemetry | undefined): undefined {

@@ -32,7 +32,7 @@ export interface ReceiveContext extends Pick<MessageContext, 'runAlone' | 'signa
 
 const DELETE: MessageAction = { kind: 'delete' };
 
-/** A message that was received this often is processed while nothing else is, because it may crash its process. */
+/** A message that was received this often is processed while nothing else is, because it may crash its process, unless it waits for a limit. */
 const SUSPECT_RECEIVES = 3;
 /** A message that was received this often and whose receives follow each other as crashes do is rejected. */
 const MAX_CRASHES = 10;
@@ -55,12 +55,22 @@ export async function receive(
   if (received >= MAX_CRASHES && crashes(record, received, ports)) {
     throw new MessageRejectedError(new LambentError('internal', 'The message has crashed its process repeatedly.'));
   }
-  if (received < SUSPECT_RECEIVES) return process(record, ports, context);
+  if (received < SUSPECT_RECEIVES || (await hasWaited(record, received, ports))) return process(record, ports, context);
   return runAlone(() => {
     // In an outage each message takes seconds. A function that times out would look like a crash of all that wait their turn.
     signal.throwIfAborted();
     return process(record, ports, context);
   });
+}
+
+/** Whether a limit made a message wait at its delivery before this one. Never throws: a message for which that isn't known is a suspect. */
+async function hasWaited({ messageId }: QueueRecord, received: number, ports: ReceiverPorts): Promise<boolean> {
+  try {
+    return await (await ports.openQueueLimits()).hasWaited({ messageId, received });
+  } catch (thrown) {
+    ports.onError('waits for limits not read', thrown);
+    return false;
+  }
 }
 
 /** Whether a message's receives follow each other so closely that only crashes explain them. */
@@ -92,7 +102,14 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
       if (limitsQueue(caller.policy)) await limits.enter({ admitted, caller, generation, telemetry });
     };
     const pauseMs = await waitForLimit(entering().catch(takeBackAndThrow), record, context);
-    if (pauseMs !== undefined) return { kind: 'hide', ms: pauseMs };
+    if (pauseMs !== undefined) {
+      const delivery = { messageId: record.messageId, received: Number(record.attributes.ApproximateReceiveCount) };
+      if (delivery.received + 1 >= SUSPECT_RECEIVES) {
+        const onFailed = (thrown: unknown) => ports.onError('a wait for a limit is not noted', thrown);
+        await limits.noteWait(delivery, pauseMs).catch(onFailed);
+      }
+      return { kind: 'hide', ms: pauseMs };
+    }
   }
   // A message that is delivered again, after an outage for example, is counted again.
   const submitted = await submitCounted({ admitted, generation, registry: ports.registry, caller, telemetry }, ports)

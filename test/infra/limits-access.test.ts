@@ -9,6 +9,7 @@ import { Limiter } from '../../shared/limits/limiter.ts';
 import { listQueueCaps } from '../../shared/limits/queue-caps.ts';
 import { countMessage } from '../../shared/limits/sender-messages.ts';
 import { sweepLimits } from '../../shared/limits/sweep-limits.ts';
+import { hasWaited, noteWait } from '../../shared/limits/waiting-messages.ts';
 import { startLimitsTable } from '../shared/limits/limits-table.ts';
 import { isAllowed, listLeadingKeys, matches, observe } from './allowed-requests.ts';
 import type { DynamoDBRequest } from './dynamodb-request.ts';
@@ -65,9 +66,11 @@ async function useLimits() {
     }
     expect(pages).toBe(1);
   });
-  const messages = await record(
-    async () => void (await countMessage(store, 'sender#AROA1', { messagesPerDay: 9 }, now)),
-  );
+  const messages = await record(async () => {
+    await countMessage(store, 'sender#AROA1', { messagesPerDay: 9 }, now);
+    await noteWait(store, { messageId: 'm1', received: 2 }, MINUTE_MS, now);
+    expect(await hasWaited(store, { messageId: 'm1', received: 3 })).toBe(true);
+  });
   const sweep = await record(async () => {
     now += 30 * MINUTE_MS;
     state = 'ended';

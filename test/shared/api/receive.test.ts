@@ -331,6 +331,19 @@ describe('a message over a limit on queued work', () => {
     expect(await store.read('acme', deriveResponseId('acme', 'order-2'))).toMatchObject({ status: 'queued' });
   });
 
+  it('a message that waits is not processed alone, but is after a delivery that did not end so', async () => {
+    const { receive, inline, countAlone } = createReceiver({ limits: { jobsQueued: 1 } });
+    await receive(inline());
+    for (const received of [1, 2, 3, 4, 5]) {
+      expect(await receive(inline(other), { received, firstAt: START - HOUR_MS })).toMatchObject({ kind: 'hide' });
+    }
+    expect(countAlone()).toBe(0);
+    await receive(inline(other), { received: 7, firstAt: START - HOUR_MS });
+    expect(countAlone()).toBe(1);
+    await receive(inline(other), { received: 8, firstAt: START - HOUR_MS });
+    expect(countAlone()).toBe(1);
+  });
+
   it('a message whose job was accepted before there was a limit is deleted', async () => {
     const limits: { jobsQueued?: number } = {};
     const { receive, inline } = createReceiver({ limits });

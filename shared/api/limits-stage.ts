@@ -85,13 +85,14 @@ export class LimitsStage implements StreamLimits {
         admitFallback: async (model) => {
           if (!admitted.has(model)) admitted.set(model, await reserve(model, capsOf.get(model) ?? [], true));
         },
+        onEvent: (event) => use.read(event),
         onEnd(end) {
           options.onEnd?.(end);
           use.add(end);
         },
       });
       const headers = { ...generation.headers, ...reserved?.headers };
-      return { ...generation, headers, events: settleAtEnd(events, use, () => settle(1n)) };
+      return { ...generation, headers, events: settleAtEnd(events, () => settle(1n)) };
     } catch (thrown) {
       const called = listTargets([request.model, ...admitted.keys()], registry);
       const isGivenUp = use.addIfGivenUp(thrown, options.signal, called);
@@ -168,14 +169,12 @@ function findAnswerTokens({ policy }: Caller): number | undefined {
 /** Passes events on, and settles when they end. The last one is passed on while that goes on. */
 async function* settleAtEnd(
   events: AsyncIterable<GenerationEvent>,
-  use: Use,
   settle: () => Promise<void>,
 ): AsyncGenerator<GenerationEvent> {
   let settling: Promise<void> | undefined;
   let last: GenerationEvent | undefined;
   try {
     for await (const event of events) {
-      use.read(event);
       if (event.type === 'finish') last = event;
       else yield event;
     }

@@ -36,7 +36,10 @@ export interface Generation {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export type GenerateOptions = CallOptions;
+export interface GenerateOptions extends CallOptions {
+  /** Called with each event that a target sends, also if it is then held back or replaced. */
+  readonly onEvent?: ((event: GenerationEvent) => void) | undefined;
+}
 
 export interface Router {
   /**
@@ -124,7 +127,7 @@ export function createRouter(options: RouterOptions): Router {
   async function* streamAnswer(
     { result: started, candidate, signal, managesOwnHealth, end }: Accepted<StartedAnswer>,
     tenant: string,
-    { telemetry, onEnd }: GenerateOptions,
+    { telemetry, onEvent, onEnd }: GenerateOptions,
   ): AsyncGenerator<GenerationEvent> {
     const startedAt = now();
     const breaker = failover.getBreaker(candidate);
@@ -135,6 +138,7 @@ export function createRouter(options: RouterOptions): Router {
           finish = event;
           breaker.recordSuccess(tenant);
         }
+        onEvent?.(event);
         yield event;
         if (finish !== undefined) return;
         const next = await started.iterator.next();

@@ -15,12 +15,12 @@ const NOTHING: Used = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
 
 /**
  * What the answers of a call have used. An answer that was cut off has no usage, but its upstream charges for what it has made
- * until then: the prompt and what was passed on, as estimated, or the longest answer if it may have reasoned out of sight.
+ * until then: the prompt and what it has sent, as estimated, also what a stage held back or refused, or the longest answer if it may have reasoned out of sight.
  */
 export class Use {
   readonly #bounds: Pick<BoundedRequest, 'prompt' | 'longest'>;
   readonly #findReasoning: (target: Target) => Reasoning;
-  /** Estimated tokens of the answer that were passed on. */
+  /** Estimated tokens of the answer that its upstream has sent so far. */
   #outputTokens = 0;
   #showsReasoning = false;
   #sum = NOTHING;
@@ -35,7 +35,7 @@ export class Use {
     this.#findReasoning = findReasoning;
   }
 
-  /** Counts an event that is passed on. */
+  /** Counts an event that an upstream sends. */
   read(event: GenerationEvent): void {
     if (event.type === 'reasoning') this.#showsReasoning = true;
     if ('text' in event) this.#outputTokens += estimateTokens(event.text);
@@ -53,6 +53,8 @@ export class Use {
       reasoningTokens: 0,
     };
     this.#increase(amountsUsed(end, end.usage ?? estimated), [end.candidate.aliasName]);
+    this.#outputTokens = 0;
+    this.#showsReasoning = false;
   }
 
   /**

@@ -7,6 +7,7 @@ import { LambentError } from '../../../shared/core/errors.ts';
 import type { Capability } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../../../shared/inference/generation.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
+import { mapCategories } from '../../../shared/inference/moderation.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
 import { Stopped } from '../../../shared/jobs/lease.ts';
@@ -21,6 +22,15 @@ import { MemoryCounters } from '../limits/memory-counters.ts';
 const NOW = Date.UTC(2026, 10, 30, 12, 0, 30);
 const PRICE = { inputPerMillion: 1, outputPerMillion: 10 };
 const USAGE: Usage = { inputTokens: 20, cachedInputTokens: 0, outputTokens: 30, reasoningTokens: 0 };
+
+const FLAGGED = {
+  ...{ flagged: true, categories: mapCategories(() => true) },
+  ...{ scores: mapCategories(() => 1), inputTypes: mapCategories(() => []) },
+};
+const FLAGGING_MODERATOR = {
+  ...{ name: 'moderator', onFailure: 'refuse' as const },
+  load: async () => ({ moderate: async (inputs: readonly unknown[]) => inputs.map(() => FLAGGED) }),
+};
 
 let store: MemoryCounters;
 let now: number;
@@ -71,7 +81,7 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
     registry: { guardrails: {} },
     openVault: () => expect.unreachable(),
     loadLimits: async () => stage,
-    loadModerators: () => expect.unreachable(),
+    loadModerators: async () => () => FLAGGING_MODERATOR,
   });
 }
 
@@ -217,6 +227,21 @@ describe('a limited call', () => {
     const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
     const { prompt } = boundRequest(makeRequest({}), registry, listCaps(policy, 'default', 'answers'), undefined);
     expect((counters['k.t.d20787'] ?? 0n) - prompt.inputTokens).toBe(tokens);
+  });
+
+  it('an answer that moderation refuses before any of it is sent counts with what its model has made', async () => {
+    answer = async function* () {
+      yield { type: 'text', text: 'x'.repeat(400) };
+      yield { type: 'reasoning', text: 'Then' };
+      yield { type: 'finish', reason: 'stop', usage: USAGE };
+    };
+    const policy = ofKey({ tokensPerDay: 99_999, dollarsPerDay: 1 });
+    const moderation = { model: 'moderator', input: 'score', output: 'block' } as const;
+    const { events } = await generate(policy, { moderation, maxOutputTokens: 500 }, { streamed: true });
+    expect(await collect(events)).toMatchObject([{ type: 'finish', reason: 'contentFilter' }]);
+    const tokens = (await readKey())['k.t.d20787'] ?? 0n;
+    expect(tokens).toBeGreaterThan(100n);
+    expect(tokens).toBeLessThan(150n);
   });
 
   it('a call that is cancelled while its model may reason counts with its longest answer', async () => {

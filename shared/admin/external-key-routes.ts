@@ -89,20 +89,26 @@ export function createExternalKeyRoutes(api: AdminApi) {
     }),
 
     'DELETE /v1/organization/external_keys/{externalKey}': adminRoute(async (request) => {
-      const encoded = await encode(await getKey(request));
-      const { id, api_project_ids: users } = encoded;
-      if (users.length > 0) {
-        const some = users.slice(0, 5).join(', ');
-        throw invalidValueError(
-          'external_key_id',
-          `Projects have the external key ${id}: ${some}. Change their key first.`,
-        );
-      }
+      const key = await getKey(request);
+      const { id } = key;
+      const encoded = await encode(key);
+      checkUnused(id, encoded.api_project_ids);
       await keys.delete(ORGANIZATION, id);
+      const users = (await readUsers()).get(id) ?? [];
+      // A project got the key meanwhile. One that gets it after this read restores the key itself.
+      if (users.length > 0) await keys.create(ORGANIZATION, key);
+      checkUnused(id, users);
       logAct(request.telemetry, { type: 'external_key.removed', objectId: id });
       return encoded;
     }),
   };
+}
+
+/** @throws LambentError `invalid_value` if projects have the external key */
+function checkUnused(id: string, projects: readonly string[]): void {
+  if (projects.length === 0) return;
+  const some = projects.slice(0, 5).join(', ');
+  throw invalidValueError('external_key_id', `Projects have the external key ${id}: ${some}. Change their key first.`);
 }
 
 function encodeKey({ id, createdAt, name, kmsArn }: ExternalKey, users: ReadonlyMap<string, readonly string[]>) {

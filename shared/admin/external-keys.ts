@@ -30,7 +30,7 @@ export interface ExternalKeyPorts {
 /**
  * Makes an external key wrap the keys of a project, or the deployment's key for null, and calls `record` to store which key the
  * project shows. Even after a crash, a project shows only an external key that wraps all of its keys: `record` is called after
- * an external key was set, but before one is removed.
+ * an external key was set, but before one is removed. An external key that is deleted meanwhile is stored again.
  * @throws LambentError `not_found` if there is no such external key; as `WrappingKeys.change`
  */
 export async function changeExternalKey<T>(
@@ -39,10 +39,13 @@ export async function changeExternalKey<T>(
   { tenantKeys, wrappingKeys, externalKeys }: ExternalKeyPorts,
   record: () => Promise<T>,
 ): Promise<T> {
-  const kmsArn = id === null ? undefined : (await externalKeys.get(ORGANIZATION, id)).kmsArn;
+  const key = id === null ? undefined : await externalKeys.get(ORGANIZATION, id);
+  const kmsArn = key?.kmsArn;
   if (kmsArn === undefined) await wrappingKeys.checkRemoval(project);
   else await wrappingKeys.change(project, kmsArn);
   const recorded = await record();
+  // A deletion that saw no project with the key may have deleted it meanwhile. One that is still to come sees this project.
+  if (key !== undefined) await externalKeys.create(ORGANIZATION, key);
   if (kmsArn === undefined) await wrappingKeys.change(project, undefined);
   const keys = await tenantKeys.read(project);
   if (keys?.state !== 'active' || keys.externalKey === kmsArn) return recorded;

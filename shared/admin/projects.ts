@@ -103,6 +103,20 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
   const restrict = (id: string, environment: (typeof ENVIRONMENTS)[number]) =>
     api.policies.changeProject(id, (each) => ({ ...each, restrictions: applyPreset(each.restrictions, environment) }));
 
+  /**
+   * Gives a new project its external key, or deletes the project. Only the request that created a project may do this: two
+   * requests with one id could leave the key of one wrapping the project of the other.
+   */
+  const setFirstKey = async (id: string, externalKeyId: string): Promise<Project> => {
+    try {
+      const record = () => projects.update(ORGANIZATION, id, (each) => ({ ...each, externalKeyId }));
+      return await changeExternalKey(id, externalKeyId, ports, record);
+    } catch (thrown) {
+      if ((await projects.find(ORGANIZATION, id))?.externalKeyId === null) await projects.delete(ORGANIZATION, id);
+      throw thrown;
+    }
+  };
+
   return {
     'GET /v1/organization/projects': adminRoute((request) => {
       const isAll = request.query['include_archived'] === 'true';
@@ -122,19 +136,18 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
         name,
         archivedAt: null,
         environment: environment ?? null,
-        externalKeyId: externalKeyId ?? null,
+        externalKeyId: null,
       };
       const { id } = project;
       // Before there is a project whose keys it wouldn't restrict.
       if (environment !== undefined) await restrict(id, environment);
-      const create = () => projects.create(ORGANIZATION, project);
-      const isCreated =
-        typeof externalKeyId === 'string' ? await changeExternalKey(id, externalKeyId, ports, create) : await create();
-      if (!isCreated) throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
-      const data = { name, title: name, environment: project.environment, external_key_id: project.externalKeyId };
+      if (!(await projects.create(ORGANIZATION, project)))
+        throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+      const created = typeof externalKeyId === 'string' ? await setFirstKey(id, externalKeyId) : project;
+      const data = { name, title: name, environment: created.environment, external_key_id: created.externalKeyId };
       const details = { data };
       logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });
-      return encodeProject(project);
+      return encodeProject(created);
     }),
 
     'GET /v1/organization/projects/{project}': adminRoute(async (request) =>

@@ -5,7 +5,9 @@ import { ORGANIZATION } from '../../../shared/access/principal.ts';
 import type { Route } from '../../../shared/access/route.ts';
 import { ADMIN_SCOPES } from '../../../shared/access/scopes.ts';
 import { createAdminKeyRoutes } from '../../../shared/admin/admin-keys.ts';
+import type { AdminApi } from '../../../shared/admin/admin-routes.ts';
 import { createApiKeyRoutes } from '../../../shared/admin/api-keys.ts';
+import { createExternalKeyRoutes } from '../../../shared/admin/external-key-routes.ts';
 import { createGroupRoutes } from '../../../shared/admin/groups.ts';
 import { createIdentityProviderRoutes } from '../../../shared/admin/identity-provider-routes.ts';
 import { createModelPermissionRoutes } from '../../../shared/admin/model-permissions.ts';
@@ -17,7 +19,6 @@ import { createRoleAssignmentRoutes } from '../../../shared/admin/role-assignmen
 import { createRoleRoutes } from '../../../shared/admin/role-routes.ts';
 import { createServiceAccountRoutes } from '../../../shared/admin/service-accounts.ts';
 import { createUserRoutes } from '../../../shared/admin/users.ts';
-import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 /** What tests read of responses. */
@@ -37,22 +38,24 @@ export function createAdministration(
   client: DynamoDBClient,
   tables: { readonly admin: string; readonly access: string },
   now: () => number,
-  tenantKeys: Pick<TenantKeyTable, 'read'> = { read: async () => undefined },
+  vault: Partial<Pick<AdminApi, 'tenantKeys' | 'wrappingKeys' | 'keyId' | 'externalKeys'>> = {},
 ): (route: string, pathParameters: Ids, body?: unknown) => Promise<Created> {
   const api = {
     table: { client, name: tables.admin },
     access: { client, name: tables.access },
     policies: createPolicyAdministration(client, tables.access),
-    tenantKeys,
+    tenantKeys: { read: async () => undefined },
     ...{ wrappingKeys: { change: useKms, checkRemoval: useKms, validate: useKms }, keyId: 'key', externalKeys: [] },
     hasMutualTls: false,
     isLoopbackIssuerAllowed: false,
     models: ['lean'],
     now,
+    ...vault,
   };
   const routes: Readonly<Record<string, Route>> = {
     ...createAdminKeyRoutes(api),
     ...createProjectRoutes(api, createPeople(api).enforceProject),
+    ...createExternalKeyRoutes(api),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
     ...createIdentityProviderRoutes(api),

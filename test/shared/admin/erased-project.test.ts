@@ -19,7 +19,9 @@ it('the project of an erased tenant can be read and archived, but not changed', 
   for (const name of ['admin', 'keys']) await client.send(new CreateTableCommand(createTableInput(name)));
   await createKeyedTable(client, 'access');
   const keys = createTenantKeyTable(client, 'keys');
-  const request = createAdministration(client, { admin: 'admin', access: 'access' }, Date.now, keys);
+  const request = createAdministration(client, { admin: 'admin', access: 'access' }, Date.now, {
+    tenantKeys: keys,
+  });
 
   const P = '/v1/organization/projects/{project}';
   const project = 'acme';

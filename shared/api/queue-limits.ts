@@ -33,6 +33,8 @@ export interface QueuedRequest {
   readonly generation: GenerationRequest;
   readonly caller: Caller;
   readonly telemetry: Telemetry | undefined;
+  /** Whether an earlier try may have created the job. */
+  readonly isRepeated?: boolean;
 }
 
 /** Counts accepted jobs under the limits of their callers. Once per environment. */
@@ -51,9 +53,11 @@ export class QueueLimits {
    * @throws LambentError `rate_limit_exceeded` with the limit's name, with `retryAfterMs` if it may be allowed later; `overloaded` if
    * the table of limits is not available; the errors of the jobs' table
    */
-  async enter({ admitted, generation, caller, telemetry }: QueuedRequest): Promise<void> {
+  async enter({ admitted, generation, caller, telemetry, isRepeated = false }: QueuedRequest): Promise<void> {
     const { jobs } = this.#options;
     const { tenant, id, lane, input } = admitted;
+    // The ledger doesn't find an entry that it has moved to a page, and would count the job again.
+    if (isRepeated && (await readJobState(jobs, tenant, id)) !== 'absent') return;
     const amounts = {
       jobs: 1n,
       bytes: BigInt(Buffer.byteLength(JSON.stringify(input))),

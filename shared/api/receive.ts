@@ -96,17 +96,18 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
   };
   if (senderLimits !== undefined || limitsQueue(caller.policy)) {
     const limits = await ports.openQueueLimits();
+    const received = Number(record.attributes.ApproximateReceiveCount);
     const entering = async () => {
       if (senderLimits !== undefined)
         takeBack = await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry);
-      if (limitsQueue(caller.policy)) await limits.enter({ admitted, caller, generation, telemetry });
+      if (limitsQueue(caller.policy))
+        await limits.enter({ admitted, caller, generation, telemetry, isRepeated: received > 1 });
     };
     const pauseMs = await waitForLimit(entering().catch(takeBackAndThrow), record, context);
     if (pauseMs !== undefined) {
-      const delivery = { messageId: record.messageId, received: Number(record.attributes.ApproximateReceiveCount) };
-      if (delivery.received + 1 >= SUSPECT_RECEIVES) {
+      if (received + 1 >= SUSPECT_RECEIVES) {
         const onFailed = (thrown: unknown) => ports.onError('a wait for a limit is not noted', thrown);
-        await limits.noteWait(delivery, pauseMs).catch(onFailed);
+        await limits.noteWait({ messageId: record.messageId, received }, pauseMs).catch(onFailed);
       }
       return { kind: 'hide', ms: pauseMs };
     }

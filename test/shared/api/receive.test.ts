@@ -344,6 +344,16 @@ describe('a message over a limit on queued work', () => {
     expect(countAlone()).toBe(1);
   });
 
+  it('a job counts once, although its message is delivered again after its entry was moved to a page', async () => {
+    const { receive, inline } = createReceiver({ limits: { jobsQueued: 65 } });
+    for (let index = 0; index < 64; index += 1) {
+      expect(await receive(inline({ idempotencyKey: `many-${index}` }))).toEqual(DELETE);
+    }
+    expect(await receive(inline({ idempotencyKey: 'many-0' }), { received: 2 })).toEqual(DELETE);
+    expect(await receive(inline(other))).toEqual(DELETE);
+    expect(await receive(inline())).toMatchObject({ kind: 'hide' });
+  });
+
   it('a message whose job was accepted before there was a limit is deleted', async () => {
     const limits: { jobsQueued?: number } = {};
     const { receive, inline } = createReceiver({ limits });

@@ -5,6 +5,7 @@ import { mayStoreContent } from '../shared/access/retention.ts';
 import type { HttpRequest } from '../shared/access/route.ts';
 import {
   chatCompletionsRoute,
+  checkNamedModel,
   compactRoute,
   inputTokensRoute,
   listModelsRoute,
@@ -97,6 +98,7 @@ const api = {
 const idempotency = {
   open: async () => (await loadState()).idempotency,
   isFinalFrame,
+  checkCaller: (request: HttpRequest) => checkNamedModel(request, registry),
   mayStore: ({ body, principal }: HttpRequest) => storesAnswer(body, true, mayStoreContent(principal.policy)),
 };
 

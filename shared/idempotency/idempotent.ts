@@ -11,7 +11,7 @@ import type { IdempotentOptions } from './idempotent-options.ts';
  * request is refused, because it may be a late repetition.
  *
  * `run` throws LambentError `idempotency_key_reused` for another body, `idempotency_key_in_use` while the first attempt runs,
- * `idempotent_answer_not_kept`, and every error of the route.
+ * `idempotent_answer_not_kept`, and every error of `checkCaller` and of the route.
  */
 export function idempotent(route: Route, options: IdempotentOptions): Route {
   return {
@@ -19,6 +19,7 @@ export function idempotent(route: Route, options: IdempotentOptions): Route {
     async run(request) {
       const key = request.headers['idempotency-key'];
       if (key === undefined) return route.run(request);
+      options.checkCaller?.(request);
       // Imported here, because few requests have a key.
       const [{ IdempotentCall }, idempotency] = await Promise.all([import('./idempotent-call.ts'), options.open()]);
       return new IdempotentCall(idempotency, options, request, key).run(route);

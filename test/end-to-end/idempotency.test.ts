@@ -3,6 +3,7 @@ import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
+import { addKeys } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -271,6 +272,18 @@ describe('an idempotency key', () => {
     expect(await getError(add())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
     await client.conversations.delete(id);
     expect(await getError(create())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+  });
+
+  it('an API key that may not use the model gets no answer to the request of another API key', async () => {
+    const policy = JSON.stringify({ models: { mode: 'deny', models: [model] } });
+    await addKeys(service.cloud, { 'sk-denied': { tenant: 'local', keyId: 'denied', scopes: ['inference'], policy } });
+    const denied = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-denied', maxRetries: 0 });
+    const options = createKeyOptions();
+    const refusal = { status: 404, code: 'model_not_found' };
+    await client.chat.completions.create(chat, options);
+    await expect(denied.chat.completions.create(chat, options)).rejects.toMatchObject(refusal);
+    await client.responses.create(question, options);
+    await expect(denied.responses.create(question, options)).rejects.toMatchObject(refusal);
   });
 
   it('an idempotency key of more than 255 characters is refused', async () => {

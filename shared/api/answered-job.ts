@@ -32,6 +32,8 @@ export interface AnsweredJob
   readonly isCounted: boolean;
   readonly request: JobInput;
   readonly answer: JobOutput;
+  /** Called before the first write, once both bodies can be sealed. */
+  readonly onWriting: () => void;
 }
 
 /**
@@ -40,16 +42,18 @@ export interface AnsweredJob
  * of the stores and the vault
  */
 export async function storeAnsweredJob(
-  { request, answer, isCounted, ...fields }: AnsweredJob,
+  { request, answer, isCounted, onWriting, ...fields }: AnsweredJob,
   { bodies, jobs, timings }: Pick<ApiState, 'bodies' | 'jobs' | 'timings'>,
   now: () => number,
 ): Promise<number> {
   const { tenant, id, epoch, expiresAt, createdAt } = fields;
   const name = { tenant, id, expiresAt };
-  const [input, output] = await Promise.all([
-    bodies.write({ ...name, kind: 'input', epoch: 0 }, request),
-    bodies.write({ ...name, kind: 'output', epoch }, answer),
+  const [writeInput, writeOutput] = await Promise.all([
+    bodies.prepare({ ...name, kind: 'input', epoch: 0 }),
+    bodies.prepare({ ...name, kind: 'output', epoch }),
   ]);
+  onWriting();
+  const [input, output] = await Promise.all([writeInput(request), writeOutput(answer)]);
   const storedBytes = input.sizeBytes + output.sizeBytes;
   const job: Job = {
     ...fields,

@@ -279,7 +279,6 @@ class ForegroundResponse {
   ): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
     const { body } = this.#context;
-    this.#stored = undefined;
     const bytes = await storeAnsweredJob(
       {
         tenant: request.principal.tenant,
@@ -293,6 +292,9 @@ class ForegroundResponse {
         isCounted: this.#reserved !== undefined,
         request: this.#createInput(),
         answer,
+        onWriting: () => {
+          this.#stored = undefined;
+        },
         ...omitUndefined({
           conversation: getConversationId(body),
           previousResponse: body.previous_response_id ?? undefined,

@@ -76,7 +76,6 @@ export async function createStoredChat(
     const expiresAt = reserved?.expiresAt ?? expiryOf(state.lifetime, api.now());
     const job = { tenant, id, createdAt };
     await state.chats.add({ ...job, model, labels: parsed.body.metadata ?? {} }, expiresAt);
-    stored = undefined;
     const bytes = await storeAnsweredJob(
       {
         ...job,
@@ -89,6 +88,9 @@ export async function createStoredChat(
         isCounted: reserved !== undefined,
         request: input,
         answer: { answer: completion },
+        onWriting: () => {
+          stored = undefined;
+        },
         ...omitUndefined({ usage }),
       },
       state,

@@ -34,13 +34,19 @@ const MODEL = 'default';
 function recordPlaintexts(vault: Vault) {
   const plaintexts = new Map<string, string>();
   const keyOf = (sealed: Uint8Array) => Buffer.from(sealed).toString('base64');
+  const remember = (sealed: Uint8Array, plaintext: Uint8Array): Uint8Array => {
+    plaintexts.set(keyOf(sealed), Buffer.from(plaintext).toString('utf8'));
+    return sealed;
+  };
   return {
     vault: {
       ...vault,
       async seal(...[name, plaintext]: Parameters<Vault['seal']>) {
-        const sealed = await vault.seal(name, plaintext);
-        plaintexts.set(keyOf(sealed), Buffer.from(plaintext).toString('utf8'));
-        return sealed;
+        return remember(await vault.seal(name, plaintext), plaintext);
+      },
+      async prepareSeal(...[name]: Parameters<Vault['prepareSeal']>) {
+        const seal = await vault.prepareSeal(name);
+        return (plaintext: Uint8Array) => remember(seal(plaintext), plaintext);
       },
     },
     open: (sealed: Uint8Array) => plaintexts.get(keyOf(sealed)),

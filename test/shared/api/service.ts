@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import OpenAI from 'openai';
-import { UNRESTRICTED } from '../../../shared/access/policy.ts';
+import { type Policy, UNRESTRICTED } from '../../../shared/access/policy.ts';
 import { mayStoreContent } from '../../../shared/access/retention.ts';
 import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
@@ -68,6 +68,7 @@ export async function startService(
   state?: ApiState,
   idempotency?: Idempotency,
   clock: Pick<GenerationApi, 'now' | 'sleep'> = {},
+  policy: Policy = UNRESTRICTED,
 ): Promise<Service> {
   const generationRequests: GenerationRequest[] = [];
   const remainingScripts = [...scripts];
@@ -113,7 +114,7 @@ export async function startService(
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
     readBody(request)
       .then((body) =>
-        route?.run({ ...createHttpRequest(body, telemetry), headers: readHeaders(request), pathParameters }),
+        route?.run({ ...createHttpRequest(body, telemetry, policy), headers: readHeaders(request), pathParameters }),
       )
       .then((answer) => writeAnswer(answer, response))
       .catch((thrown: unknown) => {
@@ -152,14 +153,14 @@ function createConversationRoutes(
 }
 
 /** Creates a request as the HTTP pipeline passes it to a route. */
-function createHttpRequest(body: unknown, telemetry: Telemetry): HttpRequest {
+function createHttpRequest(body: unknown, telemetry: Telemetry, policy: Policy): HttpRequest {
   return {
     requestId: 'request',
     pathParameters: {},
     query: {},
     headers: {},
     body,
-    principal: { tenant: TENANT, keyId: 'key', scopes: ['inference', 'models'], policy: UNRESTRICTED },
+    principal: { tenant: TENANT, keyId: 'key', scopes: ['inference', 'models'], policy },
     signal: new AbortController().signal,
     deadlineAt: Date.now() + 60_000,
     telemetry,

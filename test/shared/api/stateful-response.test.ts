@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
+import { StorageLimits } from '../../../shared/api/storage-limits.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createJobList } from '../../../shared/jobs/job-list.ts';
@@ -14,6 +16,7 @@ import { HOUR_MS } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { recordTickets } from '../jobs/recorded-tickets.ts';
 import { sweepOnce } from '../jobs/sweep-once.ts';
+import { MemoryCounters } from '../limits/memory-counters.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 import { rejectLimits } from './receiver-ports.ts';
 import { startService, TENANT } from './service.ts';
@@ -140,3 +143,29 @@ describe('a response whose store is away when it is complete', () => {
     expect(await createResponse(2_000, throttled)).toMatchObject({ result: { output_text: 'Hello' }, pauses: [2_000] });
   });
 });
+
+it.each(['response', 'chat completion'])(
+  'a %s that can not be sealed gives back the storage that it reserved',
+  async (kind) => {
+    const { state } = await createState(() => ({}));
+    const fail = () => Promise.reject(new LambentError('external_key_unavailable', 'The key is disabled'));
+    const store = new MemoryCounters();
+    const limits = new StorageLimits({ store, metrics: { publish: () => {} }, whenDown: 'refuse' });
+    const unsealed: ApiState = {
+      ...state,
+      bodies: createBodies({ ...stores.vault, seal: fail, prepareSeal: fail }, createMemoryBlobs()),
+      openStorageLimits: async () => limits,
+    };
+    const policy = { project: { limits: { storedItems: 9 } } };
+    await using service = await startService([makeAnswer('Hello')], undefined, unsealed, undefined, {}, policy);
+    const { chat, responses } = service.client;
+    const messages = [{ role: 'user' as const, content: 'Hi' }];
+    const call =
+      kind === 'response'
+        ? responses.create({ model: 'default', input: 'Hi' })
+        : chat.completions.create({ model: 'default', messages, store: true });
+    await expect(call).rejects.toThrow();
+    expect(service.generationRequests).toHaveLength(1);
+    expect(await store.read(`stored#${TENANT}`)).toMatchObject({ B: 0n, I: 0n });
+  },
+);

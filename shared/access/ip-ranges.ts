@@ -1,8 +1,16 @@
 import { BlockList, isIP } from 'node:net';
 
-/** Returns whether a text is an IPv4 or IPv6 address, or a block of addresses in CIDR notation: `2001:db8::/32`. */
+/** IPv4 addresses that are written as IPv6 addresses. */
+const MAPPED = new BlockList();
+MAPPED.addSubnet('::ffff:0:0', 96, 'ipv6');
+
+/**
+ * Returns whether a text is an IPv4 or IPv6 address, or a block of addresses in CIDR notation: `2001:db8::/32`. A range such as
+ * `::ffff:192.0.2.1` is refused, because callers' addresses are compared as IPv4 addresses.
+ */
 export function isIpRange(text: string): boolean {
-  const { version, prefix, bits } = parseRange(text);
+  const { network, version, prefix, bits } = parseRange(text);
+  if (version === 6 && MAPPED.check(network, 'ipv6')) return false;
   return version !== 0 && !text.includes('%') && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits;
 }
 

@@ -59,7 +59,10 @@ function whole(least: number, most: number) {
 
 const ipRange = v.pipe(
   v.string(),
-  v.check(isIpRange, 'Expected an IPv4 or IPv6 address, or a block such as 192.0.2.0/24'),
+  v.check(
+    isIpRange,
+    'Expected an IPv4 or IPv6 address, or a block such as 192.0.2.0/24. Write IPv4 addresses without the prefix ::ffff:',
+  ),
 );
 
 const certificate = v.strictObject({

@@ -1,6 +1,5 @@
-import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
-import { integer, object } from '../openai/schema.ts';
+import { integer, object, oneOf } from '../openai/schema.ts';
 import { type AdminApi, adminRoute, parseBody } from './admin-routes.ts';
 import {
   type FindLevel,
@@ -14,8 +13,8 @@ import { createProjects } from './projects.ts';
 
 /** The only currency and period of OpenAI's API. */
 export const MONTHLY_DOLLARS = {
-  currency: v.literal('USD', "'USD'"),
-  interval: v.literal('month', "'month'"),
+  currency: oneOf(['USD']),
+  interval: oneOf(['month']),
 };
 /** Ten million dollars. */
 export const MAX_CENTS = 1_000_000_000;

@@ -507,6 +507,12 @@ describe('invalid requests', () => {
     });
   });
 
+  it('the error of a currency that is not supported names it and the one that is', async () => {
+    const limit = { currency: 'EUR', interval: 'month', threshold_amount: 1 };
+    const { json } = await send('POST', `${P}/spend_limit`, limit);
+    expect(json.error.message).toBe("Invalid value: 'EUR'. Supported values are: 'USD'.");
+  });
+
   it.each(['limit=0', 'limit=x', 'order=up', 'after=a&before=b', `after=${'x'.repeat(600)}`])(
     'a list refuses %s',
     async (query) => expect((await send('GET', `/organization/projects?${query}`)).status).toBe(400),

@@ -5,7 +5,6 @@ import { mayStoreContent } from '../shared/access/retention.ts';
 import type { HttpRequest } from '../shared/access/route.ts';
 import {
   chatCompletionsRoute,
-  checkNamedModel,
   compactRoute,
   inputTokensRoute,
   listModelsRoute,
@@ -98,7 +97,8 @@ const api = {
 const idempotency = {
   open: async () => (await loadState()).idempotency,
   isFinalFrame,
-  checkCaller: (request: HttpRequest) => checkNamedModel(request, registry),
+  checkCaller: async (request: HttpRequest) =>
+    (await import('../shared/api/check-named-model.ts')).checkNamedModel(request, registry),
   mayStore: ({ body, principal }: HttpRequest) => storesAnswer(body, true, mayStoreContent(principal.policy)),
 };
 

@@ -1,10 +1,9 @@
-import { checkModel } from '../access/model-permissions.ts';
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { sleepInBackground } from '../core/heartbeat.ts';
 import { newId } from '../core/ids.ts';
 import { isObject } from '../core/objects.ts';
-import { type ModelRegistry, maySpeak, resolveModel } from '../inference/registry.ts';
+import { maySpeak } from '../inference/registry.ts';
 import { encodeChatCompletion, toCompletionOptions } from '../openai/chat/completion.ts';
 import { type ChatRequest, parseChatRequest } from '../openai/chat/request.ts';
 import type { ParseContext } from '../openai/parameters.ts';
@@ -12,15 +11,6 @@ import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { createParseContext } from './parse-context.ts';
-
-/**
- * Checks that the caller may use the model that a body names. A body without a model is left to its route.
- * @throws LambentError `model_not_found`
- */
-export function checkNamedModel({ body, principal }: HttpRequest, registry: ModelRegistry): void {
-  if (!isObject(body) || typeof body['model'] !== 'string') return;
-  checkModel(principal.policy, resolveModel(body['model'], registry).name);
-}
 
 /** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({

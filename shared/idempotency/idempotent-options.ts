@@ -25,8 +25,8 @@ export interface IdempotentOptions {
   readonly name: string;
   /** Loads the stores. Called only for requests with a key. */
   readonly open: () => Promise<Idempotency>;
-  /** Throws if the caller may not make a request. Another caller of the tenant may have made the first one. */
-  readonly checkCaller?: (request: HttpRequest) => void;
+  /** Rejects if the caller may not make a request. Another caller of the tenant may have made the first one. */
+  readonly checkCaller?: (request: HttpRequest) => Promise<void>;
   /** Returns whether the response to a request may be stored. If not, a repetition is refused. Default: true. */
   readonly mayStore?: (request: HttpRequest) => boolean;
   /** Replays responses that show objects stored elsewhere. */

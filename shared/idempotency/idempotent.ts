@@ -19,7 +19,7 @@ export function idempotent(route: Route, options: IdempotentOptions): Route {
     async run(request) {
       const key = request.headers['idempotency-key'];
       if (key === undefined) return route.run(request);
-      options.checkCaller?.(request);
+      await options.checkCaller?.(request);
       // Imported here, because few requests have a key.
       const [{ IdempotentCall }, idempotency] = await Promise.all([import('./idempotent-call.ts'), options.open()]);
       return new IdempotentCall(idempotency, options, request, key).run(route);

@@ -2,30 +2,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createPolicyAdministration } from '../shared/access/policy-administration.ts';
-import { createAdminKeyRoutes } from '../shared/admin/admin-keys.ts';
-import { createApiKeyRoutes } from '../shared/admin/api-keys.ts';
-import { createAuditLogRoutes } from '../shared/admin/audit-logs.ts';
-import { createCertificateRoutes } from '../shared/admin/certificate-routes.ts';
-import { createDataRetentionRoutes } from '../shared/admin/data-retention.ts';
-import { createExternalKeyRoutes } from '../shared/admin/external-key-routes.ts';
-import { createFederationRuleRoutes } from '../shared/admin/federation-rule-routes.ts';
-import { createGroupRoutes } from '../shared/admin/groups.ts';
-import { createIdentityProviderRoutes } from '../shared/admin/identity-provider-routes.ts';
-import { createKeyHoldRoutes } from '../shared/admin/key-holds.ts';
-import { createModelPermissionRoutes } from '../shared/admin/model-permissions.ts';
-import { createPeople } from '../shared/admin/people.ts';
-import { createPolicyRoutes } from '../shared/admin/policies.ts';
-import { createProjectMemberRoutes } from '../shared/admin/project-members.ts';
-import { createProjectRoutes } from '../shared/admin/projects.ts';
-import { createRateLimitRoutes } from '../shared/admin/rate-limits.ts';
-import { createRoleAssignmentRoutes } from '../shared/admin/role-assignments.ts';
-import { createRoleRoutes } from '../shared/admin/role-routes.ts';
-import { createServiceAccountRoutes } from '../shared/admin/service-accounts.ts';
-import { createSpendAlertRoutes } from '../shared/admin/spend-alerts.ts';
-import { createSpendLimitRoutes } from '../shared/admin/spend-limits.ts';
-import { createUnsupportedRoutes } from '../shared/admin/unsupported.ts';
-import { createUsageRoutes } from '../shared/admin/usage.ts';
-import { createUserRoutes } from '../shared/admin/users.ts';
+import { createAdministrationRoutes } from '../shared/admin/routes.ts';
 import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { ADMIN_ROUTES } from '../shared/api/route-table.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
@@ -82,29 +59,5 @@ export const handler = createHttpApi({
   telemetry: createTelemetry(config),
   corsOrigin: config.CORS_ORIGIN,
   table: ADMIN_ROUTES,
-  routes: {
-    ...createAdminKeyRoutes(api),
-    ...createProjectRoutes(api, createPeople(api).enforceProject),
-    ...createExternalKeyRoutes(api),
-    ...createServiceAccountRoutes(api),
-    ...createApiKeyRoutes(api),
-    ...createKeyHoldRoutes(api),
-    ...createIdentityProviderRoutes(api),
-    ...createFederationRuleRoutes(api),
-    ...createCertificateRoutes(api),
-    ...createUserRoutes(api),
-    ...createGroupRoutes(api),
-    ...createRoleRoutes(api),
-    ...createRoleAssignmentRoutes(api),
-    ...createProjectMemberRoutes(api),
-    ...createModelPermissionRoutes(api),
-    ...createRateLimitRoutes(api),
-    ...createSpendLimitRoutes(api),
-    ...createSpendAlertRoutes(api),
-    ...createDataRetentionRoutes(api),
-    ...createPolicyRoutes(api),
-    ...createUsageRoutes(api),
-    ...createAuditLogRoutes(api),
-    ...createUnsupportedRoutes(),
-  },
+  routes: createAdministrationRoutes(api),
 }).use(matchPaths(Object.keys(ADMIN_ROUTES)));

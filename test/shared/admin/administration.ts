@@ -4,21 +4,8 @@ import { createPolicyAdministration } from '../../../shared/access/policy-admini
 import { ORGANIZATION } from '../../../shared/access/principal.ts';
 import type { Route } from '../../../shared/access/route.ts';
 import { ADMIN_SCOPES } from '../../../shared/access/scopes.ts';
-import { createAdminKeyRoutes } from '../../../shared/admin/admin-keys.ts';
 import type { AdminApi } from '../../../shared/admin/admin-routes.ts';
-import { createApiKeyRoutes } from '../../../shared/admin/api-keys.ts';
-import { createExternalKeyRoutes } from '../../../shared/admin/external-key-routes.ts';
-import { createGroupRoutes } from '../../../shared/admin/groups.ts';
-import { createIdentityProviderRoutes } from '../../../shared/admin/identity-provider-routes.ts';
-import { createModelPermissionRoutes } from '../../../shared/admin/model-permissions.ts';
-import { createPeople } from '../../../shared/admin/people.ts';
-import { createPolicyRoutes } from '../../../shared/admin/policies.ts';
-import { createProjectMemberRoutes } from '../../../shared/admin/project-members.ts';
-import { createProjectRoutes } from '../../../shared/admin/projects.ts';
-import { createRoleAssignmentRoutes } from '../../../shared/admin/role-assignments.ts';
-import { createRoleRoutes } from '../../../shared/admin/role-routes.ts';
-import { createServiceAccountRoutes } from '../../../shared/admin/service-accounts.ts';
-import { createUserRoutes } from '../../../shared/admin/users.ts';
+import { createAdministrationRoutes } from '../../../shared/admin/routes.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 /** What tests read of responses. */
@@ -49,24 +36,11 @@ export function createAdministration(
     hasMutualTls: false,
     isLoopbackIssuerAllowed: false,
     models: ['lean'],
+    usage: { client, name: 'usage' },
     now,
     ...vault,
   };
-  const routes: Readonly<Record<string, Route>> = {
-    ...createAdminKeyRoutes(api),
-    ...createProjectRoutes(api, createPeople(api).enforceProject),
-    ...createExternalKeyRoutes(api),
-    ...createServiceAccountRoutes(api),
-    ...createApiKeyRoutes(api),
-    ...createIdentityProviderRoutes(api),
-    ...createUserRoutes(api),
-    ...createGroupRoutes(api),
-    ...createRoleRoutes(api),
-    ...createRoleAssignmentRoutes(api),
-    ...createProjectMemberRoutes(api),
-    ...createModelPermissionRoutes(api),
-    ...createPolicyRoutes(api),
-  };
+  const routes: Readonly<Record<string, Route>> = createAdministrationRoutes(api);
   return async (route: string, pathParameters: Ids, body: unknown = {}): Promise<Created> => {
     const found = routes[route];
     if (found === undefined) throw new Error(`no route ${route}`);

@@ -1,25 +1,17 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
 import { expect, it, onTestFinished } from 'vitest';
-import { startTables } from '../../../local/tables.ts';
 import { createTenantKeyTable } from '../../../shared/vault/key-table.ts';
-import { createKeyedTable, createTableInput } from '../../tables.ts';
+import { createTableInput } from '../../tables.ts';
+import { startAccessTable } from '../access/access-table.ts';
 import { createAdministration } from './administration.ts';
 
 it('the project of an erased tenant can be read and archived, but not changed', async () => {
-  const tables = await startTables({});
-  const client = new DynamoDBClient({
-    endpoint: tables.url,
-    region: 'eu-west-1',
-    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
-  });
-  onTestFinished(async () => {
-    client.destroy();
-    await tables.close();
-  });
+  const access = await startAccessTable();
+  onTestFinished(() => access[Symbol.asyncDispose]());
+  const { client } = access;
   for (const name of ['admin', 'keys']) await client.send(new CreateTableCommand(createTableInput(name)));
-  await createKeyedTable(client, 'access');
   const keys = createTenantKeyTable(client, 'keys');
-  const request = createAdministration(client, { admin: 'admin', access: 'access' }, Date.now, {
+  const request = createAdministration(client, { admin: 'admin', access: access.name }, Date.now, {
     tenantKeys: keys,
   });
 

@@ -1,6 +1,7 @@
 import { type Command, listCommands } from './command.ts';
 
 const PROVIDERS = 'workload_identity_providers';
+const PROVIDER_FIELDS = ['name', 'issuer', 'audience', 'description', 'enabled'] as const;
 const RULES = `${PROVIDERS}/{provider}/federation_rules`;
 
 /** The commands of certificates, and of identity providers and their federation rules. `--data` has what is nested: keys, transformations, matchers. */
@@ -10,7 +11,7 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
     name: 'identity-providers create',
     method: 'POST',
     path: PROVIDERS,
-    fields: ['name', 'issuer', 'audience', 'description', 'enabled'],
+    fields: PROVIDER_FIELDS,
     required: ['name', 'issuer', 'audience'],
     data: true,
     constants: { type: 'oidc' },
@@ -19,7 +20,7 @@ export const IDENTITY_COMMANDS: readonly Command[] = [
     name: 'identity-providers update',
     method: 'POST',
     path: `${PROVIDERS}/{id}`,
-    fields: ['name', 'issuer', 'audience', 'description', 'enabled'],
+    fields: PROVIDER_FIELDS,
     data: true,
   },
 

@@ -10,7 +10,7 @@ export interface ExpiringKey {
 }
 
 /**
- * Lists keys by the day on which they expire, so that those that nobody uses are found without reading all keys. A key may
+ * Lists keys by the day on which they expire, so that unused keys are found without reading all keys. A key may
  * also be listed under days of earlier expiries, and after its end: the access table has the expiry that counts.
  */
 export interface ExpiringKeys {

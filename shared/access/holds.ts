@@ -22,7 +22,7 @@ export function parseHolds(json: string | undefined): Holds {
 }
 
 /**
- * Returns the hold of a key. Undefined if there is none, or if it has ended at `now` (epoch milliseconds).
+ * Returns the hold of a key. Undefined if the key is not held, or its hold has ended at `now` (epoch milliseconds).
  * @throws as `parseHolds`
  */
 export function findHold(json: string | undefined, keyId: string, now: number): Hold | undefined {

@@ -100,7 +100,7 @@ function findFirstKept(items: readonly StoredItem[]): number {
   }
 }
 
-/** Returns the index of the latest call before `start` whose output is at or after `start`; -1 if there is none. */
+/** Returns the index of the latest call before `start` whose output is at or after `start`; -1 without such a call. */
 function findCallOfLaterOutput(items: readonly StoredItem[], start: number): number {
   const tail = items.slice(start);
   const called = new Set(tail.filter(isCall).map((item) => item['call_id']));

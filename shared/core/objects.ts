@@ -18,7 +18,7 @@ export function omitUndefined<T extends object>(fields: T): DefinedProps<T> {
 
 /**
  * Returns the path of a field in a JSON value whose name every object has (`constructor`, `toString`) or that would set a prototype
- * (`__proto__`); undefined if there is none. Schemas drop such fields without an error.
+ * (`__proto__`); undefined if it has no such field. Schemas drop such fields without an error.
  */
 export function findInheritedName(value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null) return undefined;

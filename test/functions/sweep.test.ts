@@ -81,7 +81,7 @@ describe('keys that expire', () => {
 
   const expiring = (objectId: string | undefined) => expect.objectContaining({ act: 'api_key.expiring', objectId });
 
-  it('a key that nobody uses is reported on each of its last seven days, once a day', async () => {
+  it('an unused key is reported on each of its last seven days, once a day', async () => {
     const { key } = await createKey('2027-01-01T12:00:00Z', 'unused');
     expect(await sweepAt('2027-03-25T11:07:00Z')).toEqual([]);
     expect(await sweepAt('2027-03-25T12:07:00Z')).toEqual([

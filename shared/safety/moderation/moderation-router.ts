@@ -15,7 +15,7 @@ import { type Content, listContent, mergeModerations, scoreContent } from './sco
 type Outcome = Moderation | ModerationFailure;
 type Call = Pick<GenerateOptions, 'signal' | 'telemetry'>;
 
-/** Codes of failures of the model. Others are those of the request or of the configuration, and are never passed over. */
+/** Codes of failures of the model. Others are those of the request or of the configuration, which `onFailure: pass` never ignores. */
 const OUTAGES: ReadonlySet<string> = new Set([
   ...['guardrail_unavailable', 'overloaded', 'rate_limit_exceeded', 'internal'],
   ...['upstream_unavailable', 'upstream_timeout', 'upstream_cut', 'upstream_malformed'],

@@ -36,7 +36,7 @@ export async function driveService(service: ObservedService): Promise<void> {
 
 /**
  * Limits the whole account, and what a project stores, so that each call of a model, each stream of a response, each job and each
- * stored record counts, and compares projects with their usual rate from one call on.
+ * stored record counts, compares projects with their usual rate from one call on, and lets the project `intake` queue one job.
  */
 async function limit({ cloud }: ObservedService): Promise<void> {
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
@@ -46,6 +46,8 @@ async function limit({ cloud }: ObservedService): Promise<void> {
   await administration.changeAccount(() => ({ limits, abuse: { leastCallsPerHour: 1 } }));
   const restrictions = { limits: { storedBytes: 1_000_000_000, storedItems: 100_000 } };
   await administration.changeProject('local', (project) => ({ ...project, restrictions }));
+  const oneJob = { limits: { jobsQueued: 1 } };
+  await administration.changeProject('intake', (project) => ({ ...project, restrictions: oneJob }));
   tables.destroy();
 }
 
@@ -232,10 +234,26 @@ async function maintainFleet(service: ObservedService): Promise<void> {
   await sendMessages(service, [describeJob('order-4', { body: { model: 'gpu', input: 'Hello' }, replyTo: 'answers' })]);
   const id = deriveResponseId('local', 'order-4');
   await waitUntil('the job waits', () => client.responses.retrieve(id).catch(ignore));
+  await waitForLimit(service);
   await invoke('fleet', { source: 'aws.events', 'detail-type': 'Scheduled Event' });
   await invoke('sweep', {});
   await client.responses.cancel(id);
   await invoke('sweep', {});
+}
+
+/** Sends two jobs of a project that may queue one, while no worker runs any. The second waits until its third delivery. */
+async function waitForLimit(service: ObservedService): Promise<void> {
+  const jobs = ['order-5', 'order-6'].map((key) => describeJob(key, { body: { model: 'gpu', input: 'Hello' } }));
+  await sendMessages(
+    service,
+    jobs.map((job) => ({ ...job, tenant: 'intake' })),
+  );
+  await waitUntil('intake reads whether a limit made the message wait', () =>
+    service.calls.some(
+      ({ action, context }) =>
+        action === 'dynamodb:GetItem' && context['dynamodb:LeadingKeys']?.some((key) => key.startsWith('wait#')),
+    ),
+  );
 }
 
 async function administer({ client }: ObservedService): Promise<void> {

@@ -16,6 +16,7 @@ import { fillPath, listParameters, type Texts } from './admin/path.ts';
 import { listRows, request, requestCsv, requestPages, requestReport } from './admin/requests.ts';
 import { resolveApi } from './admin/target.ts';
 import { parseOptions, runCommandLine, suggestName, UsageError } from './command-line.ts';
+import { readLocalEnvironment } from './local-target.ts';
 
 const TARGET_OPTIONS = {
   stage: { type: 'string' },
@@ -148,7 +149,7 @@ if (import.meta.main) {
   await runCommandLine(
     (args) =>
       runAdminCommand(args, {
-        localEnvironment: () => readFile(`${import.meta.dirname}/../../.local/env`, 'utf8').catch(() => undefined),
+        localEnvironment: readLocalEnvironment,
         adminKey: process.env['OPENAI_ADMIN_KEY'],
         readFile: (path) => readFile(path, 'utf8'),
         createClient: (config) => new DynamoDBClient(config),

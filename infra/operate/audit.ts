@@ -1,6 +1,6 @@
 /**
- * An operator's commands on the audit log, which use the shell's AWS credentials: `npm run audit -- verify` and `npm run audit
- * -- export --project NAME`. docs/audit.md describes them.
+ * An operator's commands on the audit log of a stage or of the laptop: `npm run audit -- verify` and `npm run audit -- export
+ * --project NAME`. For a stage, they use the shell's AWS credentials. docs/audit.md describes them.
  */
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
@@ -13,21 +13,35 @@ import { readPublicKey } from '../../shared/audit/kms-signer.ts';
 import { type AuditProblem, verifyChain } from '../../shared/audit/verify.ts';
 import { createBucket } from '../../shared/aws/bucket.ts';
 import { checkArgument, parseOptions, runCommandLine, UsageError } from './command-line.ts';
-import { checkRegionOption, resolveStage } from './stage.ts';
+import {
+  createLocalConfig,
+  isLocal,
+  type LocalClientConfig,
+  parseLocalEnvironment,
+  readLocalEnvironment,
+  type TargetOptions,
+} from './local-target.ts';
+import { resolveStage } from './stage.ts';
 
 const USAGE = `usage:
-  npm run audit -- verify [--stage STAGE] [--region REGION]
-  npm run audit -- export --project NAME [--stage STAGE] [--region REGION]
+  npm run audit -- verify (--stage STAGE [--region REGION] | --local)
+  npm run audit -- export --project NAME (--stage STAGE [--region REGION] | --local)
 
   --project     the tenant whose entries are written, as lines of JSON
-  --stage       default: what the variables USAGE_TABLE, AUDIT_BUCKET and AUDIT_KEY_ID name, as .local/env sets them
-  --region      default: that of the stage in stages.json, else in serverless.yml; without a stage, the shell's`;
+  --local       the laptop, while npm start runs
+  --region      default: that of the stage in stages.json, else in serverless.yml`;
 
-const OPTIONS = { stage: { type: 'string' }, region: { type: 'string' }, project: { type: 'string' } } as const;
+const OPTIONS = {
+  stage: { type: 'string' },
+  region: { type: 'string' },
+  local: { type: 'boolean', default: false },
+  project: { type: 'string' },
+} as const;
 const TENANT = /^[A-Za-z0-9#][A-Za-z0-9._-]{0,63}$/;
 
 interface AuditCommandContext {
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Returns the text of the file `.local/env`; undefined if `npm start` doesn't run. */
+  readonly localEnvironment: () => Promise<string | undefined>;
   readonly print: (line: string) => void;
   /** Writes a line about the verification, apart from what is exported. */
   readonly report: (line: string) => void;
@@ -42,7 +56,14 @@ interface AuditLog {
   readonly key: string;
   /** Days after which objects expire. */
   readonly keptDays: number;
-  readonly region?: string;
+  /** Returns the configuration of a client of an AWS service. */
+  readonly configure: (service: 'DYNAMODB' | 'KMS' | 'S3') => ClientConfig;
+}
+
+/** Without an endpoint and credentials: AWS, and those of the shell. */
+interface ClientConfig extends Partial<LocalClientConfig> {
+  readonly region: string;
+  readonly forcePathStyle?: boolean;
 }
 
 /**
@@ -56,20 +77,19 @@ export async function runAuditCommand(args: readonly string[], context: AuditCom
   if (more.length > 0) throw new UsageError(`${command} takes only options, not '${more[0]}'`);
   if (command === 'verify') {
     if (values.project !== undefined) throw new UsageError('verify takes no --project: it walks all chains');
-    return verify(await findAuditLog(values, context.environment), undefined, context);
+    return verify(await findAuditLog(values, context), undefined, context);
   }
   if (command !== 'export')
     throw new UsageError(command === undefined ? 'the command is missing' : `unknown command '${command}'`);
   const project = checkArgument('--project', values.project, TENANT, "a tenant's name");
-  return verify(await findAuditLog(values, context.environment), project, context);
+  return verify(await findAuditLog(values, context), project, context);
 }
 
 async function verify(log: AuditLog, project: string | undefined, context: AuditCommandContext): Promise<void> {
   const { print, report, now } = context;
-  const config = log.region === undefined ? {} : { region: log.region };
-  const dynamodb = new DynamoDBClient(config);
-  const kms = new KMSClient(config);
-  const s3 = new S3Client({ ...config, forcePathStyle: context.environment['AWS_ENDPOINT_URL_S3'] !== undefined });
+  const dynamodb = new DynamoDBClient(log.configure('DYNAMODB'));
+  const kms = new KMSClient(log.configure('KMS'));
+  const s3 = new S3Client(log.configure('S3'));
   const problems: AuditProblem[] = [];
   try {
     const store = createChainTable({ client: dynamodb, name: log.table });
@@ -102,16 +122,15 @@ function belongsTo({ tenant, project }: Entry, name: string): boolean {
   return tenant === name || project === name;
 }
 
-async function findAuditLog(
-  options: { readonly stage?: string | undefined; readonly region?: string | undefined },
-  environment: AuditCommandContext['environment'],
-): Promise<AuditLog> {
-  if (options.stage === undefined) {
-    const [table, bucket, key] = ['USAGE_TABLE', 'AUDIT_BUCKET', 'AUDIT_KEY_ID'].map((name) => environment[name]);
-    if (!table || !bucket || !key)
-      throw new UsageError('set --stage, or USAGE_TABLE, AUDIT_BUCKET and AUDIT_KEY_ID (source .local/env)');
-    const region = options.region === undefined ? {} : { region: checkRegionOption(options.region) };
-    return { table, bucket, key, keptDays: Number.POSITIVE_INFINITY, ...region };
+async function findAuditLog(options: TargetOptions, { localEnvironment }: AuditCommandContext): Promise<AuditLog> {
+  if (isLocal(options)) {
+    const read = parseLocalEnvironment(await localEnvironment());
+    return {
+      ...{ table: read('USAGE_TABLE'), bucket: read('AUDIT_BUCKET'), key: read('AUDIT_KEY_ID') },
+      keptDays: Number.POSITIVE_INFINITY,
+      // The stand-in for S3 has no host per bucket.
+      configure: (service) => ({ ...createLocalConfig(read, service), forcePathStyle: true }),
+    };
   }
   const { prefix, region } = await resolveStage(options);
   const client = new CloudFormationClient({ region });
@@ -125,7 +144,7 @@ async function findAuditLog(
     };
     return {
       ...{ table: read('UsageTableName'), bucket: read('AuditBucketName'), key: read('AuditKeyArn') },
-      ...{ keptDays: Number(read('AuditRetentionDays')), region },
+      ...{ keptDays: Number(read('AuditRetentionDays')), configure: () => ({ region }) },
     };
   } finally {
     client.destroy();
@@ -133,6 +152,6 @@ async function findAuditLog(
 }
 
 if (import.meta.main) {
-  const context = { environment: process.env, print: console.log, report: console.error, now: Date.now };
+  const context = { localEnvironment: readLocalEnvironment, print: console.log, report: console.error, now: Date.now };
   await runCommandLine((args) => runAuditCommand(args, context), USAGE);
 }

@@ -1,13 +1,14 @@
-import { spawn } from 'node:child_process';
-import { text } from 'node:stream/consumers';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { KMSClient } from '@aws-sdk/client-kms';
-import { ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runAuditCommand } from '../../infra/operate/audit.ts';
 import { createChainTable } from '../../shared/audit/chain-table.ts';
-import { CHAINS } from '../../shared/audit/digest.ts';
+import { CHAINS, type Digest } from '../../shared/audit/digest.ts';
 import type { Entry } from '../../shared/audit/entry.ts';
 import { readPublicKey } from '../../shared/audit/kms-signer.ts';
 import { verifyChain } from '../../shared/audit/verify.ts';
@@ -44,7 +45,7 @@ const admin = () =>
   new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local', apiKey: '-', maxRetries: 0 });
 
 /** Returns the entries of the verified audit log. */
-async function readAudit(): Promise<Entry[]> {
+async function readAudit(onDigest: (digest: Digest) => void = () => {}): Promise<Entry[]> {
   const { USAGE_TABLE = '', AUDIT_BUCKET = '', AUDIT_KEY_ID = '' } = service.cloud.resources;
   const store = createChainTable({ client: aws.dynamodb, name: USAGE_TABLE });
   const objects = createBucket(aws.s3, AUDIT_BUCKET);
@@ -54,7 +55,10 @@ async function readAudit(): Promise<Entry[]> {
     const problem = await verifyChain(chain, {
       ...{ objects, publicKey, keptDays: 400, now: Date.now },
       head: await store.readHead(chain),
-      onDigest: (_, found) => entries.push(...found),
+      onDigest(digest, found) {
+        onDigest(digest);
+        entries.push(...found);
+      },
     });
     expect(problem).toBeUndefined();
   }
@@ -188,31 +192,57 @@ it("OpenAI's client lists administrative acts, filtered and by pages", async () 
   expect(earlier.data).toEqual([]);
 });
 
-it('npm run audit verifies the log, exports the entries of a tenant, and names what was changed', async () => {
-  const audit = async (...args: string[]) => {
-    const { endpoints, credentials, resources } = service.cloud;
-    const { accessKeyId: AWS_ACCESS_KEY_ID, secretAccessKey: AWS_SECRET_ACCESS_KEY } = credentials;
-    const keys = { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION: 'eu-west-1' };
-    const env = { ...process.env, ...endpoints, ...resources, ...keys };
-    const { promise: ended, resolve } = Promise.withResolvers<number | null>();
-    const child = spawn(process.execPath, ['infra/operate/audit.ts', ...args], { env });
-    child.once('close', resolve);
-    const [stdout, stderr, status] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
-    return { stdout, stderr, status };
-  };
-  const verified = await audit('verify');
-  expect(verified).toMatchObject({ status: 0, stderr: expect.stringContaining('complete and unchanged') });
-  const exported = (await audit('export', '--project', 'local')).stdout.trim().split('\n');
-  expect(exported.length).toBeGreaterThan(18);
-  expect(exported.map((line) => JSON.parse(line).tenant)).toEqual(exported.map(() => 'local'));
-  expect((await audit('export', '--project', 'other')).stdout).toBe('');
-  expect(await audit('export')).toMatchObject({ status: 1, stderr: expect.stringContaining('--project is missing') });
+describe('npm run audit -- … --local', () => {
+  /** Runs a command. Returns the lines that it exports and its report. */
+  async function audit(...args: string[]) {
+    const exported: string[] = [];
+    const report: string[] = [];
+    await runAuditCommand([...args, '--local'], {
+      localEnvironment: () => readFile(join(service.stateDir, 'env'), 'utf8'),
+      print: (line) => void exported.push(line),
+      report: (line) => void report.push(line),
+      now: Date.now,
+    });
+    return { exported, report: report.join('\n') };
+  }
 
-  const Bucket = service.cloud.resources['AUDIT_BUCKET'];
-  const { Contents = [] } = await aws.s3.send(new ListObjectsV2Command({ Bucket }));
-  const Key = Contents.find((object) => object.Key?.endsWith('.ndjson.gz'))?.Key;
-  await aws.s3.send(new PutObjectCommand({ Bucket, Key, Body: gzipSync('{}\n') }));
-  const changed = await audit('verify');
-  expect(changed.status).toBe(1);
-  expect(changed.stderr).toContain(`its entries were changed: ${Key}`);
+  /** Returns the digests of a chain that has several, in their order. */
+  async function readLongChain(): Promise<readonly Digest[]> {
+    const digests: Digest[] = [];
+    await readAudit((digest) => void digests.push(digest));
+    const chains = [...Map.groupBy(digests, ({ chain }) => chain).values()];
+    return chains.find(({ length }) => length > 1) ?? [];
+  }
+
+  it('verifies the log and exports the entries of a tenant', async () => {
+    const { exported, report } = await audit('export', '--project', 'local');
+    expect(report).toContain('complete and unchanged');
+    expect(exported.length).toBeGreaterThan(18);
+    expect(exported.map((line) => JSON.parse(line).tenant)).toEqual(exported.map(() => 'local'));
+    expect((await audit('export', '--project', 'other')).exported).toEqual([]);
+    expect((await audit('verify')).exported).toEqual([]);
+  });
+
+  it.each([
+    [['export'], '--project is missing'],
+    [['verify', '--project', 'local'], 'verify takes no --project'],
+    [['verify', '--stage', 'dev'], '--local takes neither --stage nor --region'],
+  ])('refuses invalid arguments: %j', async (args, message) => {
+    await expect(audit(...args)).rejects.toThrow(message);
+  });
+
+  it('names the first entries of a chain that are missing or changed', async () => {
+    const [first, second] = await readLongChain();
+    if (first === undefined || second === undefined) throw new Error('no chain has two digests');
+    const Bucket = service.cloud.resources['AUDIT_BUCKET'];
+    await aws.s3.send(new DeleteObjectCommand({ Bucket, Key: second.entries.key }));
+    const missing = `chain ${first.chain}, digest ${second.sequence}: its entries are missing: ${second.entries.key}`;
+    await expect(audit('verify')).rejects.toThrow(missing);
+
+    await aws.s3.send(new PutObjectCommand({ Bucket, Key: first.entries.key, Body: gzipSync('{}\n') }));
+    const changed = `chain ${first.chain}, digest ${first.sequence}: its entries were changed: ${first.entries.key}`;
+    await expect(audit('verify')).rejects.toMatchObject({
+      message: `The audit log has gaps or changes. The first of each chain:\n${changed}`,
+    });
+  });
 });

@@ -2,7 +2,8 @@ import { ADMIN_SCOPES } from '../../../shared/access/scopes.ts';
 import { createAdminKey } from '../../../shared/admin/admin-keys.ts';
 import { computeExpiry } from '../../../shared/admin/key-fields.ts';
 import { describeAwsError } from '../aws-error.ts';
-import type { AdminContext, TargetOptions } from './context.ts';
+import type { TargetOptions } from '../local-target.ts';
+import type { AdminContext } from './context.ts';
 import { resolveTables } from './target.ts';
 
 /**

@@ -18,10 +18,3 @@ export interface AdminContext {
   /** Returns the time in epoch milliseconds. */
   readonly now: () => number;
 }
-
-/** The options that select a stage or the laptop. */
-export interface TargetOptions {
-  readonly local: boolean;
-  readonly stage?: string | undefined;
-  readonly region?: string | undefined;
-}

@@ -1,9 +1,9 @@
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createStackError } from '../aws-error.ts';
-import { UsageError } from '../command-line.ts';
+import { createLocalConfig, isLocal, parseLocalEnvironment, type TargetOptions } from '../local-target.ts';
 import { resolveStage } from '../stage.ts';
-import type { AdminContext, TargetOptions } from './context.ts';
+import type { AdminContext } from './context.ts';
 
 /** The administration API of a stage or of the laptop. */
 export interface ApiTarget {
@@ -28,7 +28,7 @@ export interface TablesTarget {
  */
 export async function resolveApi(options: TargetOptions, context: AdminContext): Promise<ApiTarget> {
   if (isLocal(options)) {
-    const read = await readLocalVariables(context);
+    const read = parseLocalEnvironment(await context.localEnvironment());
     return { url: read('LAMBENT_URL'), adminKey: read('LAMBENT_ADMIN_KEY'), description: 'the laptop' };
   }
   const { name, region, prefix } = await resolveStage(options);
@@ -48,32 +48,9 @@ export async function resolveTables(options: TargetOptions, context: AdminContex
     const tables = { accessTable: `${prefix}-access`, adminTable: `${prefix}-admin` };
     return { client: context.createClient({ region }), ...tables, description: `the stage ${name} in ${region}` };
   }
-  const read = await readLocalVariables(context);
-  const client = context.createClient({
-    endpoint: read('AWS_ENDPOINT_URL_DYNAMODB'),
-    region: read('AWS_REGION'),
-    credentials: { accessKeyId: read('AWS_ACCESS_KEY_ID'), secretAccessKey: read('AWS_SECRET_ACCESS_KEY') },
-  });
+  const read = parseLocalEnvironment(await context.localEnvironment());
+  const client = context.createClient(createLocalConfig(read, 'DYNAMODB'));
   return { client, accessTable: read('ACCESS_TABLE'), adminTable: read('ADMIN_TABLE'), description: 'the laptop' };
-}
-
-function isLocal({ local, stage, region }: TargetOptions): boolean {
-  if (local && (stage !== undefined || region !== undefined))
-    throw new UsageError('--local takes neither --stage nor --region');
-  if (!local && stage === undefined) throw new UsageError('set --stage, or --local for the laptop');
-  return local;
-}
-
-/** Returns a function that reads a variable of `.local/env`. */
-async function readLocalVariables({ localEnvironment }: AdminContext): Promise<(name: string) => string> {
-  const text = await localEnvironment();
-  if (text === undefined) throw new Error('Lambent does not run here: start it with npm start (.local/env is missing)');
-  const variables = new Map([...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
-  return (name) => {
-    const value = variables.get(name);
-    if (value === undefined) throw new Error(`.local/env has no ${name}: restart npm start`);
-    return value;
-  };
 }
 
 async function findBaseUrl(StackName: string, region: string, { cloudFormation }: AdminContext): Promise<string> {

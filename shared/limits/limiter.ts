@@ -136,7 +136,7 @@ export class Limiter {
           isTight: isTight(own, pools, amounts, counters),
           alerts,
           counters,
-          settle: (used) => this.#settle(call, { own, pools, bucket, counters }, used),
+          settle: (used) => this.#settle(call, { at: now, own, pools, bucket, counters }, used),
         };
       }
       for (const each of own) {
@@ -185,7 +185,8 @@ export class Limiter {
     return [];
   }
 
-  async #settle({ amounts, holder }: Call, { own, pools, bucket, counters }: Reserved, used: Amounts): Promise<void> {
+  async #settle({ amounts, holder }: Call, reserved: Reserved, used: Amounts): Promise<void> {
+    const { at, own, pools, bucket, counters } = reserved;
     const now = this.#now();
     const isOpen = (window: string): boolean => window !== 'now' && now < endOf(window);
     const add: Record<string, bigint> = {
@@ -200,7 +201,8 @@ export class Limiter {
       const unused = amountOf(cap.metric, amounts) - amountOf(cap.metric, used);
       if (unused !== 0n && isOpen(window)) add[childCounters(id).left] = unused;
     }
-    const remove = listStale(counters, now).filter((name) => !Object.hasOwn(add, name));
+    // As of the reservation: other calls may have begun since in a bucket that was empty then.
+    const remove = listStale(counters, at).filter((name) => !Object.hasOwn(add, name));
     // A bucket that is gone was settled as stranded.
     const atLeast = { [bucketCounters(bucket).calls]: 1n };
     await this.#store.write({ pk: keyItemOf(holder), add, remove, atLeast });
@@ -217,6 +219,7 @@ function isTight(own: readonly OwnCap[], pools: readonly Pool[], amounts: Amount
 }
 
 interface Reserved {
+  readonly at: number;
   readonly own: readonly OwnCap[];
   readonly pools: readonly Pool[];
   readonly bucket: Bucket;

@@ -118,6 +118,18 @@ describe('a limiter', () => {
     expect(writesOfRoot['T.p.r.m29934000']).toBeLessThanOrEqual(2_000n);
   });
 
+  it('frees the place of each call, also if a longer call of the same minute settles before it', async () => {
+    const policy = { key: { limits: { requestsInFlight: 2, streamsInFlight: 1 } } };
+    const stream = callOf(policy, {}, 'one', 'streams');
+    await (await reserve(stream)).settle(stream.amounts);
+    const answer = await reserve(callOf(policy));
+    const later = await reserve(stream);
+    now += 5 * 60_000;
+    await answer.settle(callOf(policy).amounts);
+    await later.settle(stream.amounts);
+    await reserve(stream);
+  });
+
   it('settles the calls of a dead function once, at what they had reserved', async () => {
     const policy = { key: { limits: { requestsInFlight: 1, tokensPerDay: 1_000 } } };
     const late = await reserve(callOf(policy));

@@ -1,10 +1,13 @@
 import packageFile from '../../package.json' with { type: 'json' };
 import { isCalledEachTime } from '../../shared/access/request-keys.ts';
 import { PUBLIC_ROUTES, ROUTES } from '../../shared/api/route-table.ts';
+import { ADMIN_OPERATIONS } from './admin-operations.ts';
 import { convertAnswerTypes } from './answer-schemas.ts';
-import { OPERATIONS, type Operation, PAGE, type QueryParameter } from './operations.ts';
+import { OPERATIONS, type Operation, type QueryParameter } from './operations.ts';
 import { convertRequestSchemas } from './request-schemas.ts';
 import { REQUESTS } from './requests.ts';
+
+const ALL_OPERATIONS: Readonly<Record<string, Operation>> = { ...OPERATIONS, ...ADMIN_OPERATIONS };
 
 /** The statuses that every route may answer: those of API Gateway, of a key, and of a failure. */
 const COMMON_ERRORS = [400, 401, 403, 429, 500, 503, 504];
@@ -114,7 +117,8 @@ function createErrors(schema: string, prefix: string, wasUsed: (name: string) =>
 /** @param scope undefined for a route that anybody may call */
 function describeRoute(method: string, resource: string, scope: string | undefined): object {
   const route = `${method} ${resource}`;
-  const operation = isDescribed(route) ? OPERATIONS[route] : describeAdminRoute(method, resource);
+  const operation = ALL_OPERATIONS[route];
+  if (operation === undefined) throw new Error(`${route} is not described`);
   const { id, summary, tag, body, query = [], example, idempotent } = operation;
   const json = body && { schema: refer(body), ...(example === undefined ? {} : { example }) };
   const parameters = [
@@ -149,10 +153,6 @@ function describeAccess(resource: string, scope: string | undefined): object {
 
 function describeBody(json: object, { bodyMayBeForm }: Operation): object {
   return { 'application/json': json, ...(bodyMayBeForm ? { 'application/x-www-form-urlencoded': json } : {}) };
-}
-
-function isDescribed(route: string): route is keyof typeof OPERATIONS {
-  return route in OPERATIONS;
 }
 
 function refer(component: string): object {
@@ -216,27 +216,5 @@ function toParameter({ name, description, schema, style }: QueryParameter): obje
     schema,
     ...(style === undefined ? {} : { style, explode: true }),
     ...(isList ? { style: 'form', explode: false } : {}),
-  };
-}
-
-const VERBS: Readonly<Record<string, string>> = { GET: 'Retrieve', DELETE: 'Delete' };
-
-/** Describes a route of the administration by its path: `GET /v1/organization/projects` lists the projects. */
-function describeAdminRoute(method: string, resource: string): Operation {
-  const segments = resource.replace('/v1/', '').split('/');
-  const isOne = segments.at(-1)?.startsWith('{') === true;
-  const isList = method === 'GET' && !isOne;
-  const verb = isList ? 'List' : (VERBS[method] ?? (isOne ? 'Update' : 'Create'));
-  const words = segments.flatMap((segment) => segment.match(/[a-z]+/gi) ?? []);
-  return {
-    id: [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join(''),
-    summary: `${verb}: ${segments
-      .filter((segment) => !segment.startsWith('{'))
-      .join(', ')
-      .replaceAll('_', ' ')}`,
-    tag: 'Administration',
-    answer: 'AdminObject',
-    ...(method === 'POST' ? { body: 'AdminObject', bodyOptional: true } : {}),
-    ...(isList ? { query: PAGE } : {}),
   };
 }

@@ -63,6 +63,7 @@ const STORED = { errors: [404, 409, 413, 415] } as const;
 
 const USER = { role: 'user', content: 'What is Lambent?' };
 
+/** The descriptions of all routes but those of the administration. */
 export const OPERATIONS: Readonly<Record<DescribedRoute, Operation>> = {
   'POST /v1/chat/completions': {
     ...CALL,

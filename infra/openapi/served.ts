@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** The description of the API. `npm run api -- write` writes it. */
+/** The description of the API. `npm run openapi` writes it. */
 export const DOCUMENT_FILE = join(import.meta.dirname, '../../docs/openapi.json');
 
 /** Levels of the file that have a line for each of their entries. */

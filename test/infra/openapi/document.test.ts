@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { createDocument } from '../../../infra/openapi/document.ts';
 import { convertRequestSchemas } from '../../../infra/openapi/request-schemas.ts';
 import { DOCUMENT_FILE, printDocument, readTemplate } from '../../../infra/openapi/served.ts';
+import { createUnsupportedRoutes } from '../../../shared/admin/unsupported.ts';
 import { PUBLIC_ROUTES, ROUTES } from '../../../shared/api/route-table.ts';
 import {
   arrayOf,
@@ -18,6 +19,8 @@ import {
 
 interface Operation {
   readonly operationId: string;
+  readonly summary: string;
+  readonly parameters?: readonly { readonly name: string }[];
   readonly security: readonly Readonly<Record<string, readonly string[]>>[];
   readonly 'x-lambent-scope'?: string;
   readonly responses: Readonly<Record<string, unknown>>;
@@ -58,6 +61,33 @@ it('each operation has an id of its own, and the errors that any route may answe
     const expected = Object.hasOwn(ROUTES.admin, route) ? ['4XX', '5XX'] : errors;
     expect(Object.keys(operation.responses), route).toEqual(expect.arrayContaining(expected));
   }
+});
+
+it('a route lists objects by pages, reports usage by buckets, or has neither', () => {
+  for (const { route, operation } of operations.filter(({ route }) => Object.hasOwn(ROUTES.admin, route))) {
+    const names = operation.parameters?.map(({ name }) => name) ?? [];
+    expect(names.includes('after'), route).toBe(operation.summary.startsWith('List '));
+    expect(names.includes('start_time'), route).toBe(operation.summary.startsWith('Report '));
+  }
+});
+
+it.each([
+  ['GET /v1/organization/projects', 'List the projects'],
+  ['GET /v1/organization/projects/{project}/spend_limit', 'Retrieve the spend limit of a project'],
+  ['GET /v1/organization/projects/{project}/policy', 'Retrieve the policy of a project'],
+  ['POST /v1/organization/projects/{project}/archive', 'Archive a project'],
+  ['GET /v1/organization/costs', 'Report the costs'],
+])('the summary of %s is: %s', (route, summary) => {
+  expect(operations.find((each) => each.route === route)?.operation.summary).toBe(summary);
+});
+
+it('a route has an answer unless it only refuses', () => {
+  for (const { route, operation } of operations)
+    expect(Object.hasOwn(operation.responses, '200'), route).toBe(!operation.summary.startsWith('Refuse '));
+  const refusing = operations
+    .filter(({ operation }) => operation.summary.startsWith('Refuse '))
+    .map(({ route }) => route);
+  expect(new Set(refusing)).toEqual(new Set(['GET /v1/responses', ...Object.keys(createUnsupportedRoutes())]));
 });
 
 it('the description of the API is small enough for a mapping template of API Gateway, which has at most 300 KB', async () => {

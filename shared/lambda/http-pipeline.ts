@@ -108,7 +108,10 @@ export function createHttpPipeline<Principal>(
     timeoutEarlyInMillis: 0,
     // Called when the response has been written. Lambda ends the response then, and the invocation with the handler's promise.
     // https://aws.amazon.com/blogs/compute/running-code-after-returning-a-response-from-an-aws-lambda-function/
-    requestEnd: ({ context }) => contexts.get(context)?.finish(),
+    requestEnd: async ({ context, response }) => {
+      await closeBody(response);
+      await contexts.get(context)?.finish();
+    },
   })
     .use(answerWarmEvents())
     .handler((event, lambdaContext) => {
@@ -116,6 +119,13 @@ export function createHttpPipeline<Principal>(
       contexts.set(lambdaContext, context);
       return serve(options, event, context);
     });
+}
+
+/** Closes a stream that was not read, because the connection had broken before: middy leaves it open. */
+async function closeBody(response: LambdaResponse | string | undefined): Promise<void> {
+  if (typeof response !== 'object' || typeof response.body === 'string' || response.body.destroyed) return;
+  const { body } = response;
+  await new Promise((resolve) => body.once('close', resolve).destroy());
 }
 
 async function serve<Principal>(

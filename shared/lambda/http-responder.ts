@@ -82,17 +82,16 @@ export class HttpResponder {
     this.#context.endSilence();
     this.#responseMetrics['FirstByteMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     this.#responseMetrics['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
+    const frames = this.#yieldFrames(first, iterator);
+    // A generator that was not started closes nothing if the connection is broken already.
+    await frames.next();
     return {
       statusCode: 200,
       headers: this.#buildHeaders('text/event-stream; charset=utf-8', {
         'cache-control': 'no-cache',
         ...response.headers,
       }),
-      body: createKeepAliveStream(
-        this.#yieldFrames(first, iterator),
-        KEEP_ALIVE_INTERVAL_MS,
-        this.#format.keepAliveFrame,
-      ),
+      body: createKeepAliveStream(frames, KEEP_ALIVE_INTERVAL_MS, this.#format.keepAliveFrame),
     };
   }
 
@@ -116,10 +115,13 @@ export class HttpResponder {
     return { statusCode, headers: this.#buildHeaders('application/json', headers), body };
   }
 
-  /** Yields the frames. Encoders report upstream failures in their own frames, so anything they throw is a bug. */
+  /**
+   * Yields an empty frame, then the frames. Encoders report upstream failures in their own frames, so anything they throw is a bug.
+   */
   async *#yieldFrames(first: IteratorResult<string>, iterator: AsyncIterator<string>): AsyncGenerator<string> {
     let status = 200;
     try {
+      yield '';
       for (let frame = first; !frame.done; frame = await iterator.next()) yield frame.value;
     } catch (thrown) {
       const error = toLambentError(thrown);

@@ -22,7 +22,6 @@ export class RequestContext {
   readonly #timer: NodeJS.Timeout;
   readonly #deferred: (() => Promise<void>)[] = [];
   #silenceTimer: NodeJS.Timeout | undefined;
-  #isFinished = false;
   #requestId: string;
 
   /** @param marginMs how long before the function's timeout `signal` aborts, in milliseconds */
@@ -79,17 +78,14 @@ export class RequestContext {
     clearTimeout(this.#silenceTimer);
   }
 
-  /** Does work after the response's last byte, or at once if that was sent. The invocation lasts until the work is done. */
+  /** Does work after the response's last byte. The invocation lasts until the work is done. */
   readonly defer: Defer = (work) => {
-    // A stream that breaks off may close its sources after it has ended.
-    if (this.#isFinished) void work();
-    else this.#deferred.push(work);
+    this.#deferred.push(work);
   };
 
   /** Does the deferred work, once the response has ended. */
   async finish(): Promise<void> {
-    this.#isFinished = true;
-    await Promise.all(this.#deferred.map((work) => work()));
+    while (this.#deferred.length > 0) await Promise.all(this.#deferred.splice(0).map((work) => work()));
   }
 
   /** Stops the timers. */

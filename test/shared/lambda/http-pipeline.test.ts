@@ -151,3 +151,26 @@ it('work that is deferred when a broken response closes its sources is done befo
   await call;
   expect(steps).toEqual(['worked', 'ended']);
 });
+
+it('a stream whose connection broke before its first frame closes its sources, and is logged', async () => {
+  const steps: string[] = [];
+  const stream = new ResponseRecorder();
+  stream.on('error', () => {});
+  const { handler, lines } = createHandler(async ({ defer }) => {
+    async function* writeFrames() {
+      try {
+        stream.destroy(new Error('The connection broke'));
+        await nextTick();
+        yield 'data: first\n\n';
+        yield 'data: second\n\n';
+      } finally {
+        defer?.(async () => void steps.push('worked'));
+      }
+    }
+    return { frames: writeFrames() };
+  });
+  const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
+  await handler(event, stream, makeContext(TIMEOUT_MS)).catch(() => steps.push('ended'));
+  expect(steps).toEqual(['worked', 'ended']);
+  expect(lines.at(-1)).toMatchObject({ message: 'request', record: 'call', status: 200 });
+});

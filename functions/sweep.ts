@@ -67,10 +67,11 @@ export const handler = createEventPipeline<unknown, void>(telemetry, async (even
   const onError = createFailureLog(logger);
   const ports = { ...dependencies, onError, sleep, ...(part && { part }) };
   const isFirst = (part?.part ?? 0) === 0;
-  if (isFirst && isLimitSweepDue(Date.now())) {
-    await sweepLimits({ ...limits, logger }).catch((thrown) => onError('limits not swept', thrown));
-  }
   const until = Math.min(Date.now() + RUN_MS, context.deadlineAt);
+  const sweepingLimits =
+    isFirst && isLimitSweepDue(Date.now())
+      ? sweepLimits({ ...limits, logger, onError }, until).catch((thrown) => onError('limits not swept', thrown))
+      : undefined;
   const reporting =
     isFirst && isExpirySweepDue(Date.now())
       ? sweepExpiringKeys({ ...expiries, telemetry: context.telemetry }, until).catch((thrown) =>
@@ -89,5 +90,5 @@ export const handler = createEventPipeline<unknown, void>(telemetry, async (even
       if (waiting > 0) metrics.publish({ JobsWaiting: [waiting, 'Count'] }, { Queue: queue });
     },
   });
-  await reporting;
+  await Promise.all([sweepingLimits, reporting]);
 });

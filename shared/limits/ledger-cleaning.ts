@@ -62,11 +62,20 @@ export async function cleanLedger(
   return { isFound, lastPage: last };
 }
 
-/** Removes all entries of ended jobs of a tenant. */
-export async function cleanWholeLedger(ports: CleaningPorts, tenant: string, counters: Counters): Promise<void> {
+/** Removes all entries of ended jobs of a tenant, until a time in epoch milliseconds. */
+export async function cleanWholeLedger(
+  ports: CleaningPorts,
+  tenant: string,
+  counters: Counters,
+  until: number,
+): Promise<void> {
+  const isOver = () => ports.now() >= until;
   let found: Counters | undefined = counters;
-  while (found !== undefined) found = await cleanRecent(ports, tenant, found);
-  for (const page of listPages(counters)) await cleanPage(ports, tenant, page);
+  while (found !== undefined && !isOver()) found = await cleanRecent(ports, tenant, found);
+  for (const page of listPages(counters)) {
+    if (isOver()) return;
+    await cleanPage(ports, tenant, page);
+  }
 }
 
 /** Removes entries of ended jobs from a tenant's item. Returns the item after that, or undefined if there were none. */

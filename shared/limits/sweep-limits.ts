@@ -1,6 +1,6 @@
 import type { RequestLogger } from '../core/logger.ts';
 import { type CleaningPorts, cleanWholeLedger } from './ledger-cleaning.ts';
-import { LEDGER_PREFIX } from './ledger-entry.ts';
+import { LEDGER_PREFIX, ledgerOf } from './ledger-entry.ts';
 import { logStranded } from './log-stranded.ts';
 import { settleStranded } from './stranded.ts';
 import { MINUTE_MS } from './windows.ts';
@@ -15,21 +15,40 @@ export function isLimitSweepDue(now: number): boolean {
 
 export interface LimitSweepPorts extends CleaningPorts {
   readonly logger: Pick<RequestLogger, 'summarize'>;
+  /** Called if the item of a key or of a tenant could not be swept. The next sweep tries it again. */
+  readonly onError: (what: string, thrown: unknown) => void;
 }
 
 /**
  * Settles and logs the calls of dead functions whose keys aren't used any more, and removes the entries of ended jobs of tenants that
  * send none. Others are settled by the next call of their key, and removed when a limit is reached.
- * @throws the tables' errors
+ * @param until epoch milliseconds after which no further item is swept
+ * @throws the error of the table of limits if its items can't be listed
  */
-export async function sweepLimits(ports: LimitSweepPorts): Promise<void> {
-  const { store, logger, now } = ports;
+export async function sweepLimits(ports: LimitSweepPorts, until: number): Promise<void> {
+  const { store, logger, now, onError } = ports;
+  const tenants: string[] = [];
   for await (const { pk, counters } of store.list([KEY_PREFIX, LEDGER_PREFIX])) {
+    if (now() >= until) return;
     if (pk.startsWith(LEDGER_PREFIX)) {
-      await cleanWholeLedger(ports, pk.slice(LEDGER_PREFIX.length), counters);
+      tenants.push(pk.slice(LEDGER_PREFIX.length));
       continue;
     }
-    for (const stranded of await settleStranded(store, pk, counters, now())) logStranded(logger, stranded);
+    try {
+      for (const stranded of await settleStranded(store, pk, counters, now())) logStranded(logger, stranded);
+    } catch (thrown) {
+      onError('calls of a key not settled', thrown);
+    }
+  }
+  // Begins anywhere, so that no tenant always waits for another one with too many jobs for one sweep.
+  const start = Math.floor(Math.random() * tenants.length);
+  for (const tenant of [...tenants.slice(start), ...tenants.slice(0, start)]) {
+    if (now() >= until) return;
+    try {
+      await cleanWholeLedger(ports, tenant, await store.read(ledgerOf(tenant)), until);
+    } catch (thrown) {
+      onError('ended jobs of a tenant still counted', thrown);
+    }
   }
 }
 

@@ -144,12 +144,16 @@ export class QueueWorld {
       await sweepOnce({ ...ports, queue, steps: {}, onStepFailed: async () => {}, onError: () => {} });
       this.now += HOUR_MS;
     }
-    await sweepLimits({
+    const limitPorts = {
       store: this.counters,
-      readState: (tenant, id) => readJobState(this.#jobs, tenant, id),
+      readState: (tenant: string, id: string) => readJobState(this.#jobs, tenant, id),
       now: () => this.now,
       logger: { summarize: () => {} },
-    });
+      onError: (_what: string, thrown: unknown) => {
+        throw thrown;
+      },
+    };
+    await sweepLimits(limitPorts, Number.POSITIVE_INFINITY);
   }
 
   /** Returns `ports` whose calls wait for their turn, and may kill the function or fail. */

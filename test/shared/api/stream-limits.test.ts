@@ -67,7 +67,8 @@ it('the place of a stream whose function died is free after 16 minutes, and coun
   await reserve(policy);
   now += 17 * 60_000;
   const { logger, lines } = recordTelemetry();
-  await sweepLimits({ store, logger, now: () => now, readState: async () => 'absent' });
+  const ports = { store, logger, now: () => now, readState: async () => 'absent' as const, onError: () => {} };
+  await sweepLimits(ports, now + 1);
   expect(lines).toEqual([]);
   expect(await store.read('key#acme#k1')).toEqual({ 'k.u.now': 0n });
   expect(await reserve(policy)).toBeDefined();

@@ -180,6 +180,6 @@ it('a job whose entry is removed while entries are moved to a page is subtracted
     await ledger.enter(job, caps, () => {});
   }
   expect(ended.size).toBe(1);
-  await cleanWholeLedger(ports, 'acme', await readLedger());
+  await cleanWholeLedger(ports, 'acme', await readLedger(), Number.POSITIVE_INFINITY);
   expect(await readLedger()).toMatchObject({ 'p.j': 63n });
 });

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest';
+import { listCaps } from '../../../shared/limits/caps.ts';
+import type { CounterStore } from '../../../shared/limits/counters.ts';
+import { JobLedger } from '../../../shared/limits/job-ledger.ts';
+import type { JobState } from '../../../shared/limits/ledger-cleaning.ts';
+import { Limiter } from '../../../shared/limits/limiter.ts';
+import { listQueueCaps } from '../../../shared/limits/queue-caps.ts';
+import { isLimitSweepDue, sweepLimits } from '../../../shared/limits/sweep-limits.ts';
+import { MemoryCounters } from './memory-counters.ts';
+
+const START = Date.UTC(2026, 10, 30, 12);
+const TENANTS = ['acme', 'beta', 'gamma'];
+
+/** Creates a table in which each tenant has a call whose function died, and a job that has ended. */
+async function createSwept() {
+  const clock = { now: START };
+  const now = () => clock.now;
+  const store = new MemoryCounters();
+  const limiter = new Limiter(store, now);
+  const readState = async (): Promise<JobState> => 'ended';
+  const ledger = new JobLedger({ store, now, newId: () => 'page', readState });
+  const amounts = { requests: 1n, inputTokens: 1n, outputTokens: 1n, spend: 0n };
+  const caps = listCaps({ key: { limits: { requestsInFlight: 1 } } }, 'm', 'answers');
+  const queueCaps = listQueueCaps({ project: { limits: { jobsQueued: 1 } } });
+  for (const tenant of TENANTS) {
+    await limiter.reserve({ holder: { tenant, keyId: 'one' }, model: 'm', kind: 'answers', caps, amounts });
+    const job = { tenant, id: 'resp_1', keyId: 'one', amounts: { jobs: 1n, bytes: 1n, weight: 0n } };
+    await ledger.enter(job, queueCaps, () => {});
+  }
+  clock.now += 30 * 60_000;
+  const errors: string[] = [];
+  const sweep = (
+    changes: Partial<CounterStore> & { readState?: (tenant: string) => Promise<JobState> } = {},
+    until = Infinity,
+  ) => {
+    const { readState: read = readState, ...methods } = changes;
+    const bound: CounterStore = {
+      write: store.write.bind(store),
+      read: store.read.bind(store),
+      list: store.list.bind(store),
+      ...methods,
+    };
+    const ports = { store: bound, now, readState: read, logger: { summarize: () => {} } };
+    return sweepLimits({ ...ports, onError: (what) => void errors.push(what) }, until);
+  };
+  const countLeft = async () => {
+    let calls = 0n;
+    let jobs = 0n;
+    for (const tenant of TENANTS) {
+      calls += (await store.read(`key#${tenant}#one`))['k.f.now'] ?? 0n;
+      jobs += (await store.read(`jobs#${tenant}`))['p.j'] ?? 0n;
+    }
+    return { calls: Number(calls), jobs: Number(jobs) };
+  };
+  return { clock, store, errors, sweep, countLeft };
+}
+
+describe('the sweep of limits', () => {
+  it('settles the calls of dead functions and removes the entries of ended jobs', async () => {
+    const { sweep, countLeft, errors } = await createSwept();
+    expect(await countLeft()).toEqual({ calls: 3, jobs: 3 });
+    await sweep();
+    expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
+    expect(errors).toEqual([]);
+  });
+
+  it('goes on with other keys and tenants if one of them fails', async () => {
+    const { store, sweep, countLeft, errors } = await createSwept();
+    await sweep({
+      write: (write) => (write.pk === 'key#acme#one' ? Promise.reject(new Error('throttled')) : store.write(write)),
+      readState: async (tenant) => {
+        if (tenant === 'beta') throw new Error('no table');
+        return 'ended';
+      },
+    });
+    expect(await countLeft()).toEqual({ calls: 1, jobs: 1 });
+    expect(errors).toEqual(['calls of a key not settled', 'ended jobs of a tenant still counted']);
+  });
+
+  it('ends when its time is up, and leaves the rest to the next one', async () => {
+    const { clock, sweep, countLeft } = await createSwept();
+    const until = clock.now + 2;
+    await sweep(
+      {
+        readState: async () => {
+          clock.now += 1;
+          return 'ended';
+        },
+      },
+      until,
+    );
+    expect(await countLeft()).toEqual({ calls: 0, jobs: 1 });
+    await sweep({}, until);
+    expect(await countLeft()).toEqual({ calls: 0, jobs: 1 });
+    await sweep();
+    expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
+  });
+
+  it('is due every 15 minutes', () => {
+    const due = Array.from({ length: 60 }, (_, minute) => minute).filter((minute) =>
+      isLimitSweepDue(START + minute * 60_000),
+    );
+    expect(due).toEqual([0, 15, 30, 45]);
+  });
+});

@@ -6,7 +6,7 @@
 import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
 import { deleteItem } from '../../shared/aws/table.ts';
 import { toLambentError } from '../../shared/core/errors.ts';
-import { storageItemOf } from '../../shared/limits/stored-amounts.ts';
+import { getStoragePartition } from '../../shared/limits/stored-amounts.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { listGrants, revokeGrant } from './access.ts';
@@ -165,7 +165,7 @@ async function erase(
   for (const grant of grants) await withTableName(tables.access, revokeGrant(client, tables.access, tenant, grant));
   await withTableName(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
   // What the tenant stored doesn't count any more.
-  const counter = { pk: { S: storageItemOf(tenant) } };
+  const counter = { pk: { S: getStoragePartition(tenant) } };
   await withTableName(tables.limits, deleteItem({ client, name: tables.limits }, counter));
   print('Done. Functions may use a cached tenant key for up to five minutes. Until the recovery period of the keys');
   print('table has passed, the keys can be restored from its history.');

@@ -26,11 +26,11 @@ export function computeUsual(history: readonly ActivityItem[], hour: number): nu
 
 /** Returns the signs of abuse in the activity of one key. */
 export function findInKey(key: ActivityItem, rules: AbuseRules): Finding[] {
-  const found = (sign: AbuseSign, value: number, threshold: number | null): Finding[] =>
+  const listFindings = (sign: AbuseSign, value: number, threshold: number | null): Finding[] =>
     threshold !== null && value >= threshold ? [{ subject: key, sign, value, threshold }] : [];
   return [
-    ...found('networks', key.networks.size, rules.networksPerHour),
-    ...found('refusals', key.refusals, rules.refusalsPerHour),
+    ...listFindings('networks', key.networks.size, rules.networksPerHour),
+    ...listFindings('refusals', key.refusals, rules.refusalsPerHour),
   ];
 }
 

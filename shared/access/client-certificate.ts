@@ -15,14 +15,15 @@ export function checkClientCertificate(
   now: number = Date.now(),
 ): void {
   const certificate = parseCertificate(pem);
-  if (certificate === undefined) throw refusal('was sent without a client certificate, which its project requires');
+  if (certificate === undefined)
+    throw certificateNotAuthorizedError('was sent without a client certificate, which its project requires');
   if (!(certificate.validFromDate.getTime() <= now && now < certificate.validToDate.getTime()))
-    throw refusal('has a client certificate that is not valid now');
+    throw certificateNotAuthorizedError('has a client certificate that is not valid now');
   if (!active.some((each) => now < each.expiresAt * 1000 && isIssuedBy(certificate, each)))
-    throw refusal('has a client certificate of an authority that is not active for its project');
+    throw certificateNotAuthorizedError('has a client certificate of an authority that is not active for its project');
 }
 
-function refusal(reason: string): LambentError {
+function certificateNotAuthorizedError(reason: string): LambentError {
   return new LambentError('certificate_not_authorized', `The request ${reason}.`);
 }
 

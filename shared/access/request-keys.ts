@@ -24,12 +24,12 @@ export function isCalledEachTime({ resource = '' }: RouteFields): boolean {
  * under the request's `Authorization`, and would then allow requests that have only that header.
  */
 export function collectKeyValues(event: HeaderFields & RouteFields): string[] {
-  const values = (wanted: string): string[] =>
+  const readValues = (wanted: string): string[] =>
     [...Object.entries(event.headers ?? {}), ...Object.entries(event.multiValueHeaders ?? {})]
       .filter(([name]) => name.toLowerCase() === wanted)
       .flatMap(([, value]) => value ?? []);
-  const keys = isCalledEachTime(event) ? values('x-api-key').map((key) => `Bearer ${key}`) : [];
-  return [...new Set([...values('authorization'), ...keys])];
+  const keys = isCalledEachTime(event) ? readValues('x-api-key').map((key) => `Bearer ${key}`) : [];
+  return [...new Set([...readValues('authorization'), ...keys])];
 }
 
 /**

@@ -6,7 +6,7 @@ import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { createEnforcedKeys } from './enforced-keys.ts';
 import { computeExpiry, expiresInSeconds, makeKey, parseScopes, scopeNames } from './key-fields.ts';
 import { createCollection } from './object-table.ts';
@@ -48,9 +48,11 @@ export function createAdminKeyRoutes(api: AdminApi) {
   const enforced = createEnforcedKeys(api.access);
   const expiring = createExpiringKeys(api.table);
   return {
-    'GET /v1/organization/admin_api_keys': adminRoute((request) => listObjects(request, keys, ORGANIZATION, encodeKey)),
+    'GET /v1/organization/admin_api_keys': createAdminRoute((request) =>
+      listObjects(request, keys, ORGANIZATION, encodeKey),
+    ),
 
-    'POST /v1/organization/admin_api_keys': adminRoute(async (request) => {
+    'POST /v1/organization/admin_api_keys': createAdminRoute(async (request) => {
       const { name, expires_in_seconds, scopes: names } = parseBody(createBody, request);
       // A key can't create one that may do more.
       const own = ADMIN_SCOPES.filter((scope) => hasScope(request.principal.scopes, scope));
@@ -62,11 +64,11 @@ export function createAdminKeyRoutes(api: AdminApi) {
       return { ...encodeKey(key), value };
     }),
 
-    'GET /v1/organization/admin_api_keys/{key}': adminRoute(async (request) =>
+    'GET /v1/organization/admin_api_keys/{key}': createAdminRoute(async (request) =>
       encodeKey(await keys.get(ORGANIZATION, getPathParameter(request, 'key'))),
     ),
 
-    'DELETE /v1/organization/admin_api_keys/{key}': adminRoute(async (request) => {
+    'DELETE /v1/organization/admin_api_keys/{key}': createAdminRoute(async (request) => {
       const key = await keys.get(ORGANIZATION, getPathParameter(request, 'key'));
       const { id, partition } = key;
       await enforced.revoke(partition);

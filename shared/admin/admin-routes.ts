@@ -36,13 +36,13 @@ export interface AdminApi {
 }
 
 /** Creates a route that responds with the JSON that `run` returns. */
-export function adminRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
+export function createAdminRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
   return { run: async (request) => ({ json: await run(request) }) };
 }
 
-/** Like `adminRoute`, for a POST that may have no body. */
-export function bodilessRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
-  return { ...adminRoute(run), bodyOptional: true };
+/** Like `createAdminRoute`, for a POST that may have no body. */
+export function createBodilessRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
+  return { ...createAdminRoute(run), bodyOptional: true };
 }
 
 /**

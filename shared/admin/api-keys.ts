@@ -5,10 +5,17 @@ import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { integer, object } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
-import { objectNotFoundError, ownedBy } from './object-table.ts';
+import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createProjectKeys, type ProjectKey, toRecord } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
 import { createServiceAccounts, encodeServiceAccount } from './service-accounts.ts';
@@ -24,17 +31,17 @@ export function createApiKeyRoutes(api: AdminApi) {
   const keys = createProjectKeys(api);
 
   const getKey = ({ id }: Project, request: HttpRequest): Promise<ProjectKey> =>
-    keys.collection.get(ownedBy(id), getPathParameter(request, 'key'));
+    keys.collection.get(toProjectOwner(id), getPathParameter(request, 'key'));
 
   const encode = async (project: Project, key: ProjectKey) => {
-    const account = await accounts.find(ownedBy(project.id), key.owner.id);
+    const account = await accounts.find(toProjectOwner(project.id), key.owner.id);
     return encodeApiKey(key, account && encodeServiceAccount(account), project.archivedAt === null);
   };
 
   /** @throws LambentError `not_found` if the service account of a key was deleted */
   const requireOwner = async ({ id }: Project, { owner }: ProjectKey): Promise<void> => {
     if (owner.type !== 'service_account') return;
-    const account = await accounts.find(ownedBy(id), owner.id);
+    const account = await accounts.find(toProjectOwner(id), owner.id);
     if (account === undefined || account.deleted) throw objectNotFoundError('service_account', owner.id);
   };
 
@@ -57,7 +64,7 @@ export function createApiKeyRoutes(api: AdminApi) {
     // A key that was replaced ends as planned, so only its use is reported.
     await (changed.successor === undefined ? keys.expiring.add(changed) : keys.expiring.remove(key));
     if (isReduced) await enforce();
-    await keys.collection.update(ownedBy(project.id), key.id, ({ name, successor }) => {
+    await keys.collection.update(toProjectOwner(project.id), key.id, ({ name, successor }) => {
       if (successor !== key.successor) throw changedError(key);
       return { ...changed, name };
     });
@@ -69,7 +76,7 @@ export function createApiKeyRoutes(api: AdminApi) {
    * @throws LambentError `invalid_value` if a rotation was completed, so that there are never two successors
    */
   const discardSuccessors = async ({ id }: Project, key: ProjectKey): Promise<void> => {
-    for await (const each of keys.collection.all(ownedBy(id))) {
+    for await (const each of keys.collection.listAll(toProjectOwner(id))) {
       if (each.replaces !== key.id) continue;
       if (each.id !== key.successor) await keys.delete(id, each);
       else
@@ -81,7 +88,7 @@ export function createApiKeyRoutes(api: AdminApi) {
   };
 
   return {
-    'GET /v1/organization/projects/{project}/api_keys': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/api_keys': createAdminRoute(async (request) => {
       const project = await getProject(projects, request);
       const access = request.query['owner_project_access'] ?? 'any';
       if (!['active', 'inactive', 'any'].includes(access))
@@ -93,18 +100,18 @@ export function createApiKeyRoutes(api: AdminApi) {
       return listObjects(
         request,
         keys.collection,
-        ownedBy(project.id),
+        toProjectOwner(project.id),
         (key) => encode(project, key),
         () => isListed,
       );
     }),
 
-    'GET /v1/organization/projects/{project}/api_keys/{key}': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/api_keys/{key}': createAdminRoute(async (request) => {
       const project = await getProject(projects, request);
       return encode(project, await getKey(project, request));
     }),
 
-    'POST /v1/organization/projects/{project}/api_keys/{key}': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/api_keys/{key}': createAdminRoute(async (request) => {
       const body = parseBody(updateBody, request);
       const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
@@ -123,7 +130,7 @@ export function createApiKeyRoutes(api: AdminApi) {
       return encode(project, changed);
     }),
 
-    'DELETE /v1/organization/projects/{project}/api_keys/{key}': adminRoute(async (request) => {
+    'DELETE /v1/organization/projects/{project}/api_keys/{key}': createAdminRoute(async (request) => {
       const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
       await keys.delete(project.id, key);
@@ -132,7 +139,7 @@ export function createApiKeyRoutes(api: AdminApi) {
     }),
 
     // Not in OpenAI's API. Creates a key like this one, which works for `overlap_seconds` more.
-    'POST /v1/organization/projects/{project}/api_keys/{key}/rotate': bodilessRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/api_keys/{key}/rotate': createBodilessRoute(async (request) => {
       const { overlap_seconds: overlap } = parseBody(rotateBody, request);
       const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
@@ -160,7 +167,7 @@ export function createApiKeyRoutes(api: AdminApi) {
       try {
         await change(project, key, record, { ...key, expiresAt, successor: created.id });
         // Another rotation may have discarded it meanwhile.
-        await keys.collection.get(ownedBy(project.id), created.id);
+        await keys.collection.get(toProjectOwner(project.id), created.id);
         // If its account was deleted meanwhile, the account's keys may have been listed before this one was stored.
         await requireOwner(project, created);
       } catch (thrown) {

@@ -7,7 +7,14 @@ import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { arrayOf, object, string, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
 import {
   type Certificate,
   type CertificateDetails,
@@ -44,7 +51,7 @@ function replaceAll<Name extends string>(routes: Readonly<Record<Name, Route>>, 
   return Object.fromEntries(Object.keys(routes).map((name) => [name, route])) as Record<Name, Route>;
 }
 
-const unsupported: Route = bodilessRoute(async () => {
+const unsupported: Route = createBodilessRoute(async () => {
   throw new LambentError(
     'unsupported_value',
     'Certificates require mutual TLS: the setting `domainTruststore` of the deployment is empty.',
@@ -66,13 +73,13 @@ function createRoutes(api: AdminApi) {
     'POST /v1/organization/projects/{project}/certificates/activate': project.activate,
     'POST /v1/organization/projects/{project}/certificates/deactivate': project.deactivate,
 
-    'POST /v1/organization/certificates': adminRoute(async (request) => {
+    'POST /v1/organization/certificates': createAdminRoute(async (request) => {
       const { certificate: pem, name = null } = parseBody(createBody, request);
       const now = api.now();
       const content = parseCertificate(pem, now);
       const details = readDetails({ content });
       let count = 1;
-      for await (const other of certificates.all(ORGANIZATION)) {
+      for await (const other of certificates.listAll(ORGANIZATION)) {
         count += 1;
         if (isSame(readDetails(other), details))
           throw invalidValueError('certificate', `Invalid 'certificate': it was uploaded as ${other.id}.`);
@@ -94,7 +101,7 @@ function createRoutes(api: AdminApi) {
       return encodeCertificate(certificate);
     }),
 
-    'GET /v1/organization/certificates/{certificate}': adminRoute(async (request) => {
+    'GET /v1/organization/certificates/{certificate}': createAdminRoute(async (request) => {
       const include = readList(request.query, 'include') ?? [];
       if (include.some((field) => field !== 'content'))
         throw invalidValueError('include', "Invalid value for 'include'. Supported values are: 'content'.");
@@ -102,7 +109,7 @@ function createRoutes(api: AdminApi) {
       return encodeCertificate(certificate, include.length > 0 ? { content: certificate.content } : {});
     }),
 
-    'POST /v1/organization/certificates/{certificate}': adminRoute(async (request) => {
+    'POST /v1/organization/certificates/{certificate}': createAdminRoute(async (request) => {
       const body = parseBody(updateBody, request);
       const { id } = await getCertificate(request);
       const updated = await certificates.update(ORGANIZATION, id, (each) => ({
@@ -113,7 +120,7 @@ function createRoutes(api: AdminApi) {
       return encodeCertificate(updated);
     }),
 
-    'DELETE /v1/organization/certificates/{certificate}': adminRoute(async (request) => {
+    'DELETE /v1/organization/certificates/{certificate}': createAdminRoute(async (request) => {
       const certificate = await getCertificate(request);
       const { id, content } = certificate;
       await checkInactive(api, certificate);
@@ -180,7 +187,7 @@ function createLevelRoutes(api: AdminApi, findLevel: FindLevel) {
   }
 
   return {
-    list: adminRoute(async (request) => {
+    list: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'read');
       const { certificates: active = [] } = await level.read();
       return listObjects(request, certificates, ORGANIZATION, (each) => {
@@ -192,8 +199,8 @@ function createLevelRoutes(api: AdminApi, findLevel: FindLevel) {
         );
       });
     }),
-    activate: adminRoute((request) => change(request, 'activated')),
-    deactivate: adminRoute((request) => change(request, 'deactivated')),
+    activate: createAdminRoute((request) => change(request, 'activated')),
+    deactivate: createAdminRoute((request) => change(request, 'deactivated')),
   };
 }
 
@@ -222,7 +229,7 @@ async function checkInactive(api: AdminApi, certificate: Certificate): Promise<v
       );
   };
   check(await api.policies.readAccount(), 'the organization');
-  for await (const { id, archivedAt } of createProjects(api).all(ORGANIZATION))
+  for await (const { id, archivedAt } of createProjects(api).listAll(ORGANIZATION))
     if (archivedAt === null) check((await api.policies.readProject(id)).restrictions, `the project ${id}`);
 }
 

@@ -1,7 +1,7 @@
 import type { Retention } from '../access/policy.ts';
 import { LambentError } from '../core/errors.ts';
 import { object, oneOf } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, parseBody } from './admin-routes.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
 
@@ -41,13 +41,13 @@ interface RouteOptions {
 
 function createRoutes(findLevel: FindLevel, { body, byDefault }: RouteOptions) {
   return {
-    retrieve: adminRoute(async (request) => {
+    retrieve: createAdminRoute(async (request) => {
       const { name, read } = await findLevel(request, 'read');
       const { retention = byDefault } = await read();
       return { object: `${name}.data_retention`, type: retention };
     }),
 
-    update: adminRoute(async (request) => {
+    update: createAdminRoute(async (request) => {
       const { retention_type: type } = parseBody(body, request);
       if (isEnhanced(type)) throw unsupportedError(type);
       const level = await findLevel(request, 'change');

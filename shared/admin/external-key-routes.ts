@@ -5,7 +5,14 @@ import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { object, oneOf, string, supportedIf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
 import { createExternalKeys, type ExternalKey } from './external-keys.ts';
 import { createObjectId } from './object-table.ts';
 import { createProjects } from './projects.ts';
@@ -41,7 +48,7 @@ export function createExternalKeyRoutes(api: AdminApi) {
   /** Returns the ids of projects by the external key that they have. */
   async function readUsers(): Promise<Map<string, string[]>> {
     const users = new Map<string, string[]>();
-    for await (const { id, externalKeyId } of projects.all(ORGANIZATION))
+    for await (const { id, externalKeyId } of projects.listAll(ORGANIZATION))
       if (externalKeyId !== null) users.set(externalKeyId, [...(users.get(externalKeyId) ?? []), id]);
     return users;
   }
@@ -49,13 +56,13 @@ export function createExternalKeyRoutes(api: AdminApi) {
   const encode = async (key: ExternalKey) => encodeKey(key, await readUsers());
 
   return {
-    'GET /v1/organization/external_keys': adminRoute(async (request) => {
+    'GET /v1/organization/external_keys': createAdminRoute(async (request) => {
       const users = await readUsers();
       const matches = () => (request.query['purpose'] ?? 'ekm') === 'ekm';
       return listObjects(request, keys, ORGANIZATION, (key) => encodeKey(key, users), matches);
     }),
 
-    'POST /v1/organization/external_keys': adminRoute(async (request) => {
+    'POST /v1/organization/external_keys': createAdminRoute(async (request) => {
       const { name, kms_arn: kmsArn } = parseBody(createBody, request);
       checkArn(kmsArn, api);
       await api.wrappingKeys.validate(kmsArn).catch((thrown: unknown) => {
@@ -74,9 +81,11 @@ export function createExternalKeyRoutes(api: AdminApi) {
       return encode(key);
     }),
 
-    'GET /v1/organization/external_keys/{externalKey}': adminRoute(async (request) => encode(await getKey(request))),
+    'GET /v1/organization/external_keys/{externalKey}': createAdminRoute(async (request) =>
+      encode(await getKey(request)),
+    ),
 
-    'POST /v1/organization/external_keys/{externalKey}/validate': bodilessRoute(async (request) => {
+    'POST /v1/organization/external_keys/{externalKey}/validate': createBodilessRoute(async (request) => {
       const { kmsArn } = await getKey(request);
       try {
         await api.wrappingKeys.validate(kmsArn);
@@ -88,7 +97,7 @@ export function createExternalKeyRoutes(api: AdminApi) {
       }
     }),
 
-    'DELETE /v1/organization/external_keys/{externalKey}': adminRoute(async (request) => {
+    'DELETE /v1/organization/external_keys/{externalKey}': createAdminRoute(async (request) => {
       const key = await getKey(request);
       const { id } = key;
       const encoded = await encode(key);

@@ -5,12 +5,19 @@ import type { Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { arrayOf, boolean, object, recordOf, string, text, variant } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { createFederationRules, encodeRule, type FederationRule } from './federation-rules.ts';
 import { createIdentityProviders, getIdentityProvider, type IdentityProvider } from './identity-providers.ts';
 import { parseScopes } from './key-fields.ts';
-import { createObjectId, objectNotFoundError, ownedBy } from './object-table.ts';
+import { createObjectId, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { findActiveProject } from './projects.ts';
 import { createServiceAccounts, type ServiceAccount } from './service-accounts.ts';
 import { attributeName } from './verification.ts';
@@ -66,59 +73,63 @@ export function createFederationRuleRoutes(api: AdminApi) {
    */
   const getAccount = async (projectId: string, accountId: string) => {
     const project = await findActiveProject(api, projectId);
-    const account = await accounts.get(ownedBy(projectId), accountId);
+    const account = await accounts.get(toProjectOwner(projectId), accountId);
     if (account.deleted) throw objectNotFoundError('service_account', accountId);
     return { account, permitted: listKeyScopes(project) };
   };
 
   return {
-    'GET /v1/organization/workload_identity_providers/{provider}/federation_rules': adminRoute(async (request) => {
-      const { id } = await getIdentityProvider(providers, request);
-      const account = request.query['service_account_id'];
-      return listObjects(request, rules.collection, ORGANIZATION, encodeRule, (rule) => {
-        return rule.providerId === id && (account === undefined || rule.serviceAccountId === account);
-      });
-    }),
-
-    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules': adminRoute(async (request) => {
-      const body = parseBody(createBody, request);
-      const provider = await getIdentityProvider(providers, request);
-      const { account, permitted } = await getAccount(body.project_id, body.service_account_id);
-      const now = api.now();
-      const createdAt = Math.floor(now / 1000);
-      const rule: FederationRule = {
-        id: createObjectId('idpr', now),
-        createdAt,
-        updatedAt: createdAt,
-        providerId: provider.id,
-        projectId: body.project_id,
-        serviceAccountId: account.id,
-        name: body.name ?? null,
-        description: body.description ?? null,
-        enabled: body.enabled ?? true,
-        matchers: checkMatchers(body.attribute_matchers),
-        ...toScopes(body.permissions, account, permitted),
-      };
-      await rules.collection.create(ORGANIZATION, rule);
-      try {
-        await rules.enforce(rule);
-        // If the account was deleted meanwhile, its rules may have been listed before this one was stored.
-        await getAccount(rule.projectId, account.id);
-      } catch (thrown) {
-        await rules.remove(rule);
-        throw thrown;
-      }
-      const details = { identity_provider_id: provider.id, data: encodeRule(rule) };
-      const act = { type: 'workload_identity_provider_mapping.created', objectId: rule.id, project: rule.projectId };
-      logAct(request.telemetry, { ...act, details });
-      return encodeRule(rule);
-    }),
-
-    'GET /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': adminRoute(async (request) =>
-      encodeRule(await getRule(await getIdentityProvider(providers, request), request)),
+    'GET /v1/organization/workload_identity_providers/{provider}/federation_rules': createAdminRoute(
+      async (request) => {
+        const { id } = await getIdentityProvider(providers, request);
+        const account = request.query['service_account_id'];
+        return listObjects(request, rules.collection, ORGANIZATION, encodeRule, (rule) => {
+          return rule.providerId === id && (account === undefined || rule.serviceAccountId === account);
+        });
+      },
     ),
 
-    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': bodilessRoute(
+    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules': createAdminRoute(
+      async (request) => {
+        const body = parseBody(createBody, request);
+        const provider = await getIdentityProvider(providers, request);
+        const { account, permitted } = await getAccount(body.project_id, body.service_account_id);
+        const now = api.now();
+        const createdAt = Math.floor(now / 1000);
+        const rule: FederationRule = {
+          id: createObjectId('idpr', now),
+          createdAt,
+          updatedAt: createdAt,
+          providerId: provider.id,
+          projectId: body.project_id,
+          serviceAccountId: account.id,
+          name: body.name ?? null,
+          description: body.description ?? null,
+          enabled: body.enabled ?? true,
+          matchers: checkMatchers(body.attribute_matchers),
+          ...toScopes(body.permissions, account, permitted),
+        };
+        await rules.collection.create(ORGANIZATION, rule);
+        try {
+          await rules.enforce(rule);
+          // If the account was deleted meanwhile, its rules may have been listed before this one was stored.
+          await getAccount(rule.projectId, account.id);
+        } catch (thrown) {
+          await rules.remove(rule);
+          throw thrown;
+        }
+        const details = { identity_provider_id: provider.id, data: encodeRule(rule) };
+        const act = { type: 'workload_identity_provider_mapping.created', objectId: rule.id, project: rule.projectId };
+        logAct(request.telemetry, { ...act, details });
+        return encodeRule(rule);
+      },
+    ),
+
+    'GET /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': createAdminRoute(
+      async (request) => encodeRule(await getRule(await getIdentityProvider(providers, request), request)),
+    ),
+
+    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': createBodilessRoute(
       async (request) => {
         const body = parseBody(updateBody, request);
         const provider = await getIdentityProvider(providers, request);
@@ -149,7 +160,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
       },
     ),
 
-    'DELETE /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': adminRoute(
+    'DELETE /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': createAdminRoute(
       async (request) => {
         const provider = await getIdentityProvider(providers, request);
         const rule = await getRule(provider, request);

@@ -65,7 +65,7 @@ export function createFederationRules(api: AdminApi): FederationRules {
 
     async listOf(providerId) {
       const rules: FederationRule[] = [];
-      for await (const rule of collection.all(ORGANIZATION)) if (rule.providerId === providerId) rules.push(rule);
+      for await (const rule of collection.listAll(ORGANIZATION)) if (rule.providerId === providerId) rules.push(rule);
       return rules;
     },
 
@@ -77,7 +77,7 @@ export function createFederationRules(api: AdminApi): FederationRules {
     },
 
     async removeAllOf(projectId, accountId) {
-      for await (const rule of collection.all(ORGANIZATION))
+      for await (const rule of collection.listAll(ORGANIZATION))
         if (rule.projectId === projectId && rule.serviceAccountId === accountId) await remove(rule);
     },
   };

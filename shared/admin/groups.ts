@@ -2,7 +2,7 @@ import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
 import { createObjectId, objectNotFoundError } from './object-table.ts';
 import { addId, createPeople, type Group, removeId, type User } from './people.ts';
 
@@ -20,17 +20,17 @@ export function createGroupRoutes(api: AdminApi) {
   const requirePlace = async (groupId: string, userId: string): Promise<void> => {
     if ((await users.get(userId)).groups.includes(groupId)) return;
     let count = 0;
-    for await (const user of users.collection.all(ORGANIZATION)) if (user.groups.includes(groupId)) count += 1;
+    for await (const user of users.collection.listAll(ORGANIZATION)) if (user.groups.includes(groupId)) count += 1;
     if (count >= MAX_USERS)
       throw invalidValueError('user_id', `The group ${groupId} has ${count} users, the maximum. Use several groups.`);
   };
 
   return {
-    'GET /v1/organization/groups': adminRoute((request) =>
+    'GET /v1/organization/groups': createAdminRoute((request) =>
       listObjects(request, groups.collection, ORGANIZATION, encodeGroup),
     ),
 
-    'POST /v1/organization/groups': adminRoute(async (request) => {
+    'POST /v1/organization/groups': createAdminRoute(async (request) => {
       const { name } = parseBody(groupBody, request);
       const now = api.now();
       const id = createObjectId('group', now);
@@ -40,11 +40,11 @@ export function createGroupRoutes(api: AdminApi) {
       return encodeGroup(group);
     }),
 
-    'GET /v1/organization/groups/{group}': adminRoute(async (request) =>
+    'GET /v1/organization/groups/{group}': createAdminRoute(async (request) =>
       encodeGroup(await groups.get(getPathParameter(request, 'group'))),
     ),
 
-    'POST /v1/organization/groups/{group}': adminRoute(async (request) => {
+    'POST /v1/organization/groups/{group}': createAdminRoute(async (request) => {
       const { name } = parseBody(groupBody, request);
       const id = getPathParameter(request, 'group');
       const group = await groups.collection.update(ORGANIZATION, id, (each) => ({ ...each, name }));
@@ -53,11 +53,11 @@ export function createGroupRoutes(api: AdminApi) {
       return encodeGroup(group);
     }),
 
-    'DELETE /v1/organization/groups/{group}': adminRoute(async (request) => {
+    'DELETE /v1/organization/groups/{group}': createAdminRoute(async (request) => {
       const id = getPathParameter(request, 'group');
       // Its users lose its roles first, so that a repeated request finds a group whose deletion was interrupted.
       await groups.change(id, () => ({ roles: [], projects: [] }));
-      for await (const user of users.collection.all(ORGANIZATION))
+      for await (const user of users.collection.listAll(ORGANIZATION))
         if (user.groups.includes(id) && !user.deleted)
           await users.change(user.id, (each) => ({ groups: removeId(each.groups, id) }));
       await groups.collection.delete(ORGANIZATION, id);
@@ -65,13 +65,13 @@ export function createGroupRoutes(api: AdminApi) {
       return { id, object: 'group.deleted', deleted: true };
     }),
 
-    'GET /v1/organization/groups/{group}/users': adminRoute(async (request) => {
+    'GET /v1/organization/groups/{group}/users': createAdminRoute(async (request) => {
       const { id } = await groups.get(getPathParameter(request, 'group'));
       const isIn = (user: User) => !user.deleted && user.groups.includes(id);
       return listObjects(request, users.collection, ORGANIZATION, encodeGroupUser, isIn);
     }),
 
-    'POST /v1/organization/groups/{group}/users': adminRoute(async (request) => {
+    'POST /v1/organization/groups/{group}/users': createAdminRoute(async (request) => {
       const { user_id } = parseBody(userBody, request);
       const { id } = await groups.get(getPathParameter(request, 'group'));
       await requirePlace(id, user_id);
@@ -80,14 +80,14 @@ export function createGroupRoutes(api: AdminApi) {
       return { object: 'group.user', user_id, group_id: id };
     }),
 
-    'GET /v1/organization/groups/{group}/users/{user}': adminRoute(async (request) => {
+    'GET /v1/organization/groups/{group}/users/{user}': createAdminRoute(async (request) => {
       const group = await groups.get(getPathParameter(request, 'group'));
       const user = await users.get(getPathParameter(request, 'user'));
       if (!user.groups.includes(group.id)) throw objectNotFoundError('group_user', user.id);
       return { ...encodeGroupUser(user), is_service_account: false, picture: null, user_type: 'user' };
     }),
 
-    'DELETE /v1/organization/groups/{group}/users/{user}': adminRoute(async (request) => {
+    'DELETE /v1/organization/groups/{group}/users/{user}': createAdminRoute(async (request) => {
       const { id } = await groups.get(getPathParameter(request, 'group'));
       const userId = getPathParameter(request, 'user');
       let wasIn = false;

@@ -6,7 +6,7 @@ import type { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { boolean, object, oneOf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, listObjects, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodilessRoute, listObjects, parseBody } from './admin-routes.ts';
 import { createFederationRules } from './federation-rules.ts';
 import {
   createIdentityProviders,
@@ -51,7 +51,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
   const check = async (provider: IdentityProvider): Promise<void> => {
     checkVerification(provider.issuer, provider.verification, api.isLoopbackIssuerAllowed);
     parseTransformations(provider.transformations);
-    for await (const other of providers.all(ORGANIZATION))
+    for await (const other of providers.listAll(ORGANIZATION))
       if (other.id !== provider.id && other.issuer === provider.issuer && other.audience === provider.audience)
         throw takenError(other.id);
   };
@@ -62,11 +62,11 @@ export function createIdentityProviderRoutes(api: AdminApi) {
   };
 
   return {
-    'GET /v1/organization/workload_identity_providers': adminRoute((request) =>
+    'GET /v1/organization/workload_identity_providers': createAdminRoute((request) =>
       listObjects(request, providers, ORGANIZATION, encodeProvider),
     ),
 
-    'POST /v1/organization/workload_identity_providers': adminRoute(async (request) => {
+    'POST /v1/organization/workload_identity_providers': createAdminRoute(async (request) => {
       const body = parseBody(createBody, request);
       const now = api.now();
       const createdAt = Math.floor(now / 1000);
@@ -90,11 +90,11 @@ export function createIdentityProviderRoutes(api: AdminApi) {
       return encodeProvider(provider);
     }),
 
-    'GET /v1/organization/workload_identity_providers/{provider}': adminRoute(async (request) =>
+    'GET /v1/organization/workload_identity_providers/{provider}': createAdminRoute(async (request) =>
       encodeProvider(await getIdentityProvider(providers, request)),
     ),
 
-    'POST /v1/organization/workload_identity_providers/{provider}': bodilessRoute(async (request) => {
+    'POST /v1/organization/workload_identity_providers/{provider}': createBodilessRoute(async (request) => {
       const { attribute_transformations, ...changes } = parseBody(updateBody, request);
       const before = await getIdentityProvider(providers, request);
       const change = (provider: IdentityProvider): IdentityProvider => ({
@@ -116,7 +116,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
       return encodeProvider(after);
     }),
 
-    'DELETE /v1/organization/workload_identity_providers/{provider}': adminRoute(async (request) => {
+    'DELETE /v1/organization/workload_identity_providers/{provider}': createAdminRoute(async (request) => {
       const provider = await getIdentityProvider(providers, request);
       const { id } = provider;
       const [rule] = await rules.listOf(id);

@@ -5,8 +5,15 @@ import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { integer, object } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
-import { objectNotFoundError, ownedBy } from './object-table.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listArray,
+  parseBody,
+} from './admin-routes.ts';
+import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople } from './people.ts';
 import { createProjectKeys } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
@@ -26,14 +33,14 @@ export function createKeyHoldRoutes(api: AdminApi) {
   /** @throws LambentError `not_found` for an unknown id, so that a misspelt one is noticed */
   const requireCaller = async (project: string, id: string): Promise<void> => {
     const found =
-      (await keys.collection.find(ownedBy(project), id)) ??
-      (await accounts.find(ownedBy(project), id)) ??
+      (await keys.collection.find(toProjectOwner(project), id)) ??
+      (await accounts.find(toProjectOwner(project), id)) ??
       (await people.users.collection.find(ORGANIZATION, id));
     if (found === undefined) throw objectNotFoundError('api_key', id);
   };
 
   return {
-    'GET /v1/organization/projects/{project}/key_holds': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/key_holds': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
       const all = Object.entries(await holds.list(id));
       return listArray(
@@ -42,7 +49,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
       );
     }),
 
-    'POST /v1/organization/projects/{project}/key_holds/{key}': bodilessRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/key_holds/{key}': createBodilessRoute(async (request) => {
       const { hold_seconds: seconds } = parseBody(holdBody, request);
       const project = await getActiveProject(api, request);
       const key = getPathParameter(request, 'key');
@@ -59,7 +66,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
       return encodeHold(key, hold);
     }),
 
-    'DELETE /v1/organization/projects/{project}/key_holds/{key}': adminRoute(async (request) => {
+    'DELETE /v1/organization/projects/{project}/key_holds/{key}': createAdminRoute(async (request) => {
       const project = await getProject(projects, request);
       const key = getPathParameter(request, 'key');
       const released = await holds.release(project.id, key);

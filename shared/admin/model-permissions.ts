@@ -1,6 +1,6 @@
 import type { ModelPermissions } from '../access/policy.ts';
 import { arrayOf, object, oneOf, text } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, parseBody } from './admin-routes.ts';
 import { findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
 
@@ -13,12 +13,12 @@ const updateBody = object({
 export function createModelPermissionRoutes(api: AdminApi) {
   const findLevel = findProjectLevel(api, createProjects(api));
   return {
-    'GET /v1/organization/projects/{project}/model_permissions': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/model_permissions': createAdminRoute(async (request) => {
       const { models } = await (await findLevel(request, 'read')).read();
       return encodePermissions(models);
     }),
 
-    'POST /v1/organization/projects/{project}/model_permissions': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/model_permissions': createAdminRoute(async (request) => {
       const { mode, model_ids } = parseBody(updateBody, request);
       const models = { mode: mode === 'allow_list' ? 'allow' : 'deny', models: model_ids } as const;
       const level = await findLevel(request, 'change');
@@ -27,7 +27,7 @@ export function createModelPermissionRoutes(api: AdminApi) {
       return encodePermissions(models);
     }),
 
-    'DELETE /v1/organization/projects/{project}/model_permissions': adminRoute(async (request) => {
+    'DELETE /v1/organization/projects/{project}/model_permissions': createAdminRoute(async (request) => {
       const level = await findLevel(request, 'change');
       await level.change(({ models: _, ...others }) => others);
       logRestriction(request, level, { model_permissions: null });

@@ -10,7 +10,7 @@ import { omitUndefined } from '../core/objects.ts';
 export type Owner = typeof ORGANIZATION | `project#${string}`;
 
 /** Returns the owner of a project's objects. */
-export function ownedBy(projectId: string): Owner {
+export function toProjectOwner(projectId: string): Owner {
   return `project#${projectId}`;
 }
 
@@ -57,7 +57,7 @@ export interface Collection<T extends AdminObject> {
   /** Returns a page of objects, ordered by id: those with ids of `createObjectId` in the order of their creation. */
   list(owner: Owner, query: PageQuery, matches?: (object: T) => boolean): Promise<Page<T>>;
   /** Yields all objects, ordered by id. */
-  all(owner: Owner): AsyncGenerator<T>;
+  listAll(owner: Owner): AsyncGenerator<T>;
   /**
    * Replaces an object by `change` of it, and returns the new version. Repeats both if another request wrote it meanwhile.
    * @throws LambentError `not_found`, or `overloaded` after eight attempts
@@ -146,7 +146,7 @@ export function createCollection<T extends AdminObject>(table: Table, { type, sc
       return { items: isBackwards ? items.reverse() : items, hasMore: false };
     },
 
-    all: (owner) => query(owner, { newestFirst: false }),
+    listAll: (owner) => query(owner, { newestFirst: false }),
 
     async update(owner, id, change) {
       if (!isKeyText(id)) throw objectNotFoundError(type, id);

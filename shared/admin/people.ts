@@ -5,7 +5,7 @@ import { mapInParallel } from '../core/map-in-parallel.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
-import { type Collection, createCollection, objectNotFoundError, ownedBy } from './object-table.ts';
+import { type Collection, createCollection, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createProjects } from './projects.ts';
 import { createRoles, PREDEFINED_ROLES } from './roles.ts';
 
@@ -79,7 +79,7 @@ export function createPeople(api: AdminApi): People {
   const roles = createRoles(api);
 
   const listScopes = async (projectId: string | undefined, ids: readonly string[]): Promise<string[]> => {
-    const owner = projectId === undefined ? ORGANIZATION : ownedBy(projectId);
+    const owner = projectId === undefined ? ORGANIZATION : toProjectOwner(projectId);
     const found = ids.map((id) => PREDEFINED_ROLES.find((role) => role.id === id) ?? roles.find(owner, id));
     return (await Promise.all(found)).flatMap((role) => role?.permissions ?? []);
   };
@@ -115,7 +115,7 @@ export function createPeople(api: AdminApi): People {
 
   const enforceAll = async (isAffected: (user: User) => boolean): Promise<void> => {
     const affected: User[] = [];
-    for await (const user of users.all(ORGANIZATION)) if (isAffected(user)) affected.push(user);
+    for await (const user of users.listAll(ORGANIZATION)) if (isAffected(user)) affected.push(user);
     await mapInParallel(affected, CONCURRENCY, enforce);
   };
 
@@ -151,7 +151,7 @@ export function createPeople(api: AdminApi): People {
     async enforceProject(projectId) {
       const isIn = ({ projects }: Member) => projects.some(({ id }) => id === projectId);
       const inProject = new Set<string>();
-      for await (const group of groups.all(ORGANIZATION)) if (isIn(group)) inProject.add(group.id);
+      for await (const group of groups.listAll(ORGANIZATION)) if (isIn(group)) inProject.add(group.id);
       await enforceAll((user) => isIn(user) || user.groups.some((id) => inProject.has(id)));
     },
 
@@ -160,8 +160,9 @@ export function createPeople(api: AdminApi): People {
         roles: change(member.roles),
         projects: member.projects.map((project) => ({ ...project, roles: change(project.roles) })),
       });
-      for await (const group of groups.all(ORGANIZATION)) if (hasRole(group, roleId)) await changeGroup(group.id, edit);
-      for await (const user of users.all(ORGANIZATION))
+      for await (const group of groups.listAll(ORGANIZATION))
+        if (hasRole(group, roleId)) await changeGroup(group.id, edit);
+      for await (const user of users.listAll(ORGANIZATION))
         if (hasRole(user, roleId) && !user.deleted) await changeUser(user.id, edit);
     },
   };

@@ -6,8 +6,8 @@ import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { invalidValueError, validate } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, getPathParameter, requireScope } from './admin-routes.ts';
-import { ownedBy } from './object-table.ts';
+import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from './admin-routes.ts';
+import { toProjectOwner } from './object-table.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjectKeys } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
@@ -23,7 +23,7 @@ export function createPolicyRoutes(api: AdminApi) {
   const project = createRoutes(findProjectLevel(api, projects));
 
   const findKey = async (request: HttpRequest, projectId: string) => {
-    const key = await keys.collection.get(ownedBy(projectId), getPathParameter(request, 'key'));
+    const key = await keys.collection.get(toProjectOwner(projectId), getPathParameter(request, 'key'));
     const record = await keys.enforced.read(key.partition);
     if (record !== undefined) return { ...key, record };
     throw new LambentError('invalid_value', `The key ${key.id} has expired or was revoked.`);
@@ -35,13 +35,13 @@ export function createPolicyRoutes(api: AdminApi) {
     'GET /v1/organization/projects/{project}/policy': project.retrieve,
     'POST /v1/organization/projects/{project}/policy': project.update,
 
-    'GET /v1/organization/projects/{project}/api_keys/{key}/policy': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/api_keys/{key}/policy': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
       const { record } = await findKey(request, id);
       return encodePolicy('organization.project.api_key', parseRestrictions(record));
     }),
 
-    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': createAdminRoute(async (request) => {
       const sections = parseSections(request);
       const project = await getActiveProject(api, request);
       const { id, partition, record } = await findKey(request, project.id);
@@ -59,12 +59,12 @@ export function createPolicyRoutes(api: AdminApi) {
 
 function createRoutes(findLevel: FindLevel) {
   return {
-    retrieve: adminRoute(async (request) => {
+    retrieve: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'read');
       return encodePolicy(level.name, await level.read());
     }),
 
-    update: adminRoute(async (request) => {
+    update: createAdminRoute(async (request) => {
       const sections = parseSections(request);
       const level = await findLevel(request, 'change');
       const previous = await level.read();

@@ -5,7 +5,7 @@ import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { AdminApi } from './admin-routes.ts';
-import { type Collection, type Owner, ownedBy } from './object-table.ts';
+import { type Collection, type Owner, toProjectOwner } from './object-table.ts';
 import { getActiveProject, getProject, type Project } from './projects.ts';
 
 /**
@@ -42,7 +42,7 @@ export function findProjectLevel(api: AdminApi, projects: Collection<Project>): 
   return async (request, use) => {
     const { id } = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
     return {
-      owner: ownedBy(id),
+      owner: toProjectOwner(id),
       name: 'project',
       project: id,
       read: async () => (await policies.readProject(id)).restrictions,

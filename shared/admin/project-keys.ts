@@ -5,7 +5,7 @@ import type { Scope } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
 import { makeKey } from './key-fields.ts';
-import { type Collection, createCollection, ownedBy } from './object-table.ts';
+import { type Collection, createCollection, toProjectOwner } from './object-table.ts';
 
 const projectKeySchema = v.object({
   id: v.string(),
@@ -61,7 +61,7 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
       const kind = owner.type === 'service_account' ? 'serviceAccount' : 'project';
       const { value, fields } = makeKey(kind, name, now());
       const key = { ...fields, scopes: [...scopes], expiresAt, owner, ...(replaces !== undefined && { replaces }) };
-      await collection.create(ownedBy(project), key);
+      await collection.create(toProjectOwner(project), key);
       await expiring.add(key);
       await enforced.grant(value, toRecord(project, key, policy));
       return { key, value };
@@ -70,7 +70,7 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
     async delete(project, key) {
       await enforced.revoke(key.partition);
       await expiring.remove(key);
-      await collection.delete(ownedBy(project), key.id);
+      await collection.delete(toProjectOwner(project), key.id);
     },
   };
 }

@@ -4,8 +4,15 @@ import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
-import { objectNotFoundError, ownedBy } from './object-table.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
+import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { addId, createPeople, type Group, type Member, type Members, type User } from './people.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
 import { createRoles, resolveRole, showRole } from './roles.ts';
@@ -29,7 +36,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
   const findUserId = async ({ user_id, email }: v.InferOutput<typeof userBody>): Promise<string> => {
     if (typeof user_id === 'string') return user_id;
     const found: User[] = [];
-    for await (const user of users.collection.all(ORGANIZATION))
+    for await (const user of users.collection.listAll(ORGANIZATION))
       if (!user.deleted && user.email === email?.toLowerCase()) found.push(user);
     const [user, ...others] = found;
     if (user === undefined || others.length > 0)
@@ -70,30 +77,30 @@ export function createProjectMemberRoutes(api: AdminApi) {
   };
 
   return {
-    'GET /v1/organization/projects/{project}/users': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/users': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
       const isWanted = (user: User) => !user.deleted && isIn(user, id);
       return listObjects(request, users.collection, ORGANIZATION, (user) => encodeProjectUser(user, id), isWanted);
     }),
 
-    'POST /v1/organization/projects/{project}/users': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/users': createAdminRoute(async (request) => {
       const body = parseBody(userBody, request);
       const { id } = await getActiveProject(api, request);
-      const roleId = await resolveRole(roles, ownedBy(id), body.role);
+      const roleId = await resolveRole(roles, toProjectOwner(id), body.role);
       const user = await add(users, await findUserId(body), id, roleId);
       log(request, 'user.added', user.id, body.role);
       return encodeProjectUser(user, id);
     }),
 
-    'GET /v1/organization/projects/{project}/users/{user}': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/users/{user}': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
       return encodeProjectUser(await users.get(getPathParameter(request, 'user')), id);
     }),
 
-    'POST /v1/organization/projects/{project}/users/{user}': bodilessRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/users/{user}': createBodilessRoute(async (request) => {
       const { role } = parseBody(updateBody, request);
       const { id } = await getActiveProject(api, request);
-      const ids = typeof role === 'string' ? [await resolveRole(roles, ownedBy(id), role)] : undefined;
+      const ids = typeof role === 'string' ? [await resolveRole(roles, toProjectOwner(id), role)] : undefined;
       const user = await users.change(getPathParameter(request, 'user'), (each) => {
         const before = getMembership(each, id);
         return replaceMembership(each, id, [{ ...before, roles: ids ?? before.roles }]);
@@ -102,7 +109,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
       return encodeProjectUser(user, id);
     }),
 
-    'DELETE /v1/organization/projects/{project}/users/{user}': adminRoute(async (request) => {
+    'DELETE /v1/organization/projects/{project}/users/{user}': createAdminRoute(async (request) => {
       const { id } = await getActiveProject(api, request);
       const userId = getPathParameter(request, 'user');
       await remove(users, userId, id);
@@ -110,26 +117,26 @@ export function createProjectMemberRoutes(api: AdminApi) {
       return { id: userId, object: 'organization.project.user.deleted', deleted: true };
     }),
 
-    'GET /v1/organization/projects/{project}/groups': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/groups': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
       const encode = (group: Group) => encodeProjectGroup(group, id);
       return listObjects(request, groups.collection, ORGANIZATION, encode, (group) => isIn(group, id));
     }),
 
-    'POST /v1/organization/projects/{project}/groups': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/groups': createAdminRoute(async (request) => {
       const { group_id, role } = parseBody(groupBody, request);
       const { id } = await getActiveProject(api, request);
-      const group = await add(groups, group_id, id, await resolveRole(roles, ownedBy(id), role));
+      const group = await add(groups, group_id, id, await resolveRole(roles, toProjectOwner(id), role));
       log(request, 'group.updated', group_id, role);
       return encodeProjectGroup(group, id);
     }),
 
-    'GET /v1/organization/projects/{project}/groups/{group}': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/groups/{group}': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
       return encodeProjectGroup(await groups.get(getPathParameter(request, 'group')), id);
     }),
 
-    'DELETE /v1/organization/projects/{project}/groups/{group}': adminRoute(async (request) => {
+    'DELETE /v1/organization/projects/{project}/groups/{group}': createAdminRoute(async (request) => {
       const { id } = await getActiveProject(api, request);
       const groupId = getPathParameter(request, 'group');
       await remove(groups, groupId, id);

@@ -8,8 +8,8 @@ import { object, oneOf, string, text, unsupported } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
-  adminRoute,
-  bodilessRoute,
+  createAdminRoute,
+  createBodilessRoute,
   getPathParameter,
   listObjects,
   parseBody,
@@ -118,12 +118,12 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
   };
 
   return {
-    'GET /v1/organization/projects': adminRoute((request) => {
+    'GET /v1/organization/projects': createAdminRoute((request) => {
       const isAll = request.query['include_archived'] === 'true';
       return listObjects(request, projects, ORGANIZATION, encodeProject, (each) => isAll || each.archivedAt === null);
     }),
 
-    'POST /v1/organization/projects': adminRoute(async (request) => {
+    'POST /v1/organization/projects': createAdminRoute(async (request) => {
       const { id: wanted, name, environment, external_key_id: externalKeyId } = parseBody(createBody, request);
       // A tenant may have other limits already, which the preset would replace.
       if (wanted !== undefined && environment !== undefined) requireScope(request, 'admin.limits.write');
@@ -150,11 +150,11 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
       return encodeProject(created);
     }),
 
-    'GET /v1/organization/projects/{project}': adminRoute(async (request) =>
+    'GET /v1/organization/projects/{project}': createAdminRoute(async (request) =>
       encodeProject(await getProject(projects, request)),
     ),
 
-    'POST /v1/organization/projects/{project}': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}': createAdminRoute(async (request) => {
       const body = parseBody(updateBody, request);
       if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
       if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
@@ -185,7 +185,7 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
       return encodeProject(after);
     }),
 
-    'POST /v1/organization/projects/{project}/archive': bodilessRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/archive': createBodilessRoute(async (request) => {
       parseBody(object({}), request);
       const { id } = await getProject(projects, request);
       await api.policies.changeProject(id, (each) => ({ ...each, status: 'archived' }));

@@ -3,7 +3,7 @@ import type { Limits, ModelLimits } from '../access/limit-policy.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { integer, object, unsupported } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
 import { objectNotFoundError } from './object-table.ts';
 import { findProjectLevel, withLimits } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
@@ -36,7 +36,7 @@ const NAMES = {
 export function createRateLimitRoutes(api: AdminApi) {
   const findLevel = findProjectLevel(api, createProjects(api));
   return {
-    'GET /v1/organization/projects/{project}/rate_limits': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/rate_limits': createAdminRoute(async (request) => {
       const { limits = {} } = await (await findLevel(request, 'read')).read();
       const models = new Set([...api.models, ...Object.keys(limits.models ?? {})]);
       return listArray(
@@ -45,7 +45,7 @@ export function createRateLimitRoutes(api: AdminApi) {
       );
     }),
 
-    'POST /v1/organization/projects/{project}/rate_limits/{rateLimit}': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/rate_limits/{rateLimit}': createAdminRoute(async (request) => {
       const body = parseBody(updateBody, request);
       const id = getPathParameter(request, 'rateLimit');
       const [, model] = /^rl-(.+)$/s.exec(id) ?? [];

@@ -3,9 +3,9 @@ import type { HttpRequest, Route } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { object, text } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
 import { encodeGroupSummary } from './groups.ts';
-import { type Owner, objectNotFoundError, ownedBy } from './object-table.ts';
+import { type Owner, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { addId, createPeople, type Member, removeId } from './people.ts';
 import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
 import { createRoles, encodeAssignedRole, encodeRole, getRole, type Role } from './roles.ts';
@@ -69,7 +69,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
   };
 
   const routes: Readonly<Record<string, Route>> = {
-    [`GET ${path}/roles`]: adminRoute(async (request) => {
+    [`GET ${path}/roles`]: createAdminRoute(async (request) => {
       const { owner, ids } = await findToRead(request);
       const found = await Promise.all(ids.map((id) => getRole(roles, owner, id)));
       return listArray(
@@ -78,7 +78,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       );
     }),
 
-    [`POST ${path}/roles`]: adminRoute(async (request) => {
+    [`POST ${path}/roles`]: createAdminRoute(async (request) => {
       const { role_id } = parseBody(createBody, request);
       const { owner } = await findToRead(request);
       const role = await getRole(roles, owner, role_id);
@@ -87,14 +87,14 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeAssignment(member, owner, role);
     }),
 
-    [`GET ${path}/roles/{role}`]: adminRoute(async (request) => {
+    [`GET ${path}/roles/{role}`]: createAdminRoute(async (request) => {
       const { owner, ids } = await findToRead(request);
       const id = getPathParameter(request, 'role');
       if (!ids.includes(id)) throw objectNotFoundError('role_assignment', id);
       return encodeAssignedRole(owner, await getRole(roles, owner, id));
     }),
 
-    [`DELETE ${path}/roles/{role}`]: adminRoute(async (request) => {
+    [`DELETE ${path}/roles/{role}`]: createAdminRoute(async (request) => {
       const id = getPathParameter(request, 'role');
       let wasAssigned = false;
       // Even if it isn't assigned, so that a repeated request completes an interrupted one.
@@ -111,7 +111,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
 }
 
 function toOwner(project: Project | undefined): Owner {
-  return project === undefined ? ORGANIZATION : ownedBy(project.id);
+  return project === undefined ? ORGANIZATION : toProjectOwner(project.id);
 }
 
 /** @throws LambentError `not_found` if the user or group isn't in the project */

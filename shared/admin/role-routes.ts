@@ -6,9 +6,16 @@ import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { arrayOf, object, string, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listArray,
+  parseBody,
+} from './admin-routes.ts';
 import { parseScopes } from './key-fields.ts';
-import { createObjectId, type Owner, ownedBy } from './object-table.ts';
+import { createObjectId, type Owner, toProjectOwner } from './object-table.ts';
 import { createPeople, removeId } from './people.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
 import { createRoles, encodeRole, getRole, isPredefined, PREDEFINED_ROLES, type Role } from './roles.ts';
@@ -41,13 +48,13 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
   const people = createPeople(api);
 
   const getOwner = async (request: HttpRequest): Promise<Owner> =>
-    path.includes('{project}') ? ownedBy((await getProject(projects, request)).id) : ORGANIZATION;
+    path.includes('{project}') ? toProjectOwner((await getProject(projects, request)).id) : ORGANIZATION;
   const getActiveOwner = async (request: HttpRequest): Promise<Owner> =>
-    path.includes('{project}') ? ownedBy((await getActiveProject(api, request)).id) : ORGANIZATION;
+    path.includes('{project}') ? toProjectOwner((await getActiveProject(api, request)).id) : ORGANIZATION;
 
   const listRoles = async (owner: Owner): Promise<Role[]> => {
     const all = [...PREDEFINED_ROLES];
-    for await (const role of roles.all(owner)) all.push(role);
+    for await (const role of roles.listAll(owner)) all.push(role);
     return all;
   };
 
@@ -68,13 +75,13 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
   };
 
   const routes: Readonly<Record<string, Route>> = {
-    [`GET ${path}`]: adminRoute(async (request) => {
+    [`GET ${path}`]: createAdminRoute(async (request) => {
       const owner = await getOwner(request);
       const encoded = (await listRoles(owner)).map((role) => encodeRole(owner, role));
       return listArray(request, encoded);
     }),
 
-    [`POST ${path}`]: adminRoute(async (request) => {
+    [`POST ${path}`]: createAdminRoute(async (request) => {
       const body = parseBody(createBody, request);
       const scopes = parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
@@ -94,12 +101,12 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeRole(owner, role);
     }),
 
-    [`GET ${path}/{role}`]: adminRoute(async (request) => {
+    [`GET ${path}/{role}`]: createAdminRoute(async (request) => {
       const owner = await getOwner(request);
       return encodeRole(owner, await getRole(roles, owner, getPathParameter(request, 'role')));
     }),
 
-    [`POST ${path}/{role}`]: bodilessRoute(async (request) => {
+    [`POST ${path}/{role}`]: createBodilessRoute(async (request) => {
       const body = parseBody(updateBody, request);
       const scopes = body.permissions && parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
@@ -117,7 +124,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeRole(owner, after);
     }),
 
-    [`DELETE ${path}/{role}`]: adminRoute(async (request) => {
+    [`DELETE ${path}/{role}`]: createAdminRoute(async (request) => {
       const owner = await getActiveOwner(request);
       const { id } = await getCustomRole(owner, request);
       // Its holders lose its permissions first, so that a repeated request finds a role whose deletion was interrupted.

@@ -3,11 +3,24 @@ import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { boolean, object, oneOf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { createFederationRules } from './federation-rules.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
-import { type Collection, createCollection, createObjectId, objectNotFoundError, ownedBy } from './object-table.ts';
+import {
+  type Collection,
+  createCollection,
+  createObjectId,
+  objectNotFoundError,
+  toProjectOwner,
+} from './object-table.ts';
 import { createProjectKeys, type ProjectKey } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
 
@@ -47,7 +60,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
 
   const getAccount = async (project: Project, request: HttpRequest): Promise<ServiceAccount> => {
     const id = getPathParameter(request, 'account');
-    const account = await accounts.get(ownedBy(project.id), id);
+    const account = await accounts.get(toProjectOwner(project.id), id);
     if (account.deleted) throw objectNotFoundError('service_account', id);
     return account;
   };
@@ -66,7 +79,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
       expiresAt: computeExpiry(expires_in_seconds, api.now()),
     });
     // If the account was deleted meanwhile, its keys may have been listed before this one was stored.
-    const current = await accounts.find(ownedBy(project.id), account.id);
+    const current = await accounts.find(toProjectOwner(project.id), account.id);
     if (current === undefined || current.deleted) {
       await keys.delete(project.id, key);
       throw objectNotFoundError('service_account', account.id);
@@ -77,12 +90,12 @@ export function createServiceAccountRoutes(api: AdminApi) {
   };
 
   return {
-    'GET /v1/organization/projects/{project}/service_accounts': adminRoute(async (request) => {
+    'GET /v1/organization/projects/{project}/service_accounts': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
-      return listObjects(request, accounts, ownedBy(id), encodeServiceAccount, ({ deleted }) => !deleted);
+      return listObjects(request, accounts, toProjectOwner(id), encodeServiceAccount, ({ deleted }) => !deleted);
     }),
 
-    'POST /v1/organization/projects/{project}/service_accounts': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/service_accounts': createAdminRoute(async (request) => {
       const { create_service_account_only: isOnly, name, ...key } = parseBody(createBody, request);
       const reason = "can't be used when 'create_service_account_only' is true.";
       if (isOnly && typeof key.expires_in_seconds === 'number')
@@ -95,22 +108,22 @@ export function createServiceAccountRoutes(api: AdminApi) {
       const role = isOnly ? 'none' : 'member';
       const fields = { createdAt: Math.floor(now / 1000), name, deleted: false };
       const account: ServiceAccount = { id: createObjectId('svc_acct', now), ...fields, role };
-      await accounts.create(ownedBy(project.id), account);
+      await accounts.create(toProjectOwner(project.id), account);
       const act = { type: 'service_account.created', objectId: account.id, project: project.id };
       logAct(request.telemetry, { ...act, details: { data: { role } } });
       const api_key = isOnly ? null : await createKey(request, project, account, key);
       return { ...encodeServiceAccount(account), api_key };
     }),
 
-    'GET /v1/organization/projects/{project}/service_accounts/{account}': adminRoute(async (request) =>
+    'GET /v1/organization/projects/{project}/service_accounts/{account}': createAdminRoute(async (request) =>
       encodeServiceAccount(await getAccount(await getProject(projects, request), request)),
     ),
 
-    'POST /v1/organization/projects/{project}/service_accounts/{account}': adminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/service_accounts/{account}': createAdminRoute(async (request) => {
       const changes = parseBody(updateBody, request);
       const project = await getActiveProject(api, request);
       const { id, name, role } = await getAccount(project, request);
-      const updated = await accounts.update(ownedBy(project.id), id, (each) => ({
+      const updated = await accounts.update(toProjectOwner(project.id), id, (each) => ({
         ...each,
         name: changes.name ?? each.name,
         role: changes.role ?? each.role,
@@ -120,13 +133,13 @@ export function createServiceAccountRoutes(api: AdminApi) {
       return encodeServiceAccount(updated);
     }),
 
-    'DELETE /v1/organization/projects/{project}/service_accounts/{account}': adminRoute(async (request) => {
+    'DELETE /v1/organization/projects/{project}/service_accounts/{account}': createAdminRoute(async (request) => {
       const project = await getActiveProject(api, request);
-      const owner = ownedBy(project.id);
+      const owner = toProjectOwner(project.id);
       // A repeated request finds an account whose deletion was interrupted.
       const { id } = await accounts.get(owner, getPathParameter(request, 'account'));
       await accounts.update(owner, id, (each) => ({ ...each, deleted: true }));
-      for await (const key of keys.collection.all(owner)) {
+      for await (const key of keys.collection.listAll(owner)) {
         if (key.owner.id !== id) continue;
         await keys.delete(project.id, key);
         logAct(request.telemetry, { type: 'api_key.deleted', objectId: key.id, project: project.id });
@@ -137,11 +150,13 @@ export function createServiceAccountRoutes(api: AdminApi) {
       return { id, object: 'organization.project.service_account.deleted', deleted: true };
     }),
 
-    'POST /v1/organization/projects/{project}/service_accounts/{account}/api_keys': bodilessRoute(async (request) => {
-      const body = parseBody(createKeyBody, request);
-      const project = await getActiveProject(api, request);
-      return createKey(request, project, await getAccount(project, request), body);
-    }),
+    'POST /v1/organization/projects/{project}/service_accounts/{account}/api_keys': createBodilessRoute(
+      async (request) => {
+        const body = parseBody(createKeyBody, request);
+        const project = await getActiveProject(api, request);
+        return createKey(request, project, await getAccount(project, request), body);
+      },
+    ),
   };
 }
 

@@ -4,7 +4,7 @@ import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { arrayOf, integer, object, oneOf, string, unsupported } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
 import { createObjectId, objectNotFoundError } from './object-table.ts';
 import {
   type FindLevel,
@@ -52,7 +52,7 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
     });
 
   return {
-    list: adminRoute(async (request) => {
+    list: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'read');
       return listArray(
         request,
@@ -60,12 +60,12 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       );
     }),
 
-    retrieve: adminRoute(async (request) => {
+    retrieve: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'read');
       return encodeAlert(level, requireAlert(await listMonthly(level), request));
     }),
 
-    create: adminRoute(async (request) => {
+    create: createAdminRoute(async (request) => {
       const dollars = parseDollars(request);
       const level = await findLevel(request, 'change');
       const alert: SpendAlert = { name: createObjectId('alert', now()), per: 'month', dollars };
@@ -74,7 +74,7 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       return encodeAlert(level, alert);
     }),
 
-    update: adminRoute(async (request) => {
+    update: createAdminRoute(async (request) => {
       const dollars = parseDollars(request);
       const level = await findLevel(request, 'change');
       const alert: SpendAlert = { name: getPathParameter(request, 'alert'), per: 'month', dollars };
@@ -86,7 +86,7 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       return encodeAlert(level, alert);
     }),
 
-    delete: adminRoute(async (request) => {
+    delete: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'change');
       const alert = requireAlert(await listMonthly(level), request);
       await change(level, (alerts) => alerts.filter(({ name }) => name !== alert.name));

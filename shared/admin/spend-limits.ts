@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { integer, object, oneOf } from '../openai/schema.ts';
-import { type AdminApi, adminRoute, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, parseBody } from './admin-routes.ts';
 import {
   type FindLevel,
   findOrganization,
@@ -37,14 +37,14 @@ export function createSpendLimitRoutes(api: AdminApi) {
 
 function createRoutes(findLevel: FindLevel) {
   return {
-    retrieve: adminRoute(async (request) => {
+    retrieve: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'read');
       const { limits } = await level.read();
       if (limits?.dollarsPerMonth === undefined) throw noSpendLimitError(level);
       return encodeSpendLimit(level, limits.dollarsPerMonth);
     }),
 
-    update: adminRoute(async (request) => {
+    update: createAdminRoute(async (request) => {
       const { threshold_amount: cents } = parseBody(updateBody, request);
       const level = await findLevel(request, 'change');
       await level.change((restrictions) => withLimits(restrictions, { dollarsPerMonth: cents / 100 }));
@@ -52,7 +52,7 @@ function createRoutes(findLevel: FindLevel) {
       return encodeSpendLimit(level, cents / 100);
     }),
 
-    delete: adminRoute(async (request) => {
+    delete: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'change');
       await level.change((restrictions) => withLimits(restrictions, { dollarsPerMonth: undefined }));
       logRestriction(request, level, { spend_limit: null });

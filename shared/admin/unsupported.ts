@@ -1,6 +1,6 @@
 import type { Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
-import { bodilessRoute } from './admin-routes.ts';
+import { createBodilessRoute } from './admin-routes.ts';
 
 /** Creates the routes of the resources that a deployment can't honour. Each responds with an error that says what to use. */
 export function createUnsupportedRoutes() {
@@ -30,7 +30,7 @@ export function createUnsupportedRoutes() {
 }
 
 function refuse(message: string): Route {
-  return bodilessRoute(async () => {
+  return createBodilessRoute(async () => {
     throw new LambentError('unsupported_value', message);
   });
 }

@@ -51,12 +51,12 @@ const ABSENT = [
 
 /** Creates the routes of OpenAI's usage and costs. With `Accept: text/csv` or `format=csv` they respond with CSV. */
 export function createUsageRoutes(api: UsageApi) {
-  const usageOf = (kind: UsageKind) => createRoute(api, kind, (sums) => encodeUsage(kind, sums));
+  const createUsageRoute = (kind: UsageKind) => createRoute(api, kind, (sums) => encodeUsage(kind, sums));
   const absent = ABSENT.map((name) => [`GET /v1/organization/usage/${name}`, createRoute(api, undefined, () => ({}))]);
   return {
-    'GET /v1/organization/usage/completions': usageOf('completions'),
-    'GET /v1/organization/usage/embeddings': usageOf('embeddings'),
-    'GET /v1/organization/usage/moderations': usageOf('moderations'),
+    'GET /v1/organization/usage/completions': createUsageRoute('completions'),
+    'GET /v1/organization/usage/embeddings': createUsageRoute('embeddings'),
+    'GET /v1/organization/usage/moderations': createUsageRoute('moderations'),
     'GET /v1/organization/costs': createRoute(api, 'costs', encodeCosts),
     ...(Object.fromEntries(absent) as Record<`GET /v1/organization/usage/${(typeof ABSENT)[number]}`, Route>),
   };

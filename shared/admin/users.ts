@@ -4,7 +4,14 @@ import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text, unsupported } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, adminRoute, bodilessRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodilessRoute,
+  getPathParameter,
+  listObjects,
+  parseBody,
+} from './admin-routes.ts';
 import { createIdentityProviders } from './identity-providers.ts';
 import { createPeople, type User } from './people.ts';
 import { readList } from './query.ts';
@@ -29,13 +36,13 @@ export function createUserRoutes(api: AdminApi) {
   const roles = createRoles(api);
 
   return {
-    'GET /v1/organization/users': adminRoute((request) => {
+    'GET /v1/organization/users': createAdminRoute((request) => {
       const emails = readList(request.query, 'emails')?.map((email) => email.toLowerCase());
       const isWanted = ({ deleted, email }: User) => !deleted && (emails === undefined || emails.includes(email));
       return listObjects(request, users.collection, ORGANIZATION, encodeUser, isWanted);
     }),
 
-    'POST /v1/organization/users': adminRoute(async (request) => {
+    'POST /v1/organization/users': createAdminRoute(async (request) => {
       const body = parseBody(createBody, request);
       const provider = await providers.get(ORGANIZATION, body.identity_provider_id);
       const email = body.email.toLowerCase();
@@ -62,11 +69,11 @@ export function createUserRoutes(api: AdminApi) {
       return encodeUser(user);
     }),
 
-    'GET /v1/organization/users/{user}': adminRoute(async (request) =>
+    'GET /v1/organization/users/{user}': createAdminRoute(async (request) =>
       encodeUser(await users.get(getPathParameter(request, 'user'))),
     ),
 
-    'POST /v1/organization/users/{user}': bodilessRoute(async (request) => {
+    'POST /v1/organization/users/{user}': createBodilessRoute(async (request) => {
       const body = parseBody(updateBody, request);
       const wanted = body.role_id ?? body.role;
       const ids = typeof wanted === 'string' ? [await resolveRole(roles, ORGANIZATION, wanted)] : undefined;
@@ -75,7 +82,7 @@ export function createUserRoutes(api: AdminApi) {
       return encodeUser(user);
     }),
 
-    'DELETE /v1/organization/users/{user}': adminRoute(async (request) => {
+    'DELETE /v1/organization/users/{user}': createAdminRoute(async (request) => {
       // A repeated request finds a user whose deletion was interrupted.
       const id = getPathParameter(request, 'user');
       const user = await users.collection.update(ORGANIZATION, id, (each) => ({ ...each, deleted: true }));

@@ -76,8 +76,8 @@ export class LimitsStage implements StreamLimits {
     const admitted = new Map<string, ReservedCall | undefined>();
     const use = new Use(bounded, (target) => this.#findReasoning(request, target));
     const settle = async (requests: bigint): Promise<void> => {
-      const ofFallbacks = [...admitted].map(([model, each]) => each?.settle(use.total(requests, model)));
-      await Promise.all([reserved?.settle(use.total(requests)), ...ofFallbacks]);
+      const ofFallbacks = [...admitted].map(([model, each]) => each?.settle(use.computeTotal(requests, model)));
+      await Promise.all([reserved?.settle(use.computeTotal(requests)), ...ofFallbacks]);
     };
     try {
       const { events, ...generation } = await router.generate(bounded.request, {
@@ -127,7 +127,7 @@ export class LimitsStage implements StreamLimits {
       use.addIfGivenUp(thrown, options.signal);
       throw thrown;
     } finally {
-      await reserved?.settle(use.total(1n));
+      await reserved?.settle(use.computeTotal(1n));
     }
   }
 

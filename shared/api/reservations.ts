@@ -10,7 +10,7 @@ import { encodeLimitHeaders, type HeaderStyle } from '../limits/limit-headers.ts
 import { type Call, Limiter, type Reservation } from '../limits/limiter.ts';
 import { logAlerts } from '../limits/log-alerts.ts';
 import { logStranded } from '../limits/log-stranded.ts';
-import { keyItemOf } from '../limits/pools.ts';
+import { getHolderPartition } from '../limits/pools.ts';
 import { settleStranded } from '../limits/stranded.ts';
 
 export interface ReservationsOptions {
@@ -99,7 +99,7 @@ export class Reservations implements StreamLimits {
       telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
       throw limitError(reserved, call.model, this.#now(), { queued, headers });
     }
-    const cleaning = this.#settleStranded(keyItemOf(holder), reserved, options);
+    const cleaning = this.#settleStranded(getHolderPartition(holder), reserved, options);
     const settle = async (used: Amounts): Promise<void> => {
       await Promise.all([cleaning, reserved.settle(used)]).catch((thrown: unknown) => {
         telemetry?.logger.warn('reservation not settled', describeError(thrown));

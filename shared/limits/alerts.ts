@@ -13,7 +13,7 @@ export interface PassedAlert {
 export type ReportAlerts = (passed: readonly PassedAlert[]) => unknown;
 
 /** Name of the counter with the largest amount of a window that was reported. */
-function markOf(id: string, window: string): string {
+function getMarkName(id: string, window: string): string {
   return `A.${window}.${id}`;
 }
 
@@ -22,8 +22,13 @@ function markOf(id: string, window: string): string {
  * is passed only when what was granted before is used up.
  * @param counters the root's item
  */
-export function ceilingOf({ max, alerts = [] }: LeasedCap, id: string, window: string, counters: Counters): bigint {
-  const reported = counters[markOf(id, window)] ?? 0n;
+export function computeCeiling(
+  { max, alerts = [] }: LeasedCap,
+  id: string,
+  window: string,
+  counters: Counters,
+): bigint {
+  const reported = counters[getMarkName(id, window)] ?? 0n;
   const ahead = alerts.map(({ dollars }) => toPicodollars(dollars)).filter((amount) => amount > reported);
   return ahead.reduce((lowest, each) => (each < lowest ? each : lowest), max);
 }
@@ -39,7 +44,7 @@ export function markPassed(
   amount: bigint,
   counters: Counters,
 ): { readonly write: CounterWrite; readonly passed: readonly PassedAlert[] } | undefined {
-  const mark = markOf(id, window);
+  const mark = getMarkName(id, window);
   const before = counters[mark];
   const passed = alerts.filter(({ dollars }) => {
     const each = toPicodollars(dollars);

@@ -1,6 +1,6 @@
 import type { Amounts, Cap, Kind } from './caps.ts';
 import type { Counters } from './counters.ts';
-import { childCounters, counterOf, METRICS } from './pools.ts';
+import { getChildCounters, getCounterName, METRICS } from './pools.ts';
 import { MINUTE_MS } from './windows.ts';
 
 /**
@@ -31,7 +31,7 @@ const LEVELS = { k: 'key', m: 'model', p: 'project', a: 'account' } as const;
 const FALLBACK = 'x';
 
 /** Returns the bucket of a call that starts at `now` (epoch milliseconds). */
-export function bucketOf(
+export function getBucket(
   { kind, model, isFallback = false }: { readonly kind: Kind; readonly model: string; readonly isFallback?: boolean },
   caps: readonly Cap[],
   now: number,
@@ -42,19 +42,23 @@ export function bucketOf(
 }
 
 /** Returns the names of a bucket's counters. */
-export function bucketCounters({ minute, held, model }: Bucket) {
-  const name = (field: string): string => `b.${minute}.${held}.${field}.${model}`;
+export function getBucketCounters({ minute, held, model }: Bucket) {
+  const getName = (field: string): string => `b.${minute}.${held}.${field}.${model}`;
   return {
-    calls: name(FIELDS.calls),
-    inputTokens: name(FIELDS.inputTokens),
-    outputTokens: name(FIELDS.outputTokens),
-    spend: name(FIELDS.spend),
+    calls: getName(FIELDS.calls),
+    inputTokens: getName(FIELDS.inputTokens),
+    outputTokens: getName(FIELDS.outputTokens),
+    spend: getName(FIELDS.spend),
   };
 }
 
 /** Returns the change of a bucket's counters by one call. */
-export function bucketChange(bucket: Bucket, { inputTokens, outputTokens, spend }: Amounts, sign: 1n | -1n): Counters {
-  const names = bucketCounters(bucket);
+export function buildBucketChange(
+  bucket: Bucket,
+  { inputTokens, outputTokens, spend }: Amounts,
+  sign: 1n | -1n,
+): Counters {
+  const names = getBucketCounters(bucket);
   return {
     [names.calls]: sign,
     [names.inputTokens]: sign * inputTokens,
@@ -86,12 +90,12 @@ export function callsModel({ held }: Bucket): boolean {
 export function listEmptyBuckets(counters: Counters, now: number): string[] {
   return listBuckets(counters)
     .filter((bucket) => (bucket.minute + 1) * MINUTE_MS + EMPTY_KEPT_MS <= now)
-    .filter((bucket) => counters[bucketCounters(bucket).calls] === 0n)
-    .flatMap((bucket) => Object.values(bucketCounters(bucket)));
+    .filter((bucket) => counters[getBucketCounters(bucket).calls] === 0n)
+    .flatMap((bucket) => Object.values(getBucketCounters(bucket)));
 }
 
 /** Returns the change by which calls of a bucket give back their places in flight. */
-export function freePlaces({ held, model }: Bucket, calls: bigint): Counters {
+export function buildPlaceRelease({ held, model }: Bucket, calls: bigint): Counters {
   const [letter = '', ...levels] = held;
   const metric = KINDS.find((kind) => METRICS[kind] === letter) ?? 'answers';
   return Object.fromEntries(
@@ -99,8 +103,8 @@ export function freePlaces({ held, model }: Bucket, calls: bigint): Counters {
       .filter((each) => each !== FALLBACK)
       .map((each) => {
         const level = each === 'k' || each === 'm' || each === 'p' ? LEVELS[each] : LEVELS.a;
-        const counter = counterOf({ level, metric }, 'now', model);
-        return level === 'key' ? [counter, -calls] : [childCounters(counter).left, calls];
+        const counter = getCounterName({ level, metric }, 'now', model);
+        return level === 'key' ? [counter, -calls] : [getChildCounters(counter).left, calls];
       }),
   );
 }

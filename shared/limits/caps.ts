@@ -98,7 +98,7 @@ export function toPicodollars(dollars: number): bigint {
 }
 
 /** Returns how much of a cap's metric a call takes. */
-export function amountOf(metric: Metric, amounts: Amounts): bigint {
+export function getAmount(metric: Metric, amounts: Amounts): bigint {
   switch (metric) {
     case 'requests':
       return amounts.requests;

@@ -89,7 +89,7 @@ export function boundEmbedding({ model, inputs }: EmbeddingRequest, registry: Mo
 }
 
 /** Returns what an answer has used. `usage` replaces what the provider has not reported. */
-export function amountsUsed({ candidate, serviceTier }: EndedAnswer, usage: Usage): Omit<Amounts, 'requests'> {
+export function computeUsedAmounts({ candidate, serviceTier }: EndedAnswer, usage: Usage): Omit<Amounts, 'requests'> {
   const price = candidate.target.price ?? candidate.alias.price;
   return {
     inputTokens: toCount(usage.inputTokens),

@@ -3,22 +3,22 @@ import type { Counters, CounterWrite } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
 import { type CleaningPorts, cleanLedger, cleanRecent } from './ledger-cleaning.ts';
 import {
+  computeSums,
   encodeEntry,
-  entryName,
+  getEntryName,
+  getLedgerPartition,
+  getMinute,
+  getPageName,
+  getPagePartition,
+  getPoolId,
+  getSumName,
   LEDGER_PREFIX,
   type LedgerEntry,
-  ledgerOf,
   listEntries,
-  minuteOf,
-  pageName,
-  pageOf,
-  poolIdOf,
   type QueueAmounts,
   renewEntry,
-  sumName,
-  sumsOf,
 } from './ledger-entry.ts';
-import { childCounters, listChildren, type SharedPool } from './pools.ts';
+import { getChildCounters, listChildren, type SharedPool } from './pools.ts';
 import type { QueueCap } from './queue-caps.ts';
 
 /** A job that is about to be created. */
@@ -104,10 +104,10 @@ export class JobLedger {
       id: job.id,
       ...(isKeyed ? { keyId: job.keyId } : {}),
       leased: caps.filter(({ level }) => level === 'account').map(({ metric }) => metric),
-      minute: minuteOf(now()),
+      minute: getMinute(now()),
       amounts: job.amounts,
     };
-    const name = entryName(entry);
+    const name = getEntryName(entry);
     const leases = new Map<QueueCap, Lease>();
     let counters: Counters = {};
     let mayClean = true;
@@ -143,7 +143,7 @@ export class JobLedger {
   async #renew(tenant: string, name: string, value: bigint, minute: number): Promise<boolean> {
     const renewed = renewEntry(value, minute);
     if (renewed === value) return true;
-    const write = { pk: ledgerOf(tenant), set: { [name]: renewed }, equal: { [name]: value } };
+    const write = { pk: getLedgerPartition(tenant), set: { [name]: renewed }, equal: { [name]: value } };
     return (await this.#ports.store.write(write)).isWritten;
   }
 
@@ -158,16 +158,16 @@ export class JobLedger {
     for (const cap of caps) {
       const { level, metric, max } = cap;
       if (level !== 'account') {
-        const left = max - (counters[sumName(metric, level === 'key' ? keyId : undefined)] ?? 0n);
+        const left = max - (counters[getSumName(metric, level === 'key' ? keyId : undefined)] ?? 0n);
         if (left < amounts[metric]) return { cap, left };
         continue;
       }
-      const names = childCounters(poolIdOf(metric));
+      const names = getChildCounters(getPoolId(metric));
       const left = counters[names.left] ?? 0n;
       leases.delete(cap);
       if (left >= amounts[metric]) continue;
       const lease = await this.#leases.lease(
-        poolOf(cap, tenant),
+        getQueuePool(cap, tenant),
         amounts[metric] - left,
         counters[names.received] ?? 0n,
         NO_ALERTS,
@@ -184,12 +184,12 @@ export class JobLedger {
     let isFound = await this.#cleanOne(tenant, counters);
     if (level !== 'account') return isFound;
     const root = await this.#ports.store.read(ACCOUNT_PK);
-    const others = listChildren(poolIdOf(metric), root).filter((name) => name !== tenant);
+    const others = listChildren(getPoolId(metric), root).filter((name) => name !== tenant);
     for (const other of others.slice(0, MAX_OTHERS)) {
-      const isCleaned = await this.#cleanOne(other, await this.#ports.store.read(ledgerOf(other)));
+      const isCleaned = await this.#cleanOne(other, await this.#ports.store.read(getLedgerPartition(other)));
       isFound ||= isCleaned;
     }
-    if (isFound) this.#leases.expectReturns(poolOf(cap, tenant));
+    if (isFound) this.#leases.expectReturns(getQueuePool(cap, tenant));
     return isFound;
   }
 
@@ -210,13 +210,13 @@ export class JobLedger {
       .slice(0, FULL);
     if (entries.length < MOVED) return;
     const values = Object.fromEntries(entries.map(({ name, value }) => [name, value]));
-    const id = `${minuteOf(now())}-${newId()}`;
+    const id = `${getMinute(now())}-${newId()}`;
     const expiresAt = BigInt(Math.ceil(now() / 1000) + PAGE_SECONDS);
     // A crash between the two leaves a page that no item names.
-    await store.write({ pk: pageOf(tenant, id), set: { ...values, expiresAt } });
+    await store.write({ pk: getPagePartition(tenant, id), set: { ...values, expiresAt } });
     await store.write({
-      pk: ledgerOf(tenant),
-      set: { [pageName(id)]: (1n << BigInt(entries.length)) - 1n },
+      pk: getLedgerPartition(tenant),
+      set: { [getPageName(id)]: (1n << BigInt(entries.length)) - 1n },
       remove: Object.keys(values),
       equal: values,
     });
@@ -229,12 +229,12 @@ const ACCOUNT_PK = 'account#jobs';
 /** Limits on queued work have no alerts. */
 const NO_ALERTS = { report: () => {}, isPressed: false };
 
-function poolOf({ level, metric, max }: QueueCap, tenant: string): SharedPool {
+function getQueuePool({ level, metric, max }: QueueCap, tenant: string): SharedPool {
   const nodes = [
-    { pk: ledgerOf(tenant), name: tenant },
+    { pk: getLedgerPartition(tenant), name: tenant },
     { pk: ACCOUNT_PK, name: '' },
   ];
-  return { id: poolIdOf(metric), cap: { level, max }, window: 'now', nodes, leafPrefix: LEDGER_PREFIX };
+  return { id: getPoolId(metric), cap: { level, max }, window: 'now', nodes, leafPrefix: LEDGER_PREFIX };
 }
 
 function buildEntering(
@@ -244,18 +244,21 @@ function buildEntering(
   { counters, leases }: { readonly counters: Counters; readonly leases: ReadonlyMap<QueueCap, Lease> },
 ): CounterWrite {
   const { amounts, keyId } = entry;
-  const name = entryName(entry);
+  const name = getEntryName(entry);
   const taken = caps
     .filter(({ level }) => level === 'account')
-    .map((cap) => takeFrom(poolIdOf(cap.metric), counters, amounts[cap.metric], leases.get(cap)));
+    .map((cap) => takeFrom(getPoolId(cap.metric), counters, amounts[cap.metric], leases.get(cap)));
   const atMost = Object.fromEntries(
     caps
       .filter(({ level }) => level !== 'account')
-      .map(({ level, metric, max }) => [sumName(metric, level === 'key' ? keyId : undefined), max - amounts[metric]]),
+      .map(({ level, metric, max }) => [
+        getSumName(metric, level === 'key' ? keyId : undefined),
+        max - amounts[metric],
+      ]),
   );
   return {
-    pk: ledgerOf(tenant),
-    add: Object.assign(sumsOf(entry), ...taken.map((each) => each.add)),
+    pk: getLedgerPartition(tenant),
+    add: Object.assign(computeSums(entry), ...taken.map((each) => each.add)),
     set: Object.assign({ [name]: encodeEntry(entry) }, ...taken.map((each) => each.set)),
     equal: Object.assign({ [name]: undefined }, ...taken.map((each) => each.equal)),
     atMost,

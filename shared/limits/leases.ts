@@ -1,16 +1,16 @@
 import { BoundedMap } from '../core/bounded-map.ts';
-import { ceilingOf, markPassed, type ReportAlerts } from './alerts.ts';
+import { computeCeiling, markPassed, type ReportAlerts } from './alerts.ts';
 import { isSoft } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import {
-  childCounters,
-  expiryOf,
+  buildExpiry,
+  getChildCounters,
+  getChildPool,
+  getParentCounters,
+  getTotalName,
   listChildren,
   type Node,
-  parentCounters,
-  poolOfChild,
   type SharedPool,
-  totalOf,
 } from './pools.ts';
 
 /** What a child has received of a pool in all, and what is left beyond it. */
@@ -76,16 +76,16 @@ export class Leases {
     need: bigint,
     { received, report, isPressed }: Progress & { readonly received: bigint },
   ): Promise<Lease | undefined> {
-    const { parent, child, isRoot } = relationAt(pool, index);
-    const { granted } = parentCounters(pool.id, child.name);
-    const own = childCounters(pool.id);
+    const { parent, child, isRoot } = getRelation(pool, index);
+    const { granted } = getParentCounters(pool.id, child.name);
+    const own = getChildCounters(pool.id);
     let counters = this.#known.get(parent.pk) ?? {};
     let isFresh = false;
     let mayReclaim = true;
     let arrival: Lease | undefined;
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-      const ceiling = ceilingOf(pool.cap, pool.id, pool.window, counters);
-      const beyond = isRoot ? ceiling - (counters[totalOf(pool.id)] ?? 0n) : (counters[own.left] ?? 0n);
+      const ceiling = computeCeiling(pool.cap, pool.id, pool.window, counters);
+      const beyond = isRoot ? ceiling - (counters[getTotalName(pool.id)] ?? 0n) : (counters[own.left] ?? 0n);
       // Granted before, but not received: the caller died between the two writes, or is about to make the second.
       const pending = (counters[granted] ?? 0n) - received;
       if (pending >= need) return { granted: counters[granted] ?? 0n, beyond: clamp(beyond) };
@@ -112,10 +112,10 @@ export class Leases {
           counters = await this.#read(parent.pk);
           continue;
         }
-        const needed = (counters[totalOf(pool.id)] ?? 0n) + lacking;
+        const needed = (counters[getTotalName(pool.id)] ?? 0n) + lacking;
         const marked = isRoot ? markPassed(pool.cap, { pk: parent.pk, ...pool }, needed, counters) : undefined;
         if (marked === undefined) return undefined;
-        const result = await this.#store.write({ ...marked.write, set: { ...marked.write.set, ...expiryOf(pool) } });
+        const result = await this.#store.write({ ...marked.write, set: { ...marked.write.set, ...buildExpiry(pool) } });
         if (result.isWritten) report(marked.passed);
         counters = result.counters;
         this.#known.set(parent.pk, counters);
@@ -125,16 +125,16 @@ export class Leases {
       const largest = isSoft(pool.cap) && share > lacking * SOFT_CALLS ? lacking * SOFT_CALLS : share;
       const portion = lacking > largest ? lacking : largest;
       const taken: Taking = isRoot
-        ? { add: { [totalOf(pool.id)]: portion }, atMost: { [totalOf(pool.id)]: ceiling - portion } }
+        ? { add: { [getTotalName(pool.id)]: portion }, atMost: { [getTotalName(pool.id)]: ceiling - portion } }
         : takeFrom(pool.id, counters, portion, arrival);
       const write = { ...taken, add: { ...taken.add, [granted]: portion }, pk: parent.pk };
-      const result = await this.#store.write({ ...write, set: { ...taken.set, ...expiryOf(pool) } });
+      const result = await this.#store.write({ ...write, set: { ...taken.set, ...buildExpiry(pool) } });
       counters = result.counters;
       isFresh = true;
       this.#known.set(parent.pk, counters);
       if (result.isWritten) {
         const left = isRoot
-          ? pool.cap.max - (counters[totalOf(pool.id)] ?? 0n)
+          ? pool.cap.max - (counters[getTotalName(pool.id)] ?? 0n)
           : (counters[own.left] ?? 0n) + (counters[own.beyond] ?? 0n);
         return { granted: counters[granted] ?? 0n, beyond: clamp(left) };
       }
@@ -147,13 +147,13 @@ export class Leases {
    * @returns false if there is nothing
    */
   async #reclaim(pool: SharedPool, index: number, want: bigint, counters: Counters): Promise<boolean> {
-    const { parent, child, isRoot } = relationAt(pool, index);
+    const { parent, child, isRoot } = getRelation(pool, index);
     const place = `${pool.id} ${parent.pk}`;
     if (this.#now() < (this.#emptyUntil.get(place) ?? 0)) return false;
     let gained = 0n;
     for (const name of listChildren(pool.id, counters).slice(0, MAX_RECLAIMED)) {
       if (gained >= want) break;
-      const names = parentCounters(pool.id, name);
+      const names = getParentCounters(pool.id, name);
       // The caller's own item has nothing to give. A reclaim that died may not have recovered what it gave, though.
       const more = name === child.name ? 0n : want - gained;
       const returned = await this.#takeBack(pool, index, name, more, counters[names.granted] ?? 0n);
@@ -165,7 +165,7 @@ export class Leases {
         const { isWritten, counters: after } = await this.#store.write({
           pk: parent.pk,
           set: { [names.recovered]: returned },
-          add: isRoot ? { [totalOf(pool.id)]: -found } : { [childCounters(pool.id).left]: found },
+          add: isRoot ? { [getTotalName(pool.id)]: -found } : { [getChildCounters(pool.id).left]: found },
           equal: { [names.recovered]: recovered },
         });
         known = after;
@@ -184,9 +184,9 @@ export class Leases {
    * @returns all that it has given back so far
    */
   async #takeBack(pool: SharedPool, index: number, name: string, want: bigint, granted: bigint): Promise<bigint> {
-    const ofChild = poolOfChild(pool, index, name);
+    const ofChild = getChildPool(pool, index, name);
     const pk = ofChild.nodes[index - 1]?.pk ?? '';
-    const names = childCounters(pool.id);
+    const names = getChildCounters(pool.id);
     let counters = await this.#store.read(pk);
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       const pending = clamp(granted - (counters[names.received] ?? 0n));
@@ -221,7 +221,7 @@ type Taking = Omit<CounterWrite, 'pk'> & { readonly add: Counters };
  * @param counters the item as far as it is known
  */
 export function takeFrom(id: string, counters: Counters, amount: bigint, arrival: Lease | undefined): Taking {
-  const { left, received, beyond } = childCounters(id);
+  const { left, received, beyond } = getChildCounters(id);
   const before = counters[received];
   const arriving = arrival === undefined ? 0n : arrival.granted - (before ?? 0n);
   if (arrival === undefined || arriving <= 0n) {
@@ -236,7 +236,7 @@ export function takeFrom(id: string, counters: Counters, amount: bigint, arrival
   };
 }
 
-function relationAt({ nodes }: SharedPool, index: number): { parent: Node; child: Node; isRoot: boolean } {
+function getRelation({ nodes }: SharedPool, index: number): { parent: Node; child: Node; isRoot: boolean } {
   const [child, parent] = [nodes[index - 1], nodes[index]];
   if (child === undefined || parent === undefined) throw new Error(`A pool has no node ${index}`);
   return { parent, child, isRoot: index === nodes.length - 1 };

@@ -1,17 +1,17 @@
 import type { CounterStore, Counters } from './counters.ts';
 import {
+  computeSums,
+  getLedgerPartition,
+  getMinute,
+  getPageName,
+  getPagePartition,
+  getPoolId,
   type LedgerEntry,
-  ledgerOf,
   listEmptySums,
   listEntries,
   listPages,
-  minuteOf,
-  pageName,
-  pageOf,
-  poolIdOf,
-  sumsOf,
 } from './ledger-entry.ts';
-import { childCounters } from './pools.ts';
+import { getChildCounters } from './pools.ts';
 
 /** The state of a job: it has not ended, it has ended or was deleted, or it doesn't exist. */
 export type JobState = 'open' | 'ended' | 'absent';
@@ -91,7 +91,12 @@ export async function cleanRecent(
   for (const name of listEmptySums(counters).slice(0, MAX_REMOVED)) {
     if (!Object.hasOwn(add, name)) removed[name] = 0n;
   }
-  const result = await ports.store.write({ pk: ledgerOf(tenant), add, remove: Object.keys(removed), equal: removed });
+  const result = await ports.store.write({
+    pk: getLedgerPartition(tenant),
+    add,
+    remove: Object.keys(removed),
+    equal: removed,
+  });
   // Otherwise another caller has removed some of them.
   return result.counters;
 }
@@ -102,15 +107,15 @@ async function cleanPage(
   { id, bits }: { readonly id: string; readonly bits: bigint },
 ): Promise<Counters | undefined> {
   const { store, now } = ports;
-  const pk = pageOf(tenant, id);
+  const pk = getPagePartition(tenant, id);
   const entries = listEntries(await store.read(pk)).map((each, index) => ({ ...each, bit: 1n << BigInt(index) }));
   const counted = entries.filter(({ bit }) => (bits & bit) !== 0n);
   const ended = await findEnded(ports, tenant, counted);
   if (ended.length === 0) return undefined;
   const left = ended.reduce((rest, { bit }) => rest & ~bit, bits);
-  const name = pageName(id);
+  const name = getPageName(id);
   const { isWritten, counters } = await store.write({
-    pk: ledgerOf(tenant),
+    pk: getLedgerPartition(tenant),
     add: addBack(ended.map(({ entry }) => entry)),
     ...(left === 0n ? { remove: [name] } : { set: { [name]: left } }),
     equal: { [name]: bits },
@@ -124,7 +129,7 @@ async function findEnded<T extends { readonly entry: LedgerEntry }>(
   tenant: string,
   entries: readonly T[],
 ): Promise<T[]> {
-  const lastCreated = minuteOf(now()) - CREATION_MINUTES;
+  const lastCreated = getMinute(now()) - CREATION_MINUTES;
   const states = await Promise.all(entries.map(({ entry }) => readState(tenant, entry.id)));
   return entries.filter(({ entry }, index) => {
     const state = states[index];
@@ -139,8 +144,8 @@ function addBack(entries: readonly LedgerEntry[]): Counters {
     add[name] = (add[name] ?? 0n) + amount;
   };
   for (const entry of entries) {
-    for (const [name, amount] of Object.entries(sumsOf(entry))) increase(name, -amount);
-    for (const metric of entry.leased) increase(childCounters(poolIdOf(metric)).left, entry.amounts[metric]);
+    for (const [name, amount] of Object.entries(computeSums(entry))) increase(name, -amount);
+    for (const metric of entry.leased) increase(getChildCounters(getPoolId(metric)).left, entry.amounts[metric]);
   }
   return add;
 }

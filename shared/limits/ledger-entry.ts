@@ -27,12 +27,12 @@ const MINUTE_UNIT = BYTES_UNIT * 10n ** 11n;
 const LEASED_UNIT = MINUTE_UNIT * 10n ** 9n;
 
 /** Returns the number of the minute since 1970 at `now` (epoch milliseconds). */
-export function minuteOf(now: number): number {
+export function getMinute(now: number): number {
   return Math.floor(now / MINUTE_MS);
 }
 
 /** Returns the name of an entry in the item that has it. */
-export function entryName({ id, keyId }: Pick<LedgerEntry, 'id' | 'keyId'>): string {
+export function getEntryName({ id, keyId }: Pick<LedgerEntry, 'id' | 'keyId'>): string {
   return keyId === undefined ? `${ENTRY}${id}` : `${ENTRY}${id}.${keyId}`;
 }
 
@@ -74,7 +74,7 @@ function decodeEntry(name: string, value: bigint): LedgerEntry {
 }
 
 /** Returns the name of the sum of a metric over the tenant's jobs, or over those of a key. */
-export function sumName(metric: QueueMetric, keyId?: string): string {
+export function getSumName(metric: QueueMetric, keyId?: string): string {
   return keyId === undefined ? `p.${LETTERS[metric]}` : `k.${LETTERS[metric]}.${keyId}`;
 }
 
@@ -84,12 +84,12 @@ export function listEmptySums(counters: Counters): string[] {
 }
 
 /** Returns the id of the account's pool of a metric. */
-export function poolIdOf(metric: QueueMetric): string {
+export function getPoolId(metric: QueueMetric): string {
   return `q.${LETTERS[metric]}`;
 }
 
 /** Returns the name of a page in the tenant's item. Its value has a bit for each entry of the page that still counts. */
-export function pageName(id: string): string {
+export function getPageName(id: string): string {
   return `${PAGE}${id}`;
 }
 
@@ -102,12 +102,12 @@ export function listPages(counters: Counters): { readonly id: string; readonly b
 }
 
 /** Returns the sums that an entry is part of. */
-export function sumsOf({ amounts, keyId }: Pick<LedgerEntry, 'amounts' | 'keyId'>): Record<string, bigint> {
+export function computeSums({ amounts, keyId }: Pick<LedgerEntry, 'amounts' | 'keyId'>): Record<string, bigint> {
   const sums: Record<string, bigint> = {};
   for (const metric of QUEUE_METRICS) {
     if (amounts[metric] === 0n) continue;
-    sums[sumName(metric)] = amounts[metric];
-    if (keyId !== undefined) sums[sumName(metric, keyId)] = amounts[metric];
+    sums[getSumName(metric)] = amounts[metric];
+    if (keyId !== undefined) sums[getSumName(metric, keyId)] = amounts[metric];
   }
   return sums;
 }
@@ -116,11 +116,11 @@ export function sumsOf({ amounts, keyId }: Pick<LedgerEntry, 'amounts' | 'keyId'
 export const LEDGER_PREFIX = 'jobs#';
 
 /** Returns the partition key of a tenant's item. */
-export function ledgerOf(tenant: string): string {
+export function getLedgerPartition(tenant: string): string {
   return `${LEDGER_PREFIX}${tenant}`;
 }
 
 /** Returns the partition key of a page. */
-export function pageOf(tenant: string, id: string): string {
+export function getPagePartition(tenant: string, id: string): string {
   return `jobpage#${tenant}#${id}`;
 }

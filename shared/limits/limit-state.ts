@@ -1,7 +1,7 @@
 import type { Cap, Metric } from './caps.ts';
 import type { Counters } from './counters.ts';
-import { childCounters, type OwnCap, type Pool } from './pools.ts';
-import { endOf } from './windows.ts';
+import { getChildCounters, type OwnCap, type Pool } from './pools.ts';
+import { getWindowEnd } from './windows.ts';
 
 /** What is left of the limits on requests and on tokens that are closest to their end. */
 export interface LimitState {
@@ -26,7 +26,7 @@ export function describeState(
   const describe = ({ max }: Cap, left: bigint, window: string): Remaining => ({
     limit: Number(max),
     remaining: Math.max(0, Number(left)),
-    resetMs: endOf(window) - now,
+    resetMs: getWindowEnd(window) - now,
   });
   const findLowest = (metric: Metric): Remaining | undefined => {
     const ofKey = own
@@ -35,7 +35,7 @@ export function describeState(
     const shared = pools
       .filter(({ cap }) => cap.metric === metric)
       .map(({ cap, window, id }) => {
-        const { left, beyond } = childCounters(id);
+        const { left, beyond } = getChildCounters(id);
         return describe(cap, (counters[left] ?? 0n) + (counters[beyond] ?? 0n), window);
       });
     const [lowest] = [...ofKey, ...shared].sort((a, b) => a.remaining - b.remaining || b.resetMs - a.resetMs);

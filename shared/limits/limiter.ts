@@ -1,12 +1,20 @@
 import { markPassed, type PassedAlert } from './alerts.ts';
-import { type Bucket, bucketChange, bucketCounters, bucketOf, freePlaces } from './bucket.ts';
-import { type Amounts, amountOf, type Cap, isSoft, type Kind } from './caps.ts';
+import { type Bucket, buildBucketChange, buildPlaceRelease, getBucket, getBucketCounters } from './bucket.ts';
+import { type Amounts, type Cap, getAmount, isSoft, type Kind } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
 import { describeState, type LimitState } from './limit-state.ts';
-import { childCounters, counterOf, type Holder, keyItemOf, type OwnCap, type Pool, poolOf } from './pools.ts';
+import {
+  getChildCounters,
+  getCounterName,
+  getHolderPartition,
+  getPool,
+  type Holder,
+  type OwnCap,
+  type Pool,
+} from './pools.ts';
 import { listStale } from './stale.ts';
-import { endOf, windowAt } from './windows.ts';
+import { getWindow, getWindowEnd } from './windows.ts';
 
 /** A call before it is made. */
 export interface Call {
@@ -98,33 +106,33 @@ export class Limiter {
   ): Promise<Reservation | Refusal | 'late'> {
     const { holder, amounts, model } = call;
     // A cap of which a call uses nothing doesn't refuse it: a budget, for example, if its model has no price.
-    const caps = call.caps.filter(({ metric }) => amountOf(metric, amounts) > 0n);
-    const pk = keyItemOf(holder);
+    const caps = call.caps.filter(({ metric }) => getAmount(metric, amounts) > 0n);
+    const pk = getHolderPartition(holder);
     const own = caps
       .filter(({ level }) => level === 'key')
       .map((cap): OwnCap => {
-        const window = windowAt(cap.span, now);
-        return { cap, window, counter: counterOf(cap, window, model) };
+        const window = getWindow(cap.span, now);
+        return { cap, window, counter: getCounterName(cap, window, model) };
       });
-    const pools = caps.filter(({ level }) => level !== 'key').map((cap) => poolOf(cap, holder, model, now));
+    const pools = caps.filter(({ level }) => level !== 'key').map((cap) => getPool(cap, holder, model, now));
     const refuse = (cap: Cap, left: bigint, counters: Counters): Refusal => ({
       cap,
       left: left > 0n ? left : 0n,
-      requested: amountOf(cap.metric, amounts),
-      resetAt: cap.span === 'now' ? undefined : endOf(windowAt(cap.span, now)),
+      requested: getAmount(cap.metric, amounts),
+      resetAt: cap.span === 'now' ? undefined : getWindowEnd(getWindow(cap.span, now)),
       state: describeState(own, pools, counters, now),
       alerts,
     });
 
-    const impossible = caps.find((cap) => amountOf(cap.metric, amounts) > cap.max);
+    const impossible = caps.find((cap) => getAmount(cap.metric, amounts) > cap.max);
     if (impossible !== undefined) return refuse(impossible, impossible.max, {});
 
-    const bucket = bucketOf(call, caps, now);
+    const bucket = getBucket(call, caps, now);
     const leases = new Map<Pool, Lease>();
     let counters: Counters = {};
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       // Others may already have removed the counters of a window that has ended.
-      if (windowAt('minute', this.#now()) !== windowAt('minute', now)) break;
+      if (getWindow('minute', this.#now()) !== getWindow('minute', now)) break;
       const result = await this.#store.write(buildReserve(pk, own, pools, amounts, { counters, leases, bucket }));
       counters = result.counters;
       if (result.isWritten) {
@@ -142,13 +150,13 @@ export class Limiter {
       for (const each of own) {
         const { cap, counter } = each;
         const left = cap.max - (counters[counter] ?? 0n);
-        if (left >= amountOf(cap.metric, amounts)) continue;
+        if (left >= getAmount(cap.metric, amounts)) continue;
         alerts.push(...(await this.#mark(pk, each, cap.max, counters)));
         return refuse(cap, left, counters);
       }
       for (const pool of pools) {
-        const names = childCounters(pool.id);
-        const lacking = amountOf(pool.cap.metric, amounts) - (counters[names.left] ?? 0n);
+        const names = getChildCounters(pool.id);
+        const lacking = getAmount(pool.cap.metric, amounts) - (counters[names.left] ?? 0n);
         leases.delete(pool);
         if (lacking <= 0n) continue;
         const lease = await this.#leases.lease(pool, lacking, counters[names.received] ?? 0n, {
@@ -188,34 +196,36 @@ export class Limiter {
   async #settle({ amounts, holder }: Call, reserved: Reserved, used: Amounts): Promise<void> {
     const { at, own, pools, bucket, counters } = reserved;
     const now = this.#now();
-    const isOpen = (window: string): boolean => window !== 'now' && now < endOf(window);
+    const isOpen = (window: string): boolean => window !== 'now' && now < getWindowEnd(window);
     const add: Record<string, bigint> = {
-      ...bucketChange(bucket, amounts, -1n),
-      ...freePlaces(bucket, 1n),
+      ...buildBucketChange(bucket, amounts, -1n),
+      ...buildPlaceRelease(bucket, 1n),
     };
     for (const { cap, window, counter } of own) {
-      const more = amountOf(cap.metric, used) - amountOf(cap.metric, amounts);
+      const more = getAmount(cap.metric, used) - getAmount(cap.metric, amounts);
       if (more !== 0n && isOpen(window)) add[counter] = more;
     }
     for (const { id, cap, window } of pools) {
-      const unused = amountOf(cap.metric, amounts) - amountOf(cap.metric, used);
-      if (unused !== 0n && isOpen(window)) add[childCounters(id).left] = unused;
+      const unused = getAmount(cap.metric, amounts) - getAmount(cap.metric, used);
+      if (unused !== 0n && isOpen(window)) add[getChildCounters(id).left] = unused;
     }
     // As of the reservation: other calls may have begun since in a bucket that was empty then.
     const remove = listStale(counters, at).filter((name) => !Object.hasOwn(add, name));
     // A bucket that is gone was settled as stranded.
-    const atLeast = { [bucketCounters(bucket).calls]: 1n };
-    await this.#store.write({ pk: keyItemOf(holder), add, remove, atLeast });
+    const atLeast = { [getBucketCounters(bucket).calls]: 1n };
+    await this.#store.write({ pk: getHolderPartition(holder), add, remove, atLeast });
   }
 }
 
 function isTight(own: readonly OwnCap[], pools: readonly Pool[], amounts: Amounts, counters: Counters): boolean {
-  const needed = ({ metric }: Cap): bigint => SLACK * amountOf(metric, amounts);
+  const computeNeeded = ({ metric }: Cap): bigint => SLACK * getAmount(metric, amounts);
   const isShort = ({ id, cap }: Pool): boolean => {
-    const { left, beyond } = childCounters(id);
-    return !isSoft(cap) && (counters[left] ?? 0n) + (counters[beyond] ?? 0n) < needed(cap);
+    const { left, beyond } = getChildCounters(id);
+    return !isSoft(cap) && (counters[left] ?? 0n) + (counters[beyond] ?? 0n) < computeNeeded(cap);
   };
-  return own.some(({ cap, counter }) => cap.max - (counters[counter] ?? 0n) < needed(cap)) || pools.some(isShort);
+  return (
+    own.some(({ cap, counter }) => cap.max - (counters[counter] ?? 0n) < computeNeeded(cap)) || pools.some(isShort)
+  );
 }
 
 interface Reserved {
@@ -234,14 +244,14 @@ function buildReserve(
   amounts: Amounts,
   { counters, leases, bucket }: Pick<Reserved, 'counters' | 'bucket'> & { readonly leases: ReadonlyMap<Pool, Lease> },
 ): CounterWrite {
-  const add: Record<string, bigint> = { ...bucketChange(bucket, amounts, 1n) };
+  const add: Record<string, bigint> = { ...buildBucketChange(bucket, amounts, 1n) };
   const atMost: Record<string, bigint> = {};
   for (const { cap, counter } of own) {
-    const amount = amountOf(cap.metric, amounts);
+    const amount = getAmount(cap.metric, amounts);
     add[counter] = amount;
     atMost[counter] = cap.max - amount;
   }
-  const taken = pools.map((pool) => takeFrom(pool.id, counters, amountOf(pool.cap.metric, amounts), leases.get(pool)));
+  const taken = pools.map((pool) => takeFrom(pool.id, counters, getAmount(pool.cap.metric, amounts), leases.get(pool)));
   return {
     pk,
     add: Object.assign(add, ...taken.map((each) => each.add)),

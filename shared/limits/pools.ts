@@ -1,6 +1,6 @@
 import type { Cap, LeasedCap, Level, Metric } from './caps.ts';
 import type { Counters } from './counters.ts';
-import { endOf, windowAt } from './windows.ts';
+import { getWindow, getWindowEnd } from './windows.ts';
 
 /**
  * A cap that several keys share, in one window. Its root item grants portions to its children, and the last of the chain,
@@ -54,22 +54,26 @@ export interface Holder {
 }
 
 /** Returns the partition key of a key's item. */
-export function keyItemOf({ tenant, keyId }: Holder): string {
+export function getHolderPartition({ tenant, keyId }: Holder): string {
   return `key#${tenant}#${keyId}`;
 }
 
 /** Returns the name of the counter of a key's own cap, or the id of the pool of a shared one. */
-export function counterOf({ level, metric }: Pick<Cap, 'level' | 'metric'>, window: string, model: string): string {
+export function getCounterName(
+  { level, metric }: Pick<Cap, 'level' | 'metric'>,
+  window: string,
+  model: string,
+): string {
   const id = `${LEVELS[level]}.${METRICS[metric]}.${window}`;
   return level === 'model' ? `${id}.${model}` : id;
 }
 
 /** Returns the pool of a shared cap for the window at `now` (epoch milliseconds). */
-export function poolOf(cap: Cap, holder: Holder, model: string, now: number): Pool {
-  const window = windowAt(cap.span, now);
+export function getPool(cap: Cap, holder: Holder, model: string, now: number): Pool {
+  const window = getWindow(cap.span, now);
   const { tenant, keyId } = holder;
-  const leafPrefix = keyItemOf({ tenant, keyId: '' });
-  const key = { pk: keyItemOf(holder), name: keyId };
+  const leafPrefix = getHolderPartition({ tenant, keyId: '' });
+  const key = { pk: getHolderPartition(holder), name: keyId };
   const project = { pk: `project#${tenant}#${window}`, name: tenant };
   const nodes = {
     key: [key],
@@ -77,12 +81,12 @@ export function poolOf(cap: Cap, holder: Holder, model: string, now: number): Po
     project: [key, project],
     account: [key, project, { pk: `account#${window}`, name: '' }],
   }[cap.level];
-  return { id: counterOf(cap, window, model), cap, window, nodes, leafPrefix };
+  return { id: getCounterName(cap, window, model), cap, window, nodes, leafPrefix };
 }
 
 /** Returns the pool as the child `name` of `nodes[index]` sees it: that of another item that takes from it, or of another project. */
-export function poolOfChild(pool: SharedPool, index: number, name: string): SharedPool {
-  const leafPrefix = index === 2 ? keyItemOf({ tenant: name, keyId: '' }) : pool.leafPrefix;
+export function getChildPool(pool: SharedPool, index: number, name: string): SharedPool {
+  const leafPrefix = index === 2 ? getHolderPartition({ tenant: name, keyId: '' }) : pool.leafPrefix;
   const nodes =
     index === 2
       ? [
@@ -94,7 +98,7 @@ export function poolOfChild(pool: SharedPool, index: number, name: string): Shar
 }
 
 /** Names of a pool's counters in the item of a child. */
-export function childCounters(id: string) {
+export function getChildCounters(id: string) {
   return {
     /** What calls and children may still take. */
     left: `L.${id}`,
@@ -108,7 +112,7 @@ export function childCounters(id: string) {
 }
 
 /** Names of a pool's counters in the item of a parent. */
-export function parentCounters(id: string, child: string) {
+export function getParentCounters(id: string, child: string) {
   return {
     /** All that was granted to the child. */
     granted: `G.${id}.${child}`,
@@ -118,28 +122,28 @@ export function parentCounters(id: string, child: string) {
 }
 
 /** Name of the sum of all grants of a root, less what was given back. */
-export function totalOf(id: string): string {
+export function getTotalName(id: string): string {
   return `T.${id}`;
 }
 
 /** Lists the children of a parent that have got portions, those with the largest first. */
 export function listChildren(id: string, counters: Counters): string[] {
   const prefix = `G.${id}.`;
-  const net = (child: string): bigint => {
-    const { granted, recovered } = parentCounters(id, child);
+  const computeNet = (child: string): bigint => {
+    const { granted, recovered } = getParentCounters(id, child);
     return (counters[granted] ?? 0n) - (counters[recovered] ?? 0n);
   };
   return Object.keys(counters)
     .filter((name) => name.startsWith(prefix))
     .map((name) => name.slice(prefix.length))
-    .sort((a, b) => Number(net(b) - net(a)));
+    .sort((a, b) => Number(computeNet(b) - computeNet(a)));
 }
 
 /** How long DynamoDB keeps the item of a window after its end: long enough for a look at it. */
 const KEPT_MS = 86_400_000;
 
 /** Returns the counter by which DynamoDB deletes the item of a pool's window, in epoch seconds. */
-export function expiryOf({ window }: SharedPool): Counters {
-  const end = endOf(window);
+export function buildExpiry({ window }: SharedPool): Counters {
+  const end = getWindowEnd(window);
   return Number.isFinite(end) ? { expiresAt: BigInt(Math.ceil((end + KEPT_MS) / 1000)) } : {};
 }

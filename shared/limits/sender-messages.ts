@@ -2,7 +2,7 @@ import type { SenderLimits } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import type { CounterStore, Counters } from './counters.ts';
 import { formatSeconds } from './limit-errors.ts';
-import { endOf, isPast, windowAt } from './windows.ts';
+import { getWindow, getWindowEnd, isPast } from './windows.ts';
 
 const FIELDS = [
   ['messagesPerMinute', 'minute'],
@@ -24,7 +24,7 @@ export async function countMessage(
 ): Promise<() => Promise<void>> {
   const caps = FIELDS.flatMap(([name, span]) => {
     const max = limits[name];
-    return max === undefined ? [] : [{ name, max: BigInt(max), window: windowAt(span, now) }];
+    return max === undefined ? [] : [{ name, max: BigInt(max), window: getWindow(span, now) }];
   });
   const zero = caps.find(({ max }) => max === 0n);
   if (zero !== undefined) {
@@ -35,9 +35,9 @@ export async function countMessage(
   const { isWritten, counters } = await store.write({ pk, add, atMost });
   if (!isWritten) {
     const full = caps.filter(({ window, max }) => (counters[window] ?? 0n) >= max);
-    const [last] = full.sort((a, b) => endOf(b.window) - endOf(a.window));
-    const { name, max, window } = last ?? caps[0] ?? { name: FIELDS[0][0], max: 0n, window: windowAt('minute', now) };
-    const retryAfterMs = endOf(window) - now;
+    const [last] = full.sort((a, b) => getWindowEnd(b.window) - getWindowEnd(a.window));
+    const { name, max, window } = last ?? caps[0] ?? { name: FIELDS[0][0], max: 0n, window: getWindow('minute', now) };
+    const retryAfterMs = getWindowEnd(window) - now;
     const message = `Limit reached for messages on ${name} of the sender: limit ${max}. Please try again in ${formatSeconds(retryAfterMs)}.`;
     throw new LambentError('rate_limit_exceeded', message, { retryAfterMs });
   }

@@ -60,7 +60,7 @@ export class StoredAmounts {
     expiresAt: number,
     maxima: StoredMaxima,
   ): Promise<CountedStorage | StorageRefusal> {
-    const pk = storageItemOf(tenant);
+    const pk = getStoragePartition(tenant);
     const atMost: Record<string, bigint> = {};
     for (const kind of KINDS) {
       const max = maxima[kind];
@@ -90,7 +90,7 @@ export class StoredAmounts {
 
   /** Gives back what was counted for something that is deleted. */
   async remove(tenant: string, stored: Stored, expiresAt: number): Promise<void> {
-    await this.#subtract(storageItemOf(tenant), stored, expiresAt);
+    await this.#subtract(getStoragePartition(tenant), stored, expiresAt);
   }
 
   async #settle(pk: string, most: Stored, { bytes, items }: Stored, expiresAt: number): Promise<void> {
@@ -101,7 +101,7 @@ export class StoredAmounts {
   async #subtract(pk: string, amount: Stored, expiresAt: number): Promise<void> {
     if (amount.bytes === 0n && amount.items === 0n) return;
     const atLeast = Object.fromEntries(
-      KINDS.filter((kind) => amount[kind] > 0n).map((kind) => [partOf(kind, expiresAt), amount[kind]]),
+      KINDS.filter((kind) => amount[kind] > 0n).map((kind) => [getPartName(kind, expiresAt), amount[kind]]),
     );
     await this.#store.write({ pk, add: change(amount, expiresAt, -1n), atLeast });
   }
@@ -128,11 +128,11 @@ function pruneWrite(pk: string, day: number, counters: Counters): CounterWrite {
 }
 
 /** The item of a project. Erasing a tenant deletes it. */
-export function storageItemOf(tenant: string): string {
+export function getStoragePartition(tenant: string): string {
   return `stored#${tenant}`;
 }
 
-function partOf(kind: keyof Stored, expiresAt: number): string {
+function getPartName(kind: keyof Stored, expiresAt: number): string {
   return `${FIELDS[kind]}.${Math.floor(expiresAt / DAY_S)}`;
 }
 
@@ -140,7 +140,7 @@ function change(amount: Stored, expiresAt: number, sign: 1n | -1n): Counters {
   return Object.fromEntries(
     KINDS.flatMap((kind) => [
       [FIELDS[kind], sign * amount[kind]],
-      [partOf(kind, expiresAt), sign * amount[kind]],
+      [getPartName(kind, expiresAt), sign * amount[kind]],
     ]),
   );
 }

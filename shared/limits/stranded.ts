@@ -1,4 +1,4 @@
-import { type Bucket, bucketCounters, callsModel, freePlaces, isStranded, listBuckets } from './bucket.ts';
+import { type Bucket, buildPlaceRelease, callsModel, getBucketCounters, isStranded, listBuckets } from './bucket.ts';
 import type { CounterStore, Counters } from './counters.ts';
 
 /** Calls of one minute and model that never settled, because their function died, and what they had reserved. */
@@ -28,12 +28,12 @@ export async function settleStranded(
 ): Promise<Stranded[]> {
   const settled: Stranded[] = [];
   for (const bucket of listBuckets(counters)) {
-    const calls = counters[bucketCounters(bucket).calls] ?? 0n;
+    const calls = counters[getBucketCounters(bucket).calls] ?? 0n;
     if (calls <= 0n || !isStranded(bucket, now)) continue;
-    const names = bucketCounters(bucket);
+    const names = getBucketCounters(bucket);
     const { isWritten } = await store.write({
       pk,
-      add: freePlaces(bucket, calls),
+      add: buildPlaceRelease(bucket, calls),
       remove: Object.values(names),
       equal: { [names.calls]: calls },
     });
@@ -43,7 +43,7 @@ export async function settleStranded(
 }
 
 function describe(pk: string, bucket: Bucket, counters: Counters): Stranded {
-  const names = bucketCounters(bucket);
+  const names = getBucketCounters(bucket);
   return {
     pk,
     model: bucket.model,

@@ -1,6 +1,6 @@
 import type { RequestLogger } from '../core/logger.ts';
 import { type CleaningPorts, cleanWholeLedger } from './ledger-cleaning.ts';
-import { LEDGER_PREFIX, ledgerOf } from './ledger-entry.ts';
+import { getLedgerPartition, LEDGER_PREFIX } from './ledger-entry.ts';
 import { logStranded } from './log-stranded.ts';
 import { settleStranded } from './stranded.ts';
 import { MINUTE_MS } from './windows.ts';
@@ -45,7 +45,7 @@ export async function sweepLimits(ports: LimitSweepPorts, until: number): Promis
   for (const tenant of [...tenants.slice(start), ...tenants.slice(0, start)]) {
     if (now() >= until) return;
     try {
-      await cleanWholeLedger(ports, tenant, await store.read(ledgerOf(tenant)), until);
+      await cleanWholeLedger(ports, tenant, await store.read(getLedgerPartition(tenant)), until);
     } catch (thrown) {
       onError('ended jobs of a tenant still counted', thrown);
     }

@@ -4,7 +4,7 @@ import type { GenerationEvent } from '../inference/generation.ts';
 import type { EndedAnswer } from '../inference/observe.ts';
 import type { Target } from '../inference/registry.ts';
 import type { Amounts } from './caps.ts';
-import { amountsUsed, type BoundedRequest } from './estimate.ts';
+import { type BoundedRequest, computeUsedAmounts } from './estimate.ts';
 
 type Used = Omit<Amounts, 'requests'>;
 
@@ -52,7 +52,7 @@ export class Use {
       cachedInputTokens: 0,
       reasoningTokens: 0,
     };
-    this.#increase(amountsUsed(end, end.usage ?? estimated), [end.candidate.aliasName]);
+    this.#increase(computeUsedAmounts(end, end.usage ?? estimated), [end.candidate.aliasName]);
     this.#outputTokens = 0;
     this.#showsReasoning = false;
   }
@@ -74,7 +74,7 @@ export class Use {
   }
 
   /** Returns what was used in all, or by the answers of one model. */
-  total(requests: bigint, model?: string): Amounts {
+  computeTotal(requests: bigint, model?: string): Amounts {
     return { requests, ...(model === undefined ? this.#sum : (this.#byModel.get(model) ?? NOTHING)) };
   }
 

@@ -20,7 +20,7 @@ export async function noteWait(
   now: number,
 ): Promise<void> {
   const expiresAt = BigInt(Math.ceil((now + pauseMs + DAY_MS) / 1000));
-  await store.write({ pk: waitOf(messageId), set: { received: BigInt(received), expiresAt } });
+  await store.write({ pk: getWaitPartition(messageId), set: { received: BigInt(received), expiresAt } });
 }
 
 /**
@@ -28,10 +28,10 @@ export async function noteWait(
  * @throws the table's errors
  */
 export async function hasWaited(store: CounterStore, { messageId, received }: Delivery): Promise<boolean> {
-  const noted = (await store.read(waitOf(messageId)))['received'];
+  const noted = (await store.read(getWaitPartition(messageId)))['received'];
   return noted !== undefined && noted === BigInt(received) - 1n;
 }
 
-function waitOf(messageId: string): string {
+function getWaitPartition(messageId: string): string {
   return `wait#${messageId}`;
 }

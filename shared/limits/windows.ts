@@ -8,7 +8,7 @@ const DAY_MS = 86_400_000;
  * Returns the id of the window of a span: its first letter and the number of the minute or day since 1970, or the month.
  * @param at epoch milliseconds
  */
-export function windowAt(span: Span, at: number): string {
+export function getWindow(span: Span, at: number): string {
   switch (span) {
     case 'minute':
       return `m${Math.floor(at / MINUTE_MS)}`;
@@ -22,7 +22,7 @@ export function windowAt(span: Span, at: number): string {
 }
 
 /** Returns the epoch milliseconds at which a window ends; infinity for `now`. */
-export function endOf(window: string): number {
+export function getWindowEnd(window: string): number {
   const rest = window.slice(1);
   switch (window[0]) {
     case 'm':
@@ -43,5 +43,5 @@ const GRACE_MS = 60_000;
 
 /** True if no request counts in the window any more, whatever its clock. */
 export function isPast(window: string, now: number): boolean {
-  return endOf(window) + GRACE_MS < now;
+  return getWindowEnd(window) + GRACE_MS < now;
 }

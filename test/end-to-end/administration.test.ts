@@ -1,7 +1,7 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ownedBy } from '../../shared/admin/object-table.ts';
+import { toProjectOwner } from '../../shared/admin/object-table.ts';
 import { createServiceAccounts } from '../../shared/admin/service-accounts.ts';
 import { isObject } from '../../shared/core/objects.ts';
 import { waitUntil } from '../wait.ts';
@@ -212,7 +212,7 @@ describe('keys', () => {
     const { project, account, keyId } = await createProject();
     await withTables((client) =>
       createServiceAccounts({ table: { client, name: service.cloud.resources['ADMIN_TABLE'] ?? '' } }).update(
-        ownedBy(project),
+        toProjectOwner(project),
         account,
         (each) => ({ ...each, deleted: true }),
       ),

@@ -196,7 +196,7 @@ describe('the access to the other tables', () => {
     };
     expect(await listAllowed('AdminTable', roles, list)).toEqual(['SweepRole']);
     const objects = createProjects({ table: { client, name: tableName } });
-    expect(await listAllowed('AdminTable', roles, () => objects.all(ORGANIZATION).next())).toEqual([]);
+    expect(await listAllowed('AdminTable', roles, () => objects.listAll(ORGANIZATION).next())).toEqual([]);
     const add = () => expiring.add({ partition: 'key#1', expiresAt: 1 });
     expect(await listAllowed('AdminTable', roles, add)).toEqual([]);
     const keys = createKeyTable(access.client, 'access');

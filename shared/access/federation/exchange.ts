@@ -64,7 +64,7 @@ export async function exchangeToken(
     request.subject_token,
     omitUndefined({ providerId: request.identity_provider_id, serviceAccount: request.service_account_id }),
   );
-  if (typeof caller === 'string') throw refusal('subject_token', `is refused: ${caller}`);
+  if (typeof caller === 'string') throw invalidParameterError('subject_token', `is refused: ${caller}`);
   const { tenant, serviceAccount, issuer, audience } = caller;
   const scopes = narrow(caller.scopes, request.scope);
   const token = generateKey('accessToken');
@@ -86,7 +86,7 @@ function parseRequest(body: unknown): v.InferOutput<typeof tokenRequestSchema> {
   if (result.success) return result.output;
   const [issue] = result.issues;
   const param = v.getDotPath(issue) ?? 'body';
-  throw refusal(param, issue.input === undefined ? 'is missing' : issue.message);
+  throw invalidParameterError(param, issue.input === undefined ? 'is missing' : issue.message);
 }
 
 /** Returns the scopes that were asked for, separated by spaces; all if none were. */
@@ -94,10 +94,10 @@ function narrow(scopes: readonly string[], wanted: string | undefined): readonly
   const names = wanted?.split(' ').filter((name) => name !== '') ?? [];
   const missing = names.find((name) => !scopes.includes(name));
   if (missing !== undefined)
-    throw refusal('scope', `has '${missing.slice(0, 64)}', which the token's rules don't grant`);
+    throw invalidParameterError('scope', `has '${missing.slice(0, 64)}', which the token's rules don't grant`);
   return names.length === 0 ? scopes : scopes.filter((scope) => names.includes(scope));
 }
 
-function refusal(param: string, reason: string): LambentError {
+function invalidParameterError(param: string, reason: string): LambentError {
   return new LambentError('invalid_value', `${param} ${reason}.`, { param });
 }

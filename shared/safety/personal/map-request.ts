@@ -91,7 +91,7 @@ export function mapRequest(request: GenerationRequest, visitor: RequestVisitor):
 
 function mapMessage(message: Message, visitor: RequestVisitor, place: TextPlace): Message {
   const { visit } = visitor;
-  const name = 'name' in message && message.name !== undefined ? { name: visit(message.name, asName(place)) } : {};
+  const name = 'name' in message && message.name !== undefined ? { name: visit(message.name, toNamePlace(place)) } : {};
   switch (message.role) {
     case 'system':
       return { ...message, ...name, content: message.content.map((part) => mapText(part, visit, place)) };
@@ -100,7 +100,7 @@ function mapMessage(message: Message, visitor: RequestVisitor, place: TextPlace)
     case 'tool':
       return {
         ...message,
-        toolCallId: visit(message.toolCallId, asName(place)),
+        toolCallId: visit(message.toolCallId, toNamePlace(place)),
         content: message.content.map((part) => mapContent(part, visitor, place)),
       };
     case 'assistant':
@@ -139,8 +139,8 @@ function mapAssistantPart(
     case 'toolCall':
       return {
         ...part,
-        id: visit(part.id, asName(place)),
-        name: visit(part.name, asName(place)),
+        id: visit(part.id, toNamePlace(place)),
+        name: visit(part.name, toNamePlace(place)),
         arguments: mapJsonText(part.arguments, visit, place),
       };
   }
@@ -168,7 +168,7 @@ function mapTool(tool: Tool, visit: VisitText, place: TextPlace): Tool {
   const { description, custom } = tool;
   return {
     ...tool,
-    name: visit(tool.name, asName(place)),
+    name: visit(tool.name, toNamePlace(place)),
     ...(description !== undefined && { description: visit(description, place) }),
     parameters: mapJsonValue(tool.parameters, visit, place),
     ...(custom && { custom: mapJsonValue(custom, visit, place) }),
@@ -176,7 +176,7 @@ function mapTool(tool: Tool, visit: VisitText, place: TextPlace): Tool {
 }
 
 function mapToolChoice(choice: ToolChoice, visit: VisitText, place: TextPlace): ToolChoice {
-  return typeof choice === 'string' ? choice : { ...choice, name: visit(choice.name, asName(place)) };
+  return typeof choice === 'string' ? choice : { ...choice, name: visit(choice.name, toNamePlace(place)) };
 }
 
 function mapFormat(format: OutputFormat, visit: VisitText, place: TextPlace): OutputFormat {
@@ -184,7 +184,7 @@ function mapFormat(format: OutputFormat, visit: VisitText, place: TextPlace): Ou
   const { description } = format;
   return {
     ...format,
-    name: visit(format.name, asName(place)),
+    name: visit(format.name, toNamePlace(place)),
     ...(description !== undefined && { description: visit(description, place) }),
     schema: mapJsonValue(format.schema, visit, place),
   };
@@ -205,6 +205,6 @@ function mapHints(hints: Hints, visit: VisitText): Hints {
   };
 }
 
-function asName({ param }: TextPlace): TextPlace {
+function toNamePlace({ param }: TextPlace): TextPlace {
   return { param, isName: true };
 }

@@ -88,9 +88,9 @@ export class PatternScanner implements Scanner {
     let at = this.#kept.length - maxLength - 1;
     // Characters that are composed when the text is normalised make it shorter.
     while (at > this.#context && this.#kept.slice(at).normalize('NFKC').length < maxLength + 1) at -= maxLength;
-    at = startOfCharacter(this.#kept, at);
+    at = findCharacterStart(this.#kept, at);
     if (at <= this.#context) return;
-    const from = startOfCharacter(this.#kept, Math.max(0, at - 1 - (allow.length === 0 ? 0 : maxLength)));
+    const from = findCharacterStart(this.#kept, Math.max(0, at - 1 - (allow.length === 0 ? 0 : maxLength)));
     this.#keptFrom += from;
     this.#kept = this.#kept.slice(from);
     this.#context = at - from;
@@ -109,7 +109,7 @@ function listMatches(pattern: RE2JS, text: string, from: number): Span[] {
 const JOINED = /^[\p{M}\u1160-\u11FF\uDC00-\uDFFF]/u;
 
 /** Returns the offset at or before `at` at which no mark and no half of a surrogate pair begins. */
-function startOfCharacter(text: string, at: number): number {
+function findCharacterStart(text: string, at: number): number {
   let start = at;
   while (start > 0 && JOINED.test(text.slice(start, start + 2))) start -= 1;
   return start;

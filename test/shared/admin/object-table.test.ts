@@ -3,7 +3,12 @@ import fc from 'fast-check';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTables, type Tables } from '../../../local/tables.ts';
-import { type Collection, createCollection, createObjectId, ownedBy } from '../../../shared/admin/object-table.ts';
+import {
+  type Collection,
+  createCollection,
+  createObjectId,
+  toProjectOwner,
+} from '../../../shared/admin/object-table.ts';
 import { createTableInput } from '../../tables.ts';
 
 let tables: Tables;
@@ -29,13 +34,13 @@ let owners = 0;
 /** Returns the things of a project without objects, and its next neighbours of other types and owners. */
 async function createThings(
   ...ids: string[]
-): Promise<{ things: Collection<Thing>; owner: ReturnType<typeof ownedBy> }> {
+): Promise<{ things: Collection<Thing>; owner: ReturnType<typeof toProjectOwner> }> {
   owners += 1;
-  const owner = ownedBy(`p${owners}`);
+  const owner = toProjectOwner(`p${owners}`);
   const things = createCollection({ client, name: 'admin' }, { type: 'thing', schema });
   for (const type of ['thin', 'thing_part', 'things'])
     await createCollection({ client, name: 'admin' }, { type, schema }).create(owner, makeThing('b'));
-  await things.create(ownedBy(`p${owners}0`), makeThing('b'));
+  await things.create(toProjectOwner(`p${owners}0`), makeThing('b'));
   for (const id of ids) await things.create(owner, makeThing(id));
   return { things, owner };
 }
@@ -49,8 +54,8 @@ describe('objects', () => {
     expect(await things.create(owner, makeThing('a', 'first'))).toBe(true);
     expect(await things.create(owner, makeThing('a', 'second'))).toBe(false);
     expect(await things.find(owner, 'a')).toEqual(makeThing('a', 'first'));
-    expect(await things.find(ownedBy('other'), 'a')).toBeUndefined();
-    await expect(things.get(ownedBy('other'), 'a')).rejects.toMatchObject({
+    expect(await things.find(toProjectOwner('other'), 'a')).toBeUndefined();
+    await expect(things.get(toProjectOwner('other'), 'a')).rejects.toMatchObject({
       code: 'not_found',
       message: "No thing found with id 'a'.",
     });

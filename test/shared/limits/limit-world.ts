@@ -1,9 +1,9 @@
 import type { Policy } from '../../../shared/access/policy.ts';
-import { type Amounts, amountOf, type Cap, listCaps } from '../../../shared/limits/caps.ts';
+import { type Amounts, type Cap, getAmount, listCaps } from '../../../shared/limits/caps.ts';
 import type { CounterResult, CounterStore, CounterWrite } from '../../../shared/limits/counters.ts';
 import { type Call, Limiter, type Refusal, type Reservation } from '../../../shared/limits/limiter.ts';
 import { settleStranded } from '../../../shared/limits/stranded.ts';
-import { windowAt } from '../../../shared/limits/windows.ts';
+import { getWindow } from '../../../shared/limits/windows.ts';
 
 /** A call that was made: the limits let it pass. */
 export interface MadeCall {
@@ -134,10 +134,10 @@ export class LimitWorld {
     for (const { call, at, used } of this.made) {
       for (const cap of call.caps) {
         if (cap.span === 'now') continue;
-        const window = windowAt(cap.span, at);
+        const window = getWindow(cap.span, at);
         const id = `${nameScope(cap, call)} ${cap.name} ${window}`;
         const sum = sums.get(id) ?? { cap, window, used: 0n, largest: 0n };
-        const amount = amountOf(cap.metric, used);
+        const amount = getAmount(cap.metric, used);
         sums.set(id, {
           ...sum,
           used: sum.used + amount,

@@ -90,8 +90,9 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
   const { telemetry } = context;
   const { senderLimits } = caller;
   let takeBack: (() => Promise<void>) | undefined;
+  const tryToTakeBack = () => takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
   const takeBackAndThrow = async (thrown: unknown): Promise<never> => {
-    await takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
+    await tryToTakeBack();
     throw thrown;
   };
   if (senderLimits !== undefined || limitsQueue(caller.policy)) {
@@ -112,10 +113,11 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
       return { kind: 'hide', ms: pauseMs };
     }
   }
-  // A message that is delivered again, after an outage for example, is counted again.
   const submitted = await submitCounted({ admitted, generation, registry: ports.registry, caller, telemetry }, ports)
     .catch(rejectFinally)
     .catch(takeBackAndThrow);
+  // Only messages that become jobs count for their sender. One that is delivered again was counted the first time.
+  if (submitted.kind !== 'created') await tryToTakeBack();
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {

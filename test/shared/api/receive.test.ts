@@ -457,6 +457,19 @@ describe('a sender with a limit on its messages', () => {
     expect(await receive(inline())).toEqual(DELETE);
   });
 
+  it('a message that becomes no new job does not count for its sender', async () => {
+    const { receive, inline } = createReceiver({ senderLimits: { messagesPerMinute: 2 } });
+    expect(await receive(inline())).toEqual(DELETE);
+    for (let index = 0; index < 3; index += 1) {
+      expect(await receive(inline(), { received: 2 })).toEqual(DELETE);
+      await expect(receive(inline({ body: { ...body, input: 'Another' } }))).rejects.toMatchObject({
+        reason: { code: 'idempotency_key_reused' },
+      });
+    }
+    expect(await receive(inline(send(2)))).toEqual(DELETE);
+    expect(await receive(inline(send(3)))).toMatchObject({ kind: 'hide' });
+  });
+
   it('all messages of a sender are rejected if its limit is 0', async () => {
     const { receive, inline } = createReceiver({ senderLimits: { messagesPerMinute: 0 } });
     await expect(receive(inline())).rejects.toMatchObject({

@@ -88,9 +88,11 @@ async function submitJob(
       tries: findTries(request.principal.policy),
     }),
   };
-  const { principal: caller, telemetry } = request;
-  if (limitsQueue(caller.policy))
-    await (await state.openQueueLimits()).enter({ admitted, generation, caller, telemetry });
+  const { principal: caller, telemetry, operation } = request;
+  if (limitsQueue(caller.policy)) {
+    const limits = await state.openQueueLimits();
+    await limits.enter({ admitted, generation, caller, telemetry, isRepeated: operation?.isRepeated === true });
+  }
   const { registry } = api;
   const submitted = await submitCounted(
     { admitted, generation, registry, caller, telemetry },

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
+import { QueueLimits } from '../../../shared/api/queue-limits.ts';
 import { StorageLimits } from '../../../shared/api/storage-limits.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
+import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
+import { CLAIM_TIMINGS } from '../../../shared/idempotency/key-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createJobList } from '../../../shared/jobs/job-list.ts';
@@ -169,3 +172,27 @@ it.each(['response', 'chat completion'])(
     expect(await store.read(`stored#${TENANT}`)).toMatchObject({ B: 0n, I: 0n });
   },
 );
+
+it('a background response counts once for limits on queued jobs, however often its request is repeated', async () => {
+  const counters = new MemoryCounters();
+  const { state } = await createState(() => ({}));
+  const { jobs, bodies } = state;
+  const limits = new QueueLimits({ store: counters, jobs, whenDown: 'refuse' });
+  const limited = { ...state, openQueueLimits: async () => limits };
+  // The first call can't record its response, so that a repetition runs again.
+  const finish = () => Promise.reject(new Error('throttled'));
+  const records = { ...createIdempotencyRecords(stores.client, stores.tableName), finish };
+  const idempotency = { records, bodies, jobs, vault: stores.vault, timings: CLAIM_TIMINGS };
+  const policy = { project: { limits: { jobsQueued: 100 } } };
+  await using service = await startService([], undefined, limited, idempotency, {}, policy);
+  const create = (index: number) =>
+    service.client.responses.create(
+      { model: 'default', input: 'Hi', background: true },
+      { headers: { 'idempotency-key': `key-${index}` } },
+    );
+  const { id } = await create(0);
+  // So many that the first ones are moved to a page.
+  for (let index = 1; index < 64; index += 1) await create(index);
+  expect(await create(0)).toMatchObject({ id, status: 'queued' });
+  expect(await counters.read(`jobs#${TENANT}`)).toMatchObject({ 'p.j': 64n });
+});

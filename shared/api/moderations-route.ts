@@ -4,6 +4,7 @@ import { newId } from '../core/ids.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { parseModerationRequest } from '../openai/moderations/request.ts';
 import { encodeModerations } from '../openai/moderations/response.ts';
+import { countModerations } from '../safety/moderation/count-moderations.ts';
 import type { FindModerator } from '../safety/moderation/create-moderators.ts';
 import { describeHandling } from './handling-headers.ts';
 import type { StagePorts } from './policy-stages.ts';
@@ -25,7 +26,7 @@ export function moderationsRoute({
       const { name, load } = findModerator(model, 'model');
       checkModel(principal.policy, name);
       telemetry.logger.annotate({ model: name });
-      const moderate = async () => (await load()).moderate(inputs, signal);
+      const moderate = async () => countModerations(await load(), name, telemetry).moderate(inputs, signal);
       const { result, headers } = hasSection(principal.policy, 'limits')
         ? await (await loadLimits()).moderate(
             { model: name, texts: inputs.length },

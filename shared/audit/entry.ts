@@ -28,6 +28,9 @@ const known = v.object({
   usageModel: name,
   /** JSON text of the usage by model and tier, if there are several. */
   usageParts: name,
+  /** The moderation model that was called, and how many times it has answered. */
+  moderationModel: name,
+  moderationRequests: count,
   /** The calls of a settlement. */
   calls: count,
   /** US dollars, exactly. */

@@ -61,10 +61,21 @@ export function addSums(first: UsageSums, second: UsageSums): UsageSums {
 }
 
 /**
- * Returns the usage of an entry, by the models and tiers of its answers: each has a request. Empty for a call without an
- * answer, and for an entry that isn't a call.
+ * Returns the usage of an entry, by the models and tiers of its answers, which have a request each, and of its moderations.
+ * Empty for a call without any, and for an entry that isn't a call.
  */
 export function readUsage(entry: Entry): Usage[] {
+  return [...readAnswers(entry), ...readModerations(entry)];
+}
+
+/** Moderation models report no tokens. */
+function readModerations({ record, tenant, keyId = '', moderationModel, moderationRequests = 0 }: Entry): Usage[] {
+  if (record !== 'call' || tenant === undefined || moderationModel === undefined || moderationRequests === 0) return [];
+  const key = { kind: 'moderations', project: tenant, keyId, model: moderationModel, tier: '' } as const;
+  return [{ key, sums: { ...NO_USAGE, requests: BigInt(moderationRequests) } }];
+}
+
+function readAnswers(entry: Entry): Usage[] {
   const { tenant, inputTokens, outputTokens } = entry;
   const model = entry.usageModel ?? entry.model;
   if (entry.record !== 'call' && entry.record !== 'settlement') return [];
@@ -118,8 +129,7 @@ function parseParts(text: string | undefined): v.InferOutput<typeof partsSchema>
 function readKind({ record, route, endpoint }: Entry): UsageKind {
   if (record === 'settlement') return 'estimated';
   const path = endpoint ?? route?.replace(/^\w+ /, '');
-  if (path === '/v1/embeddings') return 'embeddings';
-  return path === '/v1/moderations' ? 'moderations' : 'completions';
+  return path === '/v1/embeddings' ? 'embeddings' : 'completions';
 }
 
 function readTier({ serviceTier = '' }: Pick<Entry, 'serviceTier'>): string {

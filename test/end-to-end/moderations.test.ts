@@ -1,7 +1,9 @@
-import type OpenAI from 'openai';
+import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isObject } from '../../shared/core/objects.ts';
 import type { Reply } from '../upstreams/reply.ts';
+import { waitUntil } from '../wait.ts';
+import { createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
 const PNG = 'data:image/png;base64,iVBORw0KGgo=';
@@ -142,6 +144,46 @@ describe('moderations by an endpoint', () => {
 
   it.each(['lost', 'empty'])('an answer without results is an error: %s', async (input) => {
     await expect(service.client.moderations.create({ model, input })).rejects.toMatchObject({ status: 502 });
+  });
+});
+
+describe('the usage of moderations', () => {
+  it('each request counts, those of moderated answers too, by model and key', async () => {
+    const { organization, createProject } = createAdministrator(service);
+    const { project, key, other } = await createProject();
+    const callers = [key, other].map(
+      ({ value: apiKey }) => new OpenAI({ baseURL: service.cloud.url, apiKey, maxRetries: 0 }),
+    );
+    const [caller = service.client, second = service.client] = callers;
+    for (const input of ['good', 'hit', ['good', 'hit']]) await caller.moderations.create({ input });
+    await second.moderations.create({ model: 'text-moderation-latest', input: 'good' });
+    await caller.moderations.create({ input: 'down' }).catch(() => {});
+    const model = 'text-moderation-latest';
+    const messages = [{ role: 'user' as const, content: 'Hello' }];
+    await second.chat.completions.create({ model: 'default', messages, moderation: { model } });
+    const policy = { input: { mode: 'block' as const } };
+    const refused = { model: 'default', input: 'hit', moderation: { model, policy } };
+    await expect(second.responses.create(refused)).rejects.toMatchObject({ code: 'content_filter' });
+    const { id } = await second.responses.create({ ...refused, input: 'good', background: true });
+    await waitUntil('the job has ended', async () => (await second.responses.retrieve(id)).status === 'completed');
+
+    const start_time = Math.floor(Date.now() / 1000) - 86_400;
+    const list = async (query: object) => {
+      const { data } = await organization.usage.moderations({ start_time, project_ids: [project], ...query });
+      return data.flatMap(({ results }) => results);
+    };
+    const row = (name: string, keyId: string, requests: number) => ({
+      ...{ object: 'organization.usage.moderations.result', input_tokens: 0, num_model_requests: requests },
+      ...{ project_id: null, user_id: null, api_key_id: keyId, model: name },
+    });
+    const expected = [row('omni-moderation-latest', key.id, 3), row(model, other.id, 6)];
+    await waitUntil('all moderations are counted', async () => {
+      const results = await list({ group_by: ['model', 'api_key_id'] });
+      return results.reduce((sum, each) => sum + ('num_model_requests' in each ? each.num_model_requests : 0), 0) >= 9;
+    });
+    const results = await list({ group_by: ['model', 'api_key_id'] });
+    expect(results).toHaveLength(2);
+    expect(results).toEqual(expect.arrayContaining(expected));
   });
 });
 

@@ -9,6 +9,7 @@ import { holdBack } from '../hold-back.ts';
 import { omitOriginal } from '../omit-original.ts';
 import { reportHit } from '../report-hit.ts';
 import type { Watcher } from '../watcher.ts';
+import { countModerations } from './count-moderations.ts';
 import type { ResolvedModerator } from './create-moderators.ts';
 import { type Content, listContent, mergeModerations, scoreContent } from './score-content.ts';
 
@@ -49,7 +50,7 @@ type Moderate = (list: () => Content, side: 'input' | 'output', mode: Moderation
 function createModerate({ name, load, onFailure }: ResolvedModerator, { signal, telemetry }: Call): Moderate {
   return async (list, side, mode) => {
     try {
-      const result = await scoreContent(await load(), list(), signal);
+      const result = await scoreContent(countModerations(await load(), name, telemetry), list(), signal);
       if (result.flagged && mode === 'block')
         reportHit(telemetry, { kind: 'moderation', rule: name, side, action: 'refuse' });
       return result;

@@ -3,7 +3,7 @@ import type { Entry } from '../../../shared/audit/entry.ts';
 import type { Candidate } from '../../../shared/inference/candidates.ts';
 import type { ServiceTier, Usage } from '../../../shared/inference/generation.ts';
 import { reportEnd } from '../../../shared/inference/observe.ts';
-import { readUsage } from '../../../shared/usage/usage-row.ts';
+import { NO_USAGE, readUsage } from '../../../shared/usage/usage-row.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 /** Returns the entry of a request with these answers. */
@@ -51,6 +51,13 @@ describe('the usage of a request', () => {
     const entry = await answer(['large', 100, 1], ['small', 10, 1]);
     for (const usageParts of [entry.usageParts, '[', '[{"model":1}]', '{}'])
       expect(summarize({ ...entry, inputTokens: 10, usageParts })).toEqual([['small', '', 1n, 10n, 301_600_000n]]);
+  });
+
+  it('a refused call counts the calls of its moderation model, and nothing else', async () => {
+    const refused = { ...(await answer()), moderationModel: 'strict', moderationRequests: 2 };
+    const key = { kind: 'moderations', project: 'acme', keyId: 'key_1', model: 'strict', tier: '' };
+    expect(readUsage(refused)).toEqual([{ key, sums: { ...NO_USAGE, requests: 2n } }]);
+    expect(readUsage({ ...refused, record: 'guardrail' })).toEqual([]);
   });
 
   it('the usage of a settlement has all its calls', async () => {

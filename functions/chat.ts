@@ -98,7 +98,7 @@ const idempotency = {
   open: async () => (await loadState()).idempotency,
   isFinalFrame,
   checkCaller: async (request: HttpRequest) =>
-    (await import('../shared/api/check-named-model.ts')).checkNamedModel(request, registry),
+    (await import('../shared/api/check-named-models.ts')).checkNamedModels(request, registry),
   mayStore: ({ body, principal }: HttpRequest) => storesAnswer(body, true, mayStoreContent(principal.policy)),
 };
 

@@ -1,8 +1,9 @@
-import type OpenAI from 'openai';
+import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isObject } from '../../shared/core/objects.ts';
 import { type Reply, streamEvents } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
+import { addKeys } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 const PNG = 'data:image/png;base64,iVBORw0KGgo=';
@@ -109,6 +110,20 @@ describe('moderation that scores', () => {
     expect(response.moderation).toEqual({ input: result(true), output: result(false) });
     const stored = await client.responses.retrieve(response.id);
     expect(stored.moderation).toEqual(response.moderation);
+  });
+
+  it('an API key that may not use the moderation model gets no answer to the request of another API key', async () => {
+    const policy = JSON.stringify({ models: { mode: 'deny', models: ['strict'] } });
+    await addKeys(service.cloud, { 'sk-denied': { tenant: 'local', keyId: 'denied', scopes: ['generate'], policy } });
+    const denied = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-denied', maxRetries: 0 });
+    const options = { headers: { 'Idempotency-Key': 'moderated' } };
+    const refusal = { status: 404, code: 'model_not_found' };
+    const chat = { model, messages: ask('Tell me 0'), moderation: score };
+    await client.chat.completions.create(chat, options);
+    await expect(denied.chat.completions.create(chat, options)).rejects.toMatchObject(refusal);
+    const response = { model, input: 'Tell me 0', moderation: score };
+    await client.responses.create(response, options);
+    await expect(denied.responses.create(response, options)).rejects.toMatchObject(refusal);
   });
 
   it('a stream has the results in a chunk of their own, or in its last event', async () => {

@@ -6,6 +6,7 @@ import { parseModerationRequest } from '../openai/moderations/request.ts';
 import { encodeModerations } from '../openai/moderations/response.ts';
 import { countModerations } from '../safety/moderation/count-moderations.ts';
 import type { FindModerator } from '../safety/moderation/create-moderators.ts';
+import type { maskModerations } from '../safety/personal/mask-moderations.ts';
 import { describeHandling } from './handling-headers.ts';
 import type { StagePorts } from './policy-stages.ts';
 import { hasSection } from './stage-order.ts';
@@ -26,7 +27,12 @@ export function moderationsRoute({
       const { name, load } = findModerator(model, 'model');
       checkModel(principal.policy, name);
       telemetry.logger.annotate({ model: name });
-      const moderate = async () => countModerations(await load(), name, telemetry).moderate(inputs, signal);
+      const moderate = async () => {
+        const sent = hasSection(principal.policy, 'personalData')
+          ? await mask(inputs, principal.policy, registry, { signal, telemetry })
+          : inputs;
+        return countModerations(await load(), name, telemetry).moderate(sent, signal);
+      };
       const { result, headers } = hasSection(principal.policy, 'limits')
         ? await (await loadLimits()).moderate(
             { model: name, texts: inputs.length },
@@ -41,3 +47,6 @@ export function moderationsRoute({
     },
   };
 }
+
+const mask: typeof maskModerations = async (...call) =>
+  (await import('../safety/personal/mask-moderations.ts')).maskModerations(...call);

@@ -8,6 +8,7 @@ import type { PersonalDataRules } from '../../shared/access/personal-data.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
+import type { Reply } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
@@ -17,6 +18,7 @@ const QUESTION = `我是${EMAIL}，电话${PHONE}`;
 const NAME = 'Ada Lovelace';
 const ADDRESS = '12 St James Square, London';
 const model = 'compatible';
+const PNG = 'data:image/png;base64,iVBORw0KGgo=';
 
 /** Finds Ada and her address. Is down for texts with `outage`. */
 const findPeople: AssessTexts = ({ texts }) => {
@@ -29,17 +31,31 @@ const findPeople: AssessTexts = ({ texts }) => {
   return { pii: pii.filter(({ match }) => text.includes(match)) };
 };
 
+/** Flags nothing: one result for each text, or for all parts. */
+function moderate(body: unknown): Reply {
+  const { input } = body as { readonly input: readonly unknown[] };
+  const results = input.every((each) => typeof each === 'string') ? input : [input];
+  return { body: { results: results.map(() => ({ flagged: false, categories: {}, category_scores: {} })) } };
+}
+
 let service: Service;
 let client: OpenAI;
 let refused: OpenAI;
 let tables: DynamoDBClient;
 beforeAll(async () => {
   service = await startService({
-    script: ({ path, body }) =>
-      path === '/v1/embeddings'
-        ? { body: { object: 'list', data: [{ object: 'embedding', index: 0, embedding: [1, 0] }], model: 'bge-m3' } }
-        : replyAsChatModel(body),
-    sections: () => ({ guardrails: { people: { id: 'abc123', version: '1' } } }),
+    script: ({ path, body }) => {
+      if (path === '/v1/embeddings')
+        return {
+          body: { object: 'list', data: [{ object: 'embedding', index: 0, embedding: [1, 0] }], model: 'bge-m3' },
+        };
+      if (path === '/v1/moderations') return moderate(body);
+      return replyAsChatModel(body);
+    },
+    sections: ({ baseUrl }) => ({
+      guardrails: { people: { id: 'abc123', version: '1' } },
+      moderations: { moderator: { model: 'upstream-moderation', baseUrl } },
+    }),
     guardrails: { abc123: findPeople },
     models: ({ baseUrl }) => ({
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge-m3', baseUrl }], embeddings: {} },
@@ -155,6 +171,34 @@ it('embeddings get no values, and tokens that can not be decoded are refused', a
   expectNoLeak();
 });
 
+it('moderations get no values, and no images', async () => {
+  const text = { type: 'text' as const, text: QUESTION };
+  const redacted = '我是[REDACTED EMAIL]，电话[REDACTED PHONE]';
+  await client.moderations.create({ model: 'moderator', input: ['fine', QUESTION] });
+  expect(service.upstream.requests.at(-1)?.body).toMatchObject({ input: ['fine', redacted] });
+  await client.moderations.create({ model: 'moderator', input: [text, { type: 'text', text: 'fine' }] });
+  expect(service.upstream.requests.at(-1)?.body).toMatchObject({ input: [{ text: redacted }, { text: 'fine' }] });
+  const image = { type: 'image_url' as const, image_url: { url: PNG } };
+  await expect(client.moderations.create({ model: 'moderator', input: [text, image] })).rejects.toMatchObject({
+    status: 400,
+    code: 'content_filter',
+    param: 'input',
+  });
+  expectNoLeak();
+});
+
+it('the moderation model of a chat gets the masked text of request and answer', async () => {
+  const messages = [{ role: 'user' as const, content: QUESTION }];
+  const before = service.upstream.requests.length;
+  const chat = await client.chat.completions.create({ model, messages, moderation: { model: 'moderator' } });
+  expect(chat.choices[0]?.message.content).toBe(`You said: ${QUESTION}`);
+  const sent = service.upstream.requests.slice(before);
+  const moderated = sent.filter(({ path }) => path === '/v1/moderations').map(({ text }) => text);
+  expect(moderated).toHaveLength(2);
+  for (const each of moderated) expect(each).toMatch(/我是EMAIL-[a-z2-7]{8}，电话PHONE-[a-z2-7]{8}/);
+  expectNoLeak();
+});
+
 it('values that are refused are named by their kind alone, on each route', async () => {
   const before = service.upstream.requests.length;
   for (const call of [
@@ -162,6 +206,7 @@ it('values that are refused are named by their kind alone, on each route', async
     () => refused.responses.create({ model, input: QUESTION, store: false }),
     () => refused.responses.create({ model, input: QUESTION }),
     () => refused.embeddings.create({ model: 'vectors', input: QUESTION }),
+    () => refused.moderations.create({ model: 'moderator', input: QUESTION }),
   ]) {
     const error: unknown = await call().catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ status: 400, code: 'content_filter', message: expect.stringContaining('(email)') });
@@ -171,8 +216,7 @@ it('values that are refused are named by their kind alone, on each route', async
 });
 
 it('an image can not be searched and is refused', async () => {
-  const url = 'data:image/png;base64,iVBORw0KGgo=';
-  const content = [{ type: 'image_url' as const, image_url: { url } }];
+  const content = [{ type: 'image_url' as const, image_url: { url: PNG } }];
   await expect(client.chat.completions.create({ model, messages: [{ role: 'user', content }] })).rejects.toMatchObject({
     status: 400,
     code: 'content_filter',

@@ -6,7 +6,7 @@ import { ADMIN_SCOPES, hasScope, type Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, createAdminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, listObjects } from './admin-routes.ts';
 import { createEnforcedKeys } from './enforced-keys.ts';
 import { computeExpiry, expiresInSeconds, makeKey, parseScopes, scopeNames } from './key-fields.ts';
 import { createCollection } from './object-table.ts';
@@ -52,17 +52,19 @@ export function createAdminKeyRoutes(api: AdminApi) {
       listObjects(request, keys, ORGANIZATION, encodeKey),
     ),
 
-    'POST /v1/organization/admin_api_keys': createAdminRoute(async (request) => {
-      const { name, expires_in_seconds, scopes: names } = parseBody(createBody, request);
-      // A key can't create one that may do more.
-      const own = ADMIN_SCOPES.filter((scope) => hasScope(request.principal.scopes, scope));
-      const scopes = parseScopes(names, own);
-      const expiresAt = limitExpiry(computeExpiry(expires_in_seconds, api.now()), expires_in_seconds, request);
-      const { key, value } = await createAdminKey(api, { name, scopes, expiresAt });
-      const details = { data: { scopes } };
-      logAct(request.telemetry, { type: 'tenant.admin_api_key.created', objectId: key.id, details });
-      return { ...encodeKey(key), value };
-    }),
+    'POST /v1/organization/admin_api_keys': createBodyRoute(
+      createBody,
+      async (request, { name, expires_in_seconds, scopes: names }) => {
+        // A key can't create one that may do more.
+        const own = ADMIN_SCOPES.filter((scope) => hasScope(request.principal.scopes, scope));
+        const scopes = parseScopes(names, own);
+        const expiresAt = limitExpiry(computeExpiry(expires_in_seconds, api.now()), expires_in_seconds, request);
+        const { key, value } = await createAdminKey(api, { name, scopes, expiresAt });
+        const details = { data: { scopes } };
+        logAct(request.telemetry, { type: 'tenant.admin_api_key.created', objectId: key.id, details });
+        return { ...encodeKey(key), value };
+      },
+    ),
 
     'GET /v1/organization/admin_api_keys/{key}': createAdminRoute(async (request) =>
       encodeKey(await keys.get(ORGANIZATION, getPathParameter(request, 'key'))),
@@ -75,7 +77,7 @@ export function createAdminKeyRoutes(api: AdminApi) {
       await expiring.remove(key);
       await keys.delete(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'tenant.admin_api_key.deleted', objectId: id });
-      return { id, object: 'organization.admin_api_key.deleted', deleted: true };
+      return { id, object: 'organization.admin_api_key.deleted' as const, deleted: true };
     }),
   };
 }
@@ -102,7 +104,7 @@ function limitExpiry(
 function encodeKey({ id, createdAt, name, redacted, expiresAt }: AdminKey) {
   return {
     id,
-    object: 'organization.admin_api_key',
+    object: 'organization.admin_api_key' as const,
     name,
     redacted_value: redacted,
     created_at: createdAt,
@@ -111,7 +113,7 @@ function encodeKey({ id, createdAt, name, redacted, expiresAt }: AdminKey) {
     // Admin keys belong to the organization. OpenAI's belong to the owner who created them.
     owner: {
       type: 'user',
-      object: 'organization.user',
+      object: 'organization.user' as const,
       id: 'organization',
       name: 'Organization',
       created_at: createdAt,

@@ -1,6 +1,6 @@
 import type * as v from 'valibot';
 import type { PolicyAdministration } from '../access/policy-administration.ts';
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { hasScope, type Scope } from '../access/scopes.ts';
 import type { Table } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
@@ -36,13 +36,29 @@ export interface AdminApi {
 }
 
 /** Creates a route that responds with the JSON that `run` returns. */
-export function createAdminRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
-  return { run: async (request) => ({ json: await run(request) }) };
+export function createAdminRoute<T>(run: (request: HttpRequest) => Promise<T>) {
+  return { run: async (request: HttpRequest) => ({ json: await run(request) }) };
+}
+
+/** Like `createAdminRoute`, for a POST whose body has a schema. By `bodySchema` the route is described in `docs/openapi.json`. */
+export function createBodyRoute<S extends v.GenericSchema, T>(
+  bodySchema: S,
+  run: (request: HttpRequest, body: v.InferOutput<S>) => Promise<T>,
+) {
+  return { ...createAdminRoute(async (request) => run(request, parseBody(bodySchema, request))), bodySchema };
+}
+
+/** Like `createBodyRoute`, for a POST that may have no body. */
+export function createOptionalBodyRoute<S extends v.GenericSchema, T>(
+  bodySchema: S,
+  run: (request: HttpRequest, body: v.InferOutput<S>) => Promise<T>,
+) {
+  return { ...createBodyRoute(bodySchema, run), bodyOptional: true as const };
 }
 
 /** Like `createAdminRoute`, for a POST that may have no body. */
-export function createBodilessRoute(run: (request: HttpRequest) => Promise<unknown>): Route {
-  return { ...createAdminRoute(run), bodyOptional: true };
+export function createBodilessRoute<T>(run: (request: HttpRequest) => Promise<T>) {
+  return { ...createAdminRoute(run), bodyOptional: true as const };
 }
 
 /**
@@ -59,19 +75,19 @@ export function parseBody<T extends v.GenericSchema>(schema: T, { body = {} }: H
 }
 
 /** Lists a page of objects, as the query of the request asks for it: the oldest first, unless it has `order=desc`. */
-export async function listObjects<T extends AdminObject>(
+export async function listObjects<T extends AdminObject, E extends object>(
   { query }: HttpRequest,
   collection: Collection<T>,
   owner: Owner,
-  encode: (object: T) => object | Promise<object>,
+  encode: (object: T) => E | Promise<E>,
   matches?: (object: T) => boolean,
-): Promise<object> {
+) {
   const { items, hasMore } = await collection.list(owner, parsePageQuery(query), matches);
   return encodePage(await Promise.all(items.map(encode)), hasMore, items.at(-1)?.id);
 }
 
 /** Encodes a page. Some of OpenAI's lists are continued after `last_id`, others after `next`. */
-function encodePage(objects: readonly object[], hasMore: boolean, lastId: string | undefined): object {
+function encodePage<T extends object>(objects: readonly T[], hasMore: boolean, lastId: string | undefined) {
   return { ...encodeList(objects, hasMore), next: hasMore ? (lastId ?? null) : null };
 }
 
@@ -100,7 +116,7 @@ export function getPathParameter({ pathParameters }: HttpRequest, name: string):
 }
 
 /** Lists a page of objects that are in memory, in the order of their ids. */
-export function listArray<T extends { readonly id: string }>({ query }: HttpRequest, objects: readonly T[]): object {
+export function listArray<T extends { readonly id: string }>({ query }: HttpRequest, objects: readonly T[]) {
   const { newestFirst, limit, after, before } = parsePageQuery(query);
   const isBefore = (one: string, other: string) => (newestFirst ? one > other : one < other);
   const range = objects

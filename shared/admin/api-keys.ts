@@ -8,10 +8,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
@@ -111,8 +111,7 @@ export function createApiKeyRoutes(api: AdminApi) {
       return encode(project, await getKey(project, request));
     }),
 
-    'POST /v1/organization/projects/{project}/api_keys/{key}': createAdminRoute(async (request) => {
-      const body = parseBody(updateBody, request);
+    'POST /v1/organization/projects/{project}/api_keys/{key}': createBodyRoute(updateBody, async (request, body) => {
       const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
       const { expires_in_seconds: lifetime, scopes } = body;
@@ -135,51 +134,53 @@ export function createApiKeyRoutes(api: AdminApi) {
       const key = await getKey(project, request);
       await keys.delete(project.id, key);
       logAct(request.telemetry, { type: 'api_key.deleted', objectId: key.id, project: project.id });
-      return { id: key.id, object: 'organization.project.api_key.deleted', deleted: true };
+      return { id: key.id, object: 'organization.project.api_key.deleted' as const, deleted: true };
     }),
 
     // Not in OpenAI's API. Creates a key like this one, which works for `overlap_seconds` more.
-    'POST /v1/organization/projects/{project}/api_keys/{key}/rotate': createBodilessRoute(async (request) => {
-      const { overlap_seconds: overlap } = parseBody(rotateBody, request);
-      const project = await getActiveProject(api, request);
-      const key = await getKey(project, request);
-      const record = await readRecord(key);
-      const scopes = listKeyScopes(project).filter((each) => key.scopes.includes(each));
-      // Of a project that became a sandbox.
-      if (scopes.length < key.scopes.length)
-        throw new LambentError(
-          'invalid_value',
-          `The key ${key.id} has scopes that new keys of a sandbox can't have. Change its scopes first.`,
-        );
-      await discardSuccessors(project, key);
-      const lifetime = key.expiresAt === null ? null : key.expiresAt - key.createdAt;
-      const { key: created, value } = await keys.create({
-        project: project.id,
-        name: key.name,
-        owner: key.owner,
-        scopes,
-        expiresAt: computeExpiry(lifetime, api.now()),
-        policy: record.policy,
-        replaces: key.id,
-      });
-      const end = Math.floor(api.now() / 1000) + overlap;
-      const expiresAt = isSooner(key.expiresAt, end) ? key.expiresAt : end;
-      try {
-        await change(project, key, record, { ...key, expiresAt, successor: created.id });
-        // Another rotation may have discarded it meanwhile.
-        await keys.collection.get(toProjectOwner(project.id), created.id);
-        // If its account was deleted meanwhile, the account's keys may have been listed before this one was stored.
-        await requireOwner(project, created);
-      } catch (thrown) {
-        await keys.delete(project.id, created);
-        throw thrown;
-      }
-      const details = { data: { scopes: created.scopes }, replaces: key.id, expires_at: created.expiresAt };
-      logAct(request.telemetry, { type: 'api_key.created', objectId: created.id, project: project.id, details });
-      const ended = { changes_requested: { expires_at: expiresAt }, previous: { expires_at: key.expiresAt } };
-      logAct(request.telemetry, { type: 'api_key.updated', objectId: key.id, project: project.id, details: ended });
-      return { ...(await encode(project, created)), value, replaces: { id: key.id, expires_at: expiresAt } };
-    }),
+    'POST /v1/organization/projects/{project}/api_keys/{key}/rotate': createOptionalBodyRoute(
+      rotateBody,
+      async (request, { overlap_seconds: overlap }) => {
+        const project = await getActiveProject(api, request);
+        const key = await getKey(project, request);
+        const record = await readRecord(key);
+        const scopes = listKeyScopes(project).filter((each) => key.scopes.includes(each));
+        // Of a project that became a sandbox.
+        if (scopes.length < key.scopes.length)
+          throw new LambentError(
+            'invalid_value',
+            `The key ${key.id} has scopes that new keys of a sandbox can't have. Change its scopes first.`,
+          );
+        await discardSuccessors(project, key);
+        const lifetime = key.expiresAt === null ? null : key.expiresAt - key.createdAt;
+        const { key: created, value } = await keys.create({
+          project: project.id,
+          name: key.name,
+          owner: key.owner,
+          scopes,
+          expiresAt: computeExpiry(lifetime, api.now()),
+          policy: record.policy,
+          replaces: key.id,
+        });
+        const end = Math.floor(api.now() / 1000) + overlap;
+        const expiresAt = isSooner(key.expiresAt, end) ? key.expiresAt : end;
+        try {
+          await change(project, key, record, { ...key, expiresAt, successor: created.id });
+          // Another rotation may have discarded it meanwhile.
+          await keys.collection.get(toProjectOwner(project.id), created.id);
+          // If its account was deleted meanwhile, the account's keys may have been listed before this one was stored.
+          await requireOwner(project, created);
+        } catch (thrown) {
+          await keys.delete(project.id, created);
+          throw thrown;
+        }
+        const details = { data: { scopes: created.scopes }, replaces: key.id, expires_at: created.expiresAt };
+        logAct(request.telemetry, { type: 'api_key.created', objectId: created.id, project: project.id, details });
+        const ended = { changes_requested: { expires_at: expiresAt }, previous: { expires_at: key.expiresAt } };
+        logAct(request.telemetry, { type: 'api_key.updated', objectId: key.id, project: project.id, details: ended });
+        return { ...(await encode(project, created)), value, replaces: { id: key.id, expires_at: expiresAt } };
+      },
+    ),
   };
 }
 
@@ -203,7 +204,7 @@ function encodeApiKey(
 ) {
   return {
     id,
-    object: 'organization.project.api_key',
+    object: 'organization.project.api_key' as const,
     name,
     redacted_value: redacted,
     created_at: createdAt,

@@ -1,4 +1,4 @@
-import type { Route } from '../access/route.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { listActs } from '../audit/act-table.ts';
 import type { Entry } from '../audit/entry.ts';
 import type { Table } from '../aws/table.ts';
@@ -18,8 +18,8 @@ const MAX_LIMIT = 100;
 
 /** Creates the route that lists administrative acts, the newest first. */
 export function createAuditLogRoutes({ usage }: AuditLogApi) {
-  const list: Route = {
-    async run({ query }) {
+  const list = {
+    async run({ query }: HttpRequest) {
       const limit = readNumber(query, 'limit') ?? DEFAULT_LIMIT;
       if (limit < 1 || limit > MAX_LIMIT)
         throw invalidValueError('limit', `Invalid 'limit': Expected an integer from 1 to ${MAX_LIMIT}.`);
@@ -37,7 +37,7 @@ export function createAuditLogRoutes({ usage }: AuditLogApi) {
       const page = found.slice(0, limit);
       const data = (before === undefined ? page : page.reverse()).map(encodeAct);
       const [first_id = null, last_id = null] = [data[0]?.id, data.at(-1)?.id];
-      return { json: { object: 'list', data, first_id, last_id, has_more: found.length > limit } };
+      return { json: { object: 'list' as const, data, first_id, last_id, has_more: found.length > limit } };
     },
   };
   return { 'GET /v1/organization/audit_logs': list };

@@ -11,9 +11,9 @@ import {
   type AdminApi,
   createAdminRoute,
   createBodilessRoute,
+  createBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import {
   type Certificate,
@@ -73,33 +73,38 @@ function createRoutes(api: AdminApi) {
     'POST /v1/organization/projects/{project}/certificates/activate': project.activate,
     'POST /v1/organization/projects/{project}/certificates/deactivate': project.deactivate,
 
-    'POST /v1/organization/certificates': createAdminRoute(async (request) => {
-      const { certificate: pem, name = null } = parseBody(createBody, request);
-      const now = api.now();
-      const content = parseCertificate(pem, now);
-      const details = readDetails({ content });
-      let count = 1;
-      for await (const other of certificates.listAll(ORGANIZATION)) {
-        count += 1;
-        if (isSame(readDetails(other), details))
-          throw invalidValueError('certificate', `Invalid 'certificate': it was uploaded as ${other.id}.`);
-      }
-      if (count > MAX_CERTIFICATES)
-        throw invalidValueError('certificate', `There are ${MAX_CERTIFICATES} certificates already. Delete one first.`);
-      const certificate: Certificate = {
-        id: createObjectId('cert', now),
-        createdAt: Math.floor(now / 1000),
-        name,
-        content,
-      };
-      await certificates.create(ORGANIZATION, certificate);
-      logAct(request.telemetry, {
-        type: 'certificate.created',
-        objectId: certificate.id,
-        details: describe(certificate),
-      });
-      return encodeCertificate(certificate);
-    }),
+    'POST /v1/organization/certificates': createBodyRoute(
+      createBody,
+      async (request, { certificate: pem, name = null }) => {
+        const now = api.now();
+        const content = parseCertificate(pem, now);
+        const details = readDetails({ content });
+        let count = 1;
+        for await (const other of certificates.listAll(ORGANIZATION)) {
+          count += 1;
+          if (isSame(readDetails(other), details))
+            throw invalidValueError('certificate', `Invalid 'certificate': it was uploaded as ${other.id}.`);
+        }
+        if (count > MAX_CERTIFICATES)
+          throw invalidValueError(
+            'certificate',
+            `There are ${MAX_CERTIFICATES} certificates already. Delete one first.`,
+          );
+        const certificate: Certificate = {
+          id: createObjectId('cert', now),
+          createdAt: Math.floor(now / 1000),
+          name,
+          content,
+        };
+        await certificates.create(ORGANIZATION, certificate);
+        logAct(request.telemetry, {
+          type: 'certificate.created',
+          objectId: certificate.id,
+          details: describe(certificate),
+        });
+        return encodeCertificate(certificate);
+      },
+    ),
 
     'GET /v1/organization/certificates/{certificate}': createAdminRoute(async (request) => {
       const include = readList(request.query, 'include') ?? [];
@@ -109,8 +114,7 @@ function createRoutes(api: AdminApi) {
       return encodeCertificate(certificate, include.length > 0 ? { content: certificate.content } : {});
     }),
 
-    'POST /v1/organization/certificates/{certificate}': createAdminRoute(async (request) => {
-      const body = parseBody(updateBody, request);
+    'POST /v1/organization/certificates/{certificate}': createBodyRoute(updateBody, async (request, body) => {
       const { id } = await getCertificate(request);
       const updated = await certificates.update(ORGANIZATION, id, (each) => ({
         ...each,
@@ -134,7 +138,7 @@ function createRoutes(api: AdminApi) {
       }
       const details = { ...describe(certificate), certificate: content };
       logAct(request.telemetry, { type: 'certificate.deleted', objectId: id, details });
-      return { id, object: 'certificate.deleted' };
+      return { id, object: 'certificate.deleted' as const };
     }),
   };
 }
@@ -143,14 +147,8 @@ function createRoutes(api: AdminApi) {
 function createLevelRoutes(api: AdminApi, findLevel: FindLevel) {
   const certificates = createCertificates(api);
 
-  /** Returns the certificates that the body of a request names, each once. @throws LambentError `not_found` */
-  async function getNamed(request: HttpRequest): Promise<readonly Certificate[]> {
-    const ids = new Set(parseBody(idsBody, request).certificate_ids);
-    return Promise.all([...ids].map((id) => certificates.get(ORGANIZATION, id)));
-  }
-
-  async function change(request: HttpRequest, act: 'activated' | 'deactivated'): Promise<object> {
-    const named = await getNamed(request);
+  async function change(request: HttpRequest, ids: readonly string[], act: 'activated' | 'deactivated') {
+    const named = await Promise.all([...new Set(ids)].map((id) => certificates.get(ORGANIZATION, id)));
     const all = named.map((each) => ({ ...each, details: readDetails(each) }));
     if (act === 'activated') for (const each of all) checkValidity(each.id, each.details, api.now());
     const level = await findLevel(request, 'change');
@@ -181,7 +179,7 @@ function createLevelRoutes(api: AdminApi, findLevel: FindLevel) {
       details: { certificates: named.map((each) => ({ id: each.id, ...describe(each) })) },
     });
     return {
-      object: `${toTypeName(level)}.${act === 'activated' ? 'activation' : 'deactivation'}`,
+      object: `${toTypeName(level)}.${act === 'activated' ? 'activation' : 'deactivation'}` as const,
       data: named.map((each) => encodeAt(level, each, act === 'activated')),
     };
   }
@@ -199,8 +197,8 @@ function createLevelRoutes(api: AdminApi, findLevel: FindLevel) {
         );
       });
     }),
-    activate: createAdminRoute((request) => change(request, 'activated')),
-    deactivate: createAdminRoute((request) => change(request, 'deactivated')),
+    activate: createBodyRoute(idsBody, (request, body) => change(request, body.certificate_ids, 'activated')),
+    deactivate: createBodyRoute(idsBody, (request, body) => change(request, body.certificate_ids, 'deactivated')),
   };
 }
 
@@ -250,7 +248,7 @@ function encodeCertificate(certificate: Certificate, details: { readonly content
   const { id, name, createdAt } = certificate;
   return {
     id,
-    object: 'certificate',
+    object: 'certificate' as const,
     name,
     created_at: createdAt,
     certificate_details: { valid_at: validAt, expires_at: expiresAt, ...details },

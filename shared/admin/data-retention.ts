@@ -1,7 +1,7 @@
 import type { Retention } from '../access/policy.ts';
 import { LambentError } from '../core/errors.ts';
 import { object, oneOf } from '../openai/schema.ts';
-import { type AdminApi, createAdminRoute, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute } from './admin-routes.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
 
@@ -44,11 +44,10 @@ function createRoutes(findLevel: FindLevel, { body, byDefault }: RouteOptions) {
     retrieve: createAdminRoute(async (request) => {
       const { name, read } = await findLevel(request, 'read');
       const { retention = byDefault } = await read();
-      return { object: `${name}.data_retention`, type: retention };
+      return { object: `${name}.data_retention` as const, type: retention };
     }),
 
-    update: createAdminRoute(async (request) => {
-      const { retention_type: type } = parseBody(body, request);
+    update: createBodyRoute(body, async (request, { retention_type: type }) => {
       if (isEnhanced(type)) throw unsupportedError(type);
       const level = await findLevel(request, 'change');
       let previous: string | undefined;
@@ -57,7 +56,7 @@ function createRoutes(findLevel: FindLevel, { body, byDefault }: RouteOptions) {
         return type === byDefault || type === 'organization_default' ? others : { ...others, retention: type };
       });
       logRestriction(request, level, { data_retention: { type } }, { data_retention: { type: previous } });
-      return { object: `${level.name}.data_retention`, type };
+      return { object: `${level.name}.data_retention` as const, type };
     }),
   };
 }

@@ -9,9 +9,9 @@ import {
   type AdminApi,
   createAdminRoute,
   createBodilessRoute,
+  createBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import { createExternalKeys, type ExternalKey } from './external-keys.ts';
 import { createObjectId } from './object-table.ts';
@@ -62,8 +62,7 @@ export function createExternalKeyRoutes(api: AdminApi) {
       return listObjects(request, keys, ORGANIZATION, (key) => encodeKey(key, users), matches);
     }),
 
-    'POST /v1/organization/external_keys': createAdminRoute(async (request) => {
-      const { name, kms_arn: kmsArn } = parseBody(createBody, request);
+    'POST /v1/organization/external_keys': createBodyRoute(createBody, async (request, { name, kms_arn: kmsArn }) => {
       checkArn(kmsArn, api);
       await api.wrappingKeys.validate(kmsArn).catch((thrown: unknown) => {
         throw toInvalidKey(thrown);
@@ -123,7 +122,7 @@ function checkUnused(id: string, projects: readonly string[]): void {
 function encodeKey({ id, createdAt, name, kmsArn }: ExternalKey, users: ReadonlyMap<string, readonly string[]>) {
   return {
     id,
-    object: 'organization.external_key',
+    object: 'organization.external_key' as const,
     type: 'aws',
     purpose: 'ekm',
     name,

@@ -8,10 +8,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { createFederationRules, encodeRule, type FederationRule } from './federation-rules.ts';
@@ -89,9 +89,9 @@ export function createFederationRuleRoutes(api: AdminApi) {
       },
     ),
 
-    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules': createAdminRoute(
-      async (request) => {
-        const body = parseBody(createBody, request);
+    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules': createBodyRoute(
+      createBody,
+      async (request, body) => {
         const provider = await getIdentityProvider(providers, request);
         const { account, permitted } = await getAccount(body.project_id, body.service_account_id);
         const now = api.now();
@@ -129,9 +129,9 @@ export function createFederationRuleRoutes(api: AdminApi) {
       async (request) => encodeRule(await getRule(await getIdentityProvider(providers, request), request)),
     ),
 
-    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': createBodilessRoute(
-      async (request) => {
-        const body = parseBody(updateBody, request);
+    'POST /v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}': createOptionalBodyRoute(
+      updateBody,
+      async (request, body) => {
         const provider = await getIdentityProvider(providers, request);
         const before = await getRule(provider, request);
         const { account, permitted } = await getAccount(before.projectId, before.serviceAccountId);
@@ -168,7 +168,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
         const { id, projectId } = rule;
         const act = { type: 'workload_identity_provider_mapping.deleted', objectId: id, project: projectId };
         logAct(request.telemetry, { ...act, details: { identity_provider_id: provider.id } });
-        return { id, object: 'organization.workload_identity_federation_rule.deleted', deleted: true };
+        return { id, object: 'organization.workload_identity_federation_rule.deleted' as const, deleted: true };
       },
     ),
   };

@@ -92,7 +92,7 @@ export function encodeRule(rule: FederationRule) {
   const { scopeNames } = rule;
   return {
     id: rule.id,
-    object: 'organization.workload_identity_federation_rule',
+    object: 'organization.workload_identity_federation_rule' as const,
     workload_identity_provider_id: rule.providerId,
     project_id: rule.projectId,
     service_account_id: rule.serviceAccountId,

@@ -2,7 +2,7 @@ import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
 import { object, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, createAdminRoute, getPathParameter, listObjects, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, listObjects } from './admin-routes.ts';
 import { createObjectId, objectNotFoundError } from './object-table.ts';
 import { addId, createPeople, type Group, removeId, type User } from './people.ts';
 
@@ -30,8 +30,7 @@ export function createGroupRoutes(api: AdminApi) {
       listObjects(request, groups.collection, ORGANIZATION, encodeGroup),
     ),
 
-    'POST /v1/organization/groups': createAdminRoute(async (request) => {
-      const { name } = parseBody(groupBody, request);
+    'POST /v1/organization/groups': createBodyRoute(groupBody, async (request, { name }) => {
       const now = api.now();
       const id = createObjectId('group', now);
       const group: Group = { id, createdAt: Math.floor(now / 1000), name, roles: [], projects: [] };
@@ -44,8 +43,7 @@ export function createGroupRoutes(api: AdminApi) {
       encodeGroup(await groups.get(getPathParameter(request, 'group'))),
     ),
 
-    'POST /v1/organization/groups/{group}': createAdminRoute(async (request) => {
-      const { name } = parseBody(groupBody, request);
+    'POST /v1/organization/groups/{group}': createBodyRoute(groupBody, async (request, { name }) => {
       const id = getPathParameter(request, 'group');
       const group = await groups.collection.update(ORGANIZATION, id, (each) => ({ ...each, name }));
       const details = { changes_requested: { group_name: name } };
@@ -62,7 +60,7 @@ export function createGroupRoutes(api: AdminApi) {
           await users.change(user.id, (each) => ({ groups: removeId(each.groups, id) }));
       await groups.collection.delete(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'group.deleted', objectId: id });
-      return { id, object: 'group.deleted', deleted: true };
+      return { id, object: 'group.deleted' as const, deleted: true };
     }),
 
     'GET /v1/organization/groups/{group}/users': createAdminRoute(async (request) => {
@@ -71,13 +69,12 @@ export function createGroupRoutes(api: AdminApi) {
       return listObjects(request, users.collection, ORGANIZATION, encodeGroupUser, isIn);
     }),
 
-    'POST /v1/organization/groups/{group}/users': createAdminRoute(async (request) => {
-      const { user_id } = parseBody(userBody, request);
+    'POST /v1/organization/groups/{group}/users': createBodyRoute(userBody, async (request, { user_id }) => {
       const { id } = await groups.get(getPathParameter(request, 'group'));
       await requirePlace(id, user_id);
       await users.change(user_id, ({ groups: ids }) => ({ groups: addId(ids, id) }));
       logAct(request.telemetry, { type: 'group.updated', objectId: id, details: { added_user: user_id } });
-      return { object: 'group.user', user_id, group_id: id };
+      return { object: 'group.user' as const, user_id, group_id: id };
     }),
 
     'GET /v1/organization/groups/{group}/users/{user}': createAdminRoute(async (request) => {
@@ -98,7 +95,7 @@ export function createGroupRoutes(api: AdminApi) {
       });
       if (!wasIn) throw objectNotFoundError('group_user', userId);
       logAct(request.telemetry, { type: 'group.updated', objectId: id, details: { removed_user: userId } });
-      return { object: 'group.user.deleted', deleted: true };
+      return { object: 'group.user.deleted' as const, deleted: true };
     }),
   };
 }
@@ -109,7 +106,7 @@ function encodeGroup({ id, createdAt, name }: Group) {
 
 /** Encodes a group as the API shows it where roles are assigned. */
 export function encodeGroupSummary({ id, createdAt, name }: Group) {
-  return { object: 'group', id, created_at: createdAt, name, scim_managed: false };
+  return { object: 'group' as const, id, created_at: createdAt, name, scim_managed: false };
 }
 
 function encodeGroupUser({ id, name, email }: User) {

@@ -6,7 +6,13 @@ import type { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { boolean, object, oneOf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
-import { type AdminApi, createAdminRoute, createBodilessRoute, listObjects, parseBody } from './admin-routes.ts';
+import {
+  type AdminApi,
+  createAdminRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
+  listObjects,
+} from './admin-routes.ts';
 import { createFederationRules } from './federation-rules.ts';
 import {
   createIdentityProviders,
@@ -66,8 +72,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
       listObjects(request, providers, ORGANIZATION, encodeProvider),
     ),
 
-    'POST /v1/organization/workload_identity_providers': createAdminRoute(async (request) => {
-      const body = parseBody(createBody, request);
+    'POST /v1/organization/workload_identity_providers': createBodyRoute(createBody, async (request, body) => {
       const now = api.now();
       const createdAt = Math.floor(now / 1000);
       const provider: IdentityProvider = {
@@ -94,27 +99,29 @@ export function createIdentityProviderRoutes(api: AdminApi) {
       encodeProvider(await getIdentityProvider(providers, request)),
     ),
 
-    'POST /v1/organization/workload_identity_providers/{provider}': createBodilessRoute(async (request) => {
-      const { attribute_transformations, ...changes } = parseBody(updateBody, request);
-      const before = await getIdentityProvider(providers, request);
-      const change = (provider: IdentityProvider): IdentityProvider => ({
-        ...provider,
-        ...omitUndefined(changes),
-        transformations: attribute_transformations ?? provider.transformations,
-        updatedAt: Math.floor(api.now() / 1000),
-      });
-      await check(change(before));
-      // Taken away first: the old issuer, or what the provider is no more.
-      if (change(before).issuer !== before.issuer || change(before).audience !== before.audience)
-        await issuers.distrust(toIssuerName(before));
-      else if (!change(before).enabled) await trust(change(before));
-      const after = await providers.update(ORGANIZATION, before.id, change);
-      await trust(after);
-      for (const rule of await rules.listOf(after.id)) await rules.enforce(rule);
-      const details = { changes_requested: encodeProvider(after), previous: encodeProvider(before) };
-      logAct(request.telemetry, { type: 'workload_identity_provider.updated', objectId: after.id, details });
-      return encodeProvider(after);
-    }),
+    'POST /v1/organization/workload_identity_providers/{provider}': createOptionalBodyRoute(
+      updateBody,
+      async (request, { attribute_transformations, ...changes }) => {
+        const before = await getIdentityProvider(providers, request);
+        const change = (provider: IdentityProvider): IdentityProvider => ({
+          ...provider,
+          ...omitUndefined(changes),
+          transformations: attribute_transformations ?? provider.transformations,
+          updatedAt: Math.floor(api.now() / 1000),
+        });
+        await check(change(before));
+        // Taken away first: the old issuer, or what the provider is no more.
+        if (change(before).issuer !== before.issuer || change(before).audience !== before.audience)
+          await issuers.distrust(toIssuerName(before));
+        else if (!change(before).enabled) await trust(change(before));
+        const after = await providers.update(ORGANIZATION, before.id, change);
+        await trust(after);
+        for (const rule of await rules.listOf(after.id)) await rules.enforce(rule);
+        const details = { changes_requested: encodeProvider(after), previous: encodeProvider(before) };
+        logAct(request.telemetry, { type: 'workload_identity_provider.updated', objectId: after.id, details });
+        return encodeProvider(after);
+      },
+    ),
 
     'DELETE /v1/organization/workload_identity_providers/{provider}': createAdminRoute(async (request) => {
       const provider = await getIdentityProvider(providers, request);
@@ -125,7 +132,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
       await issuers.distrust(toIssuerName(provider));
       await providers.delete(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'workload_identity_provider.deleted', objectId: id });
-      return { id, object: 'organization.workload_identity_provider.deleted', deleted: true };
+      return { id, object: 'organization.workload_identity_provider.deleted' as const, deleted: true };
     }),
   };
 }

@@ -56,7 +56,7 @@ export function toSettings(provider: IdentityProvider): IssuerSettings {
 export function encodeProvider(provider: IdentityProvider) {
   return {
     id: provider.id,
-    object: 'organization.workload_identity_provider',
+    object: 'organization.workload_identity_provider' as const,
     type: 'oidc',
     name: provider.name,
     description: provider.description,

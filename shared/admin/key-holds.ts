@@ -8,10 +8,9 @@ import { integer, object } from '../openai/schema.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listArray,
-  parseBody,
 } from './admin-routes.ts';
 import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople } from './people.ts';
@@ -49,22 +48,24 @@ export function createKeyHoldRoutes(api: AdminApi) {
       );
     }),
 
-    'POST /v1/organization/projects/{project}/key_holds/{key}': createBodilessRoute(async (request) => {
-      const { hold_seconds: seconds } = parseBody(holdBody, request);
-      const project = await getActiveProject(api, request);
-      const key = getPathParameter(request, 'key');
-      await requireCaller(project.id, key);
-      const since = Math.floor(api.now() / 1000);
-      const hold = { since, until: since + seconds, reason: 'manual' };
-      if (!(await holds.place(project.id, key, hold)))
-        throw new LambentError(
-          'invalid_value',
-          `The project has ${MAX_HOLDS} held keys, the maximum. Release some of them.`,
-        );
-      const details = { data: { reason: hold.reason, held_until: hold.until } };
-      logAct(request.telemetry, { type: 'api_key.held', objectId: key, project: project.id, details });
-      return encodeHold(key, hold);
-    }),
+    'POST /v1/organization/projects/{project}/key_holds/{key}': createOptionalBodyRoute(
+      holdBody,
+      async (request, { hold_seconds: seconds }) => {
+        const project = await getActiveProject(api, request);
+        const key = getPathParameter(request, 'key');
+        await requireCaller(project.id, key);
+        const since = Math.floor(api.now() / 1000);
+        const hold = { since, until: since + seconds, reason: 'manual' };
+        if (!(await holds.place(project.id, key, hold)))
+          throw new LambentError(
+            'invalid_value',
+            `The project has ${MAX_HOLDS} held keys, the maximum. Release some of them.`,
+          );
+        const details = { data: { reason: hold.reason, held_until: hold.until } };
+        logAct(request.telemetry, { type: 'api_key.held', objectId: key, project: project.id, details });
+        return encodeHold(key, hold);
+      },
+    ),
 
     'DELETE /v1/organization/projects/{project}/key_holds/{key}': createAdminRoute(async (request) => {
       const project = await getProject(projects, request);
@@ -73,11 +74,11 @@ export function createKeyHoldRoutes(api: AdminApi) {
       if (released === undefined) throw objectNotFoundError('key_hold', key);
       const details = { previous: { reason: released.reason, held_until: released.until } };
       logAct(request.telemetry, { type: 'api_key.released', objectId: key, project: project.id, details });
-      return { id: key, object: 'organization.project.key_hold.deleted', deleted: true };
+      return { id: key, object: 'organization.project.key_hold.deleted' as const, deleted: true };
     }),
   };
 }
 
 function encodeHold(id: string, { since, until, reason }: Hold) {
-  return { id, object: 'organization.project.key_hold', created_at: since, held_until: until, reason };
+  return { id, object: 'organization.project.key_hold' as const, created_at: since, held_until: until, reason };
 }

@@ -1,6 +1,6 @@
 import type { ModelPermissions } from '../access/policy.ts';
 import { arrayOf, object, oneOf, text } from '../openai/schema.ts';
-import { type AdminApi, createAdminRoute, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute } from './admin-routes.ts';
 import { findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
 
@@ -18,25 +18,27 @@ export function createModelPermissionRoutes(api: AdminApi) {
       return encodePermissions(models);
     }),
 
-    'POST /v1/organization/projects/{project}/model_permissions': createAdminRoute(async (request) => {
-      const { mode, model_ids } = parseBody(updateBody, request);
-      const models = { mode: mode === 'allow_list' ? 'allow' : 'deny', models: model_ids } as const;
-      const level = await findLevel(request, 'change');
-      await level.change((restrictions) => ({ ...restrictions, models }));
-      logRestriction(request, level, { model_permissions: { mode, model_ids } });
-      return encodePermissions(models);
-    }),
+    'POST /v1/organization/projects/{project}/model_permissions': createBodyRoute(
+      updateBody,
+      async (request, { mode, model_ids }) => {
+        const models = { mode: mode === 'allow_list' ? 'allow' : 'deny', models: model_ids } as const;
+        const level = await findLevel(request, 'change');
+        await level.change((restrictions) => ({ ...restrictions, models }));
+        logRestriction(request, level, { model_permissions: { mode, model_ids } });
+        return encodePermissions(models);
+      },
+    ),
 
     'DELETE /v1/organization/projects/{project}/model_permissions': createAdminRoute(async (request) => {
       const level = await findLevel(request, 'change');
       await level.change(({ models: _, ...others }) => others);
       logRestriction(request, level, { model_permissions: null });
-      return { object: 'project.model_permissions.deleted', deleted: true };
+      return { object: 'project.model_permissions.deleted' as const, deleted: true };
     }),
   };
 }
 
 /** Encodes permissions. Without any, no model is denied. */
 function encodePermissions({ mode, models }: ModelPermissions = { mode: 'deny', models: [] }) {
-  return { object: 'project.model_permissions', mode: `${mode}_list`, model_ids: models };
+  return { object: 'project.model_permissions' as const, mode: `${mode}_list`, model_ids: models };
 }

@@ -109,5 +109,5 @@ function parseRestrictions({ policy }: KeyRecord): Restrictions {
 
 /** The routes of certificates show which are active. */
 function encodePolicy(name: string, { certificates: _, ...restrictions }: Restrictions) {
-  return { object: `${name}.policy`, ...restrictions };
+  return { object: `${name}.policy` as const, ...restrictions };
 }

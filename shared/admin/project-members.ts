@@ -7,10 +7,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { addId, createPeople, type Group, type Member, type Members, type User } from './people.ts';
@@ -83,8 +83,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
       return listObjects(request, users.collection, ORGANIZATION, (user) => encodeProjectUser(user, id), isWanted);
     }),
 
-    'POST /v1/organization/projects/{project}/users': createAdminRoute(async (request) => {
-      const body = parseBody(userBody, request);
+    'POST /v1/organization/projects/{project}/users': createBodyRoute(userBody, async (request, body) => {
       const { id } = await getActiveProject(api, request);
       const roleId = await resolveRole(roles, toProjectOwner(id), body.role);
       const user = await add(users, await findUserId(body), id, roleId);
@@ -97,24 +96,26 @@ export function createProjectMemberRoutes(api: AdminApi) {
       return encodeProjectUser(await users.get(getPathParameter(request, 'user')), id);
     }),
 
-    'POST /v1/organization/projects/{project}/users/{user}': createBodilessRoute(async (request) => {
-      const { role } = parseBody(updateBody, request);
-      const { id } = await getActiveProject(api, request);
-      const ids = typeof role === 'string' ? [await resolveRole(roles, toProjectOwner(id), role)] : undefined;
-      const user = await users.change(getPathParameter(request, 'user'), (each) => {
-        const before = getMembership(each, id);
-        return replaceMembership(each, id, [{ ...before, roles: ids ?? before.roles }]);
-      });
-      log(request, 'user.updated', user.id, role ?? undefined);
-      return encodeProjectUser(user, id);
-    }),
+    'POST /v1/organization/projects/{project}/users/{user}': createOptionalBodyRoute(
+      updateBody,
+      async (request, { role }) => {
+        const { id } = await getActiveProject(api, request);
+        const ids = typeof role === 'string' ? [await resolveRole(roles, toProjectOwner(id), role)] : undefined;
+        const user = await users.change(getPathParameter(request, 'user'), (each) => {
+          const before = getMembership(each, id);
+          return replaceMembership(each, id, [{ ...before, roles: ids ?? before.roles }]);
+        });
+        log(request, 'user.updated', user.id, role ?? undefined);
+        return encodeProjectUser(user, id);
+      },
+    ),
 
     'DELETE /v1/organization/projects/{project}/users/{user}': createAdminRoute(async (request) => {
       const { id } = await getActiveProject(api, request);
       const userId = getPathParameter(request, 'user');
       await remove(users, userId, id);
       log(request, 'user.deleted', userId);
-      return { id: userId, object: 'organization.project.user.deleted', deleted: true };
+      return { id: userId, object: 'organization.project.user.deleted' as const, deleted: true };
     }),
 
     'GET /v1/organization/projects/{project}/groups': createAdminRoute(async (request) => {
@@ -123,13 +124,15 @@ export function createProjectMemberRoutes(api: AdminApi) {
       return listObjects(request, groups.collection, ORGANIZATION, encode, (group) => isIn(group, id));
     }),
 
-    'POST /v1/organization/projects/{project}/groups': createAdminRoute(async (request) => {
-      const { group_id, role } = parseBody(groupBody, request);
-      const { id } = await getActiveProject(api, request);
-      const group = await add(groups, group_id, id, await resolveRole(roles, toProjectOwner(id), role));
-      log(request, 'group.updated', group_id, role);
-      return encodeProjectGroup(group, id);
-    }),
+    'POST /v1/organization/projects/{project}/groups': createBodyRoute(
+      groupBody,
+      async (request, { group_id, role }) => {
+        const { id } = await getActiveProject(api, request);
+        const group = await add(groups, group_id, id, await resolveRole(roles, toProjectOwner(id), role));
+        log(request, 'group.updated', group_id, role);
+        return encodeProjectGroup(group, id);
+      },
+    ),
 
     'GET /v1/organization/projects/{project}/groups/{group}': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
@@ -141,7 +144,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
       const groupId = getPathParameter(request, 'group');
       await remove(groups, groupId, id);
       log(request, 'group.updated', groupId);
-      return { object: 'project.group.deleted', deleted: true };
+      return { object: 'project.group.deleted' as const, deleted: true };
     }),
   };
 }
@@ -167,7 +170,7 @@ function encodeProjectUser(user: User, projectId: string) {
   const { addedAt, roles } = getMembership(user, projectId);
   return {
     id: user.id,
-    object: 'organization.project.user',
+    object: 'organization.project.user' as const,
     added_at: addedAt,
     name: user.name,
     email: user.email,
@@ -177,7 +180,7 @@ function encodeProjectUser(user: User, projectId: string) {
 
 function encodeProjectGroup(group: Group, projectId: string) {
   return {
-    object: 'project.group',
+    object: 'project.group' as const,
     project_id: projectId,
     group_id: group.id,
     group_name: group.name,

@@ -9,10 +9,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
   requireScope,
 } from './admin-routes.ts';
 import { applyPreset, ENVIRONMENTS } from './environments.ts';
@@ -123,39 +123,40 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
       return listObjects(request, projects, ORGANIZATION, encodeProject, (each) => isAll || each.archivedAt === null);
     }),
 
-    'POST /v1/organization/projects': createAdminRoute(async (request) => {
-      const { id: wanted, name, environment, external_key_id: externalKeyId } = parseBody(createBody, request);
-      // A tenant may have other limits already, which the preset would replace.
-      if (wanted !== undefined && environment !== undefined) requireScope(request, 'admin.limits.write');
-      if (typeof externalKeyId === 'string') requireScope(request, 'admin.data.write');
-      if (wanted !== undefined) await checkNewId(wanted);
-      const now = api.now();
-      const project: Project = {
-        id: wanted ?? createObjectId('proj', now),
-        createdAt: Math.floor(now / 1000),
-        name,
-        archivedAt: null,
-        environment: environment ?? null,
-        externalKeyId: null,
-      };
-      const { id } = project;
-      // Before there is a project whose keys it wouldn't restrict.
-      if (environment !== undefined) await restrict(id, environment);
-      if (!(await projects.create(ORGANIZATION, project)))
-        throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
-      const created = typeof externalKeyId === 'string' ? await setFirstKey(id, externalKeyId) : project;
-      const data = { name, title: name, environment: created.environment, external_key_id: created.externalKeyId };
-      const details = { data };
-      logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });
-      return encodeProject(created);
-    }),
+    'POST /v1/organization/projects': createBodyRoute(
+      createBody,
+      async (request, { id: wanted, name, environment, external_key_id: externalKeyId }) => {
+        // A tenant may have other limits already, which the preset would replace.
+        if (wanted !== undefined && environment !== undefined) requireScope(request, 'admin.limits.write');
+        if (typeof externalKeyId === 'string') requireScope(request, 'admin.data.write');
+        if (wanted !== undefined) await checkNewId(wanted);
+        const now = api.now();
+        const project: Project = {
+          id: wanted ?? createObjectId('proj', now),
+          createdAt: Math.floor(now / 1000),
+          name,
+          archivedAt: null,
+          environment: environment ?? null,
+          externalKeyId: null,
+        };
+        const { id } = project;
+        // Before there is a project whose keys it wouldn't restrict.
+        if (environment !== undefined) await restrict(id, environment);
+        if (!(await projects.create(ORGANIZATION, project)))
+          throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+        const created = typeof externalKeyId === 'string' ? await setFirstKey(id, externalKeyId) : project;
+        const data = { name, title: name, environment: created.environment, external_key_id: created.externalKeyId };
+        const details = { data };
+        logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });
+        return encodeProject(created);
+      },
+    ),
 
     'GET /v1/organization/projects/{project}': createAdminRoute(async (request) =>
       encodeProject(await getProject(projects, request)),
     ),
 
-    'POST /v1/organization/projects/{project}': createAdminRoute(async (request) => {
-      const body = parseBody(updateBody, request);
+    'POST /v1/organization/projects/{project}': createBodyRoute(updateBody, async (request, body) => {
       if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
       if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
       const before = await getActiveProject(api, request);
@@ -185,8 +186,7 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
       return encodeProject(after);
     }),
 
-    'POST /v1/organization/projects/{project}/archive': createBodilessRoute(async (request) => {
-      parseBody(object({}), request);
+    'POST /v1/organization/projects/{project}/archive': createOptionalBodyRoute(object({}), async (request) => {
       const { id } = await getProject(projects, request);
       await api.policies.changeProject(id, (each) => ({ ...each, status: 'archived' }));
       const archivedAt = Math.floor(api.now() / 1000);
@@ -203,7 +203,7 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
 function encodeProject({ id, createdAt, archivedAt, name, environment, externalKeyId }: Project) {
   return {
     id,
-    object: 'organization.project',
+    object: 'organization.project' as const,
     name,
     created_at: createdAt,
     archived_at: archivedAt,

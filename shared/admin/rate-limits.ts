@@ -3,7 +3,7 @@ import type { Limits, ModelLimits } from '../access/limit-policy.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { integer, object, unsupported } from '../openai/schema.ts';
-import { type AdminApi, createAdminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, listArray } from './admin-routes.ts';
 import { objectNotFoundError } from './object-table.ts';
 import { findProjectLevel, withLimits } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
@@ -45,24 +45,26 @@ export function createRateLimitRoutes(api: AdminApi) {
       );
     }),
 
-    'POST /v1/organization/projects/{project}/rate_limits/{rateLimit}': createAdminRoute(async (request) => {
-      const body = parseBody(updateBody, request);
-      const id = getPathParameter(request, 'rateLimit');
-      const [, model] = /^rl-(.+)$/s.exec(id) ?? [];
-      if (model === undefined) throw objectNotFoundError('rate_limit', id);
-      const level = await findLevel(request, 'change');
-      const { limits = {} } = await level.change((restrictions) =>
-        withLimits(restrictions, { models: changeModel(restrictions.limits ?? {}, model, body) }),
-      );
-      const project = omitUndefined({ project: level.project });
-      logAct(request.telemetry, {
-        type: 'rate_limit.updated',
-        objectId: id,
-        ...project,
-        details: { changes_requested: body },
-      });
-      return encodeRateLimit(model, limits);
-    }),
+    'POST /v1/organization/projects/{project}/rate_limits/{rateLimit}': createBodyRoute(
+      updateBody,
+      async (request, body) => {
+        const id = getPathParameter(request, 'rateLimit');
+        const [, model] = /^rl-(.+)$/s.exec(id) ?? [];
+        if (model === undefined) throw objectNotFoundError('rate_limit', id);
+        const level = await findLevel(request, 'change');
+        const { limits = {} } = await level.change((restrictions) =>
+          withLimits(restrictions, { models: changeModel(restrictions.limits ?? {}, model, body) }),
+        );
+        const project = omitUndefined({ project: level.project });
+        logAct(request.telemetry, {
+          type: 'rate_limit.updated',
+          objectId: id,
+          ...project,
+          details: { changes_requested: body },
+        });
+        return encodeRateLimit(model, limits);
+      },
+    ),
   };
 }
 
@@ -86,7 +88,7 @@ function encodeRateLimit(model: string, { models = {} }: Limits) {
   const limits: ModelLimits = Object.hasOwn(models, model) ? (models[model] ?? {}) : {};
   return {
     id: `rl-${model}`,
-    object: 'project.rate_limit',
+    object: 'project.rate_limit' as const,
     model,
     max_requests_per_1_minute: limits.requestsPerMinute ?? UNLIMITED,
     max_tokens_per_1_minute: limits.tokensPerMinute ?? UNLIMITED,

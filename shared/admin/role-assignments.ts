@@ -3,7 +3,7 @@ import type { HttpRequest, Route } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { object, text } from '../openai/schema.ts';
-import { type AdminApi, createAdminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, listArray } from './admin-routes.ts';
 import { encodeGroupSummary } from './groups.ts';
 import { type Owner, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { addId, createPeople, type Member, removeId } from './people.ts';
@@ -78,8 +78,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       );
     }),
 
-    [`POST ${path}/roles`]: createAdminRoute(async (request) => {
-      const { role_id } = parseBody(createBody, request);
+    [`POST ${path}/roles`]: createBodyRoute(createBody, async (request, { role_id }) => {
       const { owner } = await findToRead(request);
       const role = await getRole(roles, owner, role_id);
       const member = await change(request, (ids) => addId(ids, role.id));
@@ -104,7 +103,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       });
       if (!wasAssigned) throw objectNotFoundError('role_assignment', id);
       log(request, 'role.assignment.deleted', id);
-      return { object: `${kind}.role.deleted`, deleted: true };
+      return { object: `${kind}.role.deleted` as const, deleted: true };
     }),
   };
   return routes as Routes<Path>;
@@ -125,6 +124,6 @@ function getRoles(member: Member, project: Project | undefined, kind: string): r
 function encodeAssignment(member: Member, owner: Owner, role: Role) {
   const encoded = encodeRole(owner, role);
   return 'email' in member
-    ? { object: 'user.role', role: encoded, user: encodeUser(member) }
-    : { object: 'group.role', role: encoded, group: encodeGroupSummary(member) };
+    ? { object: 'user.role' as const, role: encoded, user: encodeUser(member) }
+    : { object: 'group.role' as const, role: encoded, group: encodeGroupSummary(member) };
 }

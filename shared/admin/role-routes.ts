@@ -9,10 +9,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listArray,
-  parseBody,
 } from './admin-routes.ts';
 import { parseScopes } from './key-fields.ts';
 import { createObjectId, type Owner, toProjectOwner } from './object-table.ts';
@@ -81,8 +81,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return listArray(request, encoded);
     }),
 
-    [`POST ${path}`]: createAdminRoute(async (request) => {
-      const body = parseBody(createBody, request);
+    [`POST ${path}`]: createBodyRoute(createBody, async (request, body) => {
       const scopes = parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
       await checkName(owner, body.role_name);
@@ -106,8 +105,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeRole(owner, await getRole(roles, owner, getPathParameter(request, 'role')));
     }),
 
-    [`POST ${path}/{role}`]: createBodilessRoute(async (request) => {
-      const body = parseBody(updateBody, request);
+    [`POST ${path}/{role}`]: createOptionalBodyRoute(updateBody, async (request, body) => {
       const scopes = body.permissions && parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
       const before = await getCustomRole(owner, request);
@@ -132,7 +130,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       await people.changeHolders(id, (ids) => removeId(ids, id));
       await roles.delete(owner, id);
       log(request, 'role.deleted', id);
-      return { id, object: 'role.deleted', deleted: true };
+      return { id, object: 'role.deleted' as const, deleted: true };
     }),
   };
   return routes as Routes<Path>;

@@ -57,7 +57,7 @@ export function showRole(ids: readonly string[]): string | undefined {
 /** Encodes a role as the API shows it. */
 export function encodeRole(owner: Owner, { id, name, description, permissions }: Role) {
   return {
-    object: 'role',
+    object: 'role' as const,
     id,
     name,
     description,

@@ -6,10 +6,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { createFederationRules } from './federation-rules.ts';
@@ -95,43 +95,47 @@ export function createServiceAccountRoutes(api: AdminApi) {
       return listObjects(request, accounts, toProjectOwner(id), encodeServiceAccount, ({ deleted }) => !deleted);
     }),
 
-    'POST /v1/organization/projects/{project}/service_accounts': createAdminRoute(async (request) => {
-      const { create_service_account_only: isOnly, name, ...key } = parseBody(createBody, request);
-      const reason = "can't be used when 'create_service_account_only' is true.";
-      if (isOnly && typeof key.expires_in_seconds === 'number')
-        throw invalidValueError('expires_in_seconds', `Invalid 'expires_in_seconds': it ${reason}`);
-      if (isOnly && key.scopes !== undefined) throw invalidValueError('scopes', `Invalid 'scopes': it ${reason}`);
-      const project = await getActiveProject(api, request);
-      // Refused scopes must leave no account behind.
-      parseScopes(key.scopes, listKeyScopes(project));
-      const now = api.now();
-      const role = isOnly ? 'none' : 'member';
-      const fields = { createdAt: Math.floor(now / 1000), name, deleted: false };
-      const account: ServiceAccount = { id: createObjectId('svc_acct', now), ...fields, role };
-      await accounts.create(toProjectOwner(project.id), account);
-      const act = { type: 'service_account.created', objectId: account.id, project: project.id };
-      logAct(request.telemetry, { ...act, details: { data: { role } } });
-      const api_key = isOnly ? null : await createKey(request, project, account, key);
-      return { ...encodeServiceAccount(account), api_key };
-    }),
+    'POST /v1/organization/projects/{project}/service_accounts': createBodyRoute(
+      createBody,
+      async (request, { create_service_account_only: isOnly, name, ...key }) => {
+        const reason = "can't be used when 'create_service_account_only' is true.";
+        if (isOnly && typeof key.expires_in_seconds === 'number')
+          throw invalidValueError('expires_in_seconds', `Invalid 'expires_in_seconds': it ${reason}`);
+        if (isOnly && key.scopes !== undefined) throw invalidValueError('scopes', `Invalid 'scopes': it ${reason}`);
+        const project = await getActiveProject(api, request);
+        // Refused scopes must leave no account behind.
+        parseScopes(key.scopes, listKeyScopes(project));
+        const now = api.now();
+        const role = isOnly ? 'none' : 'member';
+        const fields = { createdAt: Math.floor(now / 1000), name, deleted: false };
+        const account: ServiceAccount = { id: createObjectId('svc_acct', now), ...fields, role };
+        await accounts.create(toProjectOwner(project.id), account);
+        const act = { type: 'service_account.created', objectId: account.id, project: project.id };
+        logAct(request.telemetry, { ...act, details: { data: { role } } });
+        const api_key = isOnly ? null : await createKey(request, project, account, key);
+        return { ...encodeServiceAccount(account), api_key };
+      },
+    ),
 
     'GET /v1/organization/projects/{project}/service_accounts/{account}': createAdminRoute(async (request) =>
       encodeServiceAccount(await getAccount(await getProject(projects, request), request)),
     ),
 
-    'POST /v1/organization/projects/{project}/service_accounts/{account}': createAdminRoute(async (request) => {
-      const changes = parseBody(updateBody, request);
-      const project = await getActiveProject(api, request);
-      const { id, name, role } = await getAccount(project, request);
-      const updated = await accounts.update(toProjectOwner(project.id), id, (each) => ({
-        ...each,
-        name: changes.name ?? each.name,
-        role: changes.role ?? each.role,
-      }));
-      const details = { changes_requested: changes, previous: { name, role } };
-      logAct(request.telemetry, { type: 'service_account.updated', objectId: id, project: project.id, details });
-      return encodeServiceAccount(updated);
-    }),
+    'POST /v1/organization/projects/{project}/service_accounts/{account}': createBodyRoute(
+      updateBody,
+      async (request, changes) => {
+        const project = await getActiveProject(api, request);
+        const { id, name, role } = await getAccount(project, request);
+        const updated = await accounts.update(toProjectOwner(project.id), id, (each) => ({
+          ...each,
+          name: changes.name ?? each.name,
+          role: changes.role ?? each.role,
+        }));
+        const details = { changes_requested: changes, previous: { name, role } };
+        logAct(request.telemetry, { type: 'service_account.updated', objectId: id, project: project.id, details });
+        return encodeServiceAccount(updated);
+      },
+    ),
 
     'DELETE /v1/organization/projects/{project}/service_accounts/{account}': createAdminRoute(async (request) => {
       const project = await getActiveProject(api, request);
@@ -147,12 +151,12 @@ export function createServiceAccountRoutes(api: AdminApi) {
       await federationRules.removeAllOf(project.id, id);
       await accounts.delete(owner, id);
       logAct(request.telemetry, { type: 'service_account.deleted', objectId: id, project: project.id });
-      return { id, object: 'organization.project.service_account.deleted', deleted: true };
+      return { id, object: 'organization.project.service_account.deleted' as const, deleted: true };
     }),
 
-    'POST /v1/organization/projects/{project}/service_accounts/{account}/api_keys': createBodilessRoute(
-      async (request) => {
-        const body = parseBody(createKeyBody, request);
+    'POST /v1/organization/projects/{project}/service_accounts/{account}/api_keys': createOptionalBodyRoute(
+      createKeyBody,
+      async (request, body) => {
         const project = await getActiveProject(api, request);
         return createKey(request, project, await getAccount(project, request), body);
       },
@@ -162,13 +166,13 @@ export function createServiceAccountRoutes(api: AdminApi) {
 
 /** Encodes a service account as the API shows it. */
 export function encodeServiceAccount({ id, createdAt, name, role }: ServiceAccount) {
-  return { id, object: 'organization.project.service_account', name, role, created_at: createdAt };
+  return { id, object: 'organization.project.service_account' as const, name, role, created_at: createdAt };
 }
 
 function encodeNewKey({ id, createdAt, name, expiresAt }: ProjectKey, value: string) {
   return {
     id,
-    object: 'organization.project.service_account.api_key',
+    object: 'organization.project.service_account.api_key' as const,
     name,
     value,
     created_at: createdAt,

@@ -1,10 +1,11 @@
+import type * as v from 'valibot';
 import type { SpendAlert } from '../access/limit-policy.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { arrayOf, integer, object, oneOf, string, unsupported } from '../openai/schema.ts';
-import { type AdminApi, createAdminRoute, getPathParameter, listArray, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, listArray } from './admin-routes.ts';
 import { createObjectId, objectNotFoundError } from './object-table.ts';
 import {
   type FindLevel,
@@ -65,8 +66,8 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       return encodeAlert(level, requireAlert(await listMonthly(level), request));
     }),
 
-    create: createAdminRoute(async (request) => {
-      const dollars = parseDollars(request);
+    create: createBodyRoute(body, async (request, input) => {
+      const dollars = parseDollars(input);
       const level = await findLevel(request, 'change');
       const alert: SpendAlert = { name: createObjectId('alert', now()), per: 'month', dollars };
       await change(level, (alerts) => [...alerts, alert]);
@@ -74,8 +75,8 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       return encodeAlert(level, alert);
     }),
 
-    update: createAdminRoute(async (request) => {
-      const dollars = parseDollars(request);
+    update: createBodyRoute(body, async (request, input) => {
+      const dollars = parseDollars(input);
       const level = await findLevel(request, 'change');
       const alert: SpendAlert = { name: getPathParameter(request, 'alert'), per: 'month', dollars };
       await change(level, (alerts) => {
@@ -91,7 +92,7 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       const alert = requireAlert(await listMonthly(level), request);
       await change(level, (alerts) => alerts.filter(({ name }) => name !== alert.name));
       logChange(request, level, 'deleted', alert);
-      return { id: alert.name, object: `${level.name}.spend_alert.deleted`, deleted: true };
+      return { id: alert.name, object: `${level.name}.spend_alert.deleted` as const, deleted: true };
     }),
   };
 }
@@ -110,9 +111,8 @@ function requireAlert(alerts: readonly SpendAlert[], request: HttpRequest): Spen
   return alert;
 }
 
-/** Returns the amount of a request. @throws LambentError `unsupported_value` for recipients: the alarm's topic has them */
-function parseDollars(request: HttpRequest): number {
-  const { threshold_amount: cents, notification_channel: channel } = parseBody(body, request);
+/** Returns the amount of a request's body. @throws LambentError `unsupported_value` for recipients: the alarm's topic has them */
+function parseDollars({ threshold_amount: cents, notification_channel: channel }: v.InferOutput<typeof body>): number {
   if (channel.recipients.length === 0) return cents / 100;
   const message =
     "'notification_channel.recipients' is not supported: set the setting `alarmEmail`, or subscribe addresses to the stage's topic of alarms, and send an empty list.";
@@ -137,7 +137,7 @@ function logChange(
 function encodeAlert(level: Pick<RestrictedLevel, 'name'>, { name, dollars }: SpendAlert) {
   return {
     id: name,
-    object: `${level.name}.spend_alert`,
+    object: `${level.name}.spend_alert` as const,
     currency: 'USD',
     interval: 'month',
     threshold_amount: Math.round(dollars * 100),

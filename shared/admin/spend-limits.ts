@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { integer, object, oneOf } from '../openai/schema.ts';
-import { type AdminApi, createAdminRoute, parseBody } from './admin-routes.ts';
+import { type AdminApi, createAdminRoute, createBodyRoute } from './admin-routes.ts';
 import {
   type FindLevel,
   findOrganization,
@@ -44,8 +44,7 @@ function createRoutes(findLevel: FindLevel) {
       return encodeSpendLimit(level, limits.dollarsPerMonth);
     }),
 
-    update: createAdminRoute(async (request) => {
-      const { threshold_amount: cents } = parseBody(updateBody, request);
+    update: createBodyRoute(updateBody, async (request, { threshold_amount: cents }) => {
       const level = await findLevel(request, 'change');
       await level.change((restrictions) => withLimits(restrictions, { dollarsPerMonth: cents / 100 }));
       logRestriction(request, level, { spend_limit: { threshold_amount: cents } });
@@ -56,7 +55,7 @@ function createRoutes(findLevel: FindLevel) {
       const level = await findLevel(request, 'change');
       await level.change((restrictions) => withLimits(restrictions, { dollarsPerMonth: undefined }));
       logRestriction(request, level, { spend_limit: null });
-      return { object: `${level.name}.spend_limit.deleted`, deleted: true };
+      return { object: `${level.name}.spend_limit.deleted` as const, deleted: true };
     }),
   };
 }
@@ -67,7 +66,7 @@ function noSpendLimitError({ name }: RestrictedLevel): LambentError {
 
 function encodeSpendLimit({ name }: RestrictedLevel, dollars: number) {
   return {
-    object: `${name}.spend_limit`,
+    object: `${name}.spend_limit` as const,
     currency: 'USD',
     interval: 'month',
     threshold_amount: Math.round(dollars * 100),

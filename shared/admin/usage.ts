@@ -63,12 +63,12 @@ export function createUsageRoutes(api: UsageApi) {
 }
 
 /** @param isExact true for amounts as decimal text, which a JSON number can't always hold */
-type Encode = (sums: UsageSums, isExact: boolean) => Readonly<Record<string, unknown>>;
+type Encode<T> = (sums: UsageSums, isExact: boolean) => T;
 
 /** @param kind what the route reports; undefined for what this deployment never uses */
-function createRoute({ usage, now }: UsageApi, kind: UsageKind | 'costs' | undefined, encode: Encode): Route {
+function createRoute<T>({ usage, now }: UsageApi, kind: UsageKind | 'costs' | undefined, encode: Encode<T>) {
   return {
-    async run(request) {
+    async run(request: HttpRequest) {
       const grouped = readGroups(request, kind);
       const query = parseQuery(request, kind, grouped, now());
       const { buckets, next } = await readUsageReport(usage, query);
@@ -86,10 +86,10 @@ function createRoute({ usage, now }: UsageApi, kind: UsageKind | 'costs' | undef
         };
       }
       const data = buckets.map((bucket) => ({
-        ...{ object: 'bucket', start_time: bucket.start, end_time: bucket.end },
+        ...{ object: 'bucket' as const, start_time: bucket.start, end_time: bucket.end },
         results: encodeGroups(bucket),
       }));
-      return { json: { object: 'page', data, has_more: isNew, next_page: isNew ? String(next) : null } };
+      return { json: { object: 'page' as const, data, has_more: isNew, next_page: isNew ? String(next) : null } };
     },
   };
 }
@@ -159,7 +159,7 @@ function encodeUsage(kind: UsageKind, sums: UsageSums) {
   const { requests, inputTokens, cachedTokens, cacheWriteTokens, outputTokens } = sums;
   const uncached = inputTokens - cachedTokens - cacheWriteTokens;
   return {
-    object: `organization.usage.${kind}.result`,
+    object: `organization.usage.${kind}.result` as const,
     input_tokens: Number(inputTokens),
     ...(kind === 'completions' && {
       output_tokens: Number(outputTokens),
@@ -178,7 +178,7 @@ function encodeUsage(kind: UsageKind, sums: UsageSums) {
 function encodeCosts({ picodollars }: UsageSums, isExact: boolean) {
   const dollars = formatDollars(picodollars);
   return {
-    object: 'organization.costs.result',
+    object: 'organization.costs.result' as const,
     amount: { value: isExact ? dollars : Number(dollars), currency: 'usd' },
     ...UNGROUPED,
     ...{ line_item: null, api_source: null },

@@ -7,10 +7,10 @@ import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
   createAdminRoute,
-  createBodilessRoute,
+  createBodyRoute,
+  createOptionalBodyRoute,
   getPathParameter,
   listObjects,
-  parseBody,
 } from './admin-routes.ts';
 import { createIdentityProviders } from './identity-providers.ts';
 import { createPeople, type User } from './people.ts';
@@ -42,8 +42,7 @@ export function createUserRoutes(api: AdminApi) {
       return listObjects(request, users.collection, ORGANIZATION, encodeUser, isWanted);
     }),
 
-    'POST /v1/organization/users': createAdminRoute(async (request) => {
-      const body = parseBody(createBody, request);
+    'POST /v1/organization/users': createBodyRoute(createBody, async (request, body) => {
       const provider = await providers.get(ORGANIZATION, body.identity_provider_id);
       const email = body.email.toLowerCase();
       const user: User = {
@@ -73,8 +72,7 @@ export function createUserRoutes(api: AdminApi) {
       encodeUser(await users.get(getPathParameter(request, 'user'))),
     ),
 
-    'POST /v1/organization/users/{user}': createBodilessRoute(async (request) => {
-      const body = parseBody(updateBody, request);
+    'POST /v1/organization/users/{user}': createOptionalBodyRoute(updateBody, async (request, body) => {
       const wanted = body.role_id ?? body.role;
       const ids = typeof wanted === 'string' ? [await resolveRole(roles, ORGANIZATION, wanted)] : undefined;
       const user = await users.change(getPathParameter(request, 'user'), (each) => ({ roles: ids ?? each.roles }));
@@ -89,7 +87,7 @@ export function createUserRoutes(api: AdminApi) {
       await enforce(user);
       await users.collection.delete(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'user.deleted', objectId: id });
-      return { id, object: 'organization.user.deleted', deleted: true };
+      return { id, object: 'organization.user.deleted' as const, deleted: true };
     }),
   };
 }
@@ -108,7 +106,7 @@ function emailTakenError() {
 export function encodeUser({ id, createdAt, name, email, roles, projects, providerId, subject }: User) {
   return {
     id,
-    object: 'organization.user',
+    object: 'organization.user' as const,
     added_at: createdAt,
     created: createdAt,
     name,
@@ -117,10 +115,10 @@ export function encodeUser({ id, createdAt, name, email, roles, projects, provid
     is_service_account: false,
     is_scim_managed: false,
     projects: {
-      object: 'list',
+      object: 'list' as const,
       data: projects.map((project) => ({ id: project.id, name: null, role: showRole(project.roles) ?? null })),
     },
-    user: { id, object: 'user', name, email, enabled: true },
+    user: { id, object: 'user' as const, name, email, enabled: true },
     // Not in OpenAI's API.
     identity_provider_id: providerId,
     subject,

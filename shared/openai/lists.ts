@@ -26,9 +26,9 @@ export function parseListQuery({ order = 'desc', after, limit = '20' }: Readonly
 }
 
 /** Encodes one page of items as OpenAI's list object. */
-export function encodeList(items: readonly unknown[], hasMore: boolean) {
+export function encodeList<T>(items: readonly T[], hasMore: boolean) {
   return {
-    object: 'list',
+    object: 'list' as const,
     data: items,
     first_id: getId(items[0]),
     last_id: getId(items.at(-1)),

@@ -26,7 +26,7 @@ export const handler = createHttpPipeline<undefined>({
   corsOrigin: config.CORS_ORIGIN,
   format: OAUTH_FORMAT,
   // The token in the body is the caller's credential.
-  authorization: { authorize: async () => undefined, logFields: () => ({}) },
+  authorization: { authorize: async () => undefined, describeCaller: () => ({}) },
   routes: {
     'POST /v1/oauth/token': {
       parseBody: parseFormBody,

@@ -1,4 +1,5 @@
 import type { Entry } from '../audit/entry.ts';
+import type { ErrorCode } from '../core/errors.ts';
 
 /** What is counted, hour by hour: the calls of a key, or of a whole project. */
 export interface Subject {
@@ -20,7 +21,20 @@ export interface Activity extends Subject {
 
 export const HOUR_MS = 3_600_000;
 
-/** Returns what entries add to the activity of their keys and projects. Calls that were not authorized have neither. */
+/**
+ * Errors of calls that were not authorized. They don't count: a client that uses a held or restricted key would otherwise raise
+ * what is usual for the project, or have others' calls found unusual.
+ */
+const UNAUTHORIZED: ReadonlySet<unknown> = new Set<ErrorCode>([
+  'invalid_api_key',
+  'insufficient_permissions',
+  'ip_not_authorized',
+  'certificate_not_authorized',
+  'project_archived',
+  'key_held',
+]);
+
+/** Returns what entries add to the activity of their keys and projects. Calls that were not authorized add nothing. */
 export function sumActivity(entries: readonly Entry[]): Activity[] {
   const sums = new Map<string, { subject: Subject; calls: number; refusals: number; networks: Set<string> }>();
   const add = (subject: Subject, { record, network }: Entry): void => {
@@ -32,9 +46,10 @@ export function sumActivity(entries: readonly Entry[]): Activity[] {
     if (network !== undefined && subject.keyId !== undefined) sum.networks.add(network);
   };
   for (const entry of entries) {
-    const { record, action, tenant, keyId } = entry;
+    const { record, action, tenant, keyId, errorCode } = entry;
     const isRefusal = record === 'guardrail' && action === 'refuse';
     if (tenant === undefined || (record !== 'call' && !isRefusal)) continue;
+    if (UNAUTHORIZED.has(errorCode)) continue;
     const hour = Math.floor(Date.parse(entry.time) / HOUR_MS) * HOUR_MS;
     add({ tenant, keyId: undefined, hour }, entry);
     if (keyId !== undefined) add({ tenant, keyId, hour }, entry);

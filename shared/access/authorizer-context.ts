@@ -47,6 +47,12 @@ const contextSchema = v.object({
   expiresAt: v.optional(v.string()),
 });
 
+/** Returns who has called, also if the call must be refused. Empty if the authorizer's context is invalid. */
+export function readCaller(context: unknown): { readonly tenant?: string; readonly keyId?: string } {
+  const { output, success } = v.safeParse(contextSchema, context);
+  return success ? { tenant: output.tenant, keyId: output.keyId } : {};
+}
+
 /**
  * Parses the authorizer's context into a principal. Returns undefined if it is invalid or has expired.
  * @throws LambentError `project_archived`, `key_held`; `overloaded` for a policy that this version can't enforce

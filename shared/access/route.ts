@@ -1,7 +1,7 @@
 import { LambentError } from '../core/errors.ts';
 import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
 import type { ProxyEvent } from '../lambda/proxy-event.ts';
-import { parseAuthorizerContext } from './authorizer-context.ts';
+import { parseAuthorizerContext, readCaller } from './authorizer-context.ts';
 import { toNetwork } from './network.ts';
 import { ORGANIZATION, type Principal } from './principal.ts';
 import { collectKeyValues } from './request-keys.ts';
@@ -37,8 +37,9 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
         throw new LambentError('insufficient_permissions', 'This project only reads: it is a sandbox.');
       return principal;
     },
-    logFields: ({ tenant, keyId }, { requestContext: { identity } }) => ({
-      ...{ tenant, keyId, network: toNetwork(identity?.sourceIp) },
+    describeCaller: ({ requestContext: { authorizer, identity } }) => ({
+      ...readCaller(authorizer),
+      network: toNetwork(identity?.sourceIp),
     }),
   };
 }
@@ -47,12 +48,8 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
 async function checkAddress({ policy }: Principal, { requestContext: { identity } }: ProxyEvent): Promise<void> {
   const ranges = policy.key?.ipRanges;
   if (ranges === undefined) return;
-  const { isInRanges } = await import('./ip-ranges.ts');
-  if (isInRanges(identity?.sourceIp ?? '', ranges)) return;
-  throw new LambentError(
-    'ip_not_authorized',
-    'Your request IP does not match the configured IP allowlist of this API key.',
-  );
+  const { checkClientAddress } = await import('./client-address.ts');
+  checkClientAddress(identity?.sourceIp, ranges);
 }
 
 /**

@@ -68,8 +68,8 @@ export interface Authorization<Principal> {
    * @throws LambentError if there is none or it may not call the route
    */
   authorize(event: ProxyEvent): Promise<Principal>;
-  /** Returns the fields that identify a principal, and where it calls from, in log lines. */
-  logFields(principal: Principal, event: ProxyEvent): LogFields;
+  /** Returns the log fields that say who calls, and from where. They are logged for refused requests, too. */
+  describeCaller(event: ProxyEvent): LogFields;
 }
 
 export interface HttpPipelineOptions<Principal> extends ResponderOptions {
@@ -143,8 +143,8 @@ async function serve<Principal>(
     const format = await options.loadFormat?.(resource, headers);
     if (format !== undefined) responder.useFormat(format);
     const route = findRoute(event, options.routes);
+    context.telemetry.logger.annotate(options.authorization.describeCaller(event));
     const principal = await options.authorization.authorize(event);
-    context.telemetry.logger.annotate(options.authorization.logFields(principal, event));
     const response = await route.run({
       requestId: context.requestId,
       pathParameters: decodeValues(event.pathParameters),

@@ -96,6 +96,17 @@ describe('the watch for abuse', () => {
     expect(reports).toHaveLength(2);
   });
 
+  it('calls that were not authorized add nothing, whatever the network', async () => {
+    await setRules({ networksPerHour: 1, timesUsualRate: 3, leastCallsPerHour: 10 });
+    await addHistory(Array.from({ length: 30 }, () => 2));
+    const codes = ['ip_not_authorized', 'certificate_not_authorized', 'key_held', 'project_archived'];
+    for (const errorCode of [...codes, 'insufficient_permissions', 'invalid_api_key'])
+      await record(makeCalls(20, { errorCode, network: '192.0.2.0/24' }));
+    expect(reports).toEqual([]);
+    await record(makeCalls(1, { errorCode: 'model_not_found', network: '192.0.2.0/24' }));
+    expect(reports).toHaveLength(1);
+  });
+
   it('a key with many refused requests is held if the policy says so, until its time', async () => {
     await setRules({ refusalsPerHour: 5, hold: ['refusals'], holdSeconds: 600 });
     await record([...makeRefusals(4), ...makeRefusals(10, 'flag'), ...makeCalls(20)]);

@@ -18,7 +18,7 @@ function createHandler(run: (request: HttpRequest<string>) => Promise<HttpRespon
   const telemetry = recordTelemetry();
   const handler = createHttpPipeline<string>({
     routes: { 'GET /v1/models': { run } },
-    authorization: { authorize: async () => 'acme', logFields: (tenant) => ({ tenant }) },
+    authorization: { authorize: async () => 'acme', describeCaller: () => ({ tenant: 'acme' }) },
     telemetry: { metrics: telemetry.metrics, forRequest: () => telemetry },
     format: {
       errorResponse: ({ code }) => ({ status: 504, headers: {}, json: { code } }),

@@ -81,11 +81,12 @@ export function storageLimitError({ name, max, left, requested }: StorageRefusal
   return new LambentError('storage_limit_exceeded', message, { isUnasked: true });
 }
 
-/** Formats milliseconds as OpenAI does: `20s`, `1.5s`, `6m0s`. */
+/** Formats milliseconds as OpenAI does: `20s`, `1.5s`, `6m0s`. From a minute on, seconds are rounded up. */
 export function formatSeconds(ms: number): string {
-  const seconds = ms / 1000;
-  if (seconds < 60) return `${Math.ceil(seconds * 1000) / 1000}s`;
+  const whole = Math.ceil(ms);
+  if (whole < 60_000) return `${whole / 1000}s`;
+  const seconds = Math.ceil(whole / 1000);
   const minutes = Math.floor(seconds / 60);
-  const rest = `${minutes % 60}m${Math.ceil(seconds % 60)}s`;
+  const rest = `${minutes % 60}m${seconds % 60}s`;
   return minutes < 60 ? rest : `${Math.floor(minutes / 60)}h${rest}`;
 }

@@ -70,6 +70,12 @@ export interface ErrorDetails {
   readonly headers?: Readonly<Record<string, string>>;
   /** Replaces the text that callers see for the code. */
   readonly publicMessage?: string;
+  /** The error's type in OpenAI's format, if it doesn't follow from the code. */
+  readonly type?: string;
+  /** True if a retry can't succeed, although it may for other errors of the same code. */
+  readonly isFinal?: boolean;
+  /** The limit that refuses the request, as `level.name`: `key.dollarsPerMonth`. */
+  readonly limit?: string;
   /** True if the request was refused before its model was called. */
   readonly isUnasked?: true;
   readonly cause?: unknown;
@@ -96,7 +102,7 @@ export class LambentError extends Error {
 
   /** True if the same request may succeed later. */
   get retryable(): boolean {
-    return RETRYABLE.has(this.code);
+    return RETRYABLE.has(this.code) && !this.details.isFinal;
   }
 }
 

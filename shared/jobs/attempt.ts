@@ -182,19 +182,22 @@ class Attempt {
     switch (verdict.kind) {
       case 'none':
         return this.#fenced();
-      case 'end':
-        return this.#end({ status: verdict.status, ...omitUndefined({ errorCode: verdict.errorCode }) });
+      case 'end': {
+        const { kind: _, ...ending } = verdict;
+        return this.#end(ending);
+      }
       case 'release':
         return this.#pause(verdict);
     }
   }
 
   async #pause(verdict: Extract<Verdict, { kind: 'release' }>): Promise<Outcome | Again> {
-    const { errorCode, counts = false, cutOff = false, saved = false } = verdict;
+    const { errorCode, errorLimit, counts = false, cutOff = false, saved = false } = verdict;
     const movesOn = this.#mayMoveOn(errorCode);
     const pauseMs = movesOn ? 0 : verdict.pauseMs;
     const ticket = this.#call.mayHide(pauseMs);
-    const job = await this.#release({ pauseMs, counts, cutOff, saved, ticket, ...omitUndefined({ errorCode }) });
+    const reason = omitUndefined({ errorCode, errorLimit });
+    const job = await this.#release({ pauseMs, counts, cutOff, saved, ticket, ...reason });
     if (job === undefined) return this.#refused();
     return movesOn ? { kind: 'again' } : { kind: 'released', job, errorCode, ticket };
   }

@@ -94,6 +94,8 @@ export interface Job {
   readonly endSequence?: number;
   /** The error code of the last attempt, or of the job. It is never a message, which could quote content. */
   readonly errorCode?: string;
+  /** The limit that refused the last attempt, if one did, as `level.name`. */
+  readonly errorLimit?: string;
   /** Sealed bytes that its project's limits count for it. Absent if they count nothing. Until it has ended, an upper bound. */
   readonly storedBytes?: number;
   /** Upper bounds of what these limits count for the turn that the job will add to its conversation. Absent once the turn is known. */

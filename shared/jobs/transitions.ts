@@ -86,7 +86,7 @@ export function claim({ owner, alone, whole, lane }: ClaimTerms, now: number, { 
         ...(alone ? { alone } : {}),
       },
       // The error of an earlier attempt says nothing of this one, which may end without writing any.
-      remove: ['notBefore', 'errorCode', 'begun', 'cutOff', ...(alone ? [] : (['alone'] as const))],
+      remove: ['notBefore', 'errorCode', 'errorLimit', 'begun', 'cutOff', ...(alone ? [] : (['alone'] as const))],
       add: { epoch: 1, asks: 1 },
       index: { purpose: 'run', queue: queueOf({ lane }), dueAt: now },
     },
@@ -110,6 +110,7 @@ export function begin(job: Pick<Job, 'epoch'>, now: number, { leaseMs }: JobTimi
 export interface Pause {
   readonly notBefore: number;
   readonly errorCode?: ErrorCode;
+  readonly errorLimit?: string;
   /** The lane on which the job goes on, if it changes. */
   readonly lane?: Lane;
   /** True if the model was asked. */
@@ -126,11 +127,25 @@ export interface Pause {
 
 /** Releases a job, to be tried again. Refused after a cancel was requested, which its holder must carry out. */
 export function release(job: Job, pause: Pause, timings: JobTimings): Transition {
-  const { notBefore, errorCode, lane, asked, counts = false, cutOff = false, saved = false, ticket } = pause;
+  const {
+    notBefore,
+    errorCode,
+    errorLimit,
+    lane,
+    asked,
+    counts = false,
+    cutOff = false,
+    saved = false,
+    ticket,
+  } = pause;
   return {
     guard: [...holding(job), uncancelled],
     change: {
-      set: { status: 'queued', notBefore, ...omitUndefined({ errorCode, lane }), ...(cutOff ? { cutOff } : {}) },
+      set: {
+        ...{ status: 'queued', notBefore },
+        ...omitUndefined({ errorCode, errorLimit, lane }),
+        ...(cutOff ? { cutOff } : {}),
+      },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
       add: { ...(saved ? {} : { releases: 1 }), ...(asked ? {} : { asks: -1 }), ...(counts ? { attempts: 1 } : {}) },
       index: waiting({ ...job, ...omitUndefined({ lane }) }, notBefore, ticket, timings),
@@ -206,6 +221,7 @@ export interface Ending {
   readonly usage?: Job['usage'];
   readonly endSequence?: number;
   readonly errorCode?: ErrorCode;
+  readonly errorLimit?: string;
 }
 
 /**
@@ -273,7 +289,7 @@ export function giveUp(job: Job, now: number, timings: JobTimings): Transition {
 
 function ended(
   job: Job,
-  { status, output, usage, endSequence, errorCode }: Ending,
+  { status, output, usage, endSequence, errorCode, errorLimit }: Ending,
   now: number,
   { completionMs }: JobTimings,
 ): JobChange {
@@ -282,7 +298,7 @@ function ended(
     set: {
       status,
       completedAt: now,
-      ...omitUndefined({ output, usage, endSequence, errorCode }),
+      ...omitUndefined({ output, usage, endSequence, errorCode, errorLimit }),
       ...(fanIn.length === 0 ? {} : { fanIn }),
     },
     remove: [
@@ -292,7 +308,7 @@ function ended(
       'alone',
       'cutOff',
       // The error of an earlier attempt doesn't belong to a job that got its answer.
-      ...(errorCode === undefined && output !== undefined ? (['errorCode'] as const) : []),
+      ...(errorCode === undefined && output !== undefined ? (['errorCode', 'errorLimit'] as const) : []),
     ],
     index: fanIn.length === 0 ? 'none' : { purpose: 'step', dueAt: now + completionMs },
   };

@@ -1,5 +1,6 @@
 import { isAwsError } from '../aws/outage.ts';
 import { type ErrorCode, type LambentError, toLambentError } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { Job, TerminalStatus } from './job.ts';
 import type { Stop } from './lease.ts';
 import type { JobTimings } from './timings.ts';
@@ -7,12 +8,18 @@ import { MAX_ASKS, MAX_ATTEMPTS } from './transitions.ts';
 
 /** What follows from an attempt that has no complete answer. */
 export type Verdict =
-  | { readonly kind: 'end'; readonly status: TerminalStatus; readonly errorCode?: ErrorCode }
+  | {
+      readonly kind: 'end';
+      readonly status: TerminalStatus;
+      readonly errorCode?: ErrorCode;
+      readonly errorLimit?: string;
+    }
   /** The job is released, to be tried again. */
   | {
       readonly kind: 'release';
       readonly pauseMs: number;
       readonly errorCode?: ErrorCode;
+      readonly errorLimit?: string;
       /** True if the attempt counts as one of three although its model has not begun to answer. */
       readonly counts?: boolean;
       /** True if the end of the invocation cut the attempt off. */
@@ -61,13 +68,12 @@ export function verdictOn(thrown: unknown, job: Job, circumstances: Circumstance
   }
   if (stop === 'shutdown') return verdictOnShutdown(job, progress);
   const error = toFailure(thrown);
-  const { code: errorCode } = error;
-  const isMomentary = MOMENTARY.has(errorCode);
-  if (!(isMomentary || error.retryable) || isLast(job, progress, !isMomentary)) {
-    return { kind: 'end', status: 'failed', errorCode };
-  }
+  const { code } = error;
+  const reason = { errorCode: code, ...omitUndefined({ errorLimit: error.details?.limit }) };
+  const isMomentary = MOMENTARY.has(code);
+  if (!error.retryable || isLast(job, progress, !isMomentary)) return { kind: 'end', status: 'failed', ...reason };
   const pauseMs = pauseOf(job, error, circumstances);
-  return { kind: 'release', pauseMs, errorCode, counts: !isMomentary && progress !== 'begun' };
+  return { kind: 'release', pauseMs, ...reason, counts: !isMomentary && progress !== 'begun' };
 }
 
 /** An attempt that the end of the invocation cut off is repeated where a whole invocation remains. */
@@ -94,8 +100,10 @@ function isLast({ attempts, asks = 0 }: Job, progress: Progress, counts: boolean
   return used >= MAX_ATTEMPTS || (progress !== 'unasked' && asks >= MAX_ASKS);
 }
 
+type Failure = Pick<LambentError, 'code' | 'retryable' | 'retryAfterMs'> & Partial<Pick<LambentError, 'details'>>;
+
 /** Returns the error to judge. An error of AWS itself is an outage of a store. */
-function toFailure(thrown: unknown): Pick<LambentError, 'code' | 'retryable' | 'retryAfterMs'> {
+function toFailure(thrown: unknown): Failure {
   if (isAwsError(thrown)) return { code: 'vault_unavailable', retryable: true, retryAfterMs: undefined };
   return toLambentError(thrown);
 }

@@ -1,6 +1,8 @@
 import { LambentError } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { formatDollars } from '../inference/cost.ts';
 import type { QueueRefusal } from './job-ledger.ts';
+import { encodeLimitName, findErrorType } from './limit-name.ts';
 import type { Refusal } from './limiter.ts';
 import { OWNERS } from './owners.ts';
 import type { StorageRefusal } from './stored-amounts.ts';
@@ -9,9 +11,9 @@ import type { StorageRefusal } from './stored-amounts.ts';
 const IN_FLIGHT_RETRY_MS = 1_000;
 
 /**
- * Returns the error of a call that a limit refuses: `insufficient_quota` for money, else `rate_limit_exceeded`. A queued call
- * waits in both cases, because its budget is renewed, too, unless it is larger than the limit itself, as any is for a limit
- * of 0.
+ * Returns the error of a call that a limit refuses: `insufficient_quota` for money, else `rate_limit_exceeded`. It is final if the
+ * call is larger than the limit itself, as any is for a limit of 0. Otherwise a queued call waits also for money, because its
+ * budget is renewed, with `rate_limit_exceeded`.
  * @param headers the limits' own headers
  */
 export function limitError(
@@ -22,35 +24,29 @@ export function limitError(
 ): LambentError {
   const { cap, left, requested, resetAt } = refusal;
   const isMoney = cap.metric === 'spend';
+  const code = isMoney ? 'insufficient_quota' : 'rate_limit_exceeded';
+  const limit = encodeLimitName(cap);
+  const details = { headers, limit, ...omitUndefined({ type: findErrorType(cap.name) }), isUnasked: true } as const;
   const format = (amount: bigint): string => (isMoney ? `$${formatDollars(amount)}` : String(amount));
-  const subject = `${cap.name} of ${OWNERS[cap.level]}: limit ${format(cap.max)}`;
-  if (cap.max === 0n) {
-    const message = `Calls of \`${model}\` are not permitted: ${cap.name} of ${OWNERS[cap.level]} is 0.`;
-    return new LambentError(isMoney || queued ? 'insufficient_quota' : 'rate_limit_exceeded', message, {
-      publicMessage: message,
-      headers: { ...headers, 'x-should-retry': 'false' },
-      isUnasked: true,
-    });
+  const owned = `${cap.name} of ${OWNERS[cap.level]}`;
+  if (requested > cap.max) {
+    const size = `limit ${format(cap.max)}, requested ${format(requested)}.`;
+    const hint = isMoney || cap.metric === 'tokens' ? ' Lower the maximum of output tokens or the input.' : '';
+    const message =
+      cap.max === 0n
+        ? `Calls of \`${model}\` are not permitted: ${owned} is 0.`
+        : `Request too large for \`${model}\` by ${owned}: ${size}${hint}`;
+    return new LambentError(code, message, { ...details, publicMessage: message, isFinal: true });
   }
-  if (requested > cap.max && (queued || !isMoney)) {
-    const message = `Request too large for \`${model}\` by ${subject}, requested ${format(requested)}.`;
-    const hint = cap.metric === 'tokens' ? ' Lower the maximum of output tokens or the input.' : '';
-    const code = queued ? 'insufficient_quota' : 'rate_limit_exceeded';
-    return new LambentError(code, message, {
-      publicMessage: message + hint,
-      headers: { ...headers, 'x-should-retry': 'false' },
-      isUnasked: true,
-    });
-  }
-  const used = `${subject}, left ${format(left)}, requested ${format(requested)}.`;
+  const used = `${owned}: limit ${format(cap.max)}, left ${format(left)}, requested ${format(requested)}.`;
   const retryAfterMs = resetAt === undefined ? IN_FLIGHT_RETRY_MS : Math.max(0, resetAt - now);
   if (isMoney && !queued) {
     const until = resetAt === undefined ? '' : ` It is available again at ${new Date(resetAt).toISOString()}.`;
     const message = `You exceeded your current quota: ${used}${until}`;
-    return new LambentError('insufficient_quota', message, { publicMessage: message, headers, isUnasked: true });
+    return new LambentError(code, message, { ...details, publicMessage: message });
   }
   const message = `Rate limit reached for \`${model}\` on ${used} Please try again in ${formatSeconds(retryAfterMs)}.`;
-  return new LambentError('rate_limit_exceeded', message, { retryAfterMs, headers, isUnasked: true });
+  return new LambentError('rate_limit_exceeded', message, { ...details, retryAfterMs });
 }
 
 /** An ended job frees its place at once, but an environment looks for ended jobs at most once in this time. */
@@ -67,7 +63,7 @@ export function queueLimitError({ cap, left, requested }: QueueRefusal): Lambent
       cap.max === 0n
         ? `Queued jobs are not permitted: ${cap.name} of ${OWNERS[cap.level]} is 0.`
         : `Job too large by ${subject}, requested ${requested}.`;
-    return new LambentError('rate_limit_exceeded', message, { headers: { 'x-should-retry': 'false' } });
+    return new LambentError('rate_limit_exceeded', message, { isFinal: true });
   }
   const message = `Limit reached for queued jobs on ${subject}, left ${left}, requested ${requested}. Please try again when jobs have ended.`;
   return new LambentError('rate_limit_exceeded', message, { retryAfterMs: QUEUE_RETRY_MS });

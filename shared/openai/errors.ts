@@ -13,20 +13,19 @@ export interface ErrorBody {
 
 /** Encodes `error` as OpenAI's error object. */
 export function encodeErrorBody(error: LambentError): ErrorBody {
-  const type = typeFor(httpStatusFor(error));
+  const type = error.details.type ?? typeFor(error);
   return { error: { message: publicMessageFor(error), type, param: error.param ?? null, code: error.code } };
 }
 
-function typeFor(status: number): string {
-  if (status >= 500) return 'server_error';
-  switch (status) {
-    case 401:
-      return 'authentication_error';
-    case 403:
-      return 'permission_error';
-    case 429:
-      return 'rate_limit_error';
-    default:
-      return 'invalid_request_error';
-  }
+/** As OpenAI's, where `insufficient_quota` is also the type. */
+function typeFor(error: LambentError): string {
+  if (error.code === 'insufficient_quota') return error.code;
+  const status = httpStatusFor(error);
+  return TYPES[status] ?? (status >= 500 ? 'server_error' : 'invalid_request_error');
 }
+
+const TYPES: Readonly<Record<number, string>> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  429: 'rate_limit_error',
+};

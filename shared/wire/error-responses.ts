@@ -9,6 +9,7 @@ interface ErrorFormat {
 }
 
 const INVALID: ErrorFormat = { status: 400 };
+const LOGGED = 'The cause is in the server log under this request id.';
 
 /** Maps every error code to its HTTP status and the message that callers see, whichever API they use. */
 const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
@@ -81,7 +82,7 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   guardrail_unavailable: { status: 503 },
   upstream_misconfigured: {
     status: 500,
-    publicMessage: 'The model is not configured correctly. The cause is in the server log under this request id.',
+    publicMessage: `The model is not configured correctly. ${LOGGED}`,
     shouldRetry: false,
   },
   upstream_cut: {
@@ -96,13 +97,12 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   output_mismatch: { status: 502, shouldRetry: false },
   record_unreadable: {
     status: 500,
-    publicMessage:
-      'The data stored under this id cannot be read. The cause is in the server log under this request id.',
+    publicMessage: `The data stored under this id cannot be read. ${LOGGED}`,
     shouldRetry: false,
   },
   configuration: {
     status: 500,
-    publicMessage: 'The service is not configured correctly. The cause is in the server log under this request id.',
+    publicMessage: `The service is not configured correctly. ${LOGGED}`,
     shouldRetry: false,
   },
   internal: {
@@ -131,7 +131,7 @@ export function errorHeadersFor(error: LambentError): Record<string, string> {
 
 function retryHeadersFor(error: LambentError): Record<string, string> {
   const { status, shouldRetry } = FORMATS[error.code];
-  if (shouldRetry === false) return { 'x-should-retry': 'false' };
+  if (shouldRetry === false || error.details.isFinal) return { 'x-should-retry': 'false' };
   if (status !== 409 && status !== 429 && status !== 503) return {};
   const retryAfterMs = Math.max(0, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
   return { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))), 'retry-after-ms': String(retryAfterMs) };

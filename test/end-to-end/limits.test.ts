@@ -27,6 +27,11 @@ beforeAll(async () => {
     script: async ({ body }) =>
       replyAsChatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
     models: ({ baseUrl }) => ({
+      priced: {
+        targets: [
+          { provider: 'openai-compatible', model: 'gpt', baseUrl, price: { inputPerMillion: 1, outputPerMillion: 10 } },
+        ],
+      },
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge', baseUrl }], embeddings: {} },
     }),
     sections: () => ({
@@ -234,6 +239,21 @@ it('a background response over a limit waits until the limit allows it', async (
   expect((await client.responses.retrieve(id)).status).not.toBe('failed');
   await store.write({ pk: 'key#waiting#waiting-key', add: { 'k.f.now': -1n } });
   await waitUntil('the job was answered', async () => (await client.responses.retrieve(id)).status === 'completed');
+});
+
+it.each([
+  ['dollarsPerMonth', 0.000001],
+  ['tokensPerMinute', 5],
+  ['requestsPerMinute', 0],
+] as const)('a background response that can never run under %s fails with the name of the limit', async (name, max) => {
+  const client = await createClient(`never-${name}`, { [name]: max });
+  const { id } = await client.responses.create({ model: 'priced', input: 'Hello', background: true });
+  const retrieve = () => client.responses.retrieve(id);
+  await waitUntil('the job has failed', async () => (await retrieve()).status === 'failed');
+  expect((await retrieve()).error).toEqual({
+    code: 'rate_limit_exceeded',
+    message: `The request is larger than ${name} of the caller's key allows.`,
+  });
 });
 
 it('a job that waits while its key is revoked runs, still under the limits of that key', async () => {

@@ -59,12 +59,6 @@ export const EQUIVALENT_MUTANTS: readonly EquivalentMutant[] = [
     reason: 'The job is then compared with its own request, and found to be the same.',
   },
   {
-    file: 'shared/jobs/verdict.ts',
-    line: "if (isAwsError(thrown)) return { code: 'vault_unavailable', retryable: true, retryAfterMs: undefined };",
-    replacement: 'false',
-    reason: 'An error of this code is retried whatever `retryable` says.',
-  },
-  {
     file: 'shared/jobs/pace.ts',
     line: '#permits = { window: 0, count: 0 };',
     replacement: '{}',

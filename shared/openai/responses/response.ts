@@ -7,6 +7,7 @@ import type {
 import type { LambentError } from '../../core/errors.ts';
 import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Tool, Usage } from '../../inference/generation.ts';
+import { httpStatusFor } from '../../wire/error-responses.ts';
 import { missingFinishError } from '../../wire/sse.ts';
 import { type ErrorBody, encodeErrorBody } from '../errors.ts';
 import { encodeResponseModeration } from '../moderations/report.ts';
@@ -166,7 +167,8 @@ export function finishedResponse(
 
 /** Returns the response with status `failed` and its error. */
 export function failedResponse(inProgress: ResponseObject, error: LambentError): ResponseObject {
-  const code = error.code === 'rate_limit_exceeded' ? 'rate_limit_exceeded' : 'server_error';
+  // OpenAI's response object has no code for an exhausted quota.
+  const code = httpStatusFor(error) === 429 ? 'rate_limit_exceeded' : 'server_error';
   return { ...inProgress, status: 'failed', error: { code, message: encodeErrorBody(error).error.message } };
 }
 

@@ -14,6 +14,7 @@ import { Stopped } from '../../../shared/jobs/lease.ts';
 import { listCaps } from '../../../shared/limits/caps.ts';
 import type { CounterStore } from '../../../shared/limits/counters.ts';
 import { boundRequest } from '../../../shared/limits/estimate.ts';
+import { encodeErrorBody } from '../../../shared/openai/errors.ts';
 import { errorHeadersFor, httpStatusFor, publicMessageFor } from '../../../shared/wire/error-responses.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { collect, makeRequest } from '../inference/requests.ts';
@@ -100,6 +101,13 @@ async function refuse(...args: Parameters<typeof generate>): Promise<LambentErro
   const thrown = await generate(...args).catch((error: unknown) => error);
   if (!(thrown instanceof LambentError)) throw new Error('not refused');
   return thrown;
+}
+
+/** Clients that don't know `x-should-retry` repeat a call after `retry-after`. */
+function expectNoRetry(error: LambentError): void {
+  const headers = errorHeadersFor(error);
+  expect(headers).toMatchObject({ 'x-should-retry': 'false' });
+  expect(Object.keys(headers).filter((name) => name.startsWith('retry-after'))).toEqual([]);
 }
 
 const ofKey = (limits: Limits): Policy => ({ key: { limits } });
@@ -328,18 +336,28 @@ describe('a refused call', () => {
     expect(publicMessageFor(error)).toContain(
       'Request too large for `default` by tokensPerMinute of this key: limit 100, requested 2',
     );
-    expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
+    expectNoRetry(error);
+  });
+
+  it('is not to be repeated if it is larger than the budget, and says nothing of its renewal', async () => {
+    const error = await refuse(ofKey({ dollarsPerMonth: 0.001 }), { maxOutputTokens: 2_000 });
+    expect(error.code).toBe('insufficient_quota');
+    expect(publicMessageFor(error)).toMatch(
+      /^Request too large for `default` by dollarsPerMonth of this key: limit \$0\.001, requested \$0\.04\d*\. Lower the maximum/,
+    );
+    expectNoRetry(error);
   });
 
   it.each([
     ['requestsPerMinute', false, 'rate_limit_exceeded'],
-    ['tokensPerDay', true, 'insufficient_quota'],
+    ['tokensPerDay', true, 'rate_limit_exceeded'],
     ['dollarsPerMonth', false, 'insufficient_quota'],
+    ['dollarsPerDay', true, 'insufficient_quota'],
   ] as const)('by a %s of 0 says that no call is permitted (queued: %s)', async (name, queued, code) => {
     const error = await refuse({ project: { limits: { [name]: 0 } } }, {}, { queued });
-    expect(error).toMatchObject({ code, retryable: code === 'rate_limit_exceeded' });
+    expect(error).toMatchObject({ code, retryable: false, details: { limit: `project.${name}` } });
     expect(publicMessageFor(error)).toBe(`Calls of \`default\` are not permitted: ${name} of the project is 0.`);
-    expect(errorHeadersFor(error)).toMatchObject({ 'x-should-retry': 'false' });
+    expectNoRetry(error);
   });
 
   it('a call that a budget refuses is refused as without quota, until the budget is renewed', async () => {
@@ -361,10 +379,26 @@ describe('a refused call', () => {
     await generate(policy, { maxOutputTokens: 2_000 });
     const waiting = await refuse(policy, { maxOutputTokens: 2_000 }, { queued: true });
     expect(waiting).toMatchObject({ code: 'rate_limit_exceeded', retryable: true, details: { isUnasked: true } });
+    expect(waiting.details.limit).toBe('key.dollarsPerDay');
     expect(await refuse(ofKey({ dollarsPerDay: 0.001 }), { maxOutputTokens: 2_000 }, { queued: true })).toMatchObject({
       code: 'insufficient_quota',
       retryable: false,
+      details: { limit: 'key.dollarsPerDay', isUnasked: true },
     });
+    expect(await refuse(ofKey({ tokensPerDay: 9 }), { maxOutputTokens: 9 }, { queued: true })).toMatchObject({
+      code: 'rate_limit_exceeded',
+      retryable: false,
+      details: { limit: 'key.tokensPerDay', isUnasked: true },
+    });
+  });
+
+  it.each([
+    [{ requestsPerMinute: 0 }, 'rate_limit_exceeded', 'requests'],
+    [{ tokensPerDay: 1 }, 'rate_limit_exceeded', 'tokens'],
+    [{ requestsInFlight: 0 }, 'rate_limit_exceeded', 'rate_limit_error'],
+    [{ dollarsPerDay: 0 }, 'insufficient_quota', 'insufficient_quota'],
+  ] as const)('by %j has the type of an error of OpenAI', async (limits, code, type) => {
+    expect(encodeErrorBody(await refuse(ofKey(limits))).error).toMatchObject({ code, type });
   });
 
   it('the preset of a sandbox refuses each call', async () => {

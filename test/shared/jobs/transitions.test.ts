@@ -189,10 +189,12 @@ describe('a claim', () => {
   });
 
   it('leaves nothing of an earlier attempt', () => {
-    const earlier = aJob({ errorCode: 'upstream_cut', cutOff: true, begun: true, alone: true, notBefore: START });
+    const limited = { errorCode: 'rate_limit_exceeded', errorLimit: 'key.requestsPerDay' };
+    const earlier = aJob({ ...limited, cutOff: true, begun: true, alone: true, notBefore: START });
     const { status, owner, epoch, asks, ...rest } = changed(earlier, claim(terms, NOW, JOB_TIMINGS).change);
     expect({ status, owner, epoch, asks }).toEqual({ status: 'in_progress', owner: 'w', epoch: 1, asks: 1 });
-    for (const field of ['errorCode', 'cutOff', 'begun', 'alone', 'notBefore']) expect(rest).not.toHaveProperty(field);
+    for (const field of ['errorCode', 'errorLimit', 'cutOff', 'begun', 'alone', 'notBefore'])
+      expect(rest).not.toHaveProperty(field);
   });
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { LambentError } from '../../../shared/core/errors.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { type Circumstances, verdictOn } from '../../../shared/jobs/verdict.ts';
@@ -17,6 +18,14 @@ describe('an error', () => {
   it('of throttling never fails a job before its model has begun to answer, whatever attempts it had', () => {
     expect(judge(THROTTLED, { attempts: 2 })).toMatchObject({ kind: 'release', counts: false });
     expect(judge(THROTTLED, { attempts: 2 }, { progress: 'begun' })).toMatchObject({ kind: 'end', status: 'failed' });
+  });
+
+  it('of a limit names it, and fails a job only if it can never run under the limit', () => {
+    const details = { limit: 'key.tokensPerMinute', isUnasked: true } as const;
+    const refuse = (isFinal: boolean) => new LambentError('rate_limit_exceeded', 'no', { ...details, isFinal });
+    const reason = { errorCode: 'rate_limit_exceeded', errorLimit: 'key.tokensPerMinute' };
+    expect(judge(refuse(false), {}, { progress: 'unasked' })).toMatchObject({ kind: 'release', ...reason });
+    expect(judge(refuse(true), {}, { progress: 'unasked' })).toEqual({ kind: 'end', status: 'failed', ...reason });
   });
 
   it('that is no outage fails a job at its third attempt', () => {

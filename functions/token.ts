@@ -11,14 +11,17 @@ import { readConfig } from '../shared/core/config.ts';
 import { parseFormBody } from '../shared/core/form-body.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createHttpPipeline } from '../shared/lambda/http-pipeline.ts';
+import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 
 const config = readConfig({
   ...httpApiSettings,
   ACCESS_TABLE: v.string(),
+  KEYS_TABLE: v.string(),
   /** As in functions/authorize.ts. */
   LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
 });
 const access = { client: createDynamoDBClient(), name: config.ACCESS_TABLE };
+const tenantKeys = createTenantKeyTable(access.client, config.KEYS_TABLE);
 const federation = createFederation(createIssuerFinder(access), config.LOOPBACK_ISSUERS !== undefined);
 
 export const handler = createHttpPipeline<undefined>({
@@ -31,7 +34,7 @@ export const handler = createHttpPipeline<undefined>({
     'POST /v1/oauth/token': {
       parseBody: parseFormBody,
       async run({ body, telemetry }) {
-        const { caller, response } = await exchangeToken(body, federation, access, Date.now());
+        const { caller, response } = await exchangeToken(body, { federation, access, tenantKeys }, Date.now());
         const { tenant, serviceAccount, subject, rules } = caller;
         telemetry.logger.annotate({ tenant, keyId: serviceAccount });
         const act = { type: 'tenant.workload_identity.access_token.issued', objectId: serviceAccount, project: tenant };

@@ -1,6 +1,8 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasKeyForm } from '../../shared/access/api-key.ts';
+import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
@@ -118,6 +120,46 @@ it('a token that meets no rule, or has expired, is not exchanged', async () => {
     const { status, body } = await exchange(await request({ subject_token: await sign(claims) }));
     expect([status, body['error']]).toEqual([400, 'invalid_request']);
   }
+});
+
+describe('a token is not exchanged', () => {
+  const post = (path: string) =>
+    fetch(`${service.cloud.url}/organization/projects/${path}`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer sk-admin-local' },
+    });
+  const eraseTenant = async (project: string) => {
+    const { cloud } = service;
+    const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
+    const client = new DynamoDBClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
+    const tenantKeys = createTenantKeyTable(client, cloud.resources['KEYS_TABLE'] ?? '');
+    await tenantKeys.markErased({ tenant: project, deletedAt: Date.now() });
+    client.destroy();
+  };
+  it.each<[string, (project: string, account: string) => Promise<unknown>, string]>([
+    ['an archived project', (project) => admin.projects.archive(project), 'the project is archived'],
+    ['an erased tenant', eraseTenant, 'the tenant was erased'],
+    [
+      'a held service account',
+      (project, account) => post(`${project}/key_holds/${account}`),
+      'the service account is held',
+    ],
+  ])('for %s', async (_, change, reason) => {
+    const project = await admin.projects.create({ name: 'Shop' });
+    const account = await admin.projects.serviceAccounts.create(project.id, { name: 'backend' });
+    await admin.workloadIdentityProviders.federationRules.create(providerId, {
+      attribute_matchers: { team: project.id },
+      project_id: project.id,
+      service_account_id: account.id,
+    });
+    const token = async () => request({ subject_token: await sign({ team: project.id }) });
+    expect((await exchange(await token())).status).toBe(200);
+    await change(project.id, account.id);
+    expect(await exchange(await token())).toMatchObject({
+      status: 400,
+      body: { error: 'invalid_request', error_description: `subject_token is refused: ${reason}.` },
+    });
+  });
 });
 
 it('a form with a field that occurs twice is refused', async () => {

@@ -1,9 +1,13 @@
 import * as v from 'valibot';
-import { putItem, type Table } from '../../aws/table.ts';
+import { marshall } from '../../aws/attributes.ts';
+import { getItem, putItem, type Table } from '../../aws/table.ts';
 import { LambentError } from '../../core/errors.ts';
 import { omitUndefined } from '../../core/objects.ts';
+import type { TenantKeyTable } from '../../vault/key-table.ts';
 import { generateKey } from '../api-key.ts';
+import { findHold } from '../holds.ts';
 import { createKeyItem } from '../keys.ts';
+import { getProjectPartition, parsePolicyItem } from '../policy-table.ts';
 import { fingerprintRule } from './federated-rules.ts';
 import type { FederatedCaller, Federation } from './federation.ts';
 
@@ -45,32 +49,36 @@ export interface TokenResponse {
   readonly scope: string;
 }
 
+/** What an exchange depends on. */
+export interface TokenExchange {
+  readonly federation: Federation;
+  readonly access: Table;
+  readonly tenantKeys: Pick<TenantKeyTable, 'read'>;
+}
+
 /**
  * Exchanges the token of a trusted issuer for an access token of its service account, which is stored like a key: by its hash.
  * The authorizer accepts it as long as a rule that admitted the token does.
  * @param body the parameters of the request
  * @param now epoch milliseconds
- * @throws LambentError `invalid_value` if the request or its token is refused; as `Federation.authenticate` and DynamoDB's errors
+ * @throws LambentError `invalid_value` if the request or its token is refused; as `Federation.authenticate`, DynamoDB's errors and `vault_unavailable`
  * @see https://www.rfc-editor.org/rfc/rfc8693
  */
-export async function exchangeToken(
-  body: unknown,
-  federation: Federation,
-  access: Table,
-  now: number,
-): Promise<IssuedToken> {
+export async function exchangeToken(body: unknown, exchange: TokenExchange, now: number): Promise<IssuedToken> {
   const request = parseRequest(body);
-  const caller = await federation.authenticate(
+  const caller = await exchange.federation.authenticate(
     request.subject_token,
     omitUndefined({ providerId: request.identity_provider_id, serviceAccount: request.service_account_id }),
   );
   if (typeof caller === 'string') throw invalidParameterError('subject_token', `is refused: ${caller}`);
+  const obstacle = await findObstacle(caller, exchange, now);
+  if (obstacle !== undefined) throw invalidParameterError('subject_token', `is refused: ${obstacle}`);
   const { tenant, serviceAccount, issuer, audience } = caller;
   const scopes = narrow(caller.scopes, request.scope);
   const token = generateKey('accessToken');
   const expiresAt = Math.floor(now / 1000) + LIFETIME_SECONDS;
   const federated = { issuer, audience, rules: caller.rules.map(fingerprintRule) };
-  await putItem(access, createKeyItem(token, { tenant, keyId: serviceAccount, scopes, expiresAt, federated }));
+  await putItem(exchange.access, createKeyItem(token, { tenant, keyId: serviceAccount, scopes, expiresAt, federated }));
   const response: TokenResponse = {
     access_token: token,
     issued_token_type: ACCESS_TOKEN,
@@ -79,6 +87,22 @@ export async function exchangeToken(
     scope: scopes.join(' '),
   };
   return { caller, response };
+}
+
+/** Returns why the authorizer would refuse all tokens of a service account, or undefined if it wouldn't. */
+async function findObstacle(
+  { tenant, serviceAccount }: FederatedCaller,
+  { access, tenantKeys }: TokenExchange,
+  now: number,
+): Promise<string | undefined> {
+  const [history, item] = await Promise.all([
+    tenantKeys.read(tenant),
+    getItem(access, marshall({ pk: getProjectPartition(tenant) })),
+  ]);
+  const { status, holds } = parsePolicyItem(item);
+  if (history?.state === 'deleted') return 'the tenant was erased';
+  if (status === 'archived') return 'the project is archived';
+  return findHold(holds, serviceAccount, now) && 'the service account is held';
 }
 
 function parseRequest(body: unknown): v.InferOutput<typeof tokenRequestSchema> {

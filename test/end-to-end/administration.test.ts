@@ -1,10 +1,11 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toProjectOwner } from '../../shared/admin/object-table.ts';
 import { createServiceAccounts } from '../../shared/admin/service-accounts.ts';
 import { isObject } from '../../shared/core/objects.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -30,11 +31,7 @@ async function send(method: string, path: string, body?: unknown, key = 'sk-admi
 
 /** Runs `use` with a client of the tables. */
 async function withTables(use: (client: DynamoDBClient) => Promise<unknown>): Promise<void> {
-  const client = new DynamoDBClient({
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    region: 'eu-west-1',
-    credentials: service.cloud.credentials,
-  });
+  const client = connectToTables(service.cloud);
   await use(client).finally(() => client.destroy());
 }
 

@@ -1,8 +1,9 @@
-import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import { GetItemCommand } from '@aws-sdk/client-dynamodb';
 import type OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 /**
@@ -67,11 +68,7 @@ describe('a background response', () => {
 
   it('a background response has the configured deadline and retention period', async () => {
     const { id, created_at } = await client.responses.create({ model, input: 'Hello', background });
-    const table = new DynamoDBClient({
-      region: 'eu-west-1',
-      endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-      credentials: service.cloud.credentials,
-    });
+    const table = connectToTables(service.cloud);
     const TableName = service.cloud.resources['JOBS_TABLE'];
     const Key = { pk: { S: `local#${id}` }, sk: { S: 'job' } };
     const { Item } = await table.send(new GetItemCommand({ TableName, Key, ConsistentRead: true }));

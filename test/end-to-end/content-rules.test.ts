@@ -1,5 +1,5 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AssessTexts } from '../../local/bedrock/guardrails.ts';
@@ -10,6 +10,7 @@ import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { isObject } from '../../shared/core/objects.ts';
 import { type Reply, streamEvents } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 /** Blocks `poison`. Is down for texts with `outage`. */
@@ -62,8 +63,7 @@ beforeAll(async () => {
     guardrails: { abc123: guardrail },
   });
   const { cloud } = service;
-  const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
-  tables = new DynamoDBClient({ endpoint, region: 'eu-west-1', credentials: cloud.credentials });
+  tables = connectToTables(cloud);
   const TableName = cloud.resources['ACCESS_TABLE'] ?? '';
   const projects = createPolicyAdministration(tables, TableName);
   for (const [tenant, restrictions] of Object.entries(RESTRICTIONS)) {

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import OpenAI from 'openai';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
@@ -18,6 +17,7 @@ import { managedFunctions } from '../lambda-mode.ts';
 import { createWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
+import { connectToTables } from './keys.ts';
 
 /** Leases, heartbeats and pauses are divided by this number. */
 export const TIMINGS_DIVISOR = 6;
@@ -67,11 +67,7 @@ export async function startGpuService(): Promise<GpuService> {
   });
   open.defer(() => cloud.close());
   await cloud.workersRegistered;
-  const client = new DynamoDBClient({
-    region: 'eu-west-1',
-    endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    credentials: cloud.credentials,
-  });
+  const client = connectToTables(cloud);
   open.defer(() => client.destroy());
   const table = createDynamoDBFleetStore(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
   const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '', shards: 1 });

@@ -1,9 +1,9 @@
-import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
-import { addKeys } from './keys.ts';
+import { addKeys, connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -56,11 +56,7 @@ async function readLast(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEve
 
 /** Returns a client for the jobs' table, and the table's name. */
 function connectToJobsTable() {
-  const client = new DynamoDBClient({
-    region: 'eu-west-1',
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    credentials: service.cloud.credentials,
-  });
+  const client = connectToTables(service.cloud);
   return { client, TableName: service.cloud.resources['JOBS_TABLE'] };
 }
 

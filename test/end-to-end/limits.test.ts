@@ -1,5 +1,5 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { DeleteItemCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { DeleteItemCommand, type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { createKeyItem, getKeyPartition } from '../../shared/access/keys.ts';
@@ -10,6 +10,7 @@ import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -40,11 +41,7 @@ beforeAll(async () => {
     }),
     guardrails: { abc123: () => ({}) },
   });
-  tables = new DynamoDBClient({
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    region: 'eu-west-1',
-    credentials: service.cloud.credentials,
-  });
+  tables = connectToTables(service.cloud);
 });
 afterAll(async () => {
   tables.destroy();

@@ -1,4 +1,4 @@
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import type { Reply } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 const EMAIL = 'anna.schmidt@example.com';
@@ -61,11 +62,7 @@ beforeAll(async () => {
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge-m3', baseUrl }], embeddings: {} },
     }),
   });
-  tables = new DynamoDBClient({
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    region: 'eu-west-1',
-    credentials: service.cloud.credentials,
-  });
+  tables = connectToTables(service.cloud);
   await restrict('local', { all: 'mask' });
   await restrict('refusing', { kinds: { email: 'refuse' } });
   const Item = createKeyItem('sk-refusing', { tenant: 'refusing', keyId: 'refusing', scopes: TENANT_SCOPES });

@@ -1,4 +1,4 @@
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
@@ -7,6 +7,7 @@ import { createPolicyAdministration, type PolicyAdministration } from '../../sha
 import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { ROUTES } from '../../shared/api/route-table.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -16,11 +17,7 @@ let accessTable: string;
 
 beforeAll(async () => {
   service = await startService();
-  tables = new DynamoDBClient({
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    region: 'eu-west-1',
-    credentials: service.cloud.credentials,
-  });
+  tables = connectToTables(service.cloud);
   accessTable = service.cloud.resources['ACCESS_TABLE'] ?? '';
   administration = createPolicyAdministration(tables, accessTable);
 });

@@ -1,4 +1,4 @@
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
@@ -8,6 +8,7 @@ import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -21,11 +22,7 @@ beforeAll(async () => {
       return replyAsChatModel(body, {});
     },
   });
-  tables = new DynamoDBClient({
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    region: 'eu-west-1',
-    credentials: service.cloud.credentials,
-  });
+  tables = connectToTables(service.cloud);
 });
 afterAll(async () => {
   tables.destroy();

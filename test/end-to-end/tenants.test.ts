@@ -1,22 +1,19 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
 import Anthropic from '@anthropic-ai/sdk';
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
+import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
 let tenants: readonly [OpenAI, OpenAI];
 beforeAll(async () => {
   service = await startService();
-  const tables = new DynamoDBClient({
-    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    region: 'eu-west-1',
-    credentials: service.cloud.credentials,
-  });
+  const tables = connectToTables(service.cloud);
   const Item = createKeyItem('sk-other', { tenant: 'other', keyId: 'other-1', scopes: ['inference', 'models'] });
   await tables.send(new PutItemCommand({ TableName: service.cloud.resources['ACCESS_TABLE'], Item }));
   tables.destroy();

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { LOCAL_ADMIN_KEY } from '../../local/seed.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
+import { connectToTables } from '../end-to-end/keys.ts';
 import { startOidcIssuer } from '../upstreams/oidc-issuer.ts';
 import { waitUntil } from '../wait.ts';
 import type { ObservedService } from './observed-service.ts';
@@ -39,8 +39,7 @@ export async function driveService(service: ObservedService): Promise<void> {
  * stored record counts, compares projects with their usual rate from one call on, and lets the project `intake` queue one job.
  */
 async function limit({ cloud }: ObservedService): Promise<void> {
-  const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '';
-  const tables = new DynamoDBClient({ region: 'eu-west-1', credentials: cloud.credentials, endpoint });
+  const tables = connectToTables(cloud);
   const administration = createPolicyAdministration(tables, cloud.resources['ACCESS_TABLE'] ?? '');
   const limits = { requestsPerDay: 100_000, resumedStreamsInFlight: 1_000, jobsQueued: 100_000 };
   await administration.changeAccount(() => ({ limits, abuse: { leastCallsPerHour: 1 } }));

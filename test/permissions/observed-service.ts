@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { packageTemplate } from '../../infra/osls-package.ts';
 import type { Template } from '../../infra/template.ts';
@@ -13,6 +13,7 @@ import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { converse } from '../end-to-end/converse.ts';
+import { connectToTables } from '../end-to-end/keys.ts';
 import { managedFunctions } from '../lambda-mode.ts';
 import { createTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
@@ -189,11 +190,9 @@ function describeModels(upstreamUrl: string, enginePort: string): object {
 }
 
 /** Adds a key of the tenant `newcomer` and one with a guardrail, and lets the local sender send for the tenant `intake`, under a limit. */
-async function addTenants({ endpoints, resources, credentials }: Cloud): Promise<void> {
-  const table = new DynamoDBClient({
-    ...{ region: 'eu-west-1', endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '', credentials },
-  });
-  const TableName = resources['ACCESS_TABLE'] ?? '';
+async function addTenants(cloud: Cloud): Promise<void> {
+  const table = connectToTables(cloud);
+  const TableName = cloud.resources['ACCESS_TABLE'] ?? '';
   const rights = { keyId: 'test', scopes: TENANT_SCOPES };
   // It expires soon, so that the authorizer records a warning.
   const expiresAt = Math.floor(Date.now() / 1000) + 86_400;

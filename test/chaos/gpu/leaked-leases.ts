@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DynamoDBClient, paginateQuery } from '@aws-sdk/client-dynamodb';
+import { type DynamoDBClient, paginateQuery } from '@aws-sdk/client-dynamodb';
 import type { Cloud } from '../../../local/cloud.ts';
+import { connectToTables } from '../../end-to-end/keys.ts';
 
 const EVERY_MS = 250;
 
@@ -10,11 +11,7 @@ const EVERY_MS = 250;
  * @returns the number of leases left after that
  */
 export async function countLeakedLeases(cloud: Cloud, fleet: string, patienceMs: number): Promise<number> {
-  const client = new DynamoDBClient({
-    region: 'eu-west-1',
-    endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-    credentials: cloud.credentials,
-  });
+  const client = connectToTables(cloud);
   try {
     const until = Date.now() + patienceMs;
     let leases = await countLeases(client, cloud.resources['FLEET_TABLE'], fleet);

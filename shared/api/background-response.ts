@@ -89,13 +89,14 @@ async function submitJob(
     }),
   };
   const { principal: caller, telemetry, operation } = request;
-  if (limitsQueue(caller.policy)) {
+  const enter = async (): Promise<void> => {
+    if (!limitsQueue(caller.policy)) return;
     const limits = await state.openQueueLimits();
     await limits.enter({ admitted, generation, caller, telemetry, isRepeated: operation?.isRepeated === true });
-  }
+  };
   const { registry } = api;
   const submitted = await submitCounted(
-    { admitted, generation, registry, caller, telemetry },
+    { admitted, generation, registry, caller, telemetry, enter },
     { ...state, now: api.now },
   );
   switch (submitted.kind) {

@@ -15,7 +15,7 @@ import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-me
 import { rejectOnClientError } from './reject-on-client-error.ts';
 import type { OpenStorageLimits } from './storage-limits.ts';
 import { submitCounted } from './submit-counted.ts';
-import { waitForLimit } from './wait-for-limit.ts';
+import { computeWaitMs } from './wait-for-limit.ts';
 
 /** What receiving a message of the generation queue depends on. */
 export interface ReceiverPorts extends AdmissionPorts, TicketPorts {
@@ -89,33 +89,23 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
   const { generation } = admitted.input;
   const { telemetry } = context;
   const { senderLimits } = caller;
+  const isRepeated = Number(record.attributes.ApproximateReceiveCount) > 1;
   let takeBack: (() => Promise<void>) | undefined;
   const tryToTakeBack = () => takeBack?.().catch((failed: unknown) => ports.onError('a message stays counted', failed));
-  const takeBackAndThrow = async (thrown: unknown): Promise<never> => {
-    await tryToTakeBack();
-    throw thrown;
-  };
-  if (senderLimits !== undefined || limitsQueue(caller.policy)) {
+  const enter = async (): Promise<void> => {
+    const isQueueLimited = limitsQueue(caller.policy);
+    if (senderLimits === undefined && !isQueueLimited) return;
     const limits = await ports.openQueueLimits();
-    const received = Number(record.attributes.ApproximateReceiveCount);
-    const entering = async () => {
-      if (senderLimits !== undefined)
-        takeBack = await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry);
-      if (limitsQueue(caller.policy))
-        await limits.enter({ admitted, caller, generation, telemetry, isRepeated: received > 1 });
-    };
-    const pauseMs = await waitForLimit(entering().catch(takeBackAndThrow), record, context);
-    if (pauseMs !== undefined) {
-      if (received + 1 >= SUSPECT_RECEIVES) {
-        const onFailed = (thrown: unknown) => ports.onError('a wait for a limit is not noted', thrown);
-        await limits.noteWait({ messageId: record.messageId, received }, pauseMs).catch(onFailed);
-      }
-      return { kind: 'hide', ms: pauseMs };
-    }
-  }
-  const submitted = await submitCounted({ admitted, generation, registry: ports.registry, caller, telemetry }, ports)
-    .catch(rejectFinally)
-    .catch(takeBackAndThrow);
+    if (senderLimits !== undefined)
+      takeBack = await limits.countMessage(getSenderPartition(record.attributes.SenderId), senderLimits, telemetry);
+    if (isQueueLimited) await limits.enter({ admitted, caller, generation, telemetry, isRepeated });
+  };
+  const counted = { admitted, generation, registry: ports.registry, caller, telemetry, enter };
+  const submitted = await submitCounted(counted, ports).catch(async (thrown: unknown) => {
+    await tryToTakeBack();
+    return waitForLimit(thrown, record, ports, context);
+  });
+  if (submitted.kind === 'hide') return submitted;
   // Only messages that become jobs count for their sender. One that is delivered again was counted the first time.
   if (submitted.kind !== 'created') await tryToTakeBack();
   if (submitted.kind === 'conflict') {
@@ -131,12 +121,33 @@ async function process(record: QueueRecord, ports: ReceiverPorts, context: Recei
 }
 
 /**
- * An erased tenant never gets keys again, one whose external key can't be used was stopped on purpose, and one whose storage is full
+ * Hides a message that a limit refuses, and notes that it waits.
+ * @throws as `rejectFinally` and `computeWaitMs`
+ */
+async function waitForLimit(
+  thrown: unknown,
+  record: QueueRecord,
+  ports: ReceiverPorts,
+  context: ReceiveContext,
+): Promise<Extract<MessageAction, { kind: 'hide' }>> {
+  rejectFinally(thrown);
+  const ms = computeWaitMs(thrown, record, context);
+  const received = Number(record.attributes.ApproximateReceiveCount);
+  if (received + 1 >= SUSPECT_RECEIVES) {
+    const noting = ports
+      .openQueueLimits()
+      .then((limits) => limits.noteWait({ messageId: record.messageId, received }, ms));
+    await noting.catch((failed: unknown) => ports.onError('a wait for a limit is not noted', failed));
+  }
+  return { kind: 'hide', ms };
+}
+
+/**
+ * Rejects a message whose failure is final. An erased tenant never gets keys again, one whose external key can't be used was stopped on purpose, and one whose storage is full
  * may stay so longer than SQS keeps messages. Any other failure is followed by another delivery.
  */
-function rejectFinally(thrown: unknown): never {
-  const isFinal = thrown instanceof LambentError && FINAL.has(thrown.code);
-  throw isFinal ? new MessageRejectedError(thrown) : thrown;
+function rejectFinally(thrown: unknown): void {
+  if (thrown instanceof LambentError && FINAL.has(thrown.code)) throw new MessageRejectedError(thrown);
 }
 
 const FINAL: ReadonlySet<ErrorCode> = new Set(['tenant_deleted', 'external_key_unavailable', 'storage_limit_exceeded']);

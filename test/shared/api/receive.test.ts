@@ -376,6 +376,23 @@ describe('a message over a limit on queued work', () => {
     });
   });
 
+  it('a message that is rejected because its project is full does not count as queued', async () => {
+    const limits = { jobsQueued: 1, storedItems: 0 };
+    const { receive, inline } = createReceiver({ limits });
+    await expect(receive(inline())).rejects.toMatchObject({ reason: { code: 'storage_limit_exceeded' } });
+    limits.storedItems = 1;
+    expect(await receive(inline(other))).toEqual(DELETE);
+  });
+
+  it('a message that waits takes no storage of its project', async () => {
+    const { receive, inline, store, clock } = createReceiver({ limits: { jobsQueued: 1, storedItems: 2 } });
+    expect(await receive(inline())).toEqual(DELETE);
+    for (let index = 0; index < 3; index += 1) expect(await receive(inline(other))).toMatchObject({ kind: 'hide' });
+    await cancelJob({ jobs: store, timings: JOB_TIMINGS, now: () => clock.now }, 'acme', ID);
+    clock.now += 1_001;
+    expect(await receive(inline(other))).toEqual(DELETE);
+  });
+
   it('a message that a limit can never allow is rejected at once', async () => {
     const { receive, inline } = createReceiver({ limits: { jobBytesQueued: 10 } });
     await expect(receive(inline())).rejects.toMatchObject({

@@ -1,4 +1,5 @@
-import { ADMIN_SCOPES, isReading, type Scope, TENANT_SCOPES } from './scopes.ts';
+import { isReading } from './sandbox.ts';
+import { ADMIN_SCOPES, type Scope, TENANT_SCOPES } from './scopes.ts';
 
 /** A named set of scopes. */
 export interface Role {

@@ -5,7 +5,7 @@ import { parseAuthorizerContext, readCaller } from './authorizer-context.ts';
 import { toNetwork } from './network.ts';
 import { ORGANIZATION, type Principal } from './principal.ts';
 import { collectKeyValues } from './request-keys.ts';
-import { hasScope, isReading, type Scope } from './scopes.ts';
+import { hasScope, type Scope } from './scopes.ts';
 
 /** An HTTP request whose caller is a `Principal`. */
 export type HttpRequest = GenericRequest<Principal>;
@@ -33,8 +33,7 @@ export function authorizePrincipals(scopes: Readonly<Record<string, Scope>>): Au
       const scope = scopes[`${event.httpMethod} ${event.resource}`];
       if (scope === undefined || !hasScope(principal.scopes, scope))
         throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
-      if (principal.policy.project?.readOnly && !isReading(scope))
-        throw new LambentError('insufficient_permissions', 'This project only reads: it is a sandbox.');
+      if (principal.policy.project?.readOnly) (await import('./sandbox.ts')).checkReading(scope);
       return principal;
     },
     describeCaller: ({ requestContext: { authorizer, identity } }) => ({

@@ -38,11 +38,6 @@ export const ADMIN_SCOPES = [
 
 export type Scope = (typeof TENANT_SCOPES | typeof ADMIN_SCOPES)[number];
 
-/** Returns whether a scope permits only reading. */
-export function isReading(scope: Scope): boolean {
-  return scope.endsWith('.read');
-}
-
 /**
  * Returns whether a principal with scopes of these names has `scope`. Earlier versions had two, which stored keys and
  * senders may still have: `models` for the list of models, and `inference` for all else.

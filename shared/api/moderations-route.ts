@@ -1,6 +1,7 @@
 import { checkModel } from '../access/model-permissions.ts';
 import type { Route } from '../access/route.ts';
 import { newId } from '../core/ids.ts';
+import { describeDestination } from '../inference/destinations.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { parseModerationRequest } from '../openai/moderations/request.ts';
 import { encodeModerations } from '../openai/moderations/response.ts';
@@ -24,14 +25,15 @@ export function moderationsRoute({
   return {
     async run({ body, principal, signal, telemetry, defer }) {
       const { model, inputs, ignored } = parseModerationRequest(body, registry);
-      const { name, load } = findModerator(model, 'model');
+      const moderator = findModerator(model, 'model');
+      const { name, destination, load } = moderator;
       checkModel(principal.policy, name);
-      telemetry.logger.annotate({ model: name });
+      telemetry.logger.annotate({ model: name, ...describeDestination(destination) });
       const moderate = async () => {
         const sent = hasSection(principal.policy, 'personalData')
           ? await mask(inputs, principal.policy, registry, { signal, telemetry })
           : inputs;
-        return countModerations(await load(), name, telemetry).moderate(sent, signal);
+        return countModerations(await load(), moderator, telemetry).moderate(sent, signal);
       };
       const { result, headers } = hasSection(principal.policy, 'limits')
         ? await (await loadLimits()).moderate(

@@ -28,6 +28,10 @@ const known = v.object({
   usageModel: name,
   /** JSON text of the usage by model and tier, if there are several. */
   usageParts: name,
+  /** The host, fleet or region of the target that answered. Absent for Bedrock in the stage's own region. */
+  location: name,
+  /** The providers, with their locations, that content was sent to: those that failed, guardrails and moderation models too. */
+  sentTo: name,
   /** The moderation model that was called, and how many times it has answered. */
   moderationModel: name,
   moderationRequests: count,

@@ -4,6 +4,7 @@ import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
+import { noteDestination } from './destinations.ts';
 import { type Callable, UpstreamError } from './model.ts';
 import { type EndedAnswer, reportFailedAttempt, reportFirstEvent } from './observe.ts';
 import type { ModelRegistry, Target } from './registry.ts';
@@ -139,13 +140,14 @@ export class Failover<M extends Callable> {
       try {
         const model = await this.#getModel(candidate);
         managesOwnHealth = model.managesOwnHealth ?? false;
+        noteDestination(call.telemetry, candidate.target);
         const result = await attempt(candidate, model, call.signal);
         reportFirstEvent(call.telemetry, { candidate, attempts, ms: now() - startedAt });
         return { result, candidate, managesOwnHealth };
       } catch (thrown) {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
-        reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
+        await reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
         if (!managesOwnHealth && countsAgainstTarget(error, getCapabilities(candidate.target)))
           breaker.recordFailure(tenant, now());
         const retries =

@@ -1,9 +1,9 @@
-import type { ErrorCode, LambentError } from '../core/errors.ts';
-import { describeError } from '../core/logger.ts';
 import { toCounts } from '../core/metrics.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { addUsage } from './add-usage.ts';
 import type { Candidate } from './candidates.ts';
+import { describeDestination } from './destinations.ts';
+import type { FailedAttempt } from './failed-attempt.ts';
 import type { ServiceTier, Usage } from './generation.ts';
 import type { AnswerUsage } from './usage-parts.ts';
 
@@ -18,22 +18,10 @@ export interface EndedAnswer {
   readonly serviceTier?: ServiceTier | undefined;
 }
 
-/** Errors that only an operator can repair. */
-const OPERATORS: ReadonlySet<ErrorCode> = new Set(['configuration', 'upstream_misconfigured']);
-
-/**
- * Logs an attempt that failed before or during its answer. A target that only the operator can repair is counted: if a
- * fallback answers instead, nothing else shows it.
- */
-export function reportFailedAttempt(
-  telemetry: Telemetry | undefined,
-  { candidate, error, ms }: { readonly candidate: Candidate; readonly error: LambentError; readonly ms: number },
-): void {
-  const fields = { ...toLogFields(candidate), ms: Math.round(ms), ...describeError(error) };
-  if (OPERATORS.has(error.code)) {
-    telemetry?.logger.error('target not usable', fields);
-    telemetry?.metrics.publish({ TargetsUnusable: [1, 'Count'] }, 'stage');
-  } else telemetry?.logger.warn('attempt failed', fields);
+/** Logs an attempt that failed before or during its answer. */
+export async function reportFailedAttempt(telemetry: Telemetry | undefined, attempt: FailedAttempt): Promise<void> {
+  // Imported here, so that environments start without it.
+  if (telemetry !== undefined) (await import('./failed-attempt.ts')).logFailedAttempt(telemetry, attempt);
 }
 
 /** Annotates the request with the target that started to answer it. */
@@ -41,7 +29,13 @@ export function reportFirstEvent(
   telemetry: Telemetry | undefined,
   { candidate, attempts, ms }: { readonly candidate: Candidate; readonly attempts: number; readonly ms: number },
 ): void {
-  telemetry?.logger.annotate({ ...toLogFields(candidate), attempts, upstreamMs: Math.round(ms) });
+  const { aliasName, target } = candidate;
+  telemetry?.logger.annotate({
+    model: aliasName,
+    ...describeDestination(target),
+    attempts,
+    upstreamMs: Math.round(ms),
+  });
 }
 
 /**
@@ -97,7 +91,3 @@ interface Spending {
 
 /** By request: one has several answers if an answer is repeated, or its context summarized, maybe by another target. */
 const spending = new WeakMap<Telemetry, Spending>();
-
-function toLogFields({ aliasName, target }: Candidate) {
-  return { model: aliasName, provider: target.provider, upstreamModel: target.model };
-}

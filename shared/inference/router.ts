@@ -149,7 +149,7 @@ export function createRouter(options: RouterOptions): Router {
       if (signal.aborted) throw toLambentError(signal.reason);
       const error = toLambentError(thrown);
       if (!managesOwnHealth) breaker.recordFailure(tenant, now());
-      reportFailedAttempt(telemetry, { candidate, error, ms: now() - startedAt });
+      await reportFailedAttempt(telemetry, { candidate, error, ms: now() - startedAt });
       throw error;
     } finally {
       end();

@@ -13,7 +13,10 @@ beforeAll(async () => {
   service = await startService({
     script: ({ path, body }) => moderate(path, body),
     sections: ({ baseUrl }) => ({
-      guardrails: { filters: { id: 'abc123', version: '1' }, missing: { id: 'nope', version: '1' } },
+      guardrails: {
+        filters: { id: 'abc123', version: '1', region: 'eu-central-1' },
+        missing: { id: 'nope', version: '1' },
+      },
       moderations: {
         'omni-moderation-latest': { guardrail: 'filters' },
         'text-moderation-latest': { model: 'upstream-moderation', baseUrl },
@@ -185,6 +188,33 @@ describe('the usage of moderations', () => {
     expect(results).toHaveLength(2);
     expect(results).toEqual(expect.arrayContaining(expected));
   });
+});
+
+it('the record of a call names where its content was sent, moderations too', async () => {
+  const { host } = new URL(service.upstream.baseUrl);
+  const messages = [{ role: 'user' as const, content: 'Hello' }];
+  const moderation = { model: 'text-moderation-latest' };
+  const calls = [
+    service.client.moderations.create({ input: 'good' }),
+    service.client.moderations.create({ ...moderation, input: 'good' }),
+    service.client.chat.completions.create({ model: 'default', messages, moderation }),
+  ];
+  const ids = (await Promise.all(calls.map((call) => call.withResponse()))).map(({ request_id: id }) => id);
+  const [filters, endpoint, chat] = await waitUntil('the calls are logged', () => {
+    const lines = service.logs.filter((line) => line.includes('"record":"call"')).map((line) => JSON.parse(line));
+    const found = ids.map((id) => lines.find(({ requestId }) => requestId === id));
+    return found.includes(undefined) ? undefined : found;
+  });
+  expect(filters).toMatchObject({
+    ...{ model: 'omni-moderation-latest', provider: 'bedrock', upstreamModel: 'abc123' },
+    ...{ location: 'eu-central-1', sentTo: 'bedrock:eu-central-1' },
+  });
+  expect(endpoint).toMatchObject({
+    ...{ model: 'text-moderation-latest', provider: 'openai-compatible', upstreamModel: 'upstream-moderation' },
+    ...{ location: host, sentTo: `openai-compatible:${host}` },
+  });
+  expect(chat).toMatchObject({ model: 'default', provider: 'bedrock', moderationModel: 'text-moderation-latest' });
+  expect(chat.sentTo.split(' ').toSorted()).toEqual(['bedrock', `openai-compatible:${host}`]);
 });
 
 it('no text that was moderated is logged', () => {

@@ -123,10 +123,12 @@ it("usage and costs are the sum of the answers' own, whether they were streamed 
   });
   const answered = entries.filter(({ outputTokens }) => outputTokens !== undefined);
   expect(answered).toHaveLength(18);
+  const { host } = new URL(service.upstream.baseUrl);
   for (const entry of answered) {
     expect(entry).toMatchObject({
       ...{ record: 'call', tenant: 'local', model: 'compatible' },
       ...{ provider: 'openai-compatible', upstreamModel: 'upstream-model', costUsd: expect.any(String) },
+      ...{ location: host, sentTo: `openai-compatible:${host}` },
     });
   }
   expect(JSON.stringify(entries)).not.toMatch(/word word|Hello there/);

@@ -7,6 +7,7 @@ import {
   type GuardrailPiiEntityType,
 } from '@aws-sdk/client-bedrock-runtime';
 import { LambentError } from '../../core/errors.ts';
+import type { Destination } from '../../inference/destinations.ts';
 import { bedrockError } from '../../inference/providers/bedrock/errors.ts';
 import type { GuardrailTarget } from '../../inference/registry.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
@@ -21,6 +22,7 @@ export interface Assessment {
 }
 
 export interface Guardrail {
+  readonly destination: Destination;
   /**
    * Assesses texts together.
    * @throws LambentError `guardrail_unavailable` if the guardrail fails or doesn't answer within `timeoutMs`, or `configuration`
@@ -61,7 +63,10 @@ const MAX_ATTEMPTS = 3;
 const BACKOFF_MS = 100;
 
 /** Creates the guardrail that Bedrock's ApplyGuardrail applies. */
-export function createBedrockGuardrail({ id, version }: GuardrailTarget, client: BedrockRuntimeClient): Guardrail {
+export function createBedrockGuardrail(
+  { id, version, region }: GuardrailTarget,
+  client: BedrockRuntimeClient,
+): Guardrail {
   async function apply(
     texts: readonly string[],
     { source, scope }: AssessOptions,
@@ -111,6 +116,7 @@ export function createBedrockGuardrail({ id, version }: GuardrailTarget, client:
   }
 
   return {
+    destination: { provider: 'bedrock', model: id, region },
     async assess(texts, options) {
       const responses = await applyToAll(texts, options, isIntervention);
       return { intervened: responses.some(isIntervention), filters: responses.flatMap(listFilters) };

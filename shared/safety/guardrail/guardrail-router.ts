@@ -12,6 +12,7 @@ import { listRequestTexts } from '../request-texts.ts';
 import type { AssessOptions, Guardrail } from './bedrock-guardrail.ts';
 import { findGuardrail } from './get-guardrail.ts';
 import { createGuardrailWatcher } from './guardrail-watcher.ts';
+import { noteGuardrail } from './note-guardrail.ts';
 import { reportFailure } from './report-failure.ts';
 
 type Call = Pick<GenerateOptions, 'signal' | 'telemetry'>;
@@ -75,6 +76,7 @@ function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, '
       async check(texts, source) {
         if (isSkipped) return true;
         const startedAt = performance.now();
+        noteGuardrail(call.telemetry, use.name, guardrail);
         const intervened = await assess(guardrail, use, texts, { source, call });
         // One timeout is enough: the rest of a long answer doesn't wait for further ones.
         isSkipped = intervened === undefined;

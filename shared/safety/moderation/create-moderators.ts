@@ -1,11 +1,14 @@
 import { LambentError } from '../../core/errors.ts';
 import { getOrCreate } from '../../core/get-or-create.ts';
+import type { Destination } from '../../inference/destinations.ts';
 import type { Moderator } from '../../inference/moderation.ts';
 import { type ModelRegistry, resolveModeration } from '../../inference/registry.ts';
 
 /** The moderation model that a caller names, and its name in the registry. */
 export interface ResolvedModerator {
   readonly name: string;
+  /** Where it sends content. */
+  readonly destination: Destination;
   readonly load: () => Promise<Moderator>;
   /** In the mode `block`: whether content is refused or passes while the model is down. */
   readonly onFailure: 'refuse' | 'pass';
@@ -40,10 +43,18 @@ export function createModerators(
     return createGuardrailModerator(getGuardrail(guardrail));
   }
 
+  function locate(name: string): Destination {
+    const target = moderations[name];
+    if (target !== undefined && 'model' in target) return { provider: 'openai-compatible', ...target };
+    const { id, region } = guardrails[target?.guardrail ?? ''] ?? {};
+    return { provider: 'bedrock', model: id ?? '', region };
+  }
+
   return (model, param) => {
     const name = resolveModeration(model, { moderations }, param);
     return {
       name,
+      destination: locate(name),
       load: () => getOrCreate(moderators, name, () => create(name)),
       onFailure: moderations[name]?.onFailure ?? 'refuse',
     };

@@ -47,10 +47,11 @@ export function withModeration(use: ModerationUse, moderator: ResolvedModerator,
 type Moderate = (list: () => Content, side: 'input' | 'output', mode: ModerationMode) => Promise<Outcome>;
 
 /** Returns the function that moderates content. It throws the reason of an abort, and in the mode `block` as the router does. */
-function createModerate({ name, load, onFailure }: ResolvedModerator, { signal, telemetry }: Call): Moderate {
+function createModerate(moderator: ResolvedModerator, { signal, telemetry }: Call): Moderate {
+  const { name, load, onFailure } = moderator;
   return async (list, side, mode) => {
     try {
-      const result = await scoreContent(countModerations(await load(), name, telemetry), list(), signal);
+      const result = await scoreContent(countModerations(await load(), moderator, telemetry), list(), signal);
       if (result.flagged && mode === 'block')
         reportHit(telemetry, { kind: 'moderation', rule: name, side, action: 'refuse' });
       return result;

@@ -3,6 +3,7 @@ import type { ModelRegistry } from '../../inference/registry.ts';
 import type { GenerateOptions } from '../../inference/router.ts';
 import type { PiiEntity } from '../guardrail/bedrock-guardrail.ts';
 import { findGuardrail } from '../guardrail/get-guardrail.ts';
+import { noteGuardrail } from '../guardrail/note-guardrail.ts';
 import { reportFailure } from '../guardrail/report-failure.ts';
 import type { FindNames } from './mask-request.ts';
 
@@ -22,6 +23,7 @@ export function createNameFinder(
 ): FindNames {
   async function search(name: string, texts: readonly string[]): Promise<readonly PiiEntity[]> {
     const guardrail = findGuardrail(targets, name);
+    noteGuardrail(telemetry, name, guardrail);
     try {
       return await guardrail.findPersonalData(texts, { timeoutMs: TIMEOUT_MS, signal });
     } catch (thrown) {

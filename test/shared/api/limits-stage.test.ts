@@ -29,7 +29,7 @@ const FLAGGED = {
   ...{ scores: mapCategories(() => 1), inputTypes: mapCategories(() => []) },
 };
 const FLAGGING_MODERATOR = {
-  ...{ name: 'moderator', onFailure: 'refuse' as const },
+  ...{ name: 'moderator', destination: { provider: 'bedrock', model: 'abc123' }, onFailure: 'refuse' as const },
   load: async () => ({ moderate: async (inputs: readonly unknown[]) => inputs.map(() => FLAGGED) }),
 };
 

@@ -530,6 +530,9 @@ describe('the router', () => {
     const counted = lines.filter(({ TargetsUnusable }) => TargetsUnusable !== undefined);
     expect(counted).toMatchObject([{ TargetsUnusable: 1, Stage: 'lambent-dev' }, { TargetsUnusable: 1 }]);
     expect(written.join('')).not.toContain('scripted');
+    written.length = 0;
+    telemetry.logger.summarize('request', {});
+    expect(JSON.parse(written[0] ?? '')).toMatchObject({ upstreamModel: 'b', sentTo: 'openai-compatible:127.0.0.1:1' });
   });
 
   it("fallbacks that refer to each other don't loop", async () => {

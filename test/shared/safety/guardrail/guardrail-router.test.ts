@@ -12,6 +12,7 @@ import { withGuardrails } from '../../../../shared/safety/guardrail/guardrail-ro
 import { createGuardrailWatcher } from '../../../../shared/safety/guardrail/guardrail-watcher.ts';
 import { holdBack } from '../../../../shared/safety/hold-back.ts';
 import { waitUntil } from '../../../wait.ts';
+import { recordTelemetry } from '../../core/recorded-telemetry.ts';
 import { collect, makeRequest } from '../../inference/requests.ts';
 import { cut, FINISH, joinTexts, OPTIONS, stream } from '../answers.ts';
 
@@ -45,7 +46,13 @@ beforeEach(() => {
   calls = [];
 });
 
-const registry = { guardrails: { strict: { id: 'abc123', version: '1' }, missing: { id: 'nope', version: '1' } } };
+const registry = {
+  guardrails: {
+    strict: { id: 'abc123', version: '1' },
+    abroad: { id: 'abc123', version: '1', region: 'eu-central-1' },
+    missing: { id: 'nope', version: '1' },
+  },
+};
 
 /** Sends a request through the guardrails of a policy. */
 async function send(
@@ -98,6 +105,16 @@ describe('the input of a guardrail', () => {
       FINISH,
     ]);
     expect(calls.flatMap(({ texts }) => texts).join('').length).toBeGreaterThanOrEqual(300_000);
+  });
+
+  it('the log line of a request names the guardrails that it was sent to, and their regions', async () => {
+    const { lines, ...telemetry } = recordTelemetry();
+    const policy = { account: { guardrail: { name: 'strict' } }, project: { guardrail: { name: 'abroad' } } };
+    const router = withGuardrails(policy, { generate: async () => ({ events: stream([FINISH]) }) }, registry);
+    const request = makeRequest({ messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }] });
+    await collect((await router.generate(request, { ...OPTIONS, telemetry })).events);
+    telemetry.logger.summarize('request', {});
+    expect(lines.at(-1)).toMatchObject({ guardrails: 'strict abroad', sentTo: 'bedrock bedrock:eu-central-1' });
   });
 
   it('a policy that names an unknown guardrail refuses all requests', async () => {

@@ -33,7 +33,7 @@ async function moderate(
   const router = withModeration(
     { model: 'moderator', input: 'score', output },
     {
-      ...{ name: 'moderator', onFailure },
+      ...{ name: 'moderator', destination: { provider: 'bedrock', model: 'abc123' }, onFailure },
       load: async () => ({
         async moderate(inputs) {
           await new Promise((resolve) => setImmediate(resolve));

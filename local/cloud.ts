@@ -248,6 +248,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     ...nameVariables(resources.queues, '_URL'),
     ...nameVariables(keyArns, '_ID'),
     ...getKeyVariable(functions),
+    ...getRecordVariable(service),
     ...createWorkersVariable(gpuWorkers),
   };
   const published = { ...endpoints, ...variables, LAMBENT_ADMIN_KEY: LOCAL_ADMIN_KEY };
@@ -417,6 +418,12 @@ function startTriggers({ service, options, references, queuesUrl, credentials, i
 function getKeyVariable(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
   const [KMS_KEY_ID] = functions.flatMap(({ environment }) => environment['KMS_KEY_ID'] ?? []);
   return KMS_KEY_ID === undefined ? {} : { KMS_KEY_ID };
+}
+
+/** Returns `RECORD_FUNCTION`, the name of the function that records the audit log; no variable without one. */
+function getRecordVariable({ functions }: Service): Record<string, string> {
+  const [RECORD_FUNCTION] = functions.flatMap(({ name, functionName }) => (name === 'record' ? functionName : []));
+  return RECORD_FUNCTION === undefined ? {} : { RECORD_FUNCTION };
 }
 
 /** Returns `GPU_WORKER_URLS`, the workers' URLs separated by commas; no variable without workers. */

@@ -4,6 +4,8 @@
  * docs/restore-and-erase.md describes when to use them.
  */
 import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
+import { LambdaClient, type LambdaClientConfig } from '@aws-sdk/client-lambda';
+import { GetCallerIdentityCommand, STSClient, type STSClientConfig } from '@aws-sdk/client-sts';
 import { deleteItem } from '../../shared/aws/table.ts';
 import { toLambentError } from '../../shared/core/errors.ts';
 import { getStoragePartition } from '../../shared/limits/stored-amounts.ts';
@@ -12,6 +14,7 @@ import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { listGrants, revokeGrant } from './access.ts';
 import { describeAwsError } from './aws-error.ts';
 import { parseOptions, runCommandLine, UsageError } from './command-line.ts';
+import { recordAct } from './record-act.ts';
 import { checkRegionOption, resolveStage } from './stage.ts';
 
 const USAGE = `usage:
@@ -19,12 +22,16 @@ const USAGE = `usage:
   npm run tenant -- replay-tombstones --from TABLE --to TABLE --stage STAGE [--region REGION] [--yes]
 
   --yes         makes the changes; without it, they are only listed
-  --stage       for erase, default: the tables that KEYS_TABLE, ACCESS_TABLE and LIMITS_TABLE name
+  --stage       for erase, default: the tables that KEYS_TABLE, ACCESS_TABLE and LIMITS_TABLE name, and the
+                function record that RECORD_FUNCTION names
   --region      default: that of the stage in stages.json, else in serverless.yml; without a stage, erase uses the shell's`;
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** DynamoDB's rule for table names. */
 const TABLE = /^[A-Za-z0-9._-]{3,255}$/;
+
+/** Lambda's rule for names of functions. */
+const FUNCTION = /^[A-Za-z0-9_-]{1,64}$/;
 
 const OPTIONS = {
   stage: { type: 'string' },
@@ -36,6 +43,8 @@ const OPTIONS = {
 
 export interface CommandContext {
   readonly createClient: (config: DynamoDBClientConfig) => DynamoDBClient;
+  readonly createLambda: (config: LambdaClientConfig) => LambdaClient;
+  readonly createSts: (config: STSClientConfig) => STSClient;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly print: (line: string) => void;
   /** Returns the time in epoch milliseconds. */
@@ -55,8 +64,10 @@ export async function runTenantCommand(args: readonly string[], context: Command
     if (more.length > 0) throw new UsageError(`erase takes one tenant, not ${positionals.length - 1}`);
     if (from !== undefined || to !== undefined) throw new UsageError('erase takes neither --from nor --to');
     const tenant = checkName('the tenant', name, TENANT);
-    const { region, ...tables } = await resolveTarget(values, context.environment);
-    return withClient(region, context, (client) => erase(client, tenant, tables, yes, context));
+    const { region, recordFunction, ...tables } = await resolveTarget(values, context.environment);
+    await withClient(region, context, (client) => erase(client, tenant, tables, yes, context));
+    if (yes) await recordErasure(tenant, { region, recordFunction, hasStage: values.stage !== undefined }, context);
+    return;
   }
   if (command === 'replay-tombstones') {
     if (name !== undefined) throw new UsageError(`replay-tombstones takes only options, not '${name}'`);
@@ -93,22 +104,25 @@ interface StageOptions {
 async function resolveTarget(
   options: StageOptions,
   environment: CommandContext['environment'],
-): Promise<Tables & { readonly region?: string }> {
+): Promise<Tables & { readonly recordFunction: string; readonly region?: string }> {
   if (options.stage !== undefined) {
     const { prefix, region } = await resolveStage(options);
-    return { keys: `${prefix}-keys`, access: `${prefix}-access`, limits: `${prefix}-limits`, region };
+    const tables = { keys: `${prefix}-keys`, access: `${prefix}-access`, limits: `${prefix}-limits` };
+    return { ...tables, recordFunction: `${prefix}-record`, region };
   }
   // An empty variable counts as unset.
   const keys = environment['KEYS_TABLE'] || undefined;
   const access = environment['ACCESS_TABLE'] || undefined;
   const limits = environment['LIMITS_TABLE'] || undefined;
-  if (keys === undefined || access === undefined || limits === undefined) {
-    throw new UsageError('set --stage, or KEYS_TABLE, ACCESS_TABLE and LIMITS_TABLE');
+  const recordFunction = environment['RECORD_FUNCTION'] || undefined;
+  if (keys === undefined || access === undefined || limits === undefined || recordFunction === undefined) {
+    throw new UsageError('set --stage, or KEYS_TABLE, ACCESS_TABLE, LIMITS_TABLE and RECORD_FUNCTION');
   }
   const tables = {
     keys: checkName('KEYS_TABLE', keys, TABLE),
     access: checkName('ACCESS_TABLE', access, TABLE),
     limits: checkName('LIMITS_TABLE', limits, TABLE),
+    recordFunction: checkName('RECORD_FUNCTION', recordFunction, FUNCTION),
   };
   return options.region === undefined ? tables : { ...tables, region: checkRegionOption(options.region) };
 }
@@ -169,6 +183,34 @@ async function erase(
   await withTableName(tables.limits, deleteItem({ client, name: tables.limits }, counter));
   print('Done. Functions may use a cached tenant key for up to five minutes. Until the recovery period of the keys');
   print('table has passed, the keys can be restored from its history.');
+}
+
+/**
+ * Records the erasure in the audit log, with the operator's ARN.
+ * @throws Error that says what to repeat
+ */
+async function recordErasure(
+  tenant: string,
+  target: { readonly region: string | undefined; readonly recordFunction: string; readonly hasStage: boolean },
+  { createLambda, createSts, print, now }: CommandContext,
+): Promise<void> {
+  const config = target.region === undefined ? {} : { region: target.region };
+  const lambda = createLambda(config);
+  const sts = createSts(config);
+  try {
+    // The laptop has no stand-in for STS.
+    const { Arn: operator } = target.hasStage ? await sts.send(new GetCallerIdentityCommand({})) : {};
+    const act = { type: 'project.erased', objectId: tenant, project: tenant, details: { operator } };
+    await recordAct(lambda, target.recordFunction, act, now());
+    print('The erasure is recorded in the audit log.');
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new Error(`The tenant is erased, but that is not recorded in the audit log. Run erase again. ${reason}`, {
+      cause: thrown,
+    });
+  } finally {
+    for (const client of [lambda, sts]) client.destroy();
+  }
 }
 
 /** Copies tombstones to a restored keys table. */
@@ -233,6 +275,11 @@ function createTableError(table: string, thrown: unknown): Error {
 
 if (import.meta.main) {
   const createClient = (config: DynamoDBClientConfig) => new DynamoDBClient(config);
-  const context = { createClient, environment: process.env, print: console.log, now: Date.now };
+  const context = {
+    createClient,
+    createLambda: (config: LambdaClientConfig) => new LambdaClient(config),
+    createSts: (config: STSClientConfig) => new STSClient(config),
+    ...{ environment: process.env, print: console.log, now: Date.now },
+  };
   await runCommandLine((args) => runTenantCommand(args, context), USAGE);
 }

@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { KMSClient } from '@aws-sdk/client-kms';
+import { LambdaClient } from '@aws-sdk/client-lambda';
 import { DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { STSClient } from '@aws-sdk/client-sts';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAuditCommand } from '../../infra/operate/audit.ts';
+import { runTenantCommand } from '../../infra/operate/tenant.ts';
 import { createChainTable } from '../../shared/audit/chain-table.ts';
 import { CHAINS, type Digest } from '../../shared/audit/digest.ts';
 import type { Entry } from '../../shared/audit/entry.ts';
@@ -223,6 +226,28 @@ describe('npm run audit -- … --local', () => {
     expect(exported.map((line) => JSON.parse(line).tenant)).toEqual(exported.map(() => 'local'));
     expect((await audit('export', '--project', 'other')).exported).toEqual([]);
     expect((await audit('verify')).exported).toEqual([]);
+  });
+
+  it('exports the erasure of a tenant', async () => {
+    const { id } = await admin().admin.organization.projects.create({ name: 'Erased' });
+    const text = await readFile(join(service.stateDir, 'env'), 'utf8');
+    const environment = Object.fromEntries(
+      [...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]),
+    );
+    const configure = (name: string) => ({
+      ...{ region: 'eu-west-1', endpoint: environment[`AWS_ENDPOINT_URL_${name}`] },
+      credentials: service.cloud.credentials,
+    });
+    await runTenantCommand(['erase', id, '--yes'], {
+      createClient: () => new DynamoDBClient(configure('DYNAMODB')),
+      createLambda: () => new LambdaClient(configure('LAMBDA')),
+      createSts: () => new STSClient(),
+      ...{ environment, print: () => {}, now: Date.now },
+    });
+    const { exported } = await audit('export', '--project', id);
+    expect(exported.map((line) => JSON.parse(line).act)).toContain('project.erased');
+    const { data } = await admin().admin.organization.auditLogs.list({ project_ids: [id] });
+    expect(data[0]).toMatchObject({ type: 'project.erased', 'project.erased': { id } });
   });
 
   it.each([

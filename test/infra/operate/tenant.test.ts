@@ -6,22 +6,33 @@ import {
   GetItemCommand,
   PutItemCommand,
 } from '@aws-sdk/client-dynamodb';
+import { LambdaClient } from '@aws-sdk/client-lambda';
+import { STSClient } from '@aws-sdk/client-sts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runTenantCommand } from '../../../infra/operate/tenant.ts';
 import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
 import { createPolicyAdministration, type EnforcedProject } from '../../../shared/access/policy-administration.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
 import { createSenderItem } from '../../../shared/access/senders.ts';
+import { readEntries } from '../../../shared/audit/entry.ts';
+import { parseLogEvent } from '../../../shared/lambda/log-event.ts';
 import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
 import { StoredAmounts } from '../../../shared/limits/stored-amounts.ts';
 import { catchCode, type Services, startEnvironment, startServices } from '../../shared/vault/environments.ts';
 import { NAME } from '../../shared/vault/records.ts';
+import { createTableInput } from '../../tables.ts';
+import { type AwsStandIn, startAws } from './aws-stand-in.ts';
 
 const text = (words: string) => Buffer.from(words, 'utf8');
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 const neighbour = { ...NAME, tenant: 'acme2' };
 
 let services: Services;
+/** Lambda and STS. */
+let aws: AwsStandIn;
+/** The acts that the function `record` got. */
+let acts: unknown[];
+let recordAnswer: Awaited<ReturnType<Parameters<typeof startAws>[0][string]>>;
 let table: Awaited<ReturnType<Services['newTable']>>;
 let environment: Readonly<Record<string, string>>;
 let created = 0;
@@ -30,25 +41,44 @@ let regions: unknown[];
 
 beforeAll(async () => {
   services = await startServices();
+  const record = (event: unknown) => {
+    const batch = parseLogEvent(event);
+    acts.push(...(batch === undefined ? [] : readEntries(batch).entries));
+    return recordAnswer;
+  };
+  aws = await startAws({
+    GetCallerIdentity: () => ({ body: '<Arn>arn:aws:iam::123456789012:user/ada</Arn>' }),
+    'POST /2015-03-31/functions/lambent-local-record/invocations': record,
+    'POST /2015-03-31/functions/lambent-dev-record/invocations': record,
+  });
 });
-afterAll(() => services[Symbol.asyncDispose]());
+afterAll(() => Promise.all([services[Symbol.asyncDispose](), aws.close()]));
 beforeEach(async () => {
   regions = [];
+  acts = [];
+  recordAnswer = { body: {} };
   services.faults.dynamodb = () => undefined;
   table = await services.newTable();
   const access = `access-${created++}`;
   const limits = `limits-${created}`;
-  for (const TableName of [access, limits])
-    await services.dynamodb.send(
-      new CreateTableCommand({
-        TableName,
-        BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
-        KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
-      }),
-    );
-  environment = { KEYS_TABLE: table.name, ACCESS_TABLE: access, LIMITS_TABLE: limits };
+  for (const name of [access, limits]) await createTable(name);
+  environment = {
+    KEYS_TABLE: table.name,
+    ACCESS_TABLE: access,
+    LIMITS_TABLE: limits,
+    RECORD_FUNCTION: 'lambent-local-record',
+  };
 });
+
+const createTable = (TableName: string) =>
+  services.dynamodb.send(
+    new CreateTableCommand({
+      TableName,
+      BillingMode: 'PAY_PER_REQUEST',
+      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
+      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
+    }),
+  );
 
 async function run(...args: string[]): Promise<string> {
   const lines: string[] = [];
@@ -57,7 +87,12 @@ async function run(...args: string[]): Promise<string> {
     regions.push(config.region);
     return new DynamoDBClient({ region: 'eu-west-1', ...config, endpoint: services.url, credentials, maxAttempts: 1 });
   };
-  await runTenantCommand(args, { createClient, environment, print, now: () => services.clock.now });
+  await runTenantCommand(args, {
+    createClient,
+    createLambda: (config) => new LambdaClient({ region: 'eu-west-1', ...config, ...aws.clientConfig, maxAttempts: 1 }),
+    createSts: (config) => new STSClient({ region: 'eu-west-1', ...config, ...aws.clientConfig }),
+    ...{ environment, print, now: () => services.clock.now },
+  });
   return lines.join('\n');
 }
 
@@ -168,6 +203,37 @@ describe('erase', () => {
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
   });
 
+  it('an erasure is an act of the tenant in the audit log', async () => {
+    await createTenants();
+    await run('erase', NAME.tenant);
+    expect(acts).toEqual([]);
+    await run('erase', NAME.tenant, '--yes');
+    const act = { record: 'act', act: 'project.erased', objectId: NAME.tenant, project: NAME.tenant };
+    expect(acts).toMatchObject([{ ...act, time: new Date(services.clock.now).toISOString(), details: '{}' }]);
+    await run('erase', NAME.tenant, '--yes');
+    expect(acts).toHaveLength(2);
+    expect(new Set(acts.map((each) => Reflect.get(Object(each), 'id'))).size).toBe(2);
+  });
+
+  it('the act of an erasure in a stage names the operator', async () => {
+    await services.dynamodb.send(new CreateTableCommand(createTableInput('lambent-dev-keys')));
+    for (const name of ['access', 'limits']) await createTable(`lambent-dev-${name}`);
+    await run('erase', NAME.tenant, '--stage', 'dev', '--yes');
+    const details = JSON.stringify({ operator: 'arn:aws:iam::123456789012:user/ada' });
+    expect(acts).toMatchObject([{ act: 'project.erased', details }]);
+  });
+
+  it.each([
+    [{ error: 'AccessDeniedException', message: 'no permission' }, 'lambent-local-record: no permission'],
+    [{ headers: { 'x-amz-function-error': 'Unhandled' } }, 'lambent-local-record: Unhandled'],
+  ])('an erasure that is not recorded fails, and says that the tenant is erased: %j', async (answer, reason) => {
+    await createTenants();
+    recordAnswer = answer;
+    const message = `The tenant is erased, but that is not recorded in the audit log. Run erase again. ${reason}`;
+    await expect(run('erase', NAME.tenant, '--yes')).rejects.toThrow(message);
+    expect(await table.read(NAME.tenant)).toMatchObject({ state: 'deleted' });
+  });
+
   it('erase reports that a tenant without keys has nothing stored', async () => {
     expect(await run('erase', 'unknown')).toContain('nothing is stored');
   });
@@ -252,7 +318,7 @@ describe('runTenantCommand', () => {
     await expect(run(...args)).rejects.toMatchObject({ name: 'UsageError', message: expect.stringContaining(reason) });
   });
 
-  it.each(['KEYS_TABLE', 'ACCESS_TABLE', 'LIMITS_TABLE'])(
+  it.each(['KEYS_TABLE', 'ACCESS_TABLE', 'LIMITS_TABLE', 'RECORD_FUNCTION'])(
     'runTenantCommand rejects an empty %s if there is no --stage',
     async (name) => {
       environment = { ...environment, [name]: '' };

@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import * as v from 'valibot';
-import { isPublicUrl } from '../access/federation/public-url.ts';
+import { hasPrivateHost, isPublicUrl } from '../access/federation/public-url.ts';
 import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import { arrayOf, jsonObject, object, text, variant } from '../openai/schema.ts';
@@ -35,6 +35,15 @@ export function checkVerification(issuer: string, verification: Verification, is
   if (verification.type === 'uploaded_jwks') checkKeys(verification.jwks['keys']);
   else if (verification.discovery_url !== null && !isPublicUrl(verification.discovery_url, isLoopbackAllowed))
     throw invalidValueError('verification.discovery_url', `Invalid 'verification.discovery_url': ${expected}.`);
+  else checkHost(issuer, verification.discovery_url, isLoopbackAllowed);
+}
+
+/** Keys that are uploaded may be those of a private issuer. Those of others are fetched. */
+function checkHost(issuer: string, discoveryUrl: string | null, isLoopbackAllowed: boolean): void {
+  if (!hasPrivateHost(discoveryUrl ?? issuer, isLoopbackAllowed)) return;
+  const param = discoveryUrl === null ? 'issuer' : 'verification.discovery_url';
+  const message = `Invalid '${param}': its host is a private address, from which no keys are fetched. Upload the keys instead.`;
+  throw invalidValueError(param, message);
 }
 
 /** Returns the URL of an issuer's metadata, if none is configured. @see OpenID Connect Discovery 1.0, section 4 */

@@ -74,6 +74,12 @@ describe('workload identity providers', () => {
   it.each([
     ['issuer', { issuer: 'http://issuer.example.com' }],
     ['issuer', { issuer: 'issuer.example.com' }],
+    ['issuer', { issuer: 'https://10.0.0.1/' }],
+    ['issuer', { issuer: 'https://localhost:3912' }],
+    [
+      'verification.discovery_url',
+      { verification: { type: 'discovery', discovery_url: 'https://169.254.169.254/latest' } },
+    ],
     ['issuer', { issuer: 'https://user@issuer.example.com' }],
     ['verification.discovery_url', { verification: { type: 'discovery', discovery_url: 'http://169.254.169.254/' } }],
     ['verification.jwks', { verification: { type: 'uploaded_jwks', jwks: {} } }],

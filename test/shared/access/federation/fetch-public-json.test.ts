@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as tls from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fetchPublicJson } from '../../../../shared/access/federation/fetch-public-json.ts';
-import { isPublicUrl } from '../../../../shared/access/federation/public-url.ts';
+import { hasPrivateHost, isPublicUrl } from '../../../../shared/access/federation/public-url.ts';
 import { type OidcIssuer, startOidcIssuer } from '../../../upstreams/oidc-issuer.ts';
 
 const UNAVAILABLE = { code: 'issuer_unavailable' };
@@ -109,6 +109,54 @@ describe('URLs', () => {
   ])('"%s" is not fetched', async (url) => {
     expect(isPublicUrl(url, false)).toBe(false);
     await expect(fetchPublicJson(url, { isLoopbackAllowed: false })).rejects.toMatchObject(UNAVAILABLE);
+  });
+
+  it.each([
+    ...[
+      '127.0.0.1',
+      '10.0.0.1',
+      '172.31.255.255',
+      '192.168.1.1',
+      '169.254.169.254',
+      '100.64.0.1',
+      '0.0.0.0',
+      '224.0.0.1',
+    ],
+    ...[
+      '2130706433',
+      '0x7f.1',
+      '127.1',
+      '0177.0.0.1',
+      'localhost',
+      'LOCALHOST',
+      'localhost.',
+      'a.localhost',
+      '127.0.0.1.',
+    ],
+    ...[
+      '[::1]',
+      '[::]',
+      '[::ffff:127.0.0.1]',
+      '[::ffff:8.8.8.8]',
+      '[fc00::1]',
+      '[fe80::1]',
+      '[2001:db8::1]',
+      '[ff02::1]',
+    ],
+    ...['[64:ff9b::a00:1]', '[2002:a00:1::1]', '[2001::1]'],
+  ])('the host %s is private', async (host) => {
+    expect(hasPrivateHost(`https://${host}:8443/path`, false)).toBe(true);
+  });
+
+  it.each(['issuer.example.com', '10.example.com', 'localhost.example.com', '8.8.8.8', '[2606:4700::1]', 'not a url'])(
+    'the host %s is not known to be private',
+    (host) => expect(hasPrivateHost(`https://${host}/`, false)).toBe(false),
+  );
+
+  it('on a laptop, only 127.0.0.1 is not private', () => {
+    expect(hasPrivateHost('http://127.0.0.1:8080/', true)).toBe(false);
+    for (const host of ['localhost', '127.0.0.2', '[::1]', '10.0.0.1'])
+      expect(hasPrivateHost(`https://${host}/`, true)).toBe(true);
   });
 
   it('without TLS, a laptop fetches only from 127.0.0.1', () => {

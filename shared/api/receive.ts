@@ -82,7 +82,10 @@ function crashes({ attributes }: QueueRecord, received: number, { now }: Receive
 async function process(record: QueueRecord, ports: ReceiverPorts, context: ReceiveContext): Promise<MessageAction> {
   const message = rejectOnClientError(() => parseMessage(record.body));
   if (message.type === 'job') return replaceTicket(message, ports);
+  // Anyone who may send to the queue can claim a tenant.
+  context.telemetry?.logger.annotate({ claimedTenant: message.tenant });
   const caller = await authorizeSender(message, record, ports);
+  context.telemetry?.logger.annotate({ claimedTenant: undefined, tenant: caller.tenant, keyId: caller.keyId });
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
   const admitted = toJob(message, body, caller, ports);

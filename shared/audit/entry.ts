@@ -14,6 +14,8 @@ const known = v.object({
   record: v.picklist(RECORDED_KINDS),
   tenant: name,
   keyId: name,
+  /** The tenant that a rejected message names, whose sender may not use it. */
+  claimedTenant: name,
   /** The caller's network. Absent for jobs. */
   network: name,
   route: name,

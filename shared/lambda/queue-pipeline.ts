@@ -149,7 +149,8 @@ async function processMessage(
       await options.queue.deadLetter(record, thrown.reason);
       // By this id an operator can admit the sender. The part after the colon names a role's session.
       const senderId = record.attributes.SenderId.split(':')[0];
-      logger.warn('message rejected', { ...recordedAs('call'), ...describeError(thrown.reason), senderId });
+      logger.warn('message rejected', { ...describeError(thrown.reason), senderId });
+      logger.summarize('message', { ...recordedAs('call'), errorCode: thrown.reason.code, senderId });
       publish({ rejected: 1 });
       return { kind: 'delete' };
     } catch (failure) {

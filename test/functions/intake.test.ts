@@ -1,7 +1,7 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import {
@@ -190,6 +190,23 @@ it('the attributes of a rejected message hold none of its words', async () => {
   const [message] = await receiveDeadLetters();
   expect(Object.keys(message?.attributes ?? {}).toSorted()).toEqual(['messageId', 'reason', 'senderId']);
   expect(JSON.stringify(message?.attributes)).not.toContain('secret');
+});
+
+it('the record of a rejected message names the tenant that its sender may use, or the one that it only claims', async () => {
+  const lines: string[] = [];
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation((line) => lines.push(String(line)) > 0);
+  onTestFinished(() => write.mockRestore());
+  await intake(makeQueueEvent(makeMessage({ tenant: 'unknown-tenant' })), makeContext());
+  await intake(makeQueueEvent(makeMessage({ body: { model: 'none', input: 'x' } })), makeContext());
+  write.mockRestore();
+  const recorded = lines.filter((line) => line.includes('"record":"call"')).map((line) => JSON.parse(line));
+  expect(recorded).toMatchObject([
+    { errorCode: 'insufficient_permissions', claimedTenant: 'unknown-tenant' },
+    { errorCode: 'model_not_found', tenant: 'local', keyId: expect.any(String) },
+  ]);
+  expect(recorded[0]).not.toHaveProperty('tenant');
+  expect(recorded[1]).not.toHaveProperty('claimedTenant');
+  await receiveDeadLetters();
 });
 
 it('a rejected message that is moved back becomes a job once its cause is gone', async () => {

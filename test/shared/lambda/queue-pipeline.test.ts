@@ -142,6 +142,12 @@ it('the log of a rejected message names its sender without the session, by which
   await invoke({ ...record, attributes: { ...record.attributes, SenderId: 'AROAEXAMPLE:session' } });
   const lines = written.filter((line) => line.includes('message rejected')).map((line) => JSON.parse(line));
   expect(lines).toMatchObject([{ code: 'insufficient_permissions', senderId: 'AROAEXAMPLE' }]);
+  const recorded = written.filter((line) => line.includes('"record"')).map((line) => JSON.parse(line));
+  expect(recorded).toMatchObject([
+    { record: 'call', errorCode: 'insufficient_permissions', senderId: 'AROAEXAMPLE', messageId: record.messageId },
+  ]);
+  // Nothing that describes the code, nor a second name for the error's code.
+  for (const field of ['at', 'code', 'error']) expect(recorded[0]).not.toHaveProperty(field);
 });
 
 it('each message is counted once in the metrics, with how it ended', async () => {

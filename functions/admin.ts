@@ -31,6 +31,7 @@ const config = readConfig({
   LOOPBACK_ISSUERS: v.optional(v.literal('allowed')),
   USAGE_TABLE: v.string(),
 });
+const registry = readModelRegistry(config.MODELS_FILE);
 const client = createDynamoDBClient();
 const kms = createKmsClient();
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
@@ -50,7 +51,8 @@ const api = {
   externalKeys: config.EXTERNAL_KEYS.split(',').filter((arn) => arn !== ''),
   hasMutualTls: config.DOMAIN_TRUSTSTORE !== '',
   isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
-  models: Object.keys(readModelRegistry(config.MODELS_FILE).models),
+  models: Object.keys(registry.models),
+  guardrails: Object.keys(registry.guardrails),
   usage: { client, name: config.USAGE_TABLE },
   now: Date.now,
 };

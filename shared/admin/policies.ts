@@ -7,6 +7,7 @@ import { LambentError } from '../core/errors.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { invalidValueError, validate } from '../openai/validation.ts';
 import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from './admin-routes.ts';
+import { checkGuardrailNames, checkNameFinder } from './guardrail-names.ts';
 import { toProjectOwner } from './object-table.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjectKeys } from './project-keys.ts';
@@ -19,8 +20,9 @@ import { createProjects, getActiveProject, getProject } from './projects.ts';
 export function createPolicyRoutes(api: AdminApi) {
   const projects = createProjects(api);
   const keys = createProjectKeys(api);
-  const organization = createRoutes(findOrganization(api));
-  const project = createRoutes(findProjectLevel(api, projects));
+  const readAccount = async () => [await api.policies.readAccount()];
+  const organization = createRoutes(api, findOrganization(api), async () => []);
+  const project = createRoutes(api, findProjectLevel(api, projects), readAccount);
 
   const findKey = async (request: HttpRequest, projectId: string) => {
     const key = await keys.collection.get(toProjectOwner(projectId), getPathParameter(request, 'key'));
@@ -42,8 +44,12 @@ export function createPolicyRoutes(api: AdminApi) {
     }),
 
     'POST /v1/organization/projects/{project}/api_keys/{key}/policy': createAdminRoute(async (request) => {
-      const sections = parseSections(request);
+      const sections = parseSections(request, api);
       const project = await getActiveProject(api, request);
+      await checkNameFinder(sections, async () => {
+        const { restrictions } = await api.policies.readProject(project.id);
+        return [restrictions, ...(await readAccount())];
+      });
       const { id, partition, record } = await findKey(request, project.id);
       const restrictions = replaceSections(parseRestrictions(record), sections);
       const { policy: _, ...others } = record;
@@ -57,7 +63,8 @@ export function createPolicyRoutes(api: AdminApi) {
   };
 }
 
-function createRoutes(findLevel: FindLevel) {
+/** @param readAbove reads the restrictions of the levels above */
+function createRoutes(api: AdminApi, findLevel: FindLevel, readAbove: () => Promise<readonly Restrictions[]>) {
   return {
     retrieve: createAdminRoute(async (request) => {
       const level = await findLevel(request, 'read');
@@ -65,8 +72,9 @@ function createRoutes(findLevel: FindLevel) {
     }),
 
     update: createAdminRoute(async (request) => {
-      const sections = parseSections(request);
+      const sections = parseSections(request, api);
       const level = await findLevel(request, 'change');
+      await checkNameFinder(sections, readAbove);
       const previous = await level.read();
       const restrictions = await level.change((each) => replaceSections(each, sections));
       logRestriction(request, level, { policy: sections }, previous);
@@ -84,8 +92,11 @@ const SECTION_SCOPES = {
 
 type Sections = Readonly<Record<string, unknown>>;
 
-/** Returns the sections that a request's body names, not yet checked. @throws LambentError `insufficient_permissions` */
-function parseSections(request: HttpRequest): Sections {
+/**
+ * Returns the sections that a request's body names. Of these, only the names of guardrails are checked yet.
+ * @throws LambentError `insufficient_permissions`, `invalid_value`
+ */
+function parseSections(request: HttpRequest, { guardrails }: AdminApi): Sections {
   // What a GET returned may be sent back.
   const { object: _, ...sections } = validate(jsonObject, request.body);
   for (const [section, scope] of Object.entries(SECTION_SCOPES)) if (section in sections) requireScope(request, scope);
@@ -94,6 +105,7 @@ function parseSections(request: HttpRequest): Sections {
       'certificates',
       "Invalid 'certificates': Expected null. Other routes activate certificates.",
     );
+  checkGuardrailNames(sections, guardrails);
   return sections;
 }
 

@@ -7,10 +7,10 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { KMSClient } from '@aws-sdk/client-kms';
 import { S3Client } from '@aws-sdk/client-s3';
 import { createChainTable } from '../../shared/audit/chain-table.ts';
-import { CHAINS, type Digest, hashText } from '../../shared/audit/digest.ts';
+import { CHAINS, type Digest, getChainPrefix, hashText } from '../../shared/audit/digest.ts';
 import type { Entry } from '../../shared/audit/entry.ts';
 import { readPublicKey } from '../../shared/audit/kms-signer.ts';
-import { type AuditProblem, verifyChain } from '../../shared/audit/verify.ts';
+import { type AuditProblem, findStrays, verifyChain } from '../../shared/audit/verify.ts';
 import { createBucket } from '../../shared/aws/bucket.ts';
 import { checkArgument, parseOptions, runCommandLine, UsageError } from './command-line.ts';
 import {
@@ -91,14 +91,18 @@ async function verify(log: AuditLog, project: string | undefined, context: Audit
   const kms = new KMSClient(log.configure('KMS'));
   const s3 = new S3Client(log.configure('S3'));
   const problems: AuditProblem[] = [];
+  const unknown: string[] = [];
   try {
     const store = createChainTable({ client: dynamodb, name: log.table });
     const objects = createBucket(s3, log.bucket);
     const publicKey = await readPublicKey(kms, log.key);
     for (let chain = 0; chain < CHAINS; chain += 1) {
+      const names = await objects.list(getChainPrefix(chain));
       const head = await store.readHead(chain);
+      const referred = new Set(head === undefined ? [] : [head.digest.entries.key]);
       const seen = { digests: 0, entries: 0 };
-      const onDigest = (_: Digest, entries: readonly Entry[]): void => {
+      const onDigest = (digest: Digest, entries: readonly Entry[]): void => {
+        referred.add(digest.entries.key);
         seen.digests += 1;
         seen.entries += entries.length;
         if (project === undefined) return;
@@ -108,13 +112,21 @@ async function verify(log: AuditLog, project: string | undefined, context: Audit
       if (problem !== undefined) problems.push(problem);
       const end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
       report(`chain ${chain}: ${seen.digests} digests, ${seen.entries} entries, ${end}`);
+      const strays = findStrays(chain, names, referred);
+      unknown.push(...strays.others.map((name) => `chain ${chain}: ${name}`));
+      // Behind a problem, no digest was read.
+      if (problem === undefined) for (const name of strays.entries) report(`chain ${chain}: no digest for ${name}`);
     }
   } finally {
     for (const client of [dynamodb, kms, s3]) client.destroy();
   }
-  if (problems.length === 0) return report('The audit log is complete and unchanged.');
   const lines = problems.map(({ chain, sequence, problem }) => `chain ${chain}, digest ${sequence}: ${problem}`);
-  throw new Error(`The audit log has gaps or changes. The first of each chain:\n${lines.join('\n')}`);
+  const messages = [
+    ...(lines.length === 0 ? [] : ['The audit log has gaps or changes. The first of each chain:', ...lines]),
+    ...(unknown.length === 0 ? [] : ['The bucket has objects that no recorder has written:', ...unknown]),
+  ];
+  if (messages.length > 0) throw new Error(messages.join('\n'));
+  report('The audit log is complete and unchanged.');
 }
 
 /** Calls name their tenant, acts the project that they concern. */

@@ -82,9 +82,14 @@ export function hashText(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
+/** Returns the prefix of the keys of all objects of a chain. */
+export function getChainPrefix(chain: number): string {
+  return `audit/${chain}/`;
+}
+
 /** Returns the prefix of the keys of a chain's digests. They sort by their sequence numbers. */
 export function getDigestPrefix(chain: number): string {
-  return `audit/${chain}/digests/`;
+  return `${getChainPrefix(chain)}digests/`;
 }
 
 /** Returns the key of the object that holds a digest. */
@@ -94,7 +99,7 @@ export function getDigestKey({ chain, sequence }: Pick<Digest, 'chain' | 'sequen
 
 /** Returns the key of the object that holds the entries of a batch that is recorded at `now`. */
 export function getEntriesKey(chain: number, batch: string, now: number): string {
-  return `audit/${chain}/entries/${new Date(now).toISOString().slice(0, 10)}/${batch}.ndjson.gz`;
+  return `${getChainPrefix(chain)}entries/${new Date(now).toISOString().slice(0, 10)}/${batch}.ndjson.gz`;
 }
 
 const signedSchema = v.object({

@@ -1,5 +1,14 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
-import { type Digest, type DigestText, getDigestPrefix, hashText, parseDigest, parseSignedDigest } from './digest.ts';
+import {
+  type Digest,
+  type DigestText,
+  getChainPrefix,
+  getDigestKey,
+  getDigestPrefix,
+  hashText,
+  parseDigest,
+  parseSignedDigest,
+} from './digest.ts';
 import { type Entry, parseEntries, unpackEntries } from './entry.ts';
 
 /** Where the objects of the audit log are read. */
@@ -34,15 +43,16 @@ const DAY_MS = 86_400_000;
 
 /**
  * Checks a chain from its first digest to its head: sequence numbers, hashes, signatures and entries. Returns the first problem;
- * undefined if there is none.
+ * undefined if there is none. Ignores objects whose names are not those of digests: `findStrays` returns them.
  */
 export async function verifyChain(chain: number, options: VerifyOptions): Promise<AuditProblem | undefined> {
   const { objects } = options;
   const key = createPublicKey({ key: Buffer.from(options.publicKey), format: 'der', type: 'spki' });
   let last: DigestText | undefined;
   for (const name of await objects.list(getDigestPrefix(chain))) {
-    const sequence = readSequence(name);
-    const checked = await checkDigest(name, last, key, options);
+    const sequence = readSequence(chain, name);
+    if (sequence === undefined) continue;
+    const checked = await checkDigest({ name, sequence }, last, key, options);
     if (typeof checked === 'string') return { chain, sequence, problem: checked };
     last = checked.digest;
     options.onDigest?.(checked.digest.digest, checked.entries);
@@ -53,7 +63,7 @@ export async function verifyChain(chain: number, options: VerifyOptions): Promis
 
 /** Returns a digest that is in order, with its entries, or what is wrong with it. */
 async function checkDigest(
-  name: string,
+  { name, sequence: expected }: { readonly name: string; readonly sequence: number },
   last: DigestText | undefined,
   key: KeyObject,
   { objects, keptDays, now }: VerifyOptions,
@@ -71,7 +81,7 @@ async function checkDigest(
     !verify('sha256', Buffer.from(signed.digest), { key, dsaEncoding: 'der' }, Buffer.from(signed.signature, 'base64'))
   )
     return "the signature isn't that of the audit key";
-  if (sequence !== readSequence(name)) return `the object holds the digest ${sequence}`;
+  if (sequence !== expected) return `the object holds the digest ${sequence}`;
   if (last === undefined) {
     const isBegin = sequence === 1 && previous === null;
     const isExpired = previousAt !== null && now() - Date.parse(previousAt) >= keptDays * DAY_MS;
@@ -99,8 +109,29 @@ function checkEnd(last: DigestText | undefined, { head, keptDays, now }: VerifyO
   return undefined;
 }
 
-function readSequence(name: string): number {
-  return Number(/(\d+)\.json$/.exec(name)?.[1] ?? Number.NaN);
+/** Returns the sequence number in the key of a chain's digest; undefined for any other key. */
+function readSequence(chain: number, name: string): number | undefined {
+  const sequence = Number(/(\d+)\.json$/.exec(name)?.[1]);
+  return name === getDigestKey({ chain, sequence }) ? sequence : undefined;
+}
+
+/** Objects below a chain's prefix that are no part of the log, by their keys. */
+export interface Strays {
+  /** Entries that no digest refers to: forged, or of a recorder that has not ended yet, or that has failed. */
+  readonly entries: readonly string[];
+  /** No recorder writes such objects. */
+  readonly others: readonly string[];
+}
+
+/**
+ * Returns the objects among those of a chain that are neither digests nor entries of one.
+ * @param names all keys below `getChainPrefix`, listed before the chain was verified: entries are written before their digest
+ * @param referred the keys of the entries of all digests
+ */
+export function findStrays(chain: number, names: readonly string[], referred: ReadonlySet<string>): Strays {
+  const strays = names.filter((name) => readSequence(chain, name) === undefined && !referred.has(name));
+  const isEntries = (name: string) => name.startsWith(`${getChainPrefix(chain)}entries/`);
+  return { entries: strays.filter(isEntries), others: strays.filter((name) => !isEntries(name)) };
 }
 
 function attempt<T>(run: () => T): T | undefined {

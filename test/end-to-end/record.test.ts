@@ -258,6 +258,28 @@ describe('npm run audit -- … --local', () => {
     await expect(audit(...args)).rejects.toThrow(message);
   });
 
+  it('names objects that no recorder has written, and entries without a digest', async () => {
+    const [first] = await readLongChain();
+    if (first === undefined) throw new Error('no chain has two digests');
+    const Bucket = service.cloud.resources['AUDIT_BUCKET'];
+    const prefix = `audit/${first.chain}`;
+    const put = (Key: string) => aws.s3.send(new PutObjectCommand({ Bucket, Key, Body: gzipSync('{}\n') }));
+    const forged = `${prefix}/entries/2026-11-30/forged.ndjson.gz`;
+    await put(forged);
+    const { exported, report } = await audit('export', '--project', 'forger');
+    expect(report).toContain(`chain ${first.chain}: no digest for ${forged}\n`);
+    expect(report).toMatch(/The audit log is complete and unchanged\.$/);
+    expect(exported).toEqual([]);
+
+    const others = ['digests/000000000001.json.bak', 'digests/copies/000000000001.json', 'notes.txt'];
+    for (const name of others) await put(`${prefix}/${name}`);
+    const lines = others.map((name) => `chain ${first.chain}: ${prefix}/${name}`);
+    await expect(audit('verify')).rejects.toMatchObject({
+      message: ['The bucket has objects that no recorder has written:', ...lines].join('\n'),
+    });
+    for (const name of others) await aws.s3.send(new DeleteObjectCommand({ Bucket, Key: `${prefix}/${name}` }));
+  });
+
   it('names the first entries of a chain that are missing or changed', async () => {
     const [first, second] = await readLongChain();
     if (first === undefined || second === undefined) throw new Error('no chain has two digests');

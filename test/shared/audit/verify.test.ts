@@ -2,13 +2,14 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { appendToChain } from '../../../shared/audit/chain.ts';
 import {
   findChain,
+  getChainPrefix,
   getDigestKey,
   getDigestPrefix,
   parseDigest,
   parseSignedDigest,
 } from '../../../shared/audit/digest.ts';
 import { packEntries, readEntries, unpackEntries } from '../../../shared/audit/entry.ts';
-import type { VerifyOptions } from '../../../shared/audit/verify.ts';
+import { findStrays, type VerifyOptions } from '../../../shared/audit/verify.ts';
 import { type AuditLog, type AuditWorld, KEPT_DAYS, makeBatch, startAuditWorld } from './audit-world.ts';
 
 let world: AuditWorld;
@@ -65,6 +66,24 @@ it('a digest that is missing is named, at the end as well', async () => {
     ...{ chain, sequence: 2 },
     problem: 'the digest before is missing, and has not expired',
   });
+});
+
+it('objects that no digest of the chain names are strays, and do not disturb its verification', async () => {
+  const prefix = `audit/${chain}`;
+  const others = ['000000000001.json.bak', '1.json', 'x/000000000002.json', 'digest.json', '00000000000000000001.json'];
+  const forged = [
+    `${prefix}/entries/2026-11-30/forged.ndjson.gz`,
+    ...others.map((name) => `${prefix}/digests/${name}`),
+  ];
+  const list = async (under: string) =>
+    [...(await log.objects.list(under)), ...forged.filter((name) => name.startsWith(under))].toSorted();
+  const referred = new Set<string>();
+  const onDigest = ({ entries }: { readonly entries: { readonly key: string } }) => void referred.add(entries.key);
+  expect(await log.verify(chain, { objects: { ...log.objects, list }, onDigest })).toBeUndefined();
+  expect(referred.size).toBe(4);
+  const strays = findStrays(chain, await list(getChainPrefix(chain)), referred);
+  expect(strays.entries).toEqual([forged[0]]);
+  expect(strays.others.toSorted()).toEqual(forged.slice(1).toSorted());
 });
 
 it('digests that have expired are not missed', async () => {

@@ -5,11 +5,13 @@ import { findErrorType, parseLimitName } from '../limits/limit-name.ts';
 import { OWNERS } from '../limits/owners.ts';
 
 /**
- * Returns the error of a failed or expired job. Jobs store only an error's code and the name of the limit that caused it: its
- * message may quote the request.
+ * Returns the error of a failed or expired job. Jobs store only an error's code, and the name of the limit or the refusal of the
+ * policy that caused it: its message may quote the request.
  */
-export function jobError(job: Pick<Job, 'errorCode' | 'errorLimit' | 'status' | 'tries'>): LambentError {
-  const { errorCode, status, tries } = job;
+export function jobError(
+  job: Pick<Job, 'errorCode' | 'errorLimit' | 'errorRefusal' | 'status' | 'tries'>,
+): LambentError {
+  const { errorCode, errorRefusal, status, tries } = job;
   const limit = job.errorLimit === undefined ? undefined : parseLimitName(job.errorLimit);
   if (status === 'expired') {
     const message = `The deadline has passed${limit === undefined ? '' : ` while the request waited for ${describeLimit(limit)}`}.`;
@@ -22,7 +24,7 @@ export function jobError(job: Pick<Job, 'errorCode' | 'errorLimit' | 'status' | 
     const details = { publicMessage, isFinal: true, ...omitUndefined({ type: findErrorType(limit.name) }) };
     return new LambentError(code, publicMessage, details);
   }
-  const message = MESSAGES[code] ?? `The request failed (${code}).`;
+  const message = errorRefusal ?? MESSAGES[code] ?? `The request failed (${code}).`;
   const error = new LambentError(code, message);
   // Others end a job at its first attempt.
   if (tries === undefined || !error.retryable) return error;

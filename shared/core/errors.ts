@@ -76,6 +76,8 @@ export interface ErrorDetails {
   readonly isFinal?: boolean;
   /** The limit that refuses the request, as `level.name`: `key.dollarsPerMonth`. */
   readonly limit?: string;
+  /** Why a policy refuses the request. Names a kind of data and a parameter, never content, so that a job may store it. */
+  readonly refusal?: string;
   /** True if the request was refused before its model was called. */
   readonly isUnasked?: true;
   readonly cause?: unknown;

@@ -64,6 +64,7 @@ const jobSchema = v.object({
   endSequence: v.exactOptional(v.number()),
   errorCode: v.exactOptional(v.string()),
   errorLimit: v.exactOptional(v.string()),
+  errorRefusal: v.exactOptional(v.string()),
   storedBytes: v.exactOptional(v.number()),
   turnBytes: v.exactOptional(v.number()),
   turnItems: v.exactOptional(v.number()),

@@ -96,6 +96,8 @@ export interface Job {
   readonly errorCode?: string;
   /** The limit that refused the last attempt, if one did, as `level.name`. */
   readonly errorLimit?: string;
+  /** Why a policy refused the request, if one did and says so: a kind of data and a parameter, never content. */
+  readonly errorRefusal?: string;
   /** Sealed bytes that its project's limits count for it. Absent if they count nothing. Until it has ended, an upper bound. */
   readonly storedBytes?: number;
   /** Upper bounds of what these limits count for the turn that the job will add to its conversation. Absent once the turn is known. */

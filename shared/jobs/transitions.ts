@@ -222,6 +222,7 @@ export interface Ending {
   readonly endSequence?: number;
   readonly errorCode?: ErrorCode;
   readonly errorLimit?: string;
+  readonly errorRefusal?: string;
 }
 
 /**
@@ -289,7 +290,7 @@ export function giveUp(job: Job, now: number, timings: JobTimings): Transition {
 
 function ended(
   job: Job,
-  { status, output, usage, endSequence, errorCode, errorLimit }: Ending,
+  { status, output, usage, endSequence, errorCode, errorLimit, errorRefusal }: Ending,
   now: number,
   { completionMs }: JobTimings,
 ): JobChange {
@@ -298,7 +299,7 @@ function ended(
     set: {
       status,
       completedAt: now,
-      ...omitUndefined({ output, usage, endSequence, errorCode, errorLimit }),
+      ...omitUndefined({ output, usage, endSequence, errorCode, errorLimit, errorRefusal }),
       ...(fanIn.length === 0 ? {} : { fanIn }),
     },
     remove: [

@@ -13,6 +13,7 @@ export type Verdict =
       readonly status: TerminalStatus;
       readonly errorCode?: ErrorCode;
       readonly errorLimit?: string;
+      readonly errorRefusal?: string;
     }
   /** The job is released, to be tried again. */
   | {
@@ -71,7 +72,10 @@ export function verdictOn(thrown: unknown, job: Job, circumstances: Circumstance
   const { code } = error;
   const reason = { errorCode: code, ...omitUndefined({ errorLimit: error.details?.limit }) };
   const isMomentary = MOMENTARY.has(code);
-  if (!error.retryable || isLast(job, progress, !isMomentary)) return { kind: 'end', status: 'failed', ...reason };
+  if (!error.retryable || isLast(job, progress, !isMomentary)) {
+    const refusal = omitUndefined({ errorRefusal: error.details?.refusal });
+    return { kind: 'end', status: 'failed', ...reason, ...refusal };
+  }
   const pauseMs = pauseOf(job, error, circumstances);
   return { kind: 'release', pauseMs, ...reason, counts: !isMomentary && progress !== 'begun' };
 }

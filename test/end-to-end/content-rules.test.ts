@@ -161,7 +161,7 @@ describe.each([
     const refused = await client.responses.create({ model: 'compatible', input: `A ${word}.`, background });
     expect(await wait(refused.id)).toMatchObject({
       status: 'failed',
-      error: { message: expect.stringContaining('content_filter') },
+      error: { code: 'invalid_prompt', message: expect.stringContaining('violates the content policy') },
     });
   });
 

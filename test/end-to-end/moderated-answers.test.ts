@@ -229,7 +229,8 @@ describe('moderation that blocks', () => {
     const answered = await waitUntilEnded((await create('Tell me 1')).id);
     expect(answered).toMatchObject({ status: 'incomplete', output: [], moderation: { output: result(true) } });
     const refused = await waitUntilEnded((await create('I hit.')).id);
-    expect(refused).toMatchObject({ status: 'failed', error: { message: expect.stringContaining('content_filter') } });
+    const error = { code: 'invalid_prompt', message: expect.stringContaining('violates the content policy') };
+    expect(refused).toMatchObject({ status: 'failed', error });
   });
 
   it('a clean answer is sent whole, and each refusal is logged by name', async () => {

@@ -155,6 +155,17 @@ it('jobs of the API and of the queue are masked and restored, too', async () => 
   expectNoLeak();
 });
 
+it('a job with a refused value fails with the kind and the parameter, not with an error of the server', async () => {
+  const { id } = await refused.responses.create({ model, input: QUESTION, background: true });
+  const failed = await waitUntil('the response has failed', async () => {
+    const response = await refused.responses.retrieve(id);
+    return response.status === 'failed' && response;
+  });
+  const message = "The policy of this project refuses 'input': it contains personal data (email).";
+  expect(failed.error).toEqual({ code: 'invalid_prompt', message });
+  expectNoLeak();
+});
+
 it('embeddings get no values, and tokens that can not be decoded are refused', async () => {
   await client.embeddings.create({ model: 'vectors', input: QUESTION, user: EMAIL });
   const sent = service.upstream.requests.at(-1)?.body;

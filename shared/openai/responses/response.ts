@@ -167,8 +167,9 @@ export function finishedResponse(
 
 /** Returns the response with status `failed` and its error. */
 export function failedResponse(inProgress: ResponseObject, error: LambentError): ResponseObject {
-  // OpenAI's response object has no code for an exhausted quota.
-  const code = httpStatusFor(error) === 429 ? 'rate_limit_exceeded' : 'server_error';
+  // OpenAI's response object has no code for an exhausted quota, nor for a refusal by a policy. Clients may retry server errors.
+  const refused = error.code === 'content_filter' ? 'invalid_prompt' : 'server_error';
+  const code = httpStatusFor(error) === 429 ? 'rate_limit_exceeded' : refused;
   return { ...inProgress, status: 'failed', error: { code, message: encodeErrorBody(error).error.message } };
 }
 

@@ -98,7 +98,7 @@ export class TextSearch implements RequestVisitor {
     if (this.#refused === undefined) return;
     const { label, param } = this.#refused;
     const message = `The policy of this project refuses '${param}': it contains personal data (${label.toLowerCase()}).`;
-    throw new LambentError('content_filter', message, { param });
+    throw new LambentError('content_filter', message, { param, refusal: message });
   }
 
   readonly visit: VisitText = (text, place) => {
@@ -116,11 +116,8 @@ export class TextSearch implements RequestVisitor {
 
   readonly visitUnsearchable = (param: string): void => {
     if (this.#rules.passesUnsearchable) return;
-    throw new LambentError(
-      'content_filter',
-      `The policy of this project refuses '${param}': images and PDF documents can't be searched for personal data.`,
-      { param },
-    );
+    const message = `The policy of this project refuses '${param}': images and PDF documents can't be searched for personal data.`;
+    throw new LambentError('content_filter', message, { param, refusal: message });
   };
 
   /** Adds the names and addresses that a guardrail finds, if the rules ask for them. */

@@ -24,6 +24,17 @@ it('the error of a job whose deadline has passed names the limit for which the j
   expect(describe(expired).message).not.toContain('waited');
 });
 
+it('the error of a job that a policy refuses says why', () => {
+  const errorRefusal = "The policy of this project refuses 'input': it contains personal data (email).";
+  expect(describe({ status: 'failed', errorCode: 'content_filter', errorRefusal })).toEqual({
+    ...{ message: errorRefusal, type: 'invalid_request_error', param: null, code: 'content_filter' },
+  });
+  // One of an earlier version, or of a model's provider, whose message may quote the request.
+  expect(describe({ status: 'failed', errorCode: 'content_filter' }).message).toBe(
+    'The request failed (content_filter).',
+  );
+});
+
 it.each([{}, { errorLimit: 'team.wordsPerDay' }, { errorLimit: 'key' }])(
   'the error of a job that another version refused can be read: %j',
   (limit) => {

@@ -28,6 +28,16 @@ describe('an error', () => {
     expect(judge(refuse(true), {}, { progress: 'unasked' })).toEqual({ kind: 'end', status: 'failed', ...reason });
   });
 
+  it('of a policy fails a job at once, with the reason that may be stored', () => {
+    const refuse = (details: object) => judge(new LambentError('content_filter', 'It has a secret.', details), {});
+    const end = { kind: 'end', status: 'failed', errorCode: 'content_filter' };
+    expect(refuse({ refusal: 'It has an e-mail address.' })).toEqual({
+      ...end,
+      errorRefusal: 'It has an e-mail address.',
+    });
+    expect(refuse({})).toEqual(end);
+  });
+
   it('that is no outage fails a job at its third attempt', () => {
     expect(judge(CUT, { attempts: 1 })).toMatchObject({ kind: 'release', counts: true });
     expect(judge(CUT, { attempts: 2 })).toMatchObject({ kind: 'end', status: 'failed', errorCode: 'upstream_cut' });

@@ -25,16 +25,17 @@ export function createPatternFinder(pattern: PersonalDataPattern): FindValues {
       for (const match of compiled.matchAll(text.slice(start, from + PART + MAX_VALUE))) {
         matches += 1;
         if (matches > MAX_MATCHES)
-          throw new LambentError(
-            'content_filter',
-            `The pattern ${pattern.name} of the policy matches too much of the request.`,
-          );
+          throw createRefusal(`The pattern ${pattern.name} of the policy matches too much of the request.`);
         const at = start + (match.index ?? 0);
         const end = at + (match[0] ?? '').length;
         if (end > at && end > from && at < from + PART) yield { start: at, end };
       }
     }
   };
+}
+
+function createRefusal(message: string): LambentError {
+  return new LambentError('content_filter', message, { refusal: message });
 }
 
 function compile({ name, pattern }: PersonalDataPattern) {

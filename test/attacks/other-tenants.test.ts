@@ -4,7 +4,7 @@ import { OPERATIONS } from '../../infra/openapi/operations.ts';
 import { ADMIN_ROUTES, PUBLIC_ROUTES } from '../../shared/api/route-table.ts';
 import { addTenant, connectToTables } from '../end-to-end/keys.ts';
 import { type Service, startService } from '../end-to-end/service.ts';
-import { type Belongings, createBelongings, listProbedRoutes, probe } from './probes.ts';
+import { type Belongings, createBelongings, listProbedBodies, listProbedRoutes, probe } from './probes.ts';
 
 /** Requests to each route. `npm run probe` sends more. */
 const COUNT = 100;
@@ -34,6 +34,25 @@ it('no route answers with or changes the objects of another tenant, whatever ids
     expect([route, response.status]).toEqual([route, 200]);
     // A conversation is listed by its metadata, the other objects by their content.
     expect(text).toContain(belongings.word);
+  }
+});
+
+it('no body that names the objects of another tenant is answered with them, whatever ids it has', async () => {
+  const countSent = () => service.upstream.requests.filter(({ text }) => text.includes(belongings.word)).length;
+  for (const route of listProbedBodies(belongings)) {
+    const before = countSent();
+    expect(await probe(service.cloud.url, attacker, route, belongings, COUNT), route.route).toEqual([]);
+    expect(countSent()).toBe(before);
+    // The owner's request is answered with the object, so that the field is read.
+    const response = await fetch(new URL(route.resource, service.cloud.url), {
+      method: 'POST',
+      headers: { authorization: 'Bearer sk-local', 'content-type': 'application/json' },
+      body: JSON.stringify(route.makeBody?.(route.ids)),
+    });
+    expect([route.route, response.status]).toEqual([route.route, 200]);
+    await response.text();
+    if (!route.resource.endsWith('/input_tokens'))
+      expect([route.route, countSent() > before]).toEqual([route.route, true]);
   }
 });
 

@@ -22,24 +22,28 @@ export async function createBelongings(service: Service, apiKey: string): Promis
     client.chat.completions.create({ model: 'compatible', messages: [user], metadata: { word }, store: true }),
   ]);
   const [item] = (await client.conversations.items.list(conversation.id)).data;
+  const [input] = (await client.responses.inputItems.list(response.id)).data;
   return {
     word,
     ids: {
-      '/v1/responses': { id: response.id },
+      '/v1/responses': { id: response.id, item: input?.id ?? '' },
       '/v1/conversations': { id: conversation.id, item: item?.id ?? '' },
       '/v1/chat/completions': { id: chat.id },
     },
   };
 }
 
-/** A route that takes the ids of a tenant's objects. */
+type Ids = Readonly<Record<string, string>>;
+
+/** A route that takes the ids of a tenant's objects, in its path or its body. */
 export interface ProbedRoute {
+  /** The route, and the field of its body that has the id. */
   readonly route: string;
   readonly method: string;
   readonly resource: string;
-  readonly body: string | undefined;
-  /** The victim's ids of the route's parameters. */
-  readonly ids: Readonly<Record<string, string>>;
+  readonly makeBody?: ((ids: Ids) => unknown) | undefined;
+  /** The victim's ids of the route's parameters, or of its body. */
+  readonly ids: Ids;
 }
 
 /** The resources whose ids belong to no tenant. */
@@ -57,9 +61,35 @@ export function listProbedRoutes({ ids }: Belongings): ProbedRoute[] {
     const owner = Object.keys(ids).find((prefix) => resource.startsWith(`${prefix}/`));
     if (owner === undefined) throw new Error(`createBelongings makes no object of ${resource}`);
     const { example } = OPERATIONS[route as keyof typeof OPERATIONS];
-    const body = method === 'POST' ? JSON.stringify(example ?? {}) : undefined;
-    return [{ route, method, resource, body, ids: ids[owner] ?? {} }];
+    const makeBody = method === 'POST' ? () => example ?? {} : undefined;
+    return [{ route, method, resource, makeBody, ids: ids[owner] ?? {} }];
   });
+}
+
+/** How a body names an object of another request: the owner of the id, and the fields. */
+const REFERENCES: Readonly<Record<string, readonly [owner: string, makeFields: (ids: Ids) => object]>> = {
+  previous_response_id: ['/v1/responses', ({ id }) => ({ previous_response_id: id })],
+  conversation: ['/v1/conversations', ({ id }) => ({ conversation: id })],
+  'conversation.id': ['/v1/conversations', ({ id }) => ({ conversation: { id } })],
+  'input[0].id': ['/v1/responses', ({ item }) => ({ input: [{ type: 'item_reference', id: item }] })],
+};
+
+/** The routes whose bodies can name objects, and the fields in which they do. */
+const REFERRING: Readonly<Record<string, readonly string[]>> = {
+  '/v1/responses': ['previous_response_id', 'conversation', 'conversation.id', 'input[0].id'],
+  '/v1/responses/compact': ['previous_response_id', 'input[0].id'],
+  '/v1/responses/input_tokens': ['previous_response_id', 'conversation', 'conversation.id', 'input[0].id'],
+};
+
+/** Lists the routes whose bodies can have ids of a tenant's objects, once for each field. */
+export function listProbedBodies({ ids }: Belongings): ProbedRoute[] {
+  return Object.entries(REFERRING).flatMap(([resource, fields]) =>
+    fields.map((field) => {
+      const [owner = '', makeFields] = REFERENCES[field] ?? [];
+      const makeBody = (each: Ids) => ({ model: 'compatible', input: 'Hi', ...makeFields?.(each) });
+      return { route: `POST ${resource}, ${field}`, method: 'POST', resource, makeBody, ids: ids[owner] ?? {} };
+    }),
+  );
 }
 
 /** A request and its answer. */
@@ -82,16 +112,16 @@ const PARALLEL = 8;
 export async function probe(
   url: string,
   apiKey: string,
-  { method, resource, body, ids }: ProbedRoute,
+  { method, resource, makeBody, ids }: ProbedRoute,
   { word }: Belongings,
   count: number,
 ): Promise<Answer[]> {
-  const send = async (values: Readonly<Record<string, string>>, attempts = 3): Promise<Answer> => {
+  const send = async (values: Ids, attempts = 3): Promise<Answer> => {
     const path = resource.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(values[name] ?? ''));
     const response = await fetch(new URL(path, url), {
       method,
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-      ...(body === undefined ? {} : { body }),
+      ...(makeBody === undefined ? {} : { body: JSON.stringify(makeBody(values)) }),
     });
     // A machine that is too busy to start a function in time answers 500.
     if (response.status >= 500 && attempts > 1) {
@@ -99,7 +129,7 @@ export async function probe(
       return send(values, attempts - 1);
     }
     const text = Object.values(values).reduce((all, id) => all.replaceAll(id, '…'), await response.text());
-    return { request: `${method} ${path}`, status: response.status, text };
+    return { request: `${method} ${path} ${JSON.stringify(makeBody?.(values) ?? '')}`, status: response.status, text };
   };
   const guesses = Array.from({ length: Math.max(0, count - 2) }, (_, index) =>
     mapIds(ids, index % 4 === 0 ? vary : randomize),
@@ -113,7 +143,7 @@ export async function probe(
   ];
 }
 
-function mapIds(ids: Readonly<Record<string, string>>, change: (id: string) => string): Record<string, string> {
+function mapIds(ids: Ids, change: (id: string) => string): Ids {
   return Object.fromEntries(Object.entries(ids).map(([name, id]) => [name, change(id)]));
 }
 

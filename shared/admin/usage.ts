@@ -6,6 +6,7 @@ import { readUsageReport, type UsageBucket, type UsageQuery } from '../usage/rep
 import { BUCKET_WIDTHS, type BucketWidth, type UsageKey, type UsageKind, type UsageSums } from '../usage/usage-row.ts';
 import { encodeCsv, wantsCsv } from './csv.ts';
 import { readList, readNumber } from './query.ts';
+import { isUserId } from './users.ts';
 
 /** What the routes of the usage depend on. */
 export interface UsageApi {
@@ -23,14 +24,14 @@ const LIMITS: Readonly<Record<BucketWidth, readonly [number, number]>> = {
 };
 const COST_LIMITS = [7, 180] as const;
 
-/** How usage is grouped and filtered, by the names of OpenAI's API. Users have no usage of their own here: keys have. */
+/** How usage is grouped and filtered, by the names of OpenAI's API. A call has a key or, if its token was a user's, the user. */
 const FIELDS: Readonly<Record<string, (key: UsageKey) => string>> = {
   project_id: ({ project }) => project,
-  api_key_id: ({ keyId }) => keyId,
+  api_key_id: ({ keyId }) => (isUserId(keyId) ? '' : keyId),
   model: ({ model }) => model,
   service_tier: ({ tier }) => tier || 'default',
   batch: () => 'false',
-  user_id: () => '',
+  user_id: ({ keyId }) => (isUserId(keyId) ? keyId : ''),
   line_item: ({ kind, model, tier }) =>
     [model, ...(tier === '' ? [] : [tier]), ...(kind === 'estimated' ? [kind] : [])].join(', '),
   api_source: () => 'unlabeled',

@@ -98,6 +98,11 @@ function createUserId(providerId: string, email: string): string {
   return `user_${hash.digest('hex').slice(0, 28)}`;
 }
 
+/** True if the id of a caller is that of a user, and not of a key. Users call with tokens of their identity provider. */
+export function isUserId(id: string): boolean {
+  return /^user_[0-9a-f]{28}$/.test(id);
+}
+
 function emailTakenError() {
   return invalidValueError('email', "Invalid 'email': there is a user of the provider with it already.");
 }

@@ -36,6 +36,8 @@ async function createUser(email: string, changes: object = {}): Promise<OpenAI.A
   });
 }
 
+type OrganizationUsage = OpenAI.Admin.Organization.UsageCompletionsResponse.Data.OrganizationUsageCompletionsResult;
+
 const createProject = () => admin.projects.create({ name: 'Website' });
 
 /** Returns the status of a request with a token that has not been sent before. */
@@ -60,6 +62,36 @@ async function collect<T>(pages: AsyncIterable<T>): Promise<T[]> {
 }
 
 describe('tokens of users', () => {
+  it('usage and costs have the calls of a user under its id, and those of a key under the id of the key', async () => {
+    const { id: project_id } = await createProject();
+    const user = await createUser('may@example.com');
+    await admin.projects.users.create(project_id, { user_id: user.id, role: 'member' });
+    const { api_key: key } = await admin.projects.serviceAccounts.create(project_id, { name: 'web' });
+    const program = new OpenAI({ baseURL: service.cloud.url, apiKey: key?.value ?? '', maxRetries: 0 });
+    await program.chat.completions.create({ model: 'compatible', messages: [{ role: 'user', content: 'Hello' }] });
+    for (let calls = 0; calls < 2; calls += 1) expect(await call(verified('may@example.com'))).toBe(200);
+
+    const ids = { project_ids: [project_id], start_time: Math.floor(Date.now() / 1000) - 86_400 };
+    const list = async (query: object) => {
+      const { data } = await admin.usage.completions({ ...ids, ...query });
+      return data.flatMap(({ results }) => results as OrganizationUsage[]);
+    };
+    await waitUntil('the calls are counted', async () => (await list({}))[0]?.num_model_requests === 3);
+    const byCaller = await list({ group_by: ['user_id', 'api_key_id'] });
+    expect(byCaller).toHaveLength(2);
+    expect(byCaller).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ user_id: user.id, api_key_id: null, num_model_requests: 2 }),
+        expect.objectContaining({ user_id: null, api_key_id: key?.id, num_model_requests: 1 }),
+      ]),
+    );
+    expect(await list({ user_ids: [user.id] })).toMatchObject([{ num_model_requests: 2, user_id: null }]);
+    expect(await list({ api_key_ids: [user.id] })).toEqual([]);
+    const costs = await admin.usage.costs({ ...ids, group_by: ['user_id'] });
+    const owners = costs.data.flatMap(({ results }) => results as OrganizationUsage[]).map(({ user_id }) => user_id);
+    expect(owners.sort()).toEqual([user.id, null].sort());
+  });
+
   it('a user may do in its project what its role there permits, and nothing without one', async () => {
     const user = await createUser('Ada@example.com', { name: 'Ada' });
     expect(user).toMatchObject({ object: 'organization.user', email: 'ada@example.com', name: 'Ada', role: null });

@@ -4,17 +4,17 @@ import type { Command } from './command.ts';
 const REPORT = {
   method: 'GET',
   report: true,
-  rename: { project: 'project_ids' },
+  rename: { project: 'project_ids', user: 'user_ids' },
   defaults: { since: '30d' },
 } as const satisfies Partial<Command>;
-const USAGE_FIELDS = ['since', 'until', 'width', 'by', 'project', 'key', 'model'] as const;
+const USAGE_FIELDS = ['since', 'until', 'width', 'by', 'project', 'key', 'user', 'model'] as const;
 
 /** The commands of usage, costs and the audit log. */
 export const USAGE_COMMANDS: readonly Command[] = [
   { name: 'usage completions', path: 'usage/completions', fields: USAGE_FIELDS, ...REPORT },
   { name: 'usage embeddings', path: 'usage/embeddings', fields: USAGE_FIELDS, ...REPORT },
   { name: 'usage moderations', path: 'usage/moderations', fields: USAGE_FIELDS, ...REPORT },
-  { name: 'costs list', path: 'costs', fields: ['since', 'until', 'by', 'project', 'key'], ...REPORT },
+  { name: 'costs list', path: 'costs', fields: ['since', 'until', 'by', 'project', 'key', 'user'], ...REPORT },
   {
     name: 'audit-logs list',
     method: 'GET',

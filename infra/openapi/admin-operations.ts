@@ -1,7 +1,9 @@
+import { type PageSizes, QUERIES } from '../../shared/admin/queries.ts';
 import type { ADMIN_ROUTES } from '../../shared/api/route-table.ts';
-import { type Operation, PAGE, type QueryParameter } from './operations.ts';
+import { BUCKET_WIDTHS } from '../../shared/usage/usage-row.ts';
+import type { Operation, QueryParameter } from './operations.ts';
 
-/** What each route of the administration does. The first word decides what its query and its answer are. */
+/** What each route of the administration does. The first word decides what its answer is. */
 const SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>> = {
   'GET /v1/organization/admin_api_keys': 'List the admin keys',
   'POST /v1/organization/admin_api_keys': 'Create an admin key',
@@ -170,16 +172,45 @@ const SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>> = {
     'Refuse to set the service tier settings of a project',
 };
 
+const TEXT = { type: 'string' };
+const TEXTS = { type: 'array', items: TEXT };
 const TIME = { type: 'integer', minimum: 0 };
-const REPORT: readonly QueryParameter[] = [
-  { name: 'start_time', description: 'The start of the first bucket, in epoch seconds. Required.', schema: TIME },
-  { name: 'end_time', description: 'The end of the last bucket, in epoch seconds.', schema: TIME },
-  { name: 'limit', description: 'The number of buckets.', schema: { type: 'integer', minimum: 1 } },
-  { name: 'page', description: 'The `next_page` of the page before.', schema: { type: 'string' } },
-];
 
-/** The query parameters of a route, by the first word of its summary. */
-const QUERIES: Readonly<Record<string, readonly QueryParameter[]>> = { List: PAGE, Report: REPORT };
+/** The query parameters of the routes, by name, without the names of objects. */
+const PARAMETERS: Readonly<Record<string, Omit<QueryParameter, 'name'>>> = {
+  after: { description: 'The id of the object that precedes the page.', schema: TEXT },
+  before: { description: 'The id of the object that follows the page.', schema: TEXT },
+  order: { description: 'By id.', schema: { type: 'string', enum: ['asc', 'desc'] } },
+  include_archived: { description: 'Also archived projects.', schema: { type: 'boolean' } },
+  owner_project_access: {
+    description: 'Whether the project is active.',
+    schema: { type: 'string', enum: ['active', 'inactive', 'any'] },
+  },
+  service_account_id: { description: 'Only rules of this service account.', schema: TEXT },
+  purpose: { description: 'Only keys for this purpose.', schema: TEXT },
+  include: { description: 'Optional fields: `content`.', schema: TEXTS },
+  group_type: { description: 'The type of the group.', schema: { type: 'string', enum: ['group', 'tenant_group'] } },
+  tenant_only: { description: 'Without effect.', schema: { type: 'boolean' } },
+  start_time: { description: 'The start of the first bucket, in epoch seconds. Required.', schema: TIME },
+  end_time: { description: 'The end of the last bucket, in epoch seconds.', schema: TIME },
+  bucket_width: { description: 'The width of a bucket.', schema: { type: 'string', enum: BUCKET_WIDTHS } },
+  page: { description: 'The `next_page` of the page before.', schema: TEXT },
+  group_by: { description: 'Fields with a result for each of their values.', schema: TEXTS },
+  format: { description: 'As a header `Accept: text/csv`.', schema: { type: 'string', enum: ['csv'] } },
+  batch: { description: 'Only batches, or none of them.', schema: { type: 'boolean' } },
+};
+
+function describeParameter(name: string, sizes: PageSizes | undefined): QueryParameter {
+  if (name === 'limit' && sizes === undefined)
+    return { name, description: 'The number of buckets.', schema: { type: 'integer', minimum: 1 } };
+  if (name === 'limit' && sizes !== undefined) {
+    const { least, most, usual } = sizes;
+    const schema = { type: 'integer', minimum: least, maximum: most, default: usual };
+    return { name, description: 'The number of objects.', schema };
+  }
+  if (name.startsWith('effective_at')) return { name, description: 'Epoch seconds.', schema: TIME };
+  return { name, ...(PARAMETERS[name] ?? { description: 'Only these.', schema: TEXTS }) };
+}
 
 /** The descriptions of the routes of the administration. */
 export const ADMIN_OPERATIONS: Readonly<Record<string, Operation>> = Object.fromEntries(
@@ -189,13 +220,13 @@ export const ADMIN_OPERATIONS: Readonly<Record<string, Operation>> = Object.from
 function describeRoute(route: string, summary: string): Operation {
   const [method = '', ...words] = route.replace('/v1/', '').match(/[a-z]+/gi) ?? [];
   const [verb = ''] = summary.split(' ');
-  const query = QUERIES[verb];
+  const query = QUERIES[route];
   return {
     id: [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join(''),
     summary,
     tag: 'Administration',
     ...(verb === 'Refuse' ? {} : { answer: 'AdminObject' }),
     ...(method === 'POST' ? { body: 'AdminObject', bodyOptional: true } : {}),
-    ...(query === undefined ? {} : { query }),
+    ...(query === undefined ? {} : { query: query.names.map((name) => describeParameter(name, query.sizes)) }),
   };
 }

@@ -6,6 +6,7 @@ import { convertAnswerTypes } from './answer-schemas.ts';
 import { OPERATIONS, type Operation, type QueryParameter } from './operations.ts';
 import { convertRequestSchemas } from './request-schemas.ts';
 import { REQUESTS } from './requests.ts';
+import { shareParameters } from './shared-parameters.ts';
 
 const ALL_OPERATIONS: Readonly<Record<string, Operation>> = { ...OPERATIONS, ...ADMIN_OPERATIONS };
 
@@ -50,12 +51,13 @@ export function createDocument(): object {
     ...Object.values(ROUTES).flatMap((part) => Object.entries(part)),
     ...PUBLIC_ROUTES.map((route) => [route, undefined] as const),
   ];
-  const paths: Record<string, Record<string, object>> = {};
+  const described: Record<string, Record<string, object>> = {};
   for (const [route, scope] of routes.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const [method = '', resource = ''] = route.split(' ');
     const path = resource.replace('+}', '}');
-    paths[path] = { ...paths[path], [method.toLowerCase()]: describeRoute(method, resource, scope) };
+    described[path] = { ...described[path], [method.toLowerCase()]: describeRoute(method, resource, scope) };
   }
+  const { paths, parameters } = shareParameters(described);
   const { version } = packageFile;
   const text = JSON.stringify(paths);
   const wasUsed = (name: string): boolean => text.includes(`"#/components/responses/${name}"`);
@@ -81,6 +83,7 @@ export function createDocument(): object {
         },
       },
       schemas: { ...convertRequestSchemas(REQUESTS), ...convertAnswerTypes(), AdminObject: ADMIN_OBJECT },
+      parameters,
       responses: {
         ...createErrors('Error', '', wasUsed),
         ...createErrors('MessagesError', 'Messages', wasUsed),

@@ -41,7 +41,7 @@ type DescribedRoute =
   | (typeof PUBLIC_ROUTES)[number];
 
 const ORDER = { type: 'string', enum: ['asc', 'desc'] };
-export const PAGE: readonly QueryParameter[] = [
+const PAGE: readonly QueryParameter[] = [
   { name: 'after', description: 'The id of the object that precedes the page.', schema: { type: 'string' } },
   {
     name: 'limit',

@@ -93,14 +93,14 @@ function encodePage<T extends object>(objects: readonly T[], hasMore: boolean, l
   return { ...encodeList(objects, hasMore), next: hasMore ? (lastId ?? null) : null };
 }
 
-/** Parses `after`, `before`, `limit` and `order`. @throws LambentError `invalid_value` */
-export function parsePageQuery({ before, ...query }: Readonly<Record<string, string>>): PageQuery {
+/** Parses `after`, `before`, `limit`, whose range `checkQueries` has checked, and `order`. @throws LambentError `invalid_value` */
+export function parsePageQuery({ before, limit = '20', ...query }: Readonly<Record<string, string>>): PageQuery {
   if (before !== undefined && query['after'] !== undefined)
     throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");
   for (const [name, cursor] of Object.entries({ before, after: query['after'] }))
     if (cursor !== undefined && !isKeyText(cursor))
       throw invalidValueError(name, `Invalid '${name}': it is not an id.`);
-  return omitUndefined({ ...parseListQuery({ order: 'asc', ...query }), before });
+  return omitUndefined({ ...parseListQuery({ order: 'asc', ...query }), limit: Number(limit), before });
 }
 
 /**
@@ -124,6 +124,6 @@ export function listArray<T extends { readonly id: string }>({ query }: HttpRequ
   const range = objects
     .toSorted((one, other) => (isBefore(one.id, other.id) ? -1 : 1))
     .filter(({ id }) => (after === undefined || isBefore(after, id)) && (before === undefined || isBefore(id, before)));
-  const page = before === undefined ? range.slice(0, limit) : range.slice(-limit);
+  const page = before === undefined ? range.slice(0, limit) : range.slice(Math.max(0, range.length - limit));
   return encodePage(page, range.length > limit, page.at(-1)?.id);
 }

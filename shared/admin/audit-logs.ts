@@ -13,16 +13,11 @@ export interface AuditLogApi {
 
 type Query = Readonly<Record<string, string>>;
 
-const DEFAULT_LIMIT = 20;
-const MAX_LIMIT = 100;
-
 /** Creates the route that lists administrative acts, the newest first. */
 export function createAuditLogRoutes({ usage }: AuditLogApi) {
   const list = {
     async run({ query }: HttpRequest) {
-      const limit = readNumber(query, 'limit') ?? DEFAULT_LIMIT;
-      if (limit < 1 || limit > MAX_LIMIT)
-        throw invalidValueError('limit', `Invalid 'limit': Expected an integer from 1 to ${MAX_LIMIT}.`);
+      const limit = readNumber(query, 'limit') ?? 20;
       const [before, after] = [readCursor(query, 'before'), readCursor(query, 'after')];
       if (before !== undefined && after !== undefined)
         throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");

@@ -32,7 +32,7 @@ export interface ObjectType<T extends AdminObject> {
 /** The part of a list that a request asks for. */
 export interface PageQuery {
   readonly newestFirst: boolean;
-  /** At least 1. */
+  /** From 0. A page without objects has no cursor for the next one. */
   readonly limit: number;
   /** The id of the object that precedes the page. */
   readonly after?: string;

@@ -136,7 +136,12 @@ export function createProjectMemberRoutes(api: AdminApi) {
 
     'GET /v1/organization/projects/{project}/groups/{group}': createAdminRoute(async (request) => {
       const { id } = await getProject(projects, request);
-      return encodeProjectGroup(await groups.get(getPathParameter(request, 'group')), id);
+      const groupId = getPathParameter(request, 'group');
+      const type = request.query['group_type'] ?? 'group';
+      if (type === 'tenant_group') throw objectNotFoundError('group', groupId);
+      if (type !== 'group')
+        throw invalidValueError('group_type', "Invalid value for 'group_type'. Supported values are: 'group'.");
+      return encodeProjectGroup(await groups.get(groupId), id);
     }),
 
     'DELETE /v1/organization/projects/{project}/groups/{group}': createAdminRoute(async (request) => {

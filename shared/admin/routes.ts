@@ -14,6 +14,7 @@ import { createPeople } from './people.ts';
 import { createPolicyRoutes } from './policies.ts';
 import { createProjectMemberRoutes } from './project-members.ts';
 import { createProjectRoutes } from './projects.ts';
+import { checkQueries } from './queries.ts';
 import { createRateLimitRoutes } from './rate-limits.ts';
 import { createRoleAssignmentRoutes } from './role-assignments.ts';
 import { createRoleRoutes } from './role-routes.ts';
@@ -26,7 +27,7 @@ import { createUserRoutes } from './users.ts';
 
 /** Creates all routes of the administration API. */
 export function createAdministrationRoutes(api: AdminApi & UsageApi) {
-  return {
+  const routes = checkQueries({
     ...createAdminKeyRoutes(api),
     ...createProjectRoutes(api, createPeople(api).enforceProject),
     ...createExternalKeyRoutes(api),
@@ -49,6 +50,6 @@ export function createAdministrationRoutes(api: AdminApi & UsageApi) {
     ...createPolicyRoutes(api),
     ...createUsageRoutes(api),
     ...createAuditLogRoutes(api),
-    ...createUnsupportedRoutes(),
-  };
+  });
+  return { ...routes, ...createUnsupportedRoutes() };
 }

@@ -1,6 +1,8 @@
 import { ScanCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { QUERIES } from '../../shared/admin/queries.ts';
+import { createUnsupportedRoutes } from '../../shared/admin/unsupported.ts';
 import { ADMIN_ROUTES } from '../../shared/api/route-table.ts';
 import { createCertificate } from '../certificates.ts';
 import { connectToTables } from './keys.ts';
@@ -258,7 +260,9 @@ describe('bad input of the administration API', () => {
   it.each(ROUTES.filter((route) => route.startsWith('GET ')))('%s refuses an invalid query', async (route) => {
     const { json } = await send(route, undefined, own);
     const isList = Array.isArray(json['data']) && json['object'] === 'list';
-    const queries = isList ? ['limit=x', 'limit=0', 'limit=-1', 'limit=1.5', 'limit=101', 'limit=constructor'] : [];
+    const { least = 1, most = 100 } = QUERIES[route]?.sizes ?? {};
+    const sizes = [`limit=${least - 1}`, `limit=${most + 1}`, 'limit=x', 'limit=-1', 'limit=1.5', 'limit=constructor'];
+    const queries = isList ? sizes : [];
     if (isList && !route.includes('audit_logs'))
       queries.push('order=up', 'order=constructor', `after=${'a'.repeat(600)}`, 'after=a&before=b');
     if (route.includes('{certificate}'))
@@ -273,5 +277,29 @@ describe('bad input of the administration API', () => {
     await expectRefusals(
       Object.fromEntries(queries.map((query) => [query.slice(0, 40), () => send(`${route}?${query}`, undefined, own)])),
     );
+  });
+
+  it.each(ROUTES)('%s refuses unknown query parameters, whatever their names', async (route) => {
+    // The event's parser drops the names `constructor`, `prototype` and `__proto__`.
+    const names = ['nonsense', 'toString', 'limits', 'limit[gt]', 'x'.repeat(2_000), '%00'];
+    await expectRefusals(
+      Object.fromEntries(
+        names.map((name) => [name.slice(0, 20), () => send(`${route}?${name}=1`, createBody(route), own)]),
+      ),
+    );
+    const { json } = await send(`${route}?nonsense=1`, createBody(route), own);
+    const isRefusing = Object.hasOwn(createUnsupportedRoutes(), route);
+    if (!isRefusing) expect(json['error']).toMatchObject({ code: 'unknown_parameter', param: 'nonsense' });
+  });
+
+  const lists = Object.entries(QUERIES).flatMap(([route, { sizes }]) =>
+    sizes === undefined ? [] : [{ route, ...sizes }],
+  );
+  it.each(lists)('$route has from $least to $most objects on a page', async ({ route, least, most }) => {
+    for (const limit of [least, most]) {
+      const { status, json } = await send(`${route}?limit=${limit}`, undefined, own);
+      expect(status).toBe(200);
+      expect((json['data'] as unknown[]).length).toBeLessThanOrEqual(limit);
+    }
   });
 });

@@ -257,6 +257,8 @@ describe('users, groups and roles', () => {
   it('groups and their users are created, read, changed, listed in pages and removed', async () => {
     const groups = [await admin.groups.create({ name: 'a' }), await admin.groups.create({ name: 'b' })] as const;
     const listed = await collect(admin.groups.list({ limit: 1 }));
+    expect(await collect(admin.groups.list({ limit: 1_000 }))).toEqual(listed);
+    expect(await admin.groups.list({ limit: 0 })).toMatchObject({ data: [], has_more: true, next: null });
     expect(listed.map(({ id }) => id)).toEqual(expect.arrayContaining(groups.map(({ id }) => id)));
     const [{ id: group_id }] = groups;
     expect(await admin.groups.update(group_id, { name: 'c' })).toMatchObject({ id: group_id, name: 'c' });

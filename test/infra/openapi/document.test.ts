@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { createDocument } from '../../../infra/openapi/document.ts';
 import { convertRequestSchemas } from '../../../infra/openapi/request-schemas.ts';
 import { DOCUMENT_FILE, printDocument, readTemplate } from '../../../infra/openapi/served.ts';
+import { QUERIES } from '../../../shared/admin/queries.ts';
 import { createUnsupportedRoutes } from '../../../shared/admin/unsupported.ts';
 import { PUBLIC_ROUTES, ROUTES } from '../../../shared/api/route-table.ts';
 import {
@@ -20,7 +21,7 @@ import {
 interface Operation {
   readonly operationId: string;
   readonly summary: string;
-  readonly parameters?: readonly { readonly name: string }[];
+  readonly parameters?: readonly ({ readonly name: string } | { readonly $ref: string })[];
   readonly security: readonly Readonly<Record<string, readonly string[]>>[];
   readonly 'x-lambent-scope'?: string;
   readonly responses: Readonly<Record<string, unknown>>;
@@ -28,11 +29,19 @@ interface Operation {
 
 const document = createDocument() as {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
-  readonly components: { readonly schemas: Readonly<Record<string, unknown>> };
+  readonly components: {
+    readonly schemas: Readonly<Record<string, unknown>>;
+    readonly parameters: Readonly<Record<string, { readonly name: string }>>;
+  };
 };
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, operation]) => ({ route: `${method.toUpperCase()} ${path}`, operation })),
 );
+
+const getName = (parameter: { readonly name: string } | { readonly $ref: string }) =>
+  '$ref' in parameter
+    ? document.components.parameters[parameter.$ref.replace('#/components/parameters/', '')]?.name
+    : parameter.name;
 
 it('docs/openapi.json is what `npm run openapi` writes', async () => {
   expect(await readFile(DOCUMENT_FILE, 'utf8'), 'Run npm run openapi').toBe(printDocument(createDocument()));
@@ -65,10 +74,21 @@ it('each operation has an id of its own, and the errors that any route may answe
 
 it('a route lists objects by pages, reports usage by buckets, or has neither', () => {
   for (const { route, operation } of operations.filter(({ route }) => Object.hasOwn(ROUTES.admin, route))) {
-    const names = operation.parameters?.map(({ name }) => name) ?? [];
+    const names = operation.parameters?.map(getName) ?? [];
     expect(names.includes('after'), route).toBe(operation.summary.startsWith('List '));
     expect(names.includes('start_time'), route).toBe(operation.summary.startsWith('Report '));
   }
+});
+
+it('the query parameters of each route of the administration are those that it accepts, and others refer to nothing', () => {
+  const admin = operations.filter(({ route }) => Object.hasOwn(ROUTES.admin, route));
+  const described = admin.map(({ route, operation }) => {
+    const names = operation.parameters?.map(getName) ?? [];
+    return [route, names.filter((name) => name !== undefined && !route.includes(`{${name}}`))] as const;
+  });
+  const accepted = admin.map(({ route }) => [route, QUERIES[route]?.names ?? []] as const);
+  expect(Object.fromEntries(described)).toEqual(Object.fromEntries(accepted));
+  expect(Object.keys(ROUTES.admin)).toEqual(expect.arrayContaining(Object.keys(QUERIES)));
 });
 
 it.each([

@@ -39,7 +39,11 @@ function createMaskingRouter(router: Router, rules: AppliedRules, { deriveKey, r
       const { topLogprobs, ...sent } = masked;
       const { events, ignored = [], ...generation } = await router.generate(sent, options);
       const dropped = topLogprobs === undefined ? [] : [request.parameterNames['topLogprobs'] ?? 'logprobs'];
-      return { ...generation, ignored: [...ignored, ...dropped], events: restoreAnswer(events, values) };
+      return {
+        ...generation,
+        ignored: [...ignored, ...dropped],
+        events: restoreAnswer(events, values, request.format.type),
+      };
     },
   };
 }

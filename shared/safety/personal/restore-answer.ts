@@ -1,6 +1,6 @@
 import { LambentError } from '../../core/errors.ts';
-import type { GenerationEvent, ReasoningDetail } from '../../inference/generation.ts';
-import { escapeJson, FragmentRestorer, Restorer } from './restorer.ts';
+import type { GenerationEvent, OutputFormat, ReasoningDetail } from '../../inference/generation.ts';
+import { escapeJson, FragmentRestorer, keep, Restorer } from './restorer.ts';
 
 type TextEvent = Extract<GenerationEvent, { readonly type: 'text' | 'refusal' | 'reasoning' }>;
 
@@ -8,11 +8,13 @@ type TextEvent = Extract<GenerationEvent, { readonly type: 'text' | 'refusal' | 
  * Yields the events of an answer with the values in the place of their placeholders: in texts, refusals, reasoning, and the
  * names and arguments of tool calls. Log probabilities are left out, because they are those of placeholders.
  * @param values the values by their placeholders
+ * @param format of the text: JSON stays valid, whatever a value contains
  * @throws LambentError `internal` for a native event, which can't be restored
  */
 export async function* restoreAnswer(
   events: AsyncIterable<GenerationEvent>,
   values: ReadonlyMap<string, string>,
+  format: OutputFormat['type'],
 ): AsyncGenerator<GenerationEvent> {
   const restorer = new Restorer(values);
   /** The text that is being written: a placeholder doesn't continue after an event of another kind. */
@@ -40,7 +42,8 @@ export async function* restoreAnswer(
       case 'reasoning': {
         yield* endCalls();
         if (open?.type !== event.type) yield* endText();
-        open ??= { type: event.type, fragments: new FragmentRestorer(restorer) };
+        const write = event.type === 'text' && format !== 'text' ? escapeJson : keep;
+        open ??= { type: event.type, fragments: new FragmentRestorer(restorer, write) };
         const text = open.fragments.push(event.text);
         if (text !== '') yield { type: event.type, text };
         break;

@@ -55,7 +55,8 @@ export class Restorer {
 /** Writes a value in the form of the text around it. */
 export type WriteValue = (value: string) => string;
 
-const keep: WriteValue = (value) => value;
+/** Writes a value as it is. */
+export const keep: WriteValue = (value) => value;
 
 /** Writes a value as a part of a string in JSON. */
 export const escapeJson: WriteValue = (value) => JSON.stringify(value).slice(1, -1);

@@ -1,7 +1,7 @@
 import { createSecretKey } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
+import type { GenerationEvent, OutputFormat } from '../../../../shared/inference/generation.ts';
 import { Placeholders } from '../../../../shared/safety/personal/placeholders.ts';
 import { restoreAnswer } from '../../../../shared/safety/personal/restore-answer.ts';
 import { escapeJson, FragmentRestorer, Restorer } from '../../../../shared/safety/personal/restorer.ts';
@@ -76,13 +76,19 @@ it('a text is restored at each split into three fragments', () => {
   }
 });
 
+const FINISH: GenerationEvent = { type: 'finish', reason: 'stop', usage: undefined };
+
 async function* yieldAll(events: readonly GenerationEvent[]): AsyncGenerator<GenerationEvent> {
   yield* events;
 }
 
-async function restoreAll(events: readonly GenerationEvent[], map: ReadonlyMap<string, string>) {
+async function restoreAll(
+  events: readonly GenerationEvent[],
+  map: ReadonlyMap<string, string>,
+  format: OutputFormat['type'] = 'text',
+) {
   const restored: GenerationEvent[] = [];
-  for await (const event of restoreAnswer(yieldAll(events), map)) restored.push(event);
+  for await (const event of restoreAnswer(yieldAll(events), map, format)) restored.push(event);
   return restored;
 }
 
@@ -93,7 +99,6 @@ const joinArguments = (events: readonly GenerationEvent[], index: number) =>
   events.map((event) => (event.type === 'toolArguments' && event.index === index ? event.fragment : '')).join('');
 
 it('texts, reasoning, refusals and interleaved tool arguments are restored at any split, in valid JSON', async () => {
-  const finish: GenerationEvent = { type: 'finish', reason: 'stop', usage: undefined };
   await fc.assert(
     fc.asyncProperty(cases, async ({ map, text, cuts }) => {
       const json = JSON.stringify({ a: text });
@@ -109,7 +114,7 @@ it('texts, reasoning, refusals and interleaved tool arguments are restored at an
         call(0),
         call(1),
         ...parts.flatMap((fragment) => [0, 1].map((index) => ({ type: 'toolArguments' as const, index, fragment }))),
-        finish,
+        FINISH,
       ];
       const restored = await restoreAll(events, map);
       const expected = restoreSlowly(text, map);
@@ -119,11 +124,31 @@ it('texts, reasoning, refusals and interleaved tool arguments are restored at an
         expect(joined).toBe(restoreSlowly(json, map, escapeJson));
         expect(() => JSON.parse(joined)).not.toThrow();
       }
-      expect(restored.at(-1)).toEqual(finish);
+      expect(restored.at(-1)).toEqual(FINISH);
     }),
     { numRuns: 500 },
   );
 });
+
+it.each(['json', 'jsonSchema'] as const)(
+  'an answer in the format %s is valid JSON at any split, and its refusal and reasoning are plain text',
+  async (format) => {
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ map, text, cuts }) => {
+        const json = JSON.stringify({ a: text, b: [text] });
+        const toTexts = (type: 'text' | 'reasoning' | 'refusal', whole: string) =>
+          split(whole, cuts).map((part) => ({ type, text: part }));
+        const events = [...toTexts('reasoning', text), ...toTexts('text', json), ...toTexts('refusal', text), FINISH];
+        const restored = await restoreAll(events, map, format);
+        const joined = joinTexts(restored, 'text');
+        expect(joined).toBe(restoreSlowly(json, map, escapeJson));
+        expect(() => JSON.parse(joined)).not.toThrow();
+        for (const type of ['reasoning', 'refusal']) expect(joinTexts(restored, type)).toBe(restoreSlowly(text, map));
+      }),
+      { numRuns: 500 },
+    );
+  },
+);
 
 it('text that is held back is sent before the event that ends it', async () => {
   const placeholders = new Placeholders(KEY, new Set());

@@ -1,5 +1,5 @@
 import { LambentError } from '../core/errors.ts';
-import type { GenerationEvent } from '../inference/generation.ts';
+import type { GenerationEvent, OutputFormat } from '../inference/generation.ts';
 import { JsonText } from './json-text.ts';
 import { listStrings } from './request-texts.ts';
 import type { Watcher } from './watcher.ts';
@@ -10,13 +10,15 @@ import type { Watcher } from './watcher.ts';
  *
  * If a watcher refuses, the answer ends with the finish reason `contentFilter` and without its usage, which no upstream has
  * reported by then; the upstream's connection is closed.
+ * @param format of the answer's text: escapes of JSON are decoded before it is checked
  * @throws LambentError as the events and the watchers do
  */
 export async function* holdBack(
   events: AsyncIterable<GenerationEvent>,
   createWatcher: () => Watcher,
+  format: OutputFormat['type'],
 ): AsyncGenerator<GenerationEvent> {
-  const held = new HeldEvents(createWatcher);
+  const held = new HeldEvents(createWatcher, format !== 'text');
   for await (const event of events) {
     await held.add(event);
     if (held.isRefused) {
@@ -37,13 +39,15 @@ interface Waiting {
 
 class HeldEvents {
   readonly #createWatcher: () => Watcher;
+  readonly #isTextJson: boolean;
   readonly #texts = new Map<string, WatchedText>();
   readonly #waiting: Waiting[] = [];
   /** The text to which the latest event belongs. Only this one is undecided. */
   #current: WatchedText | undefined;
 
-  constructor(createWatcher: () => Watcher) {
+  constructor(createWatcher: () => Watcher, isTextJson: boolean) {
     this.#createWatcher = createWatcher;
+    this.#isTextJson = isTextJson;
   }
 
   get isRefused(): boolean {
@@ -51,7 +55,7 @@ class HeldEvents {
   }
 
   async add(event: GenerationEvent): Promise<void> {
-    const { name, pieces, isJson } = readEvent(event);
+    const { name, pieces, isJson } = readEvent(event, this.#isTextJson);
     const text = name === undefined ? undefined : this.#getText(name);
     if (text !== this.#current) await this.#current?.end();
     this.#current = text;
@@ -124,9 +128,13 @@ class WatchedText {
 }
 
 /** Returns the text of an event, and the name of the text that it is a part of. */
-function readEvent(event: GenerationEvent): { name?: string; pieces: readonly string[]; isJson: boolean } {
+function readEvent(
+  event: GenerationEvent,
+  isTextJson: boolean,
+): { name?: string; pieces: readonly string[]; isJson: boolean } {
   switch (event.type) {
     case 'text':
+      return { name: event.type, pieces: [event.text], isJson: isTextJson };
     case 'refusal':
     case 'reasoning':
       return { name: event.type, pieces: [event.text], isJson: false };

@@ -1,10 +1,11 @@
 import type { ContentPart, GenerationRequest, Message } from '../inference/generation.ts';
-import { JsonText } from './json-text.ts';
+import { decodeCodes, decodeEscapes, JsonText } from './json-text.ts';
 import { isOpaque } from './opaque.ts';
 
 /**
  * Lists all texts of a request that a model gets, those of each message together: messages, documents, reasoning, calls and
- * results of tools, and descriptions and schemas of tools and formats. Images and PDF documents have no text that could be checked.
+ * results of tools, and descriptions and schemas of tools and formats. Escapes are decoded in arguments and in what looks like JSON.
+ * Images and PDF documents have no text that could be checked.
  */
 export function listRequestTexts(request: GenerationRequest): string[][] {
   const { messages, tools, hostedTools, format, unknown, stop } = request;
@@ -40,15 +41,15 @@ function listMessageTexts(message: Message): string[] {
   const names = 'name' in message && message.name !== undefined ? [message.name] : [];
   if (message.role !== 'assistant') return [...names, ...message.content.flatMap(listPartTexts)];
   const texts = message.content.flatMap((part) => {
-    if (part.type === 'toolCall') return [part.name, new JsonText().push(part.arguments)];
-    if (part.type !== 'reasoning') return [part.text];
+    if (part.type === 'toolCall') return [part.name, decodeCodes(new JsonText().push(part.arguments))];
+    if (part.type !== 'reasoning') return [decodeEscapes(part.text)];
     return [part.text, ...listRecordTexts(part.details), ...listRecordTexts(part.continuation?.data)];
   });
   return [...names, ...texts];
 }
 
 function listPartTexts(part: ContentPart): string[] {
-  if (part.type === 'text') return [part.text];
+  if (part.type === 'text') return [decodeEscapes(part.text)];
   if (part.type === 'image') return 'url' in part ? [part.url] : [];
-  return [...(part.title === undefined ? [] : [part.title]), ...('text' in part ? [part.text] : [])];
+  return [...(part.title === undefined ? [] : [part.title]), ...('text' in part ? [decodeEscapes(part.text)] : [])];
 }

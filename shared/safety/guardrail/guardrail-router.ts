@@ -38,7 +38,7 @@ export function withGuardrails(policy: Policy, router: Router, registry: Pick<Mo
       const generation = await router.generate(omitOriginal(request), options);
       const events = uses
         .filter(({ use: { on = DEFAULTS.on } }) => on !== 'input')
-        .reduce((held, use) => holdBack(held, () => createWatcher(use)), generation.events);
+        .reduce((held, use) => holdBack(held, () => createWatcher(use), request.format.type), generation.events);
       return { ...generation, events };
     },
   };

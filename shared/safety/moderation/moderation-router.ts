@@ -1,5 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
-import type { GenerationEvent } from '../../inference/generation.ts';
+import type { GenerationEvent, GenerationRequest } from '../../inference/generation.ts';
 import type { Moderation, ModerationFailure, ModerationMode, ModerationUse } from '../../inference/moderation.ts';
 import type { GenerateOptions, Router } from '../../inference/router.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
@@ -39,7 +39,7 @@ export function withModeration(use: ModerationUse, moderator: ResolvedModerator,
         // A call that fails first doesn't wait for the result.
       } else input.catch(() => {});
       const generation = await router.generate(omitOriginal(request), call);
-      return { ...generation, events: reportResults(generation.events, use, input, moderate) };
+      return { ...generation, events: reportResults(generation.events, request, use, input, moderate) };
     },
   };
 }
@@ -74,6 +74,7 @@ function toModerationError(thrown: unknown): LambentError {
 
 async function* reportResults(
   events: AsyncIterable<GenerationEvent>,
+  { format }: GenerationRequest,
   { model, output: mode }: ModerationUse,
   input: Promise<Outcome>,
   moderate: Moderate,
@@ -93,7 +94,7 @@ async function* reportResults(
       },
     });
   };
-  for await (const event of holdBack(events, createWatcher)) {
+  for await (const event of holdBack(events, createWatcher, format.type)) {
     if (event.type !== 'finish') {
       yield event;
       continue;

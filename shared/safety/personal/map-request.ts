@@ -109,7 +109,12 @@ function mapMessage(message: Message, visitor: RequestVisitor, place: TextPlace)
 }
 
 function mapText(part: TextPart, visit: VisitText, place: TextPlace): TextPart {
-  return { ...part, text: visit(part.text, place) };
+  return { ...part, text: visitText(part.text, visit, place) };
+}
+
+/** Visits the strings of JSON with escapes, such as the results of many tools, as the texts that they stand for. */
+function visitText(text: string, visit: VisitText, place: TextPlace): string {
+  return text.includes('\\u') ? mapJsonText(text, visit, place) : visit(text, place);
 }
 
 function mapContent(part: ContentPart, { visit, visitUnsearchable }: RequestVisitor, place: TextPlace): ContentPart {

@@ -23,7 +23,8 @@ export function withRules(policy: Policy, router: Router): Router {
       const rules = compileRules(listRules(policy), 'output');
       const report = createReport('output', telemetry);
       const generation = await router.generate(omitOriginal(request), options);
-      return { ...generation, events: holdBack(generation.events, () => createRuleWatcher(rules, report)) };
+      const events = holdBack(generation.events, () => createRuleWatcher(rules, report), request.format.type);
+      return { ...generation, events };
     },
   };
 }

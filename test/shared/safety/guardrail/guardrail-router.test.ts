@@ -164,7 +164,7 @@ describe('the output of a guardrail', () => {
           const events = [...cut(whole, positions).map(toText), FINISH];
           const check = async (text: string): Promise<boolean> => !text.includes('bad');
           const create = () => createGuardrailWatcher({ windowCharacters, overlapCharacters: 3, check });
-          const passed = await collect(holdBack(stream(events), create));
+          const passed = await collect(holdBack(stream(events), create, 'text'));
           if (whole.includes('bad')) {
             expect(passed.at(-1)).toEqual(FILTERED);
             expect(joinTexts(passed).length).toBeLessThanOrEqual(whole.indexOf('bad'));

@@ -59,6 +59,24 @@ it('numbers in the arguments of a tool call become strings, and everything else 
   });
 });
 
+it('the strings of a result in escaped JSON are masked and given to the guardrail as the texts that they stand for', async () => {
+  const given: string[] = [];
+  const findNames: FindNames = async (texts) => {
+    given.push(...texts);
+    return [{ kind: 'name', value: '张三' }];
+  };
+  const result = {
+    role: 'tool',
+    toolCallId: 'a',
+    content: [{ type: 'text', text: '{"n": "\\u5f20\\u4e09 a@example.com"}' }],
+  };
+  const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' }, guardrail: 'people' };
+  const { request, values } = await mask({ messages: [result as Message] }, rules, { findNames });
+  expect(given).toEqual(['张三 [EMAIL]']);
+  expect(getText(request)).toMatch(/^\{"n": "NAME-[a-z2-7]{8} EMAIL-[a-z2-7]{8}"\}$/);
+  expect([...values.values()]).toEqual(['张三', 'a@example.com']);
+});
+
 it('a secret in a field of JSON is found by the name of the field', async () => {
   const content = [
     {

@@ -28,6 +28,10 @@ const user = (...texts: string[]): Partial<GenerationRequest> => ({
   messages: [{ role: 'user', content: texts.map(text) }],
 });
 
+const toolResult = (content: string): Partial<GenerationRequest> => ({
+  messages: [{ role: 'tool', toolCallId: 'a', content: [text(content)] }],
+});
+
 describe('the input of a model', () => {
   it.each<[string, Partial<GenerationRequest>]>([
     ['a user message', user('the Falcon')],
@@ -46,7 +50,11 @@ describe('the input of a model', () => {
         ],
       },
     ],
-    ["a tool's result", { messages: [{ role: 'tool', toolCallId: 'a', content: [text('falcon')] }] }],
+    ["a tool's result", toolResult('falcon')],
+    ["a tool's result in escaped JSON", toolResult('{"a":"\\u0066\\u0061lcon"}')],
+    ['JSON within JSON', toolResult(JSON.stringify({ a: '{"b":"\\u0066alcon"}' }))],
+    ['several lines of JSON', toolResult('{"a":1}\n{"a":"\\u0066alcon"}')],
+    ['a user message with escaped JSON', user('See {"a":"\\u0066alcon"}')],
     [
       'a document',
       {
@@ -76,6 +84,15 @@ describe('the input of a model', () => {
     ['with another pattern', { project: { contentRules: [{ id: 'p', pattern: 'falcon$' }] } }, true],
   ])('a rule %s applies to a request', async (_, policy, expected) => {
     expect(await isSent(user('the Falcon'), policy)).toBe(expected);
+  });
+
+  it.each([
+    ['禁词', '{"a": "\\u7981\\u8bcd"}'],
+    ['a "quoted" b', '{"x":"a \\"quoted\\" b"}'],
+    ['two\nlines', '{"x":"two\\nlines"}'],
+    ['C:\\new', 'C:\\new is no JSON'],
+  ])('the term %j is found in the result of a tool: %s', async (term, content) => {
+    expect(await isSent(toolResult(content), { key: { contentRules: [{ id: 'a', terms: [term] }] } })).toBe(false);
   });
 
   it('a term does not extend over two messages', async () => {

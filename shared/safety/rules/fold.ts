@@ -1,6 +1,6 @@
 /**
- * Folds texts for comparison, so that a term is found in any case, width, ligature and normalisation form, and with
- * invisible characters in it. Accents count: `ano` is not `año`.
+ * Folds texts for comparison, so that a term is found in any case, width, ligature and normalisation form, with any white space
+ * for its own, and with invisible characters in it. Accents count: `ano` is not `año`.
  */
 
 /** Unicode's limit for streams: no writing system needs more marks in a row. (UAX #15, Stream-Safe Text Format) */
@@ -12,9 +12,11 @@ const MARK = /^\p{M}$/u;
 /** Unicode's characters without a form, and the marks of interlinear annotations. */
 const IGNORED = /^[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]$/u;
 const WORD = /^[\p{L}\p{N}]$/u;
+/** White space of Unicode. */
+const SPACE = /^[\s\u0085]$/;
 
 /** The symbols of ASCII, which most texts consist of. */
-const ASCII = Array.from({ length: 0x80 }, (_, code) => [String.fromCharCode(code).toLowerCase()]);
+const ASCII = Array.from({ length: 0x80 }, (_, code) => [toSpace(String.fromCharCode(code).toLowerCase())]);
 const ASCII_WORDS = ASCII.map(([symbol = '']) => WORD.test(symbol));
 
 /** Returns the folded symbols of a text, each one code point. */
@@ -24,9 +26,21 @@ export function fold(text: string): readonly string[] {
   // By code point, because the lower case of a word's last sigma differs from that of others.
   return [...text.normalize('NFKD')].flatMap((each) => {
     if (IGNORED.test(each)) return [];
+    if (SPACE.test(each)) return [' '];
     // In lower case first: the upper case of the capital sharp s is itself, and that of the small one is SS.
     return [...each.toLowerCase().toUpperCase()].flatMap((upper) => [...upper.toLowerCase().normalize('NFKD')]);
   });
+}
+
+/** Returns the folded symbols of a term: a run of white space is one symbol. */
+export function foldTerm(text: string): readonly string[] {
+  return fold(text).filter(
+    (symbol, index, all) => symbol !== ' ' || all[index - 1] !== ' ' || MARK.test(all[index + 1] ?? ''),
+  );
+}
+
+function toSpace(character: string): string {
+  return SPACE.test(character) ? ' ' : character;
 }
 
 /** Returns whether a symbol changes the one before it, so that a term which ends before it isn't found. */

@@ -1,5 +1,5 @@
 import type { TermRule } from '../../access/content-policy-schema.ts';
-import { fold } from './fold.ts';
+import { foldTerm } from './fold.ts';
 
 /** A state of the automaton: the longest end of the text that is the beginning of a term. */
 export interface State {
@@ -43,7 +43,7 @@ export function buildTermAutomaton(rules: readonly TermRule[]): TermAutomaton {
   for (const rule of rules) {
     const { terms, allow = [] } = rule;
     for (const [index, text] of [...terms, ...allow].entries()) {
-      const symbols = fold(text);
+      const symbols = foldTerm(text);
       longest = Math.max(longest, symbols.length);
       let state = root;
       for (const symbol of symbols) state = getOrCreate(state, symbol, root);

@@ -17,6 +17,9 @@ interface Seen {
   readonly isWord: boolean;
 }
 
+/** White space that a run of one symbol has at most, so that little is held back. No term is longer. */
+const MAX_SPACES = 200;
+
 const NO_MATCHES: readonly Match[] = [];
 
 /** Finds terms in a text that arrives in pieces. Each character takes constant time. */
@@ -34,6 +37,8 @@ export class TermScanner implements Scanner {
   #segment: Segment | undefined;
   /** The first half of a surrogate pair whose second half hasn't arrived. */
   #half = '';
+  /** Number of white space characters that the latest symbol stands for. */
+  #spaces = 0;
   /** Terms that end with the latest symbol. The next symbol may make them part of a longer word. */
   #ended: readonly Match[] = NO_MATCHES;
   /** Occurrences that may turn out to be within an allowed term. */
@@ -80,7 +85,16 @@ export class TermScanner implements Scanner {
     const segment = this.#segment;
     if (segment === undefined) return;
     this.#segment = undefined;
-    for (const symbol of fold(segment.text)) this.#addSymbol(symbol, segment.start);
+    const symbols = fold(segment.text);
+    if (symbols.length === 0) return;
+    const isContinued = this.#continuesRun(symbols);
+    this.#spaces = isContinued ? this.#spaces + 1 : isSpace(symbols) ? 1 : 0;
+    if (!isContinued) for (const symbol of symbols) this.#addSymbol(symbol, segment.start);
+  }
+
+  /** Returns whether symbols add white space to the white space before them. */
+  #continuesRun(symbols: readonly string[]): boolean {
+    return this.#spaces > 0 && this.#spaces < MAX_SPACES && isSpace(symbols);
   }
 
   #addSymbol(symbol: string, offset: number): void {
@@ -130,7 +144,7 @@ export class TermScanner implements Scanner {
   #candidateOffset(): number {
     const segment = this.#segment;
     const symbols = segment === undefined ? [] : fold(segment.text);
-    if (segment === undefined || symbols.length === 0) {
+    if (segment === undefined || symbols.length === 0 || this.#continuesRun(symbols)) {
       return this.#state.depth === 0 ? this.#length : this.#offsetOf(this.#count - this.#state.depth);
     }
     let state = this.#state;
@@ -156,6 +170,11 @@ export class TermScanner implements Scanner {
   get #capacity(): number {
     return this.#automaton.longest + 1;
   }
+}
+
+/** White space without marks. */
+function isSpace(symbols: readonly string[]): boolean {
+  return symbols.length === 1 && symbols[0] === ' ';
 }
 
 function isHighSurrogate(code: number): boolean {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ContentRule, TermRule } from '../../../../shared/access/content-policy-schema.ts';
-import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
+import type { GenerationEvent, GenerationRequest } from '../../../../shared/inference/generation.ts';
 import { withRules } from '../../../../shared/safety/rules/rules-router.ts';
 import { collect, makeRequest } from '../../inference/requests.ts';
 import { cut, FINISH, joinTexts, OPTIONS, stream } from '../answers.ts';
@@ -12,9 +12,11 @@ const FILTERED: GenerationEvent = { type: 'finish', reason: 'contentFilter', usa
 async function hold(
   contentRules: readonly ContentRule[],
   events: AsyncIterable<GenerationEvent>,
+  request: Partial<GenerationRequest> = {},
 ): Promise<AsyncIterable<GenerationEvent>> {
   const policy = { project: { contentRules } };
-  return (await withRules(policy, { generate: async () => ({ events }) }).generate(makeRequest(), OPTIONS)).events;
+  const router = withRules(policy, { generate: async () => ({ events }) });
+  return (await router.generate(makeRequest(request), OPTIONS)).events;
 }
 
 /** Returns what of an answer passes rules. */
@@ -87,6 +89,22 @@ describe.each(KINDS)('an answer of %s events', (_, toEvent) => {
     );
   });
 
+  it('an answer is sent without any part of a term of two words, with any white space between them', async () => {
+    const space = fc.constantFrom(' ', '  ', '\n', '\t ', '\u00a0', '\u2028', '\u0085', ' \u200b ');
+    const whole = fc.array(fc.oneof(few, space), { maxLength: 40 }).map((parts) => parts.join(''));
+    const terms = fc.array(fc.tuple(term, space, term), { minLength: 1, maxLength: 3 });
+    await fc.assert(
+      fc.asyncProperty(terms, whole, cuts, async (denied, text, positions) => {
+        const spans = denied.flatMap(([first, , second]) =>
+          listMatches(text, new RegExp(`${first}[\\s\\u0085\\u200b]+${second}`, 'g')),
+        );
+        const events = [...cut(text, positions).map(toEvent), FINISH];
+        await expectHeld({ id: 'terms', terms: denied.map((each) => each.join('')) }, events, findDenied(spans, []));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   it('an answer is sent without any part of what matches a pattern, however it is split', async () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'b', 'c', ' '), maxLength: 40 });
     await fc.assert(
@@ -122,6 +140,12 @@ describe('terms', () => {
     ['각', '\u1100\u1161\u11A8'],
     ['机密', '这是机密文件'],
     ['a b', 'A\u00A0B'],
+    ['Project Falcon', 'PROJECT  Falcon'],
+    ['Project Falcon', 'project\r\n\tfalcon'],
+    ['Project Falcon', 'Project \u00a0\u3000\u2009Falcon'],
+    ['Project \t Falcon', 'Project Falcon'],
+    ['Project Falcon', `Project${' '.repeat(200)}Falcon`],
+    ['a \u0308b', 'a  \u0308b a \u0308b'],
     ['😀x', 'say 😀X'],
   ])('the term %j is found in %j', async (each, whole) => {
     expect(await isDenied({ terms: [each] }, whole)).toBe(true);
@@ -133,6 +157,8 @@ describe('terms', () => {
     ['cafe', 'cafe\u0301'],
     ['가', '각'],
     ['falcon', 'falco n'],
+    ['Project Falcon', `Project${' '.repeat(201)}Falcon`],
+    ['Project  Falcon', 'ProjectFalcon'],
   ])('the term %j is not found in %j', async (each, whole) => {
     expect(await isDenied({ terms: [each] }, whole)).toBe(false);
   });
@@ -157,6 +183,14 @@ describe('terms', () => {
     ['😀', '{"x":"\\ud83d\\ude00"}', 6],
   ])('the term %j is found in the tool arguments %s, whose text is escaped', async (each, json, at) => {
     await expectHeld({ id: 'a', terms: [each] }, [...[...json].map(toArguments), FINISH], at);
+  });
+
+  it('a term is found in an answer in JSON, whose text is escaped', async () => {
+    const events = [...[...'{"a":"\\u0066alcon"}'].map(toText), FINISH];
+    const passed = async (request: Partial<GenerationRequest>) =>
+      collect(await hold([FALCON], stream(events), request));
+    expect(await passed({ format: { type: 'json' } })).toEqual([...[...'{"a":"'].map(toText), FILTERED]);
+    expect(await passed({ format: { type: 'text' } })).toEqual(events);
   });
 
   it('tool arguments that end within an escape arrive completely', async () => {

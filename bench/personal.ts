@@ -67,7 +67,7 @@ export async function benchPersonal({ rounds, hostileLength }: PersonalOptions):
     budgets: [...toShareBudgets(scores), toGrowthBudget(hostile)],
     charts: [],
     limits: [
-      'Not found, by design: national phone numbers besides Chinese ones and North American ones with separators, Chinese identity numbers of 15 digits, account numbers with no check digit, one-time codes, and secrets that consist of words.',
+      'Not found, by design: national phone numbers besides Chinese ones and North American ones with separators (with spaces only after a word such as `phone`), Chinese identity numbers of 15 digits, account numbers with no check digit, passport numbers without their name, e-mail domains in scripts without spaces that end in none of the common ways, one-time codes, and secrets that consist of words.',
     ],
     data: { scores, times, hostile },
   };

@@ -7,9 +7,9 @@ const BEGIN = '(?<![A-Za-z0-9_-])';
 const KEYS: readonly RegExp[] = [
   // AWS access key ids.
   /(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])/g,
-  // GitHub, GitLab, Slack, Google, Stripe, npm, Hugging Face, SendGrid.
+  // GitHub, GitLab, Slack, Google, Stripe, npm, Hugging Face, SendGrid, Groq, xAI, Perplexity, DigitalOcean, age.
   new RegExp(
-    `${BEGIN}(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}|glpat-[A-Za-z0-9_-]{20,64}|xox[abeoprs]-[A-Za-z0-9-]{10,255}|AIza[A-Za-z0-9_-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{16,255}|npm_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,64}|SG\\.[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{43})`,
+    `${BEGIN}(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}|glpat-[A-Za-z0-9_-]{20,64}|xox[abeoprs]-[A-Za-z0-9-]{10,255}|AIza[A-Za-z0-9_-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{16,255}|npm_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,64}|SG\\.[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{43}|gsk_[A-Za-z0-9]{32,255}|(?:xai|pplx)-[A-Za-z0-9]{32,255}|do[opr]_v1_[a-f0-9]{64}|AGE-SECRET-KEY-1[A-Z0-9]{40,100})`,
     'g',
   ),
   // JSON Web Tokens.
@@ -18,6 +18,12 @@ const KEYS: readonly RegExp[] = [
 /** The keys of OpenAI, Anthropic and others, and our own. Class names of style sheets look alike. */
 const SECRET_KEYS = new RegExp(`${BEGIN}sk-[A-Za-z0-9_-]{16,}`, 'g');
 const BEARER = /bearer[ ]{1,2}(?<value>[A-Za-z0-9._~+/=-]{16,})/gi;
+const BASIC = /authorization["']?[ ]?[:=]?[ ]?["']?basic[ ]{1,2}(?<value>[A-Za-z0-9+/_-]{8,1024}={0,2})/gi;
+/** Whoever knows the address may post. */
+const SLACK_WEBHOOK = /hooks\.slack\.com\/(?:services|workflows|triggers)\/(?<value>[A-Za-z0-9/_-]{16,255})/g;
+/** The private part of a key of PuTTY. */
+const PUTTY =
+  /Private-Lines:[ ]?\d{1,4}\s{1,4}(?<value>[A-Za-z0-9+/=\s]{16,16384}?)(?=\s{0,4}Private-MAC|[^A-Za-z0-9+/=\s]|$)/g;
 const URL_PASSWORD = /:\/\/[^\s:@/?#"'<>]{1,64}:(?<value>[^\s@/"'<>]{3,128})(?=@)/g;
 const PEM = /-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----/g;
 /** No private key is longer. */
@@ -34,12 +40,25 @@ const UNQUOTED = /[^\s\u0080-\ufffc]{4,256}/y;
 /** Finds keys by their form, private keys, and values that look random after names of secrets. */
 export const findCredentials: FindValues = function* (text) {
   for (const pattern of KEYS) yield* findMatches(text, pattern);
-  yield* findMatches(text, SECRET_KEYS, (value) => /\d/.test(value) && /[A-Za-z]{2}/.test(value.slice(3)));
+  yield* findMatches(text, SECRET_KEYS, isSecretKey);
   yield* findMatches(text, BEARER, isRandom);
+  yield* findMatches(text, BASIC, (value) => !isReference(value));
+  yield* findMatches(text, SLACK_WEBHOOK);
+  yield* findMatches(text, PUTTY);
   yield* findMatches(text, URL_PASSWORD, (value) => !isReference(value));
   yield* findPrivateKeys(text);
   yield* findNamedSecrets(text);
 };
+
+/** Class names such as `sk-skeleton-loader-123` consist of words and short numbers. */
+function isSecretKey(value: string): boolean {
+  const parts = value.slice(3).split(/[-_]/);
+  return (
+    /\d/.test(value) &&
+    !parts.every((part) => /^(?:[A-Za-z]*|\d{1,4})$/.test(part)) &&
+    /[A-Za-z]{2}/.test(value.slice(3))
+  );
+}
 
 function* findPrivateKeys(text: string): Generator<Range> {
   for (let from = 0; ; ) {

@@ -1,7 +1,7 @@
 import type { FindValues } from '../finding.ts';
 
-const HEAD = /(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ .-]?[A-Za-z0-9])/g;
-const CHARACTER = /[ .-]?[A-Za-z0-9]/y;
+const HEAD = /(?:(?<![A-Za-z0-9])|(?<=(?<![A-Za-z0-9])IBAN))[A-Za-z]{2}\d{2}(?=(?:[.-]|\s{1,2})?[A-Za-z0-9])/g;
+const CHARACTER = /(?:[.-]|\s{1,2})?[A-Za-z0-9]/y;
 
 /** The countries by the length of their numbers (SWIFT's IBAN registry). */
 const LENGTHS: ReadonlyMap<string, number> = new Map(

@@ -5,7 +5,7 @@ const BEGIN = '(?<![A-Za-z0-9])(?<!\\d[.,])';
 const END = '(?![A-Za-z0-9])(?![.,]\\d)';
 
 const CARDS = new RegExp(
-  `${BEGIN}(?:\\d{13,19}|\\d{4}([ .-]|[ ]{2})\\d{4}\\1\\d{4}\\1\\d{4}(?:\\1\\d{3})?|\\d{4}([ -])\\d{6}\\2\\d{4,5})${END}`,
+  `${BEGIN}(?:\\d{13,19}|\\d{8}[ -]\\d{8}|\\d{4}([ .-]|[ ]{2})\\d{4}\\1\\d{4}\\1\\d{4}(?:\\1\\d{3})?|\\d{4}([ -])\\d{6}\\2\\d{4,5})${END}`,
   'g',
 );
 /** The number ranges of Visa, Mastercard, American Express, Diners, Discover, JCB, UnionPay, Maestro, Mir and RuPay. */
@@ -39,7 +39,7 @@ function computeLuhn(digits: string): number {
 }
 
 const RESIDENT_IDS = new RegExp(
-  `${BEGIN}\\d{6}[ -]?(?:18|19|20)\\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\\d|3[01])[ -]?\\d{3}[\\dXx]${END}`,
+  `${BEGIN}\\d{6}[ -]?(?:18|19|20)\\d{2}[ -]?(?:0[1-9]|1[0-2])[ -]?(?:0[1-9]|[12]\\d|3[01])[ -]?\\d{3}[\\dXx]${END}`,
   'g',
 );
 /** The provinces, by the first two digits (GB/T 2260). */

@@ -3,9 +3,9 @@ import { type FindValues, findMatches } from '../finding.ts';
 /** The machine-readable zone of a passport (ICAO 9303, TD3): the line with the numbers, and the line with the name before it. */
 const ZONES =
   /(?<![A-Z0-9<])(?:P[A-Z<][A-Z<]{42}\s{0,4})?[A-Z0-9<]{9}\d[A-Z<]{3}\d{7}[MFX<]\d{7}[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9])/g;
-/** A number after its name. The check digit is only in the machine-readable zone. */
+/** A number after its name: with a first letter, or the nine digits of the United States and others. The check digit is only in the machine-readable zone. */
 const NUMBERS =
-  /(?:passport(?:[ ]?(?:no\.?|number|nr\.?|#))?|护照(?:号码?|编号)?)["']?[ ]?(?:[:=#]|is|是|为)?[ ]?["']?(?<value>[A-Z][A-Z0-9]{6,8})(?![A-Za-z0-9])/gi;
+  /(?:passport(?:,?[ ]?(?:no\.?|number|nr\.?|#))?|护照(?:号码?|编号)?)["']?[ ]?(?:[:=#]|is|是|为)?[ ]?["']?(?<value>[A-Z][A-Z0-9]{6,8}|\d{9})(?![A-Za-z0-9])/gi;
 const LINE = 44;
 const CHARACTERS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ';
 const WEIGHTS = [7, 3, 1];

@@ -1,5 +1,5 @@
 import parsePhoneNumber, { type CountryCode } from 'libphonenumber-js/min';
-import type { FindValues, Range } from '../finding.ts';
+import { type FindValues, findMatches, type Range } from '../finding.ts';
 
 const BEGIN = '(?<![A-Za-z0-9])(?<!\\d[.,])';
 const END = '(?![A-Za-z0-9])(?![.,]\\d)';
@@ -8,14 +8,21 @@ const END_OR_EXTENSION = '(?![A-WYZa-wyz0-9]|[xX](?!\\d))(?![.,]\\d)';
 /** With a country code. Digits may follow that are no part of the number. */
 const INTERNATIONAL = /(?<![0-9+])(?:\+|(?<![A-Za-z0-9.,+-])00)[ ]?[1-9](?:[ ().\-/]{0,2}\d){6,14}/g;
 const CHINESE_MOBILE = new RegExp(
-  `(?:${BEGIN}|(?<=tel|phone|mobile|cell))(?:86[ -]?)?1[3-9]\\d(?:([ .-]?)\\d{4}\\1\\d{4}|-\\d{3}-\\d{5})${END_OR_EXTENSION}`,
+  `(?:${BEGIN}|(?<=tel|phone|mobile|cell))(?:86[ -]?)?1[3-9]\\d(?:([ .-]?)\\d{4}\\1\\d{4}|-\\d{3}-\\d{5}|([ -])\\d{2}\\2\\d{2}\\2\\d{2}\\2\\d{2}|\\d{2}[ -]\\d{6})${END_OR_EXTENSION}`,
   'gi',
 );
+/** What precedes eleven digits that are the begin of a hash. */
+const HASH_NAME = /\b(?:commit|revision|rev|sha\d{0,3}|hash)[ :#=]{1,2}$/i;
+const CHINESE_HOTLINE = new RegExp(`${BEGIN}(?<!\\d-)400(?:([ -])\\d{3}\\1\\d{4}|-\\d{4}-\\d{3})${END}(?!-\\d)`, 'g');
+/** With spaces, which other numbers have, too. */
+const SPACED_AMERICAN = new RegExp(`(?<!\\d[-. ])${BEGIN}[2-9]\\d{2}[ ][2-9]\\d{2}[ ]\\d{4}${END}(?![ -]\\d)`, 'g');
+const PHONE_NAME =
+  /(?:phone|mobile|cell|call|dial|fax|\btel\.?|whatsapp|reach (?:me|us)|电话|手机|致电|拨打)[^0-9\n]{0,24}$/i;
 const NATIONAL: readonly (readonly [RegExp, CountryCode])[] = [
   // North America, with separators.
   [
     new RegExp(
-      `(?<!\\d[-.])${BEGIN}(?:1[-. ])?(?:\\([2-9]\\d{2}\\)[ ]?[2-9]\\d{2}[-. ]|[2-9]\\d{2}([-.])[2-9]\\d{2}\\1)\\d{4}${END}(?!-\\d)`,
+      `(?<!\\d[-.])${BEGIN}(?:1[-. ])?(?:\\([2-9]\\d{2}\\)[ ]?[2-9]\\d{2}[-. ]|[2-9]\\d{2}(?:([-.])[2-9]\\d{2}\\1|/[2-9]\\d{2}-))\\d{4}${END}(?!-\\d)`,
       'g',
     ),
     'US',
@@ -23,7 +30,7 @@ const NATIONAL: readonly (readonly [RegExp, CountryCode])[] = [
   // Chinese land lines, with the area code set apart.
   [
     new RegExp(
-      `${BEGIN}(?<!\\d-)(?:\\(0(?:10|2\\d|[3-9]\\d{2})\\)[ -]?|0(?:10|2\\d|[3-9]\\d{2})[- ])[2-9]\\d{6,7}${END}(?!-\\d)`,
+      `${BEGIN}(?<!\\d-)(?:\\(0(?:10|2\\d|[3-9]\\d{2})\\)[ -]?|0(?:10|2\\d|[3-9]\\d{2})[- ])[2-9](?:\\d{6,7}|\\d{2,3}[ -]\\d{4})${END}(?!-\\d)`,
       'g',
     ),
     'CN',
@@ -31,15 +38,26 @@ const NATIONAL: readonly (readonly [RegExp, CountryCode])[] = [
 ];
 
 /**
- * Finds phone numbers with a country code, Chinese mobile numbers and land lines, and North American numbers with
- * separators.
+ * Finds phone numbers with a country code, Chinese mobile numbers, land lines and hotlines, and North American numbers with
+ * separators, or with spaces after a word such as `phone`.
  */
 export const findPhones: FindValues = function* (text) {
   for (const { 0: value, index } of text.matchAll(INTERNATIONAL)) {
     const found = findInternational(value, index, text);
     if (found !== undefined) yield found;
   }
-  for (const { 0: value, index } of text.matchAll(CHINESE_MOBILE)) yield { start: index, end: index + value.length };
+  yield* findMatches(
+    text,
+    CHINESE_MOBILE,
+    (_, { index }) => !HASH_NAME.test(text.slice(Math.max(0, index - 12), index)),
+  );
+  yield* findMatches(text, CHINESE_HOTLINE);
+  yield* findMatches(
+    text,
+    SPACED_AMERICAN,
+    (value, { index }) =>
+      PHONE_NAME.test(text.slice(Math.max(0, index - 40), index)) && parsePhoneNumber(value, 'US')?.isValid() === true,
+  );
   for (const [pattern, country] of NATIONAL) {
     for (const { 0: value, index } of text.matchAll(pattern))
       if (parsePhoneNumber(value, country)?.isValid()) yield { start: index, end: index + value.length };

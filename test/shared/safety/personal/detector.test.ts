@@ -8,6 +8,21 @@ describe('the detector', () => {
   it.each([
     ['电话１３８１２３４５６７８，谢谢', 'PHONE:１３８１２３４５６７８'],
     ['请用zhang@example.com联系', 'EMAIL:zhang@example.com'],
+    ['请发到zhang@example.com谢谢', 'EMAIL:zhang@example.com'],
+    ['请发到名字@example.com谢谢', 'EMAIL:名字@example.com'],
+    ['联系用户@例子.中国吧', 'EMAIL:用户@例子.中国'],
+    ['me＠例え.jpです', 'EMAIL:me＠例え.jp'],
+    ['{"a":"\\u540d\\u5b57@example.com"}', 'EMAIL:\\u540d\\u5b57@example.com'],
+    ['to "john doe"@example.com', 'EMAIL:"john doe"@example.com'],
+    ['Passport#: 925665416', 'PASSPORT:925665416'],
+    ['my passport, number X1234567', 'PASSPORT:X1234567'],
+    ['call (0755)8888 8888', 'PHONE:(0755)8888 8888'],
+    ['my phone is 415 555 2671.', 'PHONE:415 555 2671'],
+    ['ID 440306 1985 1212 123X', 'RESIDENTID:440306 1985 1212 123X'],
+    ['IBANDE89370400440532013000', 'IBAN:DE89370400440532013000'],
+    ['IBAN DE89 3704 0044\n0532 0130 00.', 'IBAN:DE89 3704 0044\n0532 0130 00'],
+    ['41111111 11111111', 'CARD:41111111 11111111'],
+    ['authorization: basic dXNlcjpwYXNzd29yZDEyMw==', 'CREDENTIAL:dXNlcjpwYXNzd29yZDEyMw=='],
     ['https://x.example/?q=john%40example.com&n=1', 'EMAIL:john%40example.com'],
     ['{"a":"\\u0062ob\\u0040example.com"}', 'EMAIL:\\u0062ob\\u0040example.com'],
     ['{"a":"jos\\u00e9@ex\\u00e4mple.de"}', 'EMAIL:jos\\u00e9@ex\\u00e4mple.de'],
@@ -27,6 +42,19 @@ describe('the detector', () => {
     ['+44 20 7946 0958 2024', 'PHONE:+44 20 7946 0958'],
   ])('finds the value in %j with its own characters', (text, found) => {
     expect(listFound(detect, text)).toEqual([found]);
+  });
+
+  it.each([
+    'commit 13812345678',
+    'sizes 320 640 1280',
+    'route 10.0.0.0/8',
+    'image 4.2.2.2-beta',
+    'class sk-skeleton-loader-123',
+    '装饰器@app.route',
+    '关注@人民网.中国',
+    '{"id":"@app.setter"}',
+  ])('finds nothing in %j', (text) => {
+    expect(listFound(detect, text)).toEqual([]);
   });
 
   it.each([
@@ -117,6 +145,12 @@ const MORE_UNITS = [
   '1\u200b',
   '[at]',
   '护照',
+  '汉@',
+  '@汉.',
+  '"a@',
+  'Private-Lines: 1\n',
+  'authorization: basic a',
+  'IBANDE89 ',
   '&#',
 ];
 

@@ -14,6 +14,7 @@ import {
   PRICES_LOOKED_UP,
   SQS_PER_MILLION,
 } from './prices.ts';
+import { tabulateRecordCost } from './record-cost.ts';
 import { formatNumber, type Report, type Table } from './report/report.ts';
 import { computeCountHour, computeMillionDue, computeSweepMonths } from './sweep-cost.ts';
 import { measureSweepCpu } from './sweep-cpu.ts';
@@ -112,6 +113,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
     };
     const message = await runCounted(sendByMessage);
     const background = await runCounted(sendByApi);
+    const recordTable = await tabulateRecordCost(jobCloud);
     return toReport(
       [
         { label: FLOOR, usage: computeFloorUsage(message.outputUnits) },
@@ -119,7 +121,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
         { label: MESSAGE, usage: { ...message.usage, sqs: message.usage.sqs + 1 / BATCH_SIZE } },
         { label: BACKGROUND, usage: { ...background.usage, invocations: background.usage.invocations + 1 } },
       ],
-      { jobs, operations, sweepCpuMs, idleTable },
+      { jobs, operations, sweepCpuMs, idleTable, recordTable },
     );
   } finally {
     client.destroy();
@@ -173,6 +175,7 @@ interface Measured {
   /** CPU milliseconds of the sweep per due job. */
   readonly sweepCpuMs: number;
   readonly idleTable: Table;
+  readonly recordTable: Table;
 }
 
 function toReport(targets: readonly Target[], measured: Measured): Report {
@@ -206,6 +209,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
           formatNumber(sumDollars(usage) / floor),
         ]),
       },
+      measured.recordTable,
       toOperationTable(operations),
       measured.idleTable,
       ...toSweepTables(measured),
@@ -223,7 +227,7 @@ function toReport(targets: readonly Target[], measured: Measured): Report {
     ],
     limits: [
       `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time if ten share an invocation, and $${formatWaitingCost(1)} if each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
-      'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds a write unit every 15 s and a tenth of a request to SQS every 20 s. Renewals write no index.',
+      'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, their recording in the audit log, which has a table of its own without the time of `record`, and the monthly price of a key. A job that runs longer than 15 s adds a write unit every 15 s and a tenth of a request to SQS every 20 s. Renewals write no index.',
       `The first month of an idle stage is computed from the packaged template with the prices of ${IDLE_PRICES_LOOKED_UP}: the stage \`dev\` with its default settings, without GPU fleets and provisioned concurrency. The custom metrics are those that sweep and warmup published in this run, warm-up calls included; a count of 0 is not published. Each of a key’s first two rotations, after 90 and 180 days, adds a dollar a month: 2 and then 4 dollars for the two keys that encrypt. The audit log’s key is not rotated. Not included: the deployment bucket (a cent) and provider keys in Secrets Manager (0.40 each).`,
       'Managed instances are compared without a discount: on-demand m7g.xlarge, the 15% fee, the request price, half of each environment’s 64 streams used, three environments of each function, at least three instances, and two NAT gateways without their price per gigabyte. The default is compared without provisioned concurrency. That 32 streams fit into an environment of one virtual CPU is assumed, not measured.',
       'The sweep’s rate is the CPU time that was measured here, the lowest of four rounds of 600 jobs, at one virtual CPU (1,769 MB, the default). A CPU of Lambda may be slower than this machine’s. `sweepParts` divides the shards among several sweeps, each with a CPU of its own.',

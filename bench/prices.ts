@@ -27,6 +27,8 @@ export const DYNAMODB_READS_PER_MILLION = 0.125;
  * in June 2026 by https://www.factualminds.com/blog/aws-kms-pricing-keys-requests-multi-region/
  */
 export const KMS_PER_MILLION = 3;
+/** Per million signatures of a key on the curve P-256: $0.15 per 10,000. https://aws.amazon.com/kms/pricing/ */
+export const KMS_SIGNATURES_PER_MILLION = 15;
 
 /**
  * Per million invocations.

@@ -3,8 +3,8 @@ import type { ADMIN_ROUTES } from '../../shared/api/route-table.ts';
 import { BUCKET_WIDTHS } from '../../shared/usage/usage-row.ts';
 import type { Operation, QueryParameter } from './operations.ts';
 
-/** What each route of the administration does. The first word decides what its answer is. */
-const SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>> = {
+/** What each route of the administration does. */
+export const ADMIN_SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>> = {
   'GET /v1/organization/admin_api_keys': 'List the admin keys',
   'POST /v1/organization/admin_api_keys': 'Create an admin key',
   'GET /v1/organization/admin_api_keys/{key}': 'Retrieve an admin key',
@@ -214,19 +214,16 @@ function describeParameter(name: string, sizes: PageSizes | undefined): QueryPar
 
 /** The descriptions of the routes of the administration. */
 export const ADMIN_OPERATIONS: Readonly<Record<string, Operation>> = Object.fromEntries(
-  Object.entries(SUMMARIES).map(([route, summary]) => [route, describeRoute(route, summary)]),
+  Object.entries(ADMIN_SUMMARIES).map(([route, summary]) => [route, describeRoute(route, summary)]),
 );
 
 function describeRoute(route: string, summary: string): Operation {
   const [method = '', ...words] = route.replace('/v1/', '').match(/[a-z]+/gi) ?? [];
-  const [verb = ''] = summary.split(' ');
   const query = QUERIES[route];
   return {
     id: [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join(''),
     summary,
     tag: 'Administration',
-    ...(verb === 'Refuse' ? {} : { answer: 'AdminObject' }),
-    ...(method === 'POST' ? { body: 'AdminObject', bodyOptional: true } : {}),
     ...(query === undefined ? {} : { query: query.names.map((name) => describeParameter(name, query.sizes)) }),
   };
 }

@@ -1,26 +1,94 @@
 import { type Property, readTypes, type Shape } from './types.ts';
 
 /** A JSON schema. */
-type Schema = Readonly<Record<string, unknown>>;
+export type Schema = Readonly<Record<string, unknown>>;
 
-/**
- * Converts the types of `Answers` to JSON Schema. Where one contains another of them, it refers to it.
- * @returns the components' JSON schemas, by name
- * @throws Error if the types have errors
- */
-export function convertAnswerTypes(): Record<string, Schema> {
-  using types = readTypes(import.meta.dirname, "export type { Answers } from '../answers.ts';");
-  const answers = types.shapeOf('Answers');
-  if (answers.kind !== 'object') throw new Error('Answers is not an interface');
-  const named = answers.properties().map(({ name, shape }) => [name, shape()] as const);
-  const names = new Map(named.filter(([, { kind }]) => kind === 'object').map(([name, shape]) => [shape, name]));
-  return Object.fromEntries(named.map(([name, shape]) => [name, convert(shape, names, [])]));
+/** The JSON schemas of answers. */
+export interface AnswerSchemas {
+  /** By the names of the components. */
+  readonly components: Readonly<Record<string, Schema>>;
+  /** Of the administration, by route. Routes that only refuse have none. */
+  readonly administration: Readonly<Record<string, Schema>>;
 }
 
-/** @param above the shapes that contain this one. One that contains itself is described once */
+/**
+ * Converts the types of `Answers` and `AdminAnswers` to JSON Schema. Where one contains an object with a name, it refers to it.
+ * @throws Error if the types have errors, or two of their objects one name
+ */
+export function convertAnswerTypes(): AnswerSchemas {
+  const source =
+    "export type { Answers } from '../answers.ts'; export type { AdminAnswers, AdminObjects } from '../admin-answers.ts';";
+  using types = readTypes(import.meta.dirname, source);
+  const named = ['Answers', 'AdminObjects'].flatMap((name) => listProperties(types.shapeOf(name)));
+  const answers = listProperties(types.shapeOf('AdminAnswers')).filter(([, { kind }]) => kind !== 'none');
+  const objects = nameObjects(answers.map(([, shape]) => shape));
+  for (const [name] of named) if (objects.has(name)) throw new Error(`Two objects have the name ${name}`);
+  const names = new Map([
+    ...named.filter(([, { kind }]) => kind === 'object').map(([name, shape]) => [shape, name] as const),
+    ...[...objects].map(([name, shape]) => [shape, name] as const),
+  ]);
+  return {
+    components: Object.fromEntries(
+      [...named, ...objects].map(([name, shape]) => [name, describe(shape, names, [])] as const),
+    ),
+    administration: Object.fromEntries(answers.map(([route, shape]) => [route, convert(shape, names, [])] as const)),
+  };
+}
+
+function listProperties(type: Shape): (readonly [string, Shape])[] {
+  if (type.kind !== 'object') throw new Error('The type is not an object');
+  return type.properties().map(({ name, shape }) => [name, shape()] as const);
+}
+
+/**
+ * Names the objects that answers and lists in them are, by their field `object`: `organization.project` is a `Project`. A list, and
+ * an object with the same field as an earlier one, has no name.
+ */
+function nameObjects(answers: readonly Shape[]): ReadonlyMap<string, Shape> {
+  const names = new Map<string, Shape>();
+  for (const answer of answers.flatMap((shape) => [shape, ...listElements(shape)])) {
+    const [literal] = listLiterals(answer);
+    if (literal === undefined || UNNAMED.test(literal)) continue;
+    const words = literal.replace(/^organization\./, '').split(/[._]/);
+    const name = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
+    if (!names.has(name)) names.set(name, answer);
+  }
+  return names;
+}
+
+const UNNAMED = /^(list|page)$|\.deleted$/;
+
+/** Returns the shape of a list's objects. */
+function listElements(shape: Shape): Shape[] {
+  if (shape.kind !== 'object') return [];
+  const data = shape
+    .properties()
+    .find(({ name }) => name === 'data')
+    ?.shape();
+  return data?.kind === 'array' ? [data.element()] : [];
+}
+
+/** Returns the texts that the field `object` may be. */
+function listLiterals(shape: Shape): string[] {
+  if (shape.kind !== 'object') return [];
+  const field = shape
+    .properties()
+    .find(({ name }) => name === 'object')
+    ?.shape();
+  const options = field?.kind === 'union' ? field.members() : field === undefined ? [] : [field];
+  return options.flatMap((option) =>
+    option.kind === 'literal' && typeof option.value === 'string' ? [option.value] : [],
+  );
+}
+
+/** Returns the schema of a shape, or a reference to it if it has a name. @param above the shapes that contain this one */
 function convert(shape: Shape, names: ReadonlyMap<Shape, string>, above: readonly Shape[]): Schema {
-  const name = above.length === 0 ? undefined : names.get(shape);
-  if (name !== undefined) return { $ref: `#/components/schemas/${name}` };
+  const name = names.get(shape);
+  return name === undefined ? describe(shape, names, above) : { $ref: `#/components/schemas/${name}` };
+}
+
+/** Like `convert`, but without a reference to the shape itself. One that contains itself is described once. */
+function describe(shape: Shape, names: ReadonlyMap<Shape, string>, above: readonly Shape[]): Schema {
   if (above.includes(shape)) return {};
   const within = (inner: Shape): Schema => convert(inner, names, [...above, shape]);
   switch (shape.kind) {
@@ -58,6 +126,8 @@ function convertObject(shape: Extract<Shape, { kind: 'object' }>, within: (shape
 function uniteShapes(members: readonly Shape[], within: (shape: Shape) => Schema): Schema {
   const literals = members.flatMap((member) => (member.kind === 'literal' ? [member.value] : []));
   const others = members.filter(({ kind }) => kind !== 'literal').map(within);
+  const plain = others.map(({ type, ...rest }) => (Object.keys(rest).length === 0 ? type : undefined));
+  if (literals.length === 0 && plain.every((type) => typeof type === 'string')) return { type: plain };
   const options = literals.length > 0 ? [{ enum: literals }, ...others] : others;
   return options.length === 1 ? (options[0] ?? {}) : { anyOf: options };
 }

@@ -70,6 +70,8 @@ export interface Answers {
   readonly ConversationDeleted: Deleted<'conversation.deleted'>;
   readonly EmbeddingList: EmbeddingResponse;
   readonly Moderation: ModerationResponse;
+  readonly OpenAiModel: Model;
+  readonly AnthropicModel: ModelInfo;
   readonly Model: Model | ModelInfo;
   readonly ModelList: { readonly object: 'list'; readonly data: readonly Model[] } | ModelPage;
   readonly Message: Omit<MessageObject, 'content' | 'usage' | 'container'> & {

@@ -2,7 +2,8 @@ import packageFile from '../../package.json' with { type: 'json' };
 import { isCalledEachTime } from '../../shared/access/request-keys.ts';
 import { PUBLIC_ROUTES, ROUTES } from '../../shared/api/route-table.ts';
 import { ADMIN_OPERATIONS } from './admin-operations.ts';
-import { convertAnswerTypes } from './answer-schemas.ts';
+import { type AdminBody, listAdminBodies } from './admin-requests.ts';
+import { convertAnswerTypes, type Schema } from './answer-schemas.ts';
 import { OPERATIONS, type Operation, type QueryParameter } from './operations.ts';
 import { convertRequestSchemas } from './request-schemas.ts';
 import { REQUESTS } from './requests.ts';
@@ -51,11 +52,17 @@ export function createDocument(): object {
     ...Object.values(ROUTES).flatMap((part) => Object.entries(part)),
     ...PUBLIC_ROUTES.map((route) => [route, undefined] as const),
   ];
+  const answers = convertAnswerTypes();
+  const bodies = listAdminBodies();
+  const findContent = createContentFinder(bodies, answers.administration);
   const described: Record<string, Record<string, object>> = {};
   for (const [route, scope] of routes.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const [method = '', resource = ''] = route.split(' ');
     const path = resource.replace('+}', '}');
-    described[path] = { ...described[path], [method.toLowerCase()]: describeRoute(method, resource, scope) };
+    described[path] = {
+      ...described[path],
+      [method.toLowerCase()]: describeRoute(method, resource, scope, findContent(route)),
+    };
   }
   const { paths, parameters } = shareParameters(described);
   const { version } = packageFile;
@@ -82,8 +89,15 @@ export function createDocument(): object {
           description: "The same key, as Anthropic's clients send it.",
         },
       },
-      schemas: { ...convertRequestSchemas(REQUESTS), ...convertAnswerTypes(), AdminObject: ADMIN_OBJECT },
       parameters,
+      headers: { RequestId: { description: "The request's id in the logs", schema: { type: 'string' } } },
+      schemas: {
+        ...convertRequestSchemas({
+          ...REQUESTS,
+          ...Object.fromEntries([...bodies.values()].map(({ name, schema }) => [name, schema])),
+        }),
+        ...answers.components,
+      },
       responses: {
         ...createErrors('Error', '', wasUsed),
         ...createErrors('MessagesError', 'Messages', wasUsed),
@@ -102,10 +116,8 @@ const TAGS = [
   ['Models', 'The models that a request may name'],
   ['Conversations', 'Conversations and their items'],
   ['Tokens', 'Access tokens for programs that have tokens of a trusted issuer, and no key'],
-  ['Administration', "OpenAI's administration API. Its objects are described at OpenAI. Admin keys only"],
+  ['Administration', "OpenAI's administration API, and extensions of it. Admin keys only"],
 ] as const;
-
-const ADMIN_OBJECT = { type: 'object', description: "An object, a list or a request of OpenAI's administration API." };
 
 /** Returns the responses of all errors of one API, by their names. */
 function createErrors(schema: string, prefix: string, wasUsed: (name: string) => boolean): Record<string, object> {
@@ -117,13 +129,34 @@ function createErrors(schema: string, prefix: string, wasUsed: (name: string) =>
   );
 }
 
+/** What a route takes and responds with, as schemas. */
+interface Content {
+  /** Undefined for a route without a body. */
+  readonly body: Schema | undefined;
+  readonly isBodyOptional: boolean;
+  /** Undefined for a route that only refuses. */
+  readonly answer: Schema | undefined;
+}
+
+/** Creates the function that returns what a route takes and responds with. */
+function createContentFinder(bodies: ReadonlyMap<string, AdminBody>, answers: Readonly<Record<string, Schema>>) {
+  return (route: string): Content => {
+    if (route in OPERATIONS) {
+      const { body, bodyOptional = false, answer } = OPERATIONS[route as keyof typeof OPERATIONS];
+      return { body: body && refer(body), isBodyOptional: bodyOptional, answer: answer && refer(answer) };
+    }
+    const body = bodies.get(route);
+    return { body: body && refer(body.name), isBodyOptional: body?.isOptional === true, answer: answers[route] };
+  };
+}
+
 /** @param scope undefined for a route that anybody may call */
-function describeRoute(method: string, resource: string, scope: string | undefined): object {
+function describeRoute(method: string, resource: string, scope: string | undefined, content: Content): object {
   const route = `${method} ${resource}`;
   const operation = ALL_OPERATIONS[route];
   if (operation === undefined) throw new Error(`${route} is not described`);
-  const { id, summary, tag, body, query = [], example, idempotent } = operation;
-  const json = body && { schema: refer(body), ...(example === undefined ? {} : { example }) };
+  const { id, summary, tag, query = [], example, idempotent } = operation;
+  const json = content.body && { schema: content.body, ...(example === undefined ? {} : { example }) };
   const parameters = [
     ...listPathParameters(resource),
     ...query.map(toParameter),
@@ -137,9 +170,10 @@ function describeRoute(method: string, resource: string, scope: string | undefin
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(json === undefined
       ? {}
-      : { requestBody: { required: !operation.bodyOptional, content: describeBody(json, operation) } }),
+      : { requestBody: { required: !content.isBodyOptional, content: describeBody(json, operation) } }),
     responses: describeResponses(
       operation,
+      content.answer,
       resource,
       method === 'POST' ? createLinks(resource) : {},
       scope !== undefined,
@@ -158,7 +192,7 @@ function describeBody(json: object, { bodyMayBeForm }: Operation): object {
   return { 'application/json': json, ...(bodyMayBeForm ? { 'application/x-www-form-urlencoded': json } : {}) };
 }
 
-function refer(component: string): object {
+function refer(component: string): Schema {
   return { $ref: `#/components/schemas/${component}` };
 }
 
@@ -170,7 +204,8 @@ function createLinks(resource: string): Record<string, object> {
 }
 
 function describeResponses(
-  { tag, answer, streams, errors = [] }: Operation,
+  { tag, streams, errors = [] }: Operation,
+  answer: Schema | undefined,
   resource: string,
   links: object,
   needsKey: boolean,
@@ -181,9 +216,9 @@ function describeResponses(
   const statuses = tag === 'Administration' ? ADMIN_ERRORS : all;
   const success = answer && {
     description: 'The answer',
-    headers: { 'x-request-id': { description: "The request's id in the logs", schema: { type: 'string' } } },
+    ...(tag === 'Administration' ? {} : { headers: { 'x-request-id': { $ref: '#/components/headers/RequestId' } } }),
     content: {
-      'application/json': { schema: refer(answer) },
+      'application/json': { schema: answer },
       ...(streams ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),
     },
     ...(Object.keys(links).length > 0 ? { links } : {}),

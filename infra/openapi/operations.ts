@@ -17,15 +17,15 @@ export interface Operation {
   readonly id: string;
   readonly summary: string;
   readonly tag: string;
-  readonly body?: RequestName | 'AdminObject';
+  readonly body?: RequestName;
   /** True if a request may lack its body. */
   readonly bodyOptional?: true;
   /** True if a request's body may also be a form. */
   readonly bodyMayBeForm?: true;
   readonly example?: Readonly<Record<string, unknown>>;
   readonly query?: readonly QueryParameter[];
-  /** Undefined for a route that only refuses. */
-  readonly answer?: keyof Answers | 'AdminObject';
+  /** Undefined for a route that only refuses, and for the administration's, whose answers are `AdminAnswers`. */
+  readonly answer?: keyof Answers;
   /** True if the answer may be a stream of server-sent events. */
   readonly streams?: true;
   /** True if the route takes an `Idempotency-Key`. */
@@ -35,7 +35,7 @@ export interface Operation {
 }
 
 type RoutesOf<T> = T extends unknown ? keyof T : never;
-/** A route that has its own description. The others are of the administration, whose objects are OpenAI's. */
+/** A route that has its own description. The others are of the administration. */
 type DescribedRoute =
   | Exclude<RoutesOf<(typeof ROUTES)[keyof typeof ROUTES]>, keyof typeof ADMIN_ROUTES>
   | (typeof PUBLIC_ROUTES)[number];

@@ -81,6 +81,9 @@ function createRewriter(): (schema: Schema) => Schema {
   const create = (schema: Schema): Schema => {
     if ('pipe' in schema && Array.isArray(schema.pipe)) {
       const [first, ...actions] = schema.pipe;
+      // `closedObject` has another schema after its first.
+      const last = actions.find(({ kind, type }) => kind === 'schema' && type !== 'never');
+      if (last !== undefined) return rewrite(last);
       const refused = actions.some((action) => action.kind === 'schema' && action.type === 'never');
       return refused ? v.never() : Object.assign({ ...schema }, { pipe: [rewrite(first), ...actions] });
     }

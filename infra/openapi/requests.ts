@@ -11,6 +11,7 @@ import { moderationRequestSchema } from '../../shared/openai/moderations/request
 import { optional } from '../../shared/openai/parameters.ts';
 import { inputItem } from '../../shared/openai/responses/items.ts';
 import { responsesParameters } from '../../shared/openai/responses/schema.ts';
+import { tool } from '../../shared/openai/responses/tools.ts';
 import { object } from '../../shared/openai/schema.ts';
 
 const withoutInput = { ...responsesParameters, input: optional(responsesParameters.input) };
@@ -22,8 +23,12 @@ export const REQUESTS = {
   ResponseRequest: object(withoutInput),
   InputTokensRequest: object({ ...withoutInput, model: optional(responsesParameters.model) }),
   InputItem: inputItem,
+  ResponseTool: tool,
+  ResponseToolChoice: responsesParameters.tool_choice,
   MessageRequest: messagesRequestSchema,
   CountTokensRequest: countTokensSchema,
+  MessageInput: messagesRequestSchema.entries.messages,
+  MessageContextManagement: messagesRequestSchema.entries.context_management,
   EmbeddingRequest: embeddingRequestSchema,
   ModerationRequest: moderationRequestSchema,
   ConversationRequest: createConversationBody,
@@ -33,4 +38,5 @@ export const REQUESTS = {
   TokenRequest: tokenRequestSchema,
 };
 
-export type RequestName = Exclude<keyof typeof REQUESTS, 'InputItem'>;
+/** The components that are bodies. */
+export type RequestName = Extract<keyof typeof REQUESTS, `${string}Request`>;

@@ -4,13 +4,13 @@ import { isObject } from '../../shared/core/objects.ts';
 const MIN_USES = 3;
 
 /**
- * Replaces the query parameters that several operations have by references, so that the description stays small.
+ * Replaces the parameters that several operations have by references, so that the description stays small.
  * @returns the paths, and the parameters that they refer to, by name
  */
 export function shareParameters<T>(paths: T): { readonly paths: T; readonly parameters: Record<string, unknown> } {
   const uses = new Map<string, number>();
   JSON.stringify(paths, (_, value: unknown) => {
-    if (isQueryParameter(value)) uses.set(JSON.stringify(value), (uses.get(JSON.stringify(value)) ?? 0) + 1);
+    if (isParameter(value)) uses.set(JSON.stringify(value), (uses.get(JSON.stringify(value)) ?? 0) + 1);
     return value;
   });
   const names = new Map<string, string>();
@@ -24,12 +24,12 @@ export function shareParameters<T>(paths: T): { readonly paths: T; readonly para
     parameters[name] = parameter;
   }
   const replaced = JSON.stringify(paths, (_, value: unknown) => {
-    const name = isQueryParameter(value) ? names.get(JSON.stringify(value)) : undefined;
+    const name = isParameter(value) ? names.get(JSON.stringify(value)) : undefined;
     return name === undefined ? value : { $ref: `#/components/parameters/${name}` };
   });
   return { paths: JSON.parse(replaced) as T, parameters };
 }
 
-function isQueryParameter(value: unknown): value is { readonly name: string } {
-  return isObject(value) && value['in'] === 'query' && typeof value['name'] === 'string';
+function isParameter(value: unknown): value is { readonly name: string } {
+  return isObject(value) && typeof value['in'] === 'string' && typeof value['name'] === 'string';
 }

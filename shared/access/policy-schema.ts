@@ -85,6 +85,16 @@ const restrictionsSchema = v.strictObject({
   abuse: v.optional(abuse),
 });
 
+/** The body of a request that replaces sections of restrictions, and removes those that are null. `encodeRestrictions` checks the result. */
+export const restrictionsBody = v.object(
+  Object.fromEntries(
+    Object.entries(restrictionsSchema.entries)
+      // Other routes activate certificates.
+      .filter(([section]) => section !== 'certificates')
+      .map(([section, { wrapped }]) => [section, v.nullish<v.GenericSchema>(wrapped)]),
+  ),
+);
+
 /**
  * The largest sizes in bytes, as JSON: the authorizer's whole response stays below 8 KB, which all kinds of API Gateway
  * accept, and a function's event grows by no more.

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { ActiveCertificate, Restrictions } from '../access/policy.ts';
 import { ORGANIZATION } from '../access/principal.ts';
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -47,11 +47,11 @@ export function createCertificateRoutes(api: AdminApi) {
   return api.hasMutualTls ? routes : replaceAll(routes, unsupported);
 }
 
-function replaceAll<Name extends string>(routes: Readonly<Record<Name, Route>>, route: Route): Record<Name, Route> {
-  return Object.fromEntries(Object.keys(routes).map((name) => [name, route])) as Record<Name, Route>;
+function replaceAll<Name extends string, T>(routes: Readonly<Record<Name, unknown>>, route: T): Record<Name, T> {
+  return Object.fromEntries(Object.keys(routes).map((name) => [name, route])) as Record<Name, T>;
 }
 
-const unsupported: Route = createBodilessRoute(async () => {
+const unsupported = createBodilessRoute(async (): Promise<never> => {
   throw new LambentError(
     'unsupported_value',
     'Certificates require mutual TLS: the setting `domainTruststore` of the deployment is empty.',

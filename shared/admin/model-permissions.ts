@@ -40,5 +40,5 @@ export function createModelPermissionRoutes(api: AdminApi) {
 
 /** Encodes permissions. Without any, no model is denied. */
 function encodePermissions({ mode, models }: ModelPermissions = { mode: 'deny', models: [] }) {
-  return { object: 'project.model_permissions' as const, mode: `${mode}_list`, model_ids: models };
+  return { object: 'project.model_permissions' as const, mode: `${mode}_list` as const, model_ids: models };
 }

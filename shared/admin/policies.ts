@@ -1,6 +1,6 @@
 import type { KeyRecord } from '../access/keys.ts';
 import type { Restrictions } from '../access/policy.ts';
-import { encodeRestrictions } from '../access/policy-schema.ts';
+import { encodeRestrictions, restrictionsBody } from '../access/policy-schema.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
@@ -43,7 +43,7 @@ export function createPolicyRoutes(api: AdminApi) {
       return encodePolicy('organization.project.api_key', parseRestrictions(record));
     }),
 
-    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': createAdminRoute(async (request) => {
+    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': createPolicyUpdate(async (request) => {
       const sections = parseSections(request, api);
       const project = await getActiveProject(api, request);
       await checkNameFinder(sections, async () => {
@@ -71,7 +71,7 @@ function createRoutes(api: AdminApi, findLevel: FindLevel, readAbove: () => Prom
       return encodePolicy(level.name, await level.read());
     }),
 
-    update: createAdminRoute(async (request) => {
+    update: createPolicyUpdate(async (request) => {
       const sections = parseSections(request, api);
       const level = await findLevel(request, 'change');
       await checkNameFinder(sections, readAbove);
@@ -81,6 +81,11 @@ function createRoutes(api: AdminApi, findLevel: FindLevel, readAbove: () => Prom
       return encodePolicy(level.name, restrictions);
     }),
   };
+}
+
+/** Creates a route whose body is described by a schema, but checked by `encodeRestrictions` together with what it changes. */
+function createPolicyUpdate<T>(run: (request: HttpRequest) => Promise<T>) {
+  return { ...createAdminRoute(run), bodySchema: restrictionsBody };
 }
 
 /** The scopes of the routes that set single sections. */
@@ -119,7 +124,9 @@ function parseRestrictions({ policy }: KeyRecord): Restrictions {
   return policy === undefined ? {} : JSON.parse(policy);
 }
 
+type PolicyOwner = 'organization' | 'project' | 'organization.project.api_key';
+
 /** The routes of certificates show which are active. */
-function encodePolicy(name: string, { certificates: _, ...restrictions }: Restrictions) {
+function encodePolicy(name: PolicyOwner, { certificates: _, ...restrictions }: Restrictions) {
   return { object: `${name}.policy` as const, ...restrictions };
 }

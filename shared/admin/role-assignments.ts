@@ -1,5 +1,5 @@
 import { ORGANIZATION } from '../access/principal.ts';
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { object, text } from '../openai/schema.ts';
@@ -21,25 +21,36 @@ interface Holders {
 
 /** Creates the routes by which roles are assigned to users and groups, in the organization and in projects. */
 export function createRoleAssignmentRoutes(api: AdminApi) {
+  const ofUsers = createRoutes(api, 'organization', 'user');
+  const ofGroups = createRoutes(api, 'organization', 'group');
+  const ofProjectUsers = createRoutes(api, 'project', 'user');
+  const ofProjectGroups = createRoutes(api, 'project', 'group');
   return {
-    ...createRoutes(api, '/v1/organization/users/{user}'),
-    ...createRoutes(api, '/v1/organization/groups/{group}'),
-    ...createRoutes(api, '/v1/projects/{project}/users/{user}'),
-    ...createRoutes(api, '/v1/projects/{project}/groups/{group}'),
+    'GET /v1/organization/users/{user}/roles': ofUsers.list,
+    'POST /v1/organization/users/{user}/roles': ofUsers.create,
+    'GET /v1/organization/users/{user}/roles/{role}': ofUsers.retrieve,
+    'DELETE /v1/organization/users/{user}/roles/{role}': ofUsers.delete,
+    'GET /v1/organization/groups/{group}/roles': ofGroups.list,
+    'POST /v1/organization/groups/{group}/roles': ofGroups.create,
+    'GET /v1/organization/groups/{group}/roles/{role}': ofGroups.retrieve,
+    'DELETE /v1/organization/groups/{group}/roles/{role}': ofGroups.delete,
+    'GET /v1/projects/{project}/users/{user}/roles': ofProjectUsers.list,
+    'POST /v1/projects/{project}/users/{user}/roles': ofProjectUsers.create,
+    'GET /v1/projects/{project}/users/{user}/roles/{role}': ofProjectUsers.retrieve,
+    'DELETE /v1/projects/{project}/users/{user}/roles/{role}': ofProjectUsers.delete,
+    'GET /v1/projects/{project}/groups/{group}/roles': ofProjectGroups.list,
+    'POST /v1/projects/{project}/groups/{group}/roles': ofProjectGroups.create,
+    'GET /v1/projects/{project}/groups/{group}/roles/{role}': ofProjectGroups.retrieve,
+    'DELETE /v1/projects/{project}/groups/{group}/roles/{role}': ofProjectGroups.delete,
   };
 }
 
-type Routes<Path extends string> = Readonly<
-  Record<`${'GET' | 'POST'} ${Path}/roles` | `${'GET' | 'DELETE'} ${Path}/roles/{role}`, Route>
->;
-
-function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Path> {
+function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'user' | 'group') {
   const people = createPeople(api);
   const projects = createProjects(api);
   const roles = createRoles(api);
-  const kind = path.endsWith('{user}') ? 'user' : 'group';
   const holders: Holders = kind === 'user' ? people.users : people.groups;
-  const isOfProject = path.includes('{project}');
+  const isOfProject = level === 'project';
 
   const find = async (request: HttpRequest, project: Project | undefined) => {
     const id = getPathParameter(request, kind);
@@ -68,8 +79,8 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
     logAct(request.telemetry, omitUndefined({ type, objectId: `${principal}:${roleId}`, project, details }));
   };
 
-  const routes: Readonly<Record<string, Route>> = {
-    [`GET ${path}/roles`]: createAdminRoute(async (request) => {
+  return {
+    list: createAdminRoute(async (request) => {
       const { owner, ids } = await findToRead(request);
       const found = await Promise.all(ids.map((id) => getRole(roles, owner, id)));
       return listArray(
@@ -78,7 +89,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       );
     }),
 
-    [`POST ${path}/roles`]: createBodyRoute(createBody, async (request, { role_id }) => {
+    create: createBodyRoute(createBody, async (request, { role_id }) => {
       const { owner } = await findToRead(request);
       const role = await getRole(roles, owner, role_id);
       const member = await change(request, (ids) => addId(ids, role.id));
@@ -86,14 +97,14 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeAssignment(member, owner, role);
     }),
 
-    [`GET ${path}/roles/{role}`]: createAdminRoute(async (request) => {
+    retrieve: createAdminRoute(async (request) => {
       const { owner, ids } = await findToRead(request);
       const id = getPathParameter(request, 'role');
       if (!ids.includes(id)) throw objectNotFoundError('role_assignment', id);
       return encodeAssignedRole(owner, await getRole(roles, owner, id));
     }),
 
-    [`DELETE ${path}/roles/{role}`]: createAdminRoute(async (request) => {
+    delete: createAdminRoute(async (request) => {
       const id = getPathParameter(request, 'role');
       let wasAssigned = false;
       // Even if it isn't assigned, so that a repeated request completes an interrupted one.
@@ -106,7 +117,6 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return { object: `${kind}.role.deleted` as const, deleted: true };
     }),
   };
-  return routes as Routes<Path>;
 }
 
 function toOwner(project: Project | undefined): Owner {

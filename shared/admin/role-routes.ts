@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { ORGANIZATION } from '../access/principal.ts';
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { TENANT_SCOPES } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -32,25 +32,31 @@ const updateBody = object({
 
 /** Creates the routes of the roles of the organization and of projects. */
 export function createRoleRoutes(api: AdminApi) {
+  const organization = createRoutes(api, 'organization');
+  const project = createRoutes(api, 'project');
   return {
-    ...createRoutes(api, '/v1/organization/roles'),
-    ...createRoutes(api, '/v1/projects/{project}/roles'),
+    'GET /v1/organization/roles': organization.list,
+    'POST /v1/organization/roles': organization.create,
+    'GET /v1/organization/roles/{role}': organization.retrieve,
+    'POST /v1/organization/roles/{role}': organization.update,
+    'DELETE /v1/organization/roles/{role}': organization.delete,
+    'GET /v1/projects/{project}/roles': project.list,
+    'POST /v1/projects/{project}/roles': project.create,
+    'GET /v1/projects/{project}/roles/{role}': project.retrieve,
+    'POST /v1/projects/{project}/roles/{role}': project.update,
+    'DELETE /v1/projects/{project}/roles/{role}': project.delete,
   };
 }
 
-type Routes<Path extends string> = Readonly<
-  Record<`GET ${Path}` | `POST ${Path}` | `GET ${Path}/{role}` | `POST ${Path}/{role}` | `DELETE ${Path}/{role}`, Route>
->;
-
-function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Path> {
+function createRoutes(api: AdminApi, level: 'organization' | 'project') {
   const projects = createProjects(api);
   const roles = createRoles(api);
   const people = createPeople(api);
 
   const getOwner = async (request: HttpRequest): Promise<Owner> =>
-    path.includes('{project}') ? toProjectOwner((await getProject(projects, request)).id) : ORGANIZATION;
+    level === 'project' ? toProjectOwner((await getProject(projects, request)).id) : ORGANIZATION;
   const getActiveOwner = async (request: HttpRequest): Promise<Owner> =>
-    path.includes('{project}') ? toProjectOwner((await getActiveProject(api, request)).id) : ORGANIZATION;
+    level === 'project' ? toProjectOwner((await getActiveProject(api, request)).id) : ORGANIZATION;
 
   const listRoles = async (owner: Owner): Promise<Role[]> => {
     const all = [...PREDEFINED_ROLES];
@@ -74,14 +80,14 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
     logAct(request.telemetry, omitUndefined({ type, objectId, project, details }));
   };
 
-  const routes: Readonly<Record<string, Route>> = {
-    [`GET ${path}`]: createAdminRoute(async (request) => {
+  return {
+    list: createAdminRoute(async (request) => {
       const owner = await getOwner(request);
       const encoded = (await listRoles(owner)).map((role) => encodeRole(owner, role));
       return listArray(request, encoded);
     }),
 
-    [`POST ${path}`]: createBodyRoute(createBody, async (request, body) => {
+    create: createBodyRoute(createBody, async (request, body) => {
       const scopes = parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
       await checkName(owner, body.role_name);
@@ -100,12 +106,12 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeRole(owner, role);
     }),
 
-    [`GET ${path}/{role}`]: createAdminRoute(async (request) => {
+    retrieve: createAdminRoute(async (request) => {
       const owner = await getOwner(request);
       return encodeRole(owner, await getRole(roles, owner, getPathParameter(request, 'role')));
     }),
 
-    [`POST ${path}/{role}`]: createOptionalBodyRoute(updateBody, async (request, body) => {
+    update: createOptionalBodyRoute(updateBody, async (request, body) => {
       const scopes = body.permissions && parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
       const before = await getCustomRole(owner, request);
@@ -122,7 +128,7 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return encodeRole(owner, after);
     }),
 
-    [`DELETE ${path}/{role}`]: createAdminRoute(async (request) => {
+    delete: createAdminRoute(async (request) => {
       const owner = await getActiveOwner(request);
       const { id } = await getCustomRole(owner, request);
       // Its holders lose its permissions first, so that a repeated request finds a role whose deletion was interrupted.
@@ -133,5 +139,4 @@ function createRoutes<Path extends string>(api: AdminApi, path: Path): Routes<Pa
       return { id, object: 'role.deleted' as const, deleted: true };
     }),
   };
-  return routes as Routes<Path>;
 }

@@ -1,4 +1,3 @@
-import type { Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { createBodilessRoute } from './admin-routes.ts';
 
@@ -29,8 +28,8 @@ export function createUnsupportedRoutes() {
   };
 }
 
-function refuse(message: string): Route {
-  return createBodilessRoute(async () => {
+function refuse(message: string) {
+  return createBodilessRoute(async (): Promise<never> => {
     throw new LambentError('unsupported_value', message);
   });
 }

@@ -1,4 +1,4 @@
-import type { HttpRequest, Route } from '../access/route.ts';
+import type { HttpRequest } from '../access/route.ts';
 import type { Table } from '../aws/table.ts';
 import { formatDollars } from '../inference/cost.ts';
 import { invalidValueError } from '../openai/validation.ts';
@@ -59,12 +59,17 @@ export function createUsageRoutes(api: UsageApi) {
     'GET /v1/organization/usage/embeddings': createUsageRoute('embeddings'),
     'GET /v1/organization/usage/moderations': createUsageRoute('moderations'),
     'GET /v1/organization/costs': createRoute(api, 'costs', encodeCosts),
-    ...(Object.fromEntries(absent) as Record<`GET /v1/organization/usage/${(typeof ABSENT)[number]}`, Route>),
+    ...(Object.fromEntries(absent) as Record<
+      `GET /v1/organization/usage/${(typeof ABSENT)[number]}`,
+      UsageRoute<object>
+    >),
   };
 }
 
 /** @param isExact true for amounts as decimal text, which a JSON number can't always hold */
 type Encode<T> = (sums: UsageSums, isExact: boolean) => T;
+
+type UsageRoute<T> = ReturnType<typeof createRoute<T>>;
 
 /** @param kind what the route reports; undefined for what this deployment never uses */
 function createRoute<T>({ usage, now }: UsageApi, kind: UsageKind | 'costs' | undefined, encode: Encode<T>) {

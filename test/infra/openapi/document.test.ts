@@ -22,6 +22,7 @@ interface Operation {
   readonly operationId: string;
   readonly summary: string;
   readonly parameters?: readonly ({ readonly name: string } | { readonly $ref: string })[];
+  readonly requestBody?: object;
   readonly security: readonly Readonly<Record<string, readonly string[]>>[];
   readonly 'x-lambent-scope'?: string;
   readonly responses: Readonly<Record<string, unknown>>;
@@ -108,6 +109,46 @@ it('a route has an answer unless it only refuses', () => {
     .filter(({ operation }) => operation.summary.startsWith('Refuse '))
     .map(({ route }) => route);
   expect(new Set(refusing)).toEqual(new Set(['GET /v1/responses', ...Object.keys(createUnsupportedRoutes())]));
+});
+
+it('each answer of the administration is an object with fields, and each POST with a body describes it', () => {
+  const administration = operations.filter(({ route }) => Object.hasOwn(ROUTES.admin, route));
+  for (const { route, operation } of administration.filter(
+    ({ operation }) => !operation.summary.startsWith('Refuse '),
+  )) {
+    const answer = expect(JSON.stringify(operation.responses['200']), route);
+    answer.toMatch(/"schema":\{("type":"object","properties":|"anyOf":|"\$ref":)/);
+  }
+  const bodiless = administration.filter(
+    ({ route, operation }) => route.startsWith('POST ') && operation.requestBody === undefined,
+  );
+  expect(bodiless.map(({ route }) => route)).toEqual([
+    'POST /v1/organization/external_keys/{externalKey}/validate',
+    'POST /v1/organization/external_storage',
+    'POST /v1/organization/external_storage/{storage}/validate',
+    'POST /v1/organization/invites',
+    'POST /v1/organization/projects/{project}/hosted_tool_permissions',
+    'POST /v1/organization/projects/{project}/service_tier_settings',
+  ]);
+});
+
+it('a request and an answer of the administration are described by what the code checks and encodes', () => {
+  const { CreateGroupRequest, ProjectModelPermissions, Policy } = document.components.schemas;
+  expect(CreateGroupRequest).toEqual({
+    type: 'object',
+    properties: { name: { type: 'string', minLength: 1, maxLength: 256 } },
+    required: ['name'],
+  });
+  expect(ProjectModelPermissions).toEqual({
+    type: 'object',
+    properties: {
+      object: { const: 'project.model_permissions' },
+      mode: { enum: ['allow_list', 'deny_list'] },
+      model_ids: { type: 'array', items: { type: 'string' } },
+    },
+    required: ['object', 'mode', 'model_ids'],
+  });
+  expect(Policy).toHaveProperty('properties.limits.properties.requestsPerMinute');
 });
 
 it('the description of the API is small enough for a mapping template of API Gateway, which has at most 300 KB', async () => {

@@ -1,0 +1,33 @@
+import type * as v from 'valibot';
+import { createAdministrationRoutes } from '../../shared/admin/routes.ts';
+import { ADMIN_SUMMARIES } from './admin-operations.ts';
+
+/** The body of a request of the administration. */
+export interface AdminBody {
+  /** The name of its component. Routes whose bodies have one schema have one name. */
+  readonly name: string;
+  readonly schema: v.GenericSchema;
+  readonly isOptional: boolean;
+}
+
+/** Lists the bodies of the administration's requests, by route. A route without an entry takes none. */
+export function listAdminBodies(): ReadonlyMap<string, AdminBody> {
+  // Nothing is called: the routes only tell their schemas. With mutual TLS, those of certificates have some.
+  const api = { hasMutualTls: true } as Parameters<typeof createAdministrationRoutes>[0];
+  const names = new Map<v.GenericSchema, string>();
+  return new Map(
+    Object.entries(createAdministrationRoutes(api)).flatMap(([route, part]): [string, AdminBody][] => {
+      if (!('bodySchema' in part)) return [];
+      const schema = part.bodySchema as v.GenericSchema;
+      const name = names.get(schema) ?? toName(ADMIN_SUMMARIES[route as keyof typeof ADMIN_SUMMARIES]);
+      names.set(schema, name);
+      return [[route, { name, schema, isOptional: 'bodyOptional' in part }]];
+    }),
+  );
+}
+
+/** `Create an API key for a service account` becomes `CreateApiKeyForServiceAccountRequest`. */
+function toName(summary: string): string {
+  const words = summary.split(' ').filter((word) => !['a', 'an', 'the'].includes(word));
+  return `${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1).toLowerCase()).join('')}Request`;
+}

@@ -2,10 +2,10 @@ import type { Caller } from '../access/principal.ts';
 import { type Capability, wantsReasoning } from '../inference/capabilities.ts';
 import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
 import type { GenerationEvent, GenerationRequest } from '../inference/generation.ts';
-import { expandFallbacks, type ModelRegistry, type Target } from '../inference/registry.ts';
+import { expandFallbacks, type ModelRegistry, resolveModeration, type Target } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
 import type { Defer } from '../lambda/request-context.ts';
-import { type Cap, listCaps, listModelCaps } from '../limits/caps.ts';
+import { type Amounts, type Cap, listCaps, listModelCaps } from '../limits/caps.ts';
 import { boundEmbedding, boundRequest } from '../limits/estimate.ts';
 import { type Reasoning, Use } from '../limits/use.ts';
 import {
@@ -66,18 +66,22 @@ export class LimitsStage implements StreamLimits {
     const [, ...fallbacks] = expandFallbacks(request.model, registry);
     const capsOf = new Map(fallbacks.map((model) => [model, listModelCaps(policy, model, kind)]));
     const all = [...caps, ...[...capsOf.values()].flat()];
-    if (all.length === 0) return router.generate(request, options);
+    const moderation = await this.#reserveModeration(request, options);
+    if (all.length === 0 && moderation === undefined) return router.generate(request, options);
     const bounded = boundRequest(request, registry, all, findAnswerTokens(caller));
-    const reserve = (model: string, some: readonly Cap[], isFallback: boolean) =>
+    const reserve = async (model: string, some: readonly Cap[], isFallback: boolean) =>
       some.length === 0
         ? undefined
         : this.#reservations.reserve({ model, kind, caps: some, isFallback, amounts: bounded.amounts }, options);
-    const reserved = await reserve(request.model, caps, false);
+    const reserved = await reserve(request.model, caps, false).catch(async (thrown: unknown) => {
+      await moderation?.settle();
+      throw thrown;
+    });
     const admitted = new Map<string, ReservedCall | undefined>();
     const use = new Use(bounded, (target) => this.#findReasoning(request, target));
     const settle = async (requests: bigint): Promise<void> => {
       const ofFallbacks = [...admitted].map(([model, each]) => each?.settle(use.computeTotal(requests, model)));
-      await Promise.all([reserved?.settle(use.computeTotal(requests)), ...ofFallbacks]);
+      await Promise.all([reserved?.settle(use.computeTotal(requests)), moderation?.settle(), ...ofFallbacks]);
     };
     try {
       const { events, ...generation } = await router.generate(bounded.request, {
@@ -86,6 +90,7 @@ export class LimitsStage implements StreamLimits {
           if (!admitted.has(model)) admitted.set(model, await reserve(model, capsOf.get(model) ?? [], true));
         },
         onEvent: (event) => use.read(event),
+        ...(moderation && { onModeration: moderation.count }),
         onEnd(end) {
           options.onEnd?.(end);
           use.add(end);
@@ -142,7 +147,7 @@ export class LimitsStage implements StreamLimits {
   ): Promise<{ readonly result: T; readonly headers: Readonly<Record<string, string>> }> {
     const caps = listCaps(options.caller.policy, model, 'answers');
     if (caps.length === 0) return { result: await next(), headers: {} };
-    const amounts = { requests: BigInt(texts), inputTokens: 0n, outputTokens: 0n, spend: 0n };
+    const amounts = onlyRequests(BigInt(texts));
     const reserved = await this.#reservations.reserve({ model, kind: 'answers', caps, amounts }, options);
     try {
       return { result: await next(), headers: reserved?.headers ?? {} };
@@ -151,10 +156,51 @@ export class LimitsStage implements StreamLimits {
     }
   }
 
+  /**
+   * Reserves the moderation of a request and of its answer: each text or image counts as a request of the moderation model.
+   * Returns undefined if that isn't limited.
+   */
+  async #reserveModeration(
+    request: GenerationRequest,
+    options: LimitedOptions,
+  ): Promise<ReservedModeration | undefined> {
+    if (request.moderation === undefined) return undefined;
+    const model = resolveModeration(request.moderation.model, this.#registry, 'moderation.model');
+    // It takes no place in flight besides that of its call.
+    const caps = listCaps(options.caller.policy, model, 'answers').filter(({ metric }) => metric === 'requests');
+    if (caps.length === 0) return undefined;
+    const { countContent } = await import('../safety/moderation/score-content.ts');
+    const estimated = BigInt(countContent(request) + MODERATED_ANSWER);
+    const call = { model, kind: 'answers', caps, isFallback: true, amounts: onlyRequests(estimated) } as const;
+    const reserved = await this.#reservations.reserve(call, options);
+    let inputs = 0;
+    return {
+      count: (more) => {
+        inputs += more;
+      },
+      settle: async () => reserved?.settle(onlyRequests(BigInt(inputs))),
+    };
+  }
+
   #findReasoning(request: GenerationRequest, target: Target): Reasoning {
     if (request.reasoningEffort === 'none' || !this.#getCapabilities(target).has('reasoning')) return 'never';
     return wantsReasoning(request) ? 'asked' : 'maybe';
   }
+}
+
+/** What was reserved for moderation within a call. */
+interface ReservedModeration {
+  /** Counts texts and images that are moderated. */
+  readonly count: (inputs: number) => void;
+  /** As `ReservedCall.settle`, with what was counted. */
+  readonly settle: () => Promise<void>;
+}
+
+/** Texts of an answer that are expected to be moderated. */
+const MODERATED_ANSWER = 1;
+
+function onlyRequests(requests: bigint): Amounts {
+  return { requests, inputTokens: 0n, outputTokens: 0n, spend: 0n };
 }
 
 function listTargets(models: readonly string[], registry: ModelRegistry): Map<string, readonly Target[]> {

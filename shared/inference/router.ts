@@ -39,6 +39,8 @@ export interface Generation {
 export interface GenerateOptions extends CallOptions {
   /** Called with each event that a target sends, also if it is then held back or replaced. */
   readonly onEvent?: ((event: GenerationEvent) => void) | undefined;
+  /** Called before texts and images, so many, are sent to a moderation model. */
+  readonly onModeration?: ((inputs: number) => void) | undefined;
 }
 
 export interface Router {

@@ -22,7 +22,7 @@ export interface Call {
   readonly model: string;
   readonly kind: Kind;
   readonly caps: readonly Cap[];
-  /** True for the caps of a fallback, which the same call of another model uses, too. */
+  /** True for the caps of a fallback or a moderation model, which the same call of another model uses, too. */
   readonly isFallback?: boolean;
   /** The most that the call can use. */
   readonly amounts: Amounts;

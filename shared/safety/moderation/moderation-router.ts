@@ -1,6 +1,12 @@
 import { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../inference/generation.ts';
-import type { Moderation, ModerationFailure, ModerationMode, ModerationUse } from '../../inference/moderation.ts';
+import type {
+  Moderation,
+  ModerationFailure,
+  ModerationMode,
+  ModerationUse,
+  Moderator,
+} from '../../inference/moderation.ts';
 import type { GenerateOptions, Router } from '../../inference/router.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
 import { createGuardrailWatcher } from '../guardrail/guardrail-watcher.ts';
@@ -14,7 +20,7 @@ import type { ResolvedModerator } from './create-moderators.ts';
 import { type Content, listContent, mergeModerations, scoreContent } from './score-content.ts';
 
 type Outcome = Moderation | ModerationFailure;
-type Call = Pick<GenerateOptions, 'signal' | 'telemetry'>;
+type Call = Pick<GenerateOptions, 'signal' | 'telemetry' | 'onModeration'>;
 
 /** Codes of failures of the model. Others are those of the request or of the configuration, which `onFailure: pass` never ignores. */
 const OUTAGES: ReadonlySet<string> = new Set([
@@ -47,11 +53,16 @@ export function withModeration(use: ModerationUse, moderator: ResolvedModerator,
 type Moderate = (list: () => Content, side: 'input' | 'output', mode: ModerationMode) => Promise<Outcome>;
 
 /** Returns the function that moderates content. It throws the reason of an abort, and in the mode `block` as the router does. */
-function createModerate(moderator: ResolvedModerator, { signal, telemetry }: Call): Moderate {
-  const { name, load, onFailure } = moderator;
+function createModerate(resolved: ResolvedModerator, { signal, telemetry, onModeration }: Call): Moderate {
+  const { name, load, onFailure } = resolved;
   return async (list, side, mode) => {
     try {
-      const result = await scoreContent(countModerations(await load(), moderator, telemetry), list(), signal);
+      const moderator = countModerations(await load(), resolved, telemetry);
+      const moderate: Moderator['moderate'] = (inputs, signal) => {
+        onModeration?.(inputs.length);
+        return moderator.moderate(inputs, signal);
+      };
+      const result = await scoreContent({ moderate }, list(), signal);
       if (result.flagged && mode === 'block')
         reportHit(telemetry, { kind: 'moderation', rule: name, side, action: 'refuse' });
       return result;

@@ -40,11 +40,23 @@ export async function scoreContent(
   { texts, images }: Content,
   signal: AbortSignal,
 ): Promise<Moderation> {
-  const pieces = cutText(texts.join('\n')).map((text): ModerationPart[] => [{ type: 'text', text }]);
+  const pieces = cutTexts(texts).map((text): ModerationPart[] => [{ type: 'text', text }]);
   // An endpoint returns a result for each text of a list, but only one for a list of parts.
   const calls = [...(pieces.length === 0 ? [] : [pieces]), ...images.map((image) => [[image]])];
   const results = await mapInParallel(calls, MAX_CALLS_AT_ONCE, (inputs) => moderator.moderate(inputs, signal));
   return mergeModerations(results.flat());
+}
+
+/** Returns how many texts and images of a request are moderated. */
+export function countContent(request: GenerationRequest): number {
+  const images = request.messages
+    .filter(({ role }) => role === 'user' || role === 'tool')
+    .flatMap(({ content }) => content.filter(({ type }) => type === 'image'));
+  return cutTexts(listRequestTexts(request).flat()).length + images.length;
+}
+
+function cutTexts(texts: readonly string[]): string[] {
+  return cutText(texts.join('\n'));
 }
 
 /** Returns one result for several: a category's highest score. Without any, nothing is flagged. */

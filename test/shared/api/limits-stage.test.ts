@@ -63,7 +63,9 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
     default: { targets: [target('cheap', PRICE)], fallbacks: ['dear'], maxOutputTokens: 1_000 },
     dear: { targets: [target('dear', { inputPerMillion: 2, outputPerMillion: 20 })], maxOutputTokens: 2_000 },
   };
-  const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+  const guardrails = { filters: { id: 'abc', version: '1' } };
+  const moderations = { moderator: { guardrail: 'filters' } };
+  const registry = parseModelRegistry(JSON.stringify({ models, guardrails, moderations }), 'test');
   const router = createRouter({
     registry,
     getCapabilities,
@@ -250,6 +252,47 @@ describe('a limited call', () => {
     const tokens = (await readKey())['k.t.d20787'] ?? 0n;
     expect(tokens).toBeGreaterThan(100n);
     expect(tokens).toBeLessThan(150n);
+  });
+
+  describe('that is moderated', () => {
+    const moderation = { model: 'moderator', input: 'score', output: 'score' } as const;
+    const policy: Policy = {
+      key: { limits: { requestsPerDay: 9, tokensPerDay: 99_999, requestsInFlight: 1 } },
+      project: { limits: { models: { moderator: { requestsPerDay: 5 } } } },
+    };
+
+    it('counts each moderation as a request of the moderation model', async () => {
+      const { headers, events } = await generate(policy, { moderation });
+      await collect(events);
+      expect(headers).toMatchObject({ 'x-ratelimit-remaining-requests': '6' });
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 3n, 'k.t.d20787': 50n, 'k.f.now': 0n });
+      await collect((await generate(policy, { moderation })).events);
+      expect(publicMessageFor(await refuse(policy, { moderation }))).toMatch(
+        /requestsPerDay of the project for this model: limit 5, left [01], requested 2/,
+      );
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 6n, 'k.f.now': 0n });
+    });
+
+    it('counts no moderation that was not made', async () => {
+      answer = () => {
+        throw new UpstreamError('upstream_rejected', 'no', { recovery: 'fail' });
+      };
+      await refuse(policy, { moderation });
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 2n });
+      // The moderation is reserved before the call itself, which its own limit refuses.
+      await refuse(ofKey({ requestsPerDay: 9, tokensPerDay: 1 }), { moderation });
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 2n });
+    });
+
+    it('counts each piece of a long text', async () => {
+      const text = 'x'.repeat(50_000);
+      const messages = makeRequest({}).messages.map((each) => ({
+        ...each,
+        content: [{ type: 'text' as const, text }],
+      }));
+      await collect((await generate(policy, { moderation, messages, maxOutputTokens: 50 })).events);
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 5n });
+    });
   });
 
   it('a call that is cancelled while its model may reason counts with its longest answer', async () => {

@@ -6,6 +6,7 @@ import { LOCAL_API_KEY } from '../local/seed.ts';
 import type { Policy } from '../shared/access/policy.ts';
 import { computeMedian } from '../test/measure/statistics.ts';
 import { type PairedResult, type PairedTarget, runPaired } from './load/paired.ts';
+import { measureLogLine } from './log-line.ts';
 import { type ServerProcess, startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { bundleFunction, MODEL, REGION } from './targets/functions.ts';
@@ -116,7 +117,8 @@ export async function benchLimits({ rounds }: LimitsOptions): Promise<Report> {
       compare(Object.keys(POLICIES)[index] ?? '', result, unlimited, counted[index] ?? Number.NaN),
     );
     const bareResult = compare(FLOOR, floor, { ...direct, cpuMs: 0 }, BUDGET_REQUESTS);
-    return toReport(results, bareResult, computeMedian(direct.firstByteMs), rounds);
+    const times = { directMs: computeMedian(direct.firstByteMs), lineUs: measureLogLine() };
+    return toReport(results, bareResult, times, rounds);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -152,7 +154,12 @@ async function createTable(endpoint: string): Promise<void> {
   client.destroy();
 }
 
-function toReport(results: readonly Result[], floor: Result, directMs: number, rounds: number): Report {
+function toReport(
+  results: readonly Result[],
+  floor: Result,
+  { directMs, lineUs }: { readonly directMs: number; readonly lineUs: number },
+  rounds: number,
+): Report {
   const [unlimited, ...limited] = results;
   const one = { label: '', value: 1, unit: '' };
   const toRow = ({ target, ms, addedMs, cpuMs, addedCpuMs, requests }: Result): string[] => [
@@ -176,6 +183,7 @@ function toReport(results: readonly Result[], floor: Result, directMs: number, r
       'A client process sends the same buffered chat completion, in turn, to three processes of the chat function’s bundle behind `node:http`: to one for a key without limits, one for a key with four limits of its own, and one for a key whose project and account have these limits, too. All have the same upstream, which responds at once, and the same stand-in for DynamoDB, in a process of its own. “Added” is the time above the key without limits in the same round.',
       'The floor is a server that makes two small updates with the same client of the AWS SDK and nothing else; what it adds is its time above that of the upstream, and all of its processor time. A function settles after the response, so that a limited call waits for one of its two requests.',
       `Requests to DynamoDB are counted apart from the times, over ${COUNTED} calls after ${WARM_UP_ANSWERS} others. They include leases of shared limits, and the read that only a stand-in needs after a refused write.`,
+      `Every call, limited or not, also writes one log line, from which another function makes the audit log and the usage. So that line is in all figures, and in no “added” one. To format and write it takes ${formatNumber(lineUs)} µs by itself, and no request to DynamoDB.`,
     ],
     tables: [
       {

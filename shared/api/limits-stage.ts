@@ -90,6 +90,7 @@ export class LimitsStage implements StreamLimits {
           if (!admitted.has(model)) admitted.set(model, await reserve(model, capsOf.get(model) ?? [], true));
         },
         onEvent: (event) => use.read(event),
+        onFailedAttempt: (candidate, error) => use.addFailedAttempt(candidate, error),
         ...(moderation && { onModeration: moderation.count }),
         onEnd(end) {
           options.onEnd?.(end);
@@ -116,12 +117,13 @@ export class LimitsStage implements StreamLimits {
     const { model } = request;
     const caps = listCaps(options.caller.policy, model, 'answers');
     if (caps.length === 0) return next(request, options);
-    const amounts = boundEmbedding(request, this.#registry);
+    const { amounts, prompt } = boundEmbedding(request, this.#registry);
     const reserved = await this.#reservations.reserve({ model, kind: 'answers', caps, amounts }, options);
-    const use = new Use({ prompt: amounts, longest: amounts });
+    const use = new Use({ prompt, longest: prompt });
     try {
       const result = await next(request, {
         ...options,
+        onFailedAttempt: (candidate, error) => use.addFailedAttempt(candidate, error),
         onEnd(end) {
           options.onEnd?.(end);
           use.add(end);

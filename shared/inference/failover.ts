@@ -36,6 +36,8 @@ export interface CallOptions {
   readonly telemetry?: Telemetry | undefined;
   /** Called before a target of another model than the requested one is called. Its error counts as that of the target. */
   readonly admitFallback?: ((model: string) => Promise<void>) | undefined;
+  /** Called after an attempt that failed before its answer began, unless the whole call has ended by then. */
+  readonly onFailedAttempt?: ((candidate: Candidate, error: LambentError) => void) | undefined;
   /** Called when an answer has ended. A call may have several: one that breaks a schema is repeated. */
   readonly onEnd?: ((answer: EndedAnswer) => void) | undefined;
 }
@@ -148,6 +150,7 @@ export class Failover<M extends Callable> {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
         await reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
+        call.onFailedAttempt?.(candidate, error);
         if (!managesOwnHealth && countsAgainstTarget(error, getCapabilities(candidate.target)))
           breaker.recordFailure(tenant, now());
         const retries =

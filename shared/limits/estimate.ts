@@ -29,8 +29,9 @@ export interface BoundedRequest {
 }
 
 /**
- * Estimates the most that a request can use: its prompt and the longest answer, at the prices of the most expensive target. An
- * answer that is checked against a schema counts twice, because it may be repeated.
+ * Estimates the most that a request can use: its prompt at each target, because all but the last may be given up without an answer
+ * and charge for the prompt, and the longest answer of the most expensive target. An answer that is checked against a schema counts
+ * twice, because it may be repeated.
  * @throws LambentError `model_not_found`
  */
 export function boundRequest(
@@ -55,37 +56,49 @@ export function boundRequest(
   );
   const isBounded = caps.some((cap) => (cap.metric === 'tokens' || cap.metric === 'spend') && !isSoft(cap));
   const tries = mayRepeat(request) ? 2n : 1n;
-  const findSpend = (answerTokens: number): bigint =>
-    findHighest(
-      candidates.map((each) =>
-        computeHighestCost({ inputTokens, outputTokens: answerTokens }, each, request.serviceTier),
-      ),
-    );
-  const most = { inputTokens: BigInt(inputTokens), outputTokens: BigInt(longest), spend: findSpend(longest) };
+  const costs = candidates.map((each) => {
+    const compute = (answerTokens: number): bigint =>
+      computeHighestCost({ inputTokens, outputTokens: answerTokens }, each, request.serviceTier);
+    return { prompt: compute(0), answer: compute(longest) };
+  });
+  const most = {
+    inputTokens: BigInt(inputTokens),
+    outputTokens: BigInt(longest),
+    spend: findHighest(costs.map(({ answer }) => answer)),
+  };
+  // Of each target, the prompt; of one of them, its answer.
+  const prompts = costs.reduce((sum, { prompt }) => sum + prompt, 0n);
+  const spend = prompts + findHighest(costs.map(({ prompt, answer }) => answer - prompt));
   return {
     // An alert doesn't shorten answers.
     request: isBounded ? { ...request, maxOutputTokens: outputTokens } : request,
-    prompt: { ...most, outputTokens: 0n, spend: findSpend(0) },
+    prompt: { ...most, outputTokens: 0n, spend: findHighest(costs.map(({ prompt }) => prompt)) },
     longest: most,
     amounts: {
       requests,
-      inputTokens: tries * most.inputTokens,
+      inputTokens: tries * BigInt(candidates.length) * most.inputTokens,
       outputTokens: tries * most.outputTokens,
-      spend: tries * most.spend,
+      spend: tries * spend,
     },
   };
 }
 
 /**
- * Estimates the most that a request for embeddings can use.
+ * Estimates the most that a request for embeddings can use: its inputs at each target.
  * @throws LambentError `model_not_found`
  */
-export function boundEmbedding({ model, inputs }: EmbeddingRequest, registry: ModelRegistry): Amounts {
+export function boundEmbedding(
+  { model, inputs }: EmbeddingRequest,
+  registry: ModelRegistry,
+): Pick<BoundedRequest, 'amounts' | 'prompt'> {
   const tokens = inputs.reduce((sum, each) => sum + (typeof each === 'string' ? estimateTokens(each) : each.length), 0);
   const inputTokens = estimateInput(tokens);
   const usage = { inputTokens, outputTokens: 0 };
-  const spend = listTargets(model, registry).map((candidate) => computeHighestCost(usage, candidate, undefined));
-  return { requests: 1n, inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findHighest(spend) };
+  const costs = listTargets(model, registry).map((candidate) => computeHighestCost(usage, candidate, undefined));
+  const prompt = { inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findHighest(costs) };
+  const spend = costs.reduce((sum, cost) => sum + cost, 0n);
+  const all = { inputTokens: BigInt(costs.length) * prompt.inputTokens, spend };
+  return { prompt, amounts: { requests: 1n, outputTokens: 0n, ...all } };
 }
 
 /** Returns what an answer has used. `usage` replaces what the provider has not reported. */

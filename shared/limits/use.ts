@@ -1,6 +1,8 @@
 import { LambentError } from '../core/errors.ts';
 import { estimateTokens } from '../core/token-estimate.ts';
+import type { Candidate } from '../inference/candidates.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
+import { UpstreamError } from '../inference/model.ts';
 import type { EndedAnswer } from '../inference/observe.ts';
 import type { Target } from '../inference/registry.ts';
 import type { Amounts } from './caps.ts';
@@ -58,6 +60,17 @@ export class Use {
   }
 
   /**
+   * Adds the estimated prompt of an attempt that ended before its answer began, if its upstream may charge for it nevertheless: it
+   * was too slow, or the connection broke. One that refused the request or could not be reached charges nothing.
+   */
+  addFailedAttempt(candidate: Candidate, error: LambentError): void {
+    if (!mayHaveCharged(error)) return;
+    const inputTokens = Number(this.#bounds.prompt.inputTokens);
+    const usage = { inputTokens, outputTokens: 0, cachedInputTokens: 0, reasoningTokens: 0 };
+    this.#increase(computeUsedAmounts({ candidate, usage, whole: false }, usage), [candidate.aliasName]);
+  }
+
+  /**
    * Adds the estimated prompt of a call that was cancelled or timed out before its answer began. Otherwise a caller could send any
    * number of prompts, and cancel each. Returns whether it was such a call.
    * @param targets those that may have been called, by their model
@@ -88,6 +101,17 @@ export class Use {
     this.#sum = addUsed(this.#sum, used);
     for (const model of models) this.#byModel.set(model, addUsed(this.#byModel.get(model) ?? NOTHING, used));
   }
+}
+
+/** What Node reports if an upstream closes a connection on which it has a request. */
+const BROKEN: ReadonlySet<string | undefined> = new Set(['ECONNRESET', 'EPIPE']);
+
+/** A timeout with a status or an exception of the upstream is its own refusal. A stale connection took no request. */
+function mayHaveCharged(error: LambentError): boolean {
+  if (!(error instanceof UpstreamError)) return false;
+  const { code, upstream, retryAfterMs } = error;
+  if (code === 'upstream_timeout') return upstream === undefined;
+  return code === 'upstream_cut' || (BROKEN.has(upstream) && retryAfterMs !== 0);
 }
 
 function addUsed(a: Used, b: Used): Used {

@@ -40,6 +40,7 @@ let answer: () => AsyncIterable<GenerationEvent>;
 /** Models of targets that fail, and those that were called. */
 let failing: string[];
 let called: string[];
+let failure: UpstreamError;
 let capabilities: ReadonlySet<Capability>;
 
 beforeEach(() => {
@@ -48,6 +49,7 @@ beforeEach(() => {
   sent = [];
   failing = [];
   called = [];
+  failure = new UpstreamError('upstream_timeout', 'failed', { recovery: 'nextTarget' });
   capabilities = new Set();
   answer = async function* () {
     yield { type: 'text', text: 'Hello' };
@@ -73,8 +75,7 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
       generate(request) {
         sent.push(request);
         called.push(target.model);
-        if (failing.includes(target.model))
-          throw new UpstreamError('upstream_timeout', 'failed', { recovery: 'nextTarget' });
+        if (failing.includes(target.model)) throw failure;
         return answer();
       },
     }),
@@ -142,14 +143,41 @@ describe('a limited call', () => {
     expect(await readKey()).toMatchObject({ 'k.t.d20787': 50n, 'k.c.y2026-11': 20n * 1_000_000n + 30n * 10_000_000n });
   });
 
-  it('reserves its longest answer at the price of the dearest target', async () => {
+  it('reserves its longest answer at the price of the dearest target, and the prompt of each target', async () => {
     await generate(ofKey({ dollarsPerMonth: 1 }), { maxOutputTokens: 1_500 });
     const counters = await readKey();
-    const input = counters['b.29934000.f.i.default'] ?? 0n;
+    const input = (counters['b.29934000.f.i.default'] ?? 0n) / 2n;
     expect(input).toBeGreaterThan(0n);
     // The fallback may answer with 1,500 tokens, although the model itself has at most 1,000.
     expect(counters['b.29934000.f.o.default']).toBe(1_500n);
-    expect(counters['k.c.y2026-11']).toBe(input * 2_000_000n + 1_500n * 20_000_000n);
+    expect(counters['k.c.y2026-11']).toBe(input * (1_000_000n + 2_000_000n) + 1_500n * 20_000_000n);
+  });
+
+  it.each([
+    ['too slow', 'upstream_timeout', {}, true],
+    ['cut', 'upstream_cut', {}, true],
+    ['cut by Bedrock', 'upstream_cut', { upstream: 'ModelStreamErrorException' }, true],
+    ['whose connection broke', 'upstream_unavailable', { upstream: 'ECONNRESET' }, true],
+    ['whose connection was stale', 'upstream_unavailable', { upstream: 'ECONNRESET', retryAfterMs: 0 }, false],
+    ['whose connection was refused', 'upstream_unavailable', { upstream: 'ECONNREFUSED' }, false],
+    ['refused with 503', 'upstream_unavailable', { upstream: '503' }, false],
+    ['refused with 504', 'upstream_timeout', { upstream: '504' }, false],
+  ] as const)('with an attempt that was %s counts the prompt of it only if it may be charged', async (...row) => {
+    const [, code, details, isCounted] = row;
+    failing = ['cheap'];
+    failure = new UpstreamError(code, 'failed', { recovery: 'nextTarget', ...details });
+    const policy = ofKey({ tokensPerDay: 99_999, dollarsPerDay: 1 });
+    await collect((await generate(policy)).events);
+    expect(called).toEqual(['cheap', 'dear']);
+    const models = { default: { targets: [{ provider: 'bedrock', model: 'm' }] } };
+    const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+    const { prompt } = boundRequest(makeRequest({}), registry, listCaps(policy, 'default', 'answers'), undefined);
+    const lost = isCounted ? prompt.inputTokens : 0n;
+    expect(lost > 0n).toBe(isCounted);
+    expect(await readKey()).toMatchObject({
+      'k.t.d20787': 50n + lost,
+      'k.c.d20787': 20n * 2_000_000n + 30n * 20_000_000n + lost * 1_000_000n,
+    });
   });
 
   it('reserves two answers if the first may have to be repeated', async () => {

@@ -9,6 +9,7 @@ interface ErrorFormat {
 }
 
 const INVALID: ErrorFormat = { status: 400 };
+const LATER = 'Please try again later.';
 const LOGGED = 'The cause is in the server log under this request id.';
 
 /** Maps every error code to its HTTP status and the message that callers see, whichever API they use. */
@@ -57,11 +58,11 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   },
   overloaded: {
     status: 503,
-    publicMessage: 'The service is currently overloaded. Please try again later.',
+    publicMessage: `The service is currently overloaded. ${LATER}`,
   },
   upstream_unavailable: {
     status: 503,
-    publicMessage: 'The model is temporarily unavailable. Please try again later.',
+    publicMessage: `The model is temporarily unavailable. ${LATER}`,
   },
   upstream_timeout: {
     status: 504,
@@ -73,11 +74,11 @@ const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   },
   vault_unavailable: {
     status: 503,
-    publicMessage: 'Stored data is temporarily unavailable. Please try again later.',
+    publicMessage: `Stored data is temporarily unavailable. ${LATER}`,
   },
   issuer_unavailable: {
     status: 503,
-    publicMessage: "The token's issuer is temporarily unavailable. Please try again later.",
+    publicMessage: `The token's issuer is temporarily unavailable. ${LATER}`,
   },
   guardrail_unavailable: { status: 503 },
   upstream_misconfigured: {

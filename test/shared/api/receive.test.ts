@@ -56,7 +56,8 @@ function createReceiver({
   };
   const jobs = failing === undefined ? store : { ...store, [failing]: fail };
   const now = () => clock.now;
-  const queueLimits = new QueueLimits({ store: new MemoryCounters(), jobs, whenDown: 'refuse', now });
+  const counters = new MemoryCounters();
+  const queueLimits = new QueueLimits({ store: counters, jobs, whenDown: 'refuse', now });
   const metrics = { publish: () => {} };
   const storageLimits = new StorageLimits({ store: new MemoryCounters(), metrics, whenDown: 'refuse', now });
   const errors: string[] = [];
@@ -103,6 +104,7 @@ function createReceiver({
   return {
     clock,
     objects,
+    counters,
     errors,
     queue,
     store,
@@ -116,7 +118,7 @@ function createReceiver({
         firstAt = clock.now,
         signal = new AbortController().signal,
         mayHide = () => true,
-      }: { received?: number; firstAt?: number; signal?: AbortSignal; mayHide?: () => boolean } = {},
+      }: { received?: number; firstAt?: number; signal?: AbortSignal; mayHide?: (ms: number) => boolean } = {},
     ) =>
       receive(
         {
@@ -376,6 +378,25 @@ describe('a message over a limit on queued work', () => {
     });
   });
 
+  it('a waiting message pauses for about 15 minutes at most, and is rejected if that is too long for SQS', async () => {
+    const { receive, inline } = createReceiver({ limits: { jobsQueued: 1 } });
+    await receive(inline());
+    const late = { received: 40, firstAt: START - 24 * HOUR_MS };
+    const action = await receive(inline(other), late);
+    expect('ms' in action && action.ms >= 900_000 && action.ms <= 1_125_000).toBe(true);
+    const mayHide = (ms: number) => ms < 900_000;
+    await expect(receive(inline(other), { ...late, mayHide })).rejects.toMatchObject({ name: 'MessageRejectedError' });
+  });
+
+  it('a message waits although the table of limits can not note it', async () => {
+    const { receive, inline, counters, errors } = createReceiver({ limits: { jobsQueued: 1 } });
+    await receive(inline());
+    const write = counters.write.bind(counters);
+    counters.write = (change) => (change.pk.startsWith('wait#') ? Promise.reject(new Error('down')) : write(change));
+    expect(await receive(inline(other), { received: 2 })).toMatchObject({ kind: 'hide' });
+    expect(errors).toEqual(['a wait for a limit is not noted']);
+  });
+
   it('a message that is rejected because its project is full does not count as queued', async () => {
     const limits = { jobsQueued: 1, storedItems: 0 };
     const { receive, inline } = createReceiver({ limits });
@@ -485,6 +506,12 @@ describe('a sender with a limit on its messages', () => {
     }
     expect(await receive(inline(send(2)))).toEqual(DELETE);
     expect(await receive(inline(send(3)))).toMatchObject({ kind: 'hide' });
+  });
+
+  it('a message of a sender is delivered again while the table of limits is down', async () => {
+    const { receive, inline, counters } = createReceiver({ senderLimits: { messagesPerMinute: 1 } });
+    counters.write = () => Promise.reject(new Error('down'));
+    await expect(receive(inline())).rejects.toMatchObject({ code: 'overloaded' });
   });
 
   it('all messages of a sender are rejected if its limit is 0', async () => {

@@ -88,9 +88,7 @@ export async function cleanRecent(
   if (ended.length === 0) return undefined;
   const add = addBack(ended.map(({ entry }) => entry));
   const removed: Record<string, bigint> = Object.fromEntries(ended.map(({ name, value }) => [name, value]));
-  for (const name of listEmptySums(counters).slice(0, MAX_REMOVED)) {
-    if (!Object.hasOwn(add, name)) removed[name] = 0n;
-  }
+  for (const name of listEmptySums(counters).slice(0, MAX_REMOVED)) removed[name] = 0n;
   const result = await ports.store.write({
     pk: getLedgerPartition(tenant),
     add,

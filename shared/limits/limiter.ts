@@ -196,7 +196,7 @@ export class Limiter {
   async #settle({ amounts, holder }: Call, reserved: Reserved, used: Amounts): Promise<void> {
     const { at, own, pools, bucket, counters } = reserved;
     const now = this.#now();
-    const isOpen = (window: string): boolean => window !== 'now' && now < getWindowEnd(window);
+    const isOpen = (window: string): boolean => now < getWindowEnd(window);
     const add: Record<string, bigint> = {
       ...buildBucketChange(bucket, amounts, -1n),
       ...buildPlaceRelease(bucket, 1n),
@@ -210,7 +210,7 @@ export class Limiter {
       if (unused !== 0n && isOpen(window)) add[getChildCounters(id).left] = unused;
     }
     // As of the reservation: other calls may have begun since in a bucket that was empty then.
-    const remove = listStale(counters, at).filter((name) => !Object.hasOwn(add, name));
+    const remove = listStale(counters, at);
     // A bucket that is gone was settled as stranded.
     const atLeast = { [getBucketCounters(bucket).calls]: 1n };
     await this.#store.write({ pk: getHolderPartition(holder), add, remove, atLeast });

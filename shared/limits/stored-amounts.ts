@@ -100,9 +100,7 @@ export class StoredAmounts {
   /** Subtracts, unless the day is over and its part gone. */
   async #subtract(pk: string, amount: Stored, expiresAt: number): Promise<void> {
     if (amount.bytes === 0n && amount.items === 0n) return;
-    const atLeast = Object.fromEntries(
-      KINDS.filter((kind) => amount[kind] > 0n).map((kind) => [getPartName(kind, expiresAt), amount[kind]]),
-    );
+    const atLeast = Object.fromEntries(KINDS.map((kind) => [getPartName(kind, expiresAt), amount[kind]]));
     await this.#store.write({ pk, add: change(amount, expiresAt, -1n), atLeast });
   }
 

@@ -174,3 +174,20 @@ it('a stream whose connection broke before its first frame closes its sources, a
   expect(steps).toEqual(['worked', 'ended']);
   expect(lines.at(-1)).toMatchObject({ message: 'request', record: 'call', status: 200 });
 });
+
+it('work that deferred work defers is done before the invocation ends, too', async () => {
+  const steps: string[] = [];
+  const { handler } = createHandler(async ({ defer }) => {
+    defer?.(async () => {
+      await nextTick();
+      defer(async () => {
+        await nextTick();
+        steps.push('worked');
+      });
+    });
+    return { json: {} };
+  });
+  const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
+  await handler(event, new ResponseRecorder(), makeContext(TIMEOUT_MS));
+  expect(steps).toEqual(['worked']);
+});

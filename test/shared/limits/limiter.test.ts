@@ -130,6 +130,27 @@ describe('a limiter', () => {
     await reserve(stream);
   });
 
+  it('does not bring back the counters of a window when a call settles after its end', async () => {
+    const policy = { key: { limits: { tokensPerMinute: 1_000 } }, project: { limits: { tokensPerMinute: 1_000 } } };
+    const used = { requests: 1n, inputTokens: 1n, outputTokens: 1n, spend: 0n };
+    const long = await reserve(callOf(policy));
+    now += 3 * 60_000;
+    await (await reserve(callOf(policy))).settle(used);
+    await long.settle(used);
+    const windows = Object.keys(await store.read(KEY)).flatMap((name) => /\.(m\d+)/.exec(name)?.[1] ?? []);
+    expect(new Set(windows)).toEqual(new Set([`m${Math.floor(now / 60_000)}`]));
+  });
+
+  it('counts a call in the minute in which its reservation is complete', async () => {
+    const write = store.write.bind(store);
+    store.write = async (change) => {
+      if (change.pk.startsWith('project#')) now = Math.max(now, START + 30_000);
+      return write(change);
+    };
+    const policy = { project: { limits: { requestsPerMinute: 9 } } };
+    expect((await reserve(callOf(policy))).at).toBe(START + 30_000);
+  });
+
   it('settles the calls of a dead function once, at what they had reserved', async () => {
     const policy = { key: { limits: { requestsInFlight: 1, tokensPerDay: 1_000 } } };
     const late = await reserve(callOf(policy));

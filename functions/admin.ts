@@ -52,6 +52,7 @@ const api = {
   hasMutualTls: config.DOMAIN_TRUSTSTORE !== '',
   isLoopbackIssuerAllowed: config.LOOPBACK_ISSUERS !== undefined,
   models: Object.keys(registry.models),
+  moderations: Object.keys(registry.moderations),
   guardrails: Object.keys(registry.guardrails),
   usage: { client, name: config.USAGE_TABLE },
   now: Date.now,

@@ -31,6 +31,8 @@ export interface AdminApi {
   readonly isLoopbackIssuerAllowed: boolean;
   /** The aliases of `models.json`. */
   readonly models: readonly string[];
+  /** The names of the moderation models of `models.json`. */
+  readonly moderations: readonly string[];
   /** The names of guardrails in `models.json`. */
   readonly guardrails: readonly string[];
   /** Returns the time in epoch milliseconds. */

@@ -63,13 +63,14 @@ function createFilter(query: Query): (entry: Entry) => boolean {
 }
 
 function encodeAct(entry: Entry) {
-  const { act = '', objectId, project, keyId = null, details } = entry;
+  const { act = '', objectId, project, keyId, details } = entry;
   return {
     id: encodeCursor(entry),
     type: act,
     effective_at: toSeconds(entry),
     ...(project !== undefined && { project: { id: project } }),
-    actor: { type: 'api_key', api_key: { id: keyId, type: 'user' } },
+    // What the service did itself has no actor.
+    actor: keyId === undefined ? null : { type: 'api_key' as const, api_key: { id: keyId, type: 'user' as const } },
     [act]: { id: objectId, ...(details === undefined ? {} : (JSON.parse(details) as object)) },
   };
 }

@@ -1,6 +1,7 @@
 import type { ModelPermissions } from '../access/policy.ts';
 import { arrayOf, object, oneOf, text } from '../openai/schema.ts';
 import { type AdminApi, createAdminRoute, createBodyRoute } from './admin-routes.ts';
+import { checkModelNames } from './model-names.ts';
 import { findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
 
@@ -23,7 +24,11 @@ export function createModelPermissionRoutes(api: AdminApi) {
       async (request, { mode, model_ids }) => {
         const models = { mode: mode === 'allow_list' ? 'allow' : 'deny', models: model_ids } as const;
         const level = await findLevel(request, 'change');
-        await level.change((restrictions) => ({ ...restrictions, models }));
+        const names = model_ids.map((name, index) => [name, `model_ids[${index}]`] as const);
+        await level.change((restrictions) => {
+          checkModelNames(names, api, restrictions);
+          return { ...restrictions, models };
+        });
         logRestriction(request, level, { model_permissions: { mode, model_ids } });
         return encodePermissions(models);
       },

@@ -4,10 +4,12 @@ import { encodeRestrictions, restrictionsBody } from '../access/policy-schema.ts
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
+import { isObject } from '../core/objects.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { invalidValueError, validate } from '../openai/validation.ts';
 import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from './admin-routes.ts';
 import { checkGuardrailNames, checkNameFinder } from './guardrail-names.ts';
+import { checkModelNames } from './model-names.ts';
 import { toProjectOwner } from './object-table.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
 import { createProjectKeys } from './project-keys.ts';
@@ -51,7 +53,7 @@ export function createPolicyRoutes(api: AdminApi) {
         return [restrictions, ...(await readAccount())];
       });
       const { id, partition, record } = await findKey(request, project.id);
-      const restrictions = replaceSections(parseRestrictions(record), sections);
+      const restrictions = replaceSections(parseRestrictions(record), sections, api);
       const { policy: _, ...others } = record;
       const policy = encodeRestrictions('key', restrictions);
       if (!(await keys.enforced.change(partition, record, policy === undefined ? others : { ...others, policy })))
@@ -76,7 +78,7 @@ function createRoutes(api: AdminApi, findLevel: FindLevel, readAbove: () => Prom
       const level = await findLevel(request, 'change');
       await checkNameFinder(sections, readAbove);
       const previous = await level.read();
-      const restrictions = await level.change((each) => replaceSections(each, sections));
+      const restrictions = await level.change((each) => replaceSections(each, sections, api));
       logRestriction(request, level, { policy: sections }, previous);
       return encodePolicy(level.name, restrictions);
     }),
@@ -114,10 +116,26 @@ function parseSections(request: HttpRequest, { guardrails }: AdminApi): Sections
   return sections;
 }
 
-/** Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored. */
-function replaceSections(restrictions: Restrictions, sections: Sections): Restrictions {
+/**
+ * Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored.
+ * @throws LambentError as `checkModelNames`
+ */
+function replaceSections(restrictions: Restrictions, sections: Sections, api: AdminApi): Restrictions {
+  checkModelNames(listModelNames(sections), api, restrictions);
   const replaced = Object.entries({ ...restrictions, ...sections }).filter(([, section]) => section !== null);
   return Object.fromEntries(replaced);
+}
+
+/** Returns the names of models in the sections that a request sets. Values of other types are refused by the schema. */
+function listModelNames({ models, limits }: Sections): (readonly [name: string, param: string])[] {
+  const permitted = isObject(models) && Array.isArray(models['models']) ? models['models'] : [];
+  const limited = isObject(limits) && isObject(limits['models']) ? Object.keys(limits['models']) : [];
+  return [
+    ...permitted.flatMap((name: unknown, index) =>
+      typeof name === 'string' ? [[name, `models.models[${index}]`] as const] : [],
+    ),
+    ...limited.map((name) => [name, 'limits.models'] as const),
+  ];
 }
 
 function parseRestrictions({ policy }: KeyRecord): Restrictions {

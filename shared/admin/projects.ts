@@ -4,7 +4,7 @@ import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
-import { object, oneOf, string, text, unsupported } from '../openai/schema.ts';
+import { object, oneOf, string, supportedIf, text, unsupported } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
@@ -31,15 +31,16 @@ const projectSchema = v.object({
 export type Project = v.InferOutput<typeof projectSchema>;
 
 const name = text({ min: 1, max: 256 });
-const elsewhere = "is not supported: a deployment keeps its data in its own region. Omit it, or use 'GLOBAL'.";
-const geography = unsupported(elsewhere);
+const elsewhere = 'is not supported: a deployment keeps its data in its own region.';
+const geography = unsupported(`${elsewhere} Omit it.`);
+const isGlobal = supportedIf<string>((value) => value === 'GLOBAL', `${elsewhere} Omit it, or use 'GLOBAL'.`);
 const external_key_id = v.optional(v.nullable(string));
 const environment = v.optional(oneOf(ENVIRONMENTS));
 const createBody = object({
   name,
   geography,
   external_key_id,
-  residency: v.nullish(v.literal('GLOBAL', elsewhere)),
+  residency: v.nullish(v.pipe(string, isGlobal)),
   // Not in OpenAI's API: the name of a tenant, which may have keys or senders already, and a preset of its limits.
   id: v.optional(string),
   environment,

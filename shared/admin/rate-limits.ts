@@ -4,6 +4,7 @@ import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { integer, object, unsupported } from '../openai/schema.ts';
 import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, listArray } from './admin-routes.ts';
+import { checkModelNames } from './model-names.ts';
 import { objectNotFoundError } from './object-table.ts';
 import { findProjectLevel, withLimits } from './policy-parts.ts';
 import { createProjects } from './projects.ts';
@@ -52,9 +53,10 @@ export function createRateLimitRoutes(api: AdminApi) {
         const [, model] = /^rl-(.+)$/s.exec(id) ?? [];
         if (model === undefined) throw objectNotFoundError('rate_limit', id);
         const level = await findLevel(request, 'change');
-        const { limits = {} } = await level.change((restrictions) =>
-          withLimits(restrictions, { models: changeModel(restrictions.limits ?? {}, model, body) }),
-        );
+        const { limits = {} } = await level.change((restrictions) => {
+          checkModelNames([[model, 'rate_limit_id']], api, restrictions);
+          return withLimits(restrictions, { models: changeModel(restrictions.limits ?? {}, model, body) });
+        });
         const project = omitUndefined({ project: level.project });
         logAct(request.telemetry, {
           type: 'rate_limit.updated',

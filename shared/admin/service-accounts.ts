@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
-import { boolean, object, oneOf, text } from '../openai/schema.ts';
+import { boolean, object, oneOf, supportedIf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
@@ -43,7 +43,13 @@ const createBody = object({
   // Not in OpenAI's API.
   scopes: scopeNames,
 });
-const updateBody = object({ name: v.optional(name), role: v.optional(oneOf(['member', 'owner'])) });
+const reason =
+  "can't be 'owner': a service account administers nothing. What it may do, the scopes of its keys decide.";
+const role = v.pipe(
+  oneOf(['member', 'owner']),
+  supportedIf<'member' | 'owner'>((value) => value === 'member', reason),
+);
+const updateBody = object({ name: v.optional(name), role: v.optional(role) });
 const createKeyBody = object({ name: v.optional(name), expires_in_seconds: expiresInSeconds, scopes: scopeNames });
 
 /** Creates the collection of service accounts. */
@@ -129,7 +135,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
         const updated = await accounts.update(toProjectOwner(project.id), id, (each) => ({
           ...each,
           name: changes.name ?? each.name,
-          role: changes.role ?? each.role,
+          role: changes.role === undefined ? each.role : 'member',
         }));
         const details = { changes_requested: changes, previous: { name, role } };
         logAct(request.telemetry, { type: 'service_account.updated', objectId: id, project: project.id, details });

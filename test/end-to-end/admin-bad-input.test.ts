@@ -76,7 +76,7 @@ function createBody(route: string): Body {
     '/projects': { name: 'x', id: 'x', environment: 'dev' },
     '/projects/{project}': { name: 'x', environment: 'dev' },
     '/projects/{project}/service_accounts': { name: 'x', scopes: ['embeddings'], expires_in_seconds: 60 },
-    '/projects/{project}/service_accounts/{account}': { name: 'x', role: 'owner' },
+    '/projects/{project}/service_accounts/{account}': { name: 'x', role: 'member' },
     '/projects/{project}/service_accounts/{account}/api_keys': { name: 'x', scopes: ['embeddings'] },
     '/projects/{project}/api_keys/{key}': { scopes: ['embeddings'], expires_in_seconds: 60 },
     '/projects/{project}/api_keys/{key}/rotate': { overlap_seconds: 60 },

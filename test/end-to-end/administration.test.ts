@@ -1,6 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { toProjectOwner } from '../../shared/admin/object-table.ts';
 import { createServiceAccounts } from '../../shared/admin/service-accounts.ts';
 import { isObject } from '../../shared/core/objects.ts';
@@ -307,6 +308,56 @@ describe('what a project may do', () => {
     expect(await modelPermissions.retrieve(project)).toEqual(none);
   });
 
+  it('restrictions of models that models.json has no more can be read and removed, and new ones are refused', async () => {
+    const { project } = await createProject();
+    const restrictions = {
+      models: { mode: 'deny' as const, models: ['gone'] },
+      limits: { models: { gone: { requestsPerMinute: 1 } } },
+    };
+    await withTables((client) =>
+      createPolicyAdministration(client, service.cloud.resources['ACCESS_TABLE'] ?? '').changeProject(
+        project,
+        ({ status }) => ({ status, restrictions }),
+      ),
+    );
+    const { modelPermissions, rateLimits } = organization.projects;
+    expect(await modelPermissions.retrieve(project)).toMatchObject({ model_ids: ['gone'] });
+    const { object: _, ...policy } = (await send('GET', `/organization/projects/${project}/policy`)).json;
+    expect((await send('POST', `/organization/projects/${project}/policy`, policy)).status).toBe(200);
+    const unknown = { mode: 'deny_list' as const, model_ids: ['gone', 'gpt-9'] };
+    await expect(modelPermissions.update(project, unknown)).rejects.toMatchObject({
+      ...{ status: 400, code: 'invalid_value', param: 'model_ids[1]' },
+      message: expect.stringMatching(/no model 'gpt-9'.*compatible/),
+    });
+    await modelPermissions.update(project, { mode: 'deny_list', model_ids: ['gone', 'lean'] });
+    await modelPermissions.delete(project);
+    const removed = { project_id: project, max_requests_per_1_minute: 2_147_483_647 };
+    await rateLimits.updateRateLimit('rl-gone', removed);
+    expect((await send('GET', `/organization/projects/${project}/policy`)).json).toEqual({ object: 'project.policy' });
+    await expect(rateLimits.updateRateLimit('rl-gone', removed)).rejects.toMatchObject({ status: 400 });
+  });
+
+  it('a service account has no role that has no effect', async () => {
+    const { project } = await createProject();
+    const { id } = await organization.projects.serviceAccounts.create(project, { name: 'web' });
+    const update = (role: 'member' | 'owner') =>
+      organization.projects.serviceAccounts.update(id, { project_id: project, role });
+    await expect(update('owner')).rejects.toMatchObject({
+      ...{ status: 400, code: 'unsupported_value', param: 'role' },
+      message: expect.stringContaining("Unsupported value: 'role' can't be 'owner'"),
+    });
+    expect(await update('member')).toMatchObject({ role: 'member' });
+  });
+
+  it('a residency other than GLOBAL is refused with the reason', async () => {
+    const create = (residency: string) => organization.projects.create({ name: 'x', residency: residency as 'GLOBAL' });
+    await expect(create('EU')).rejects.toMatchObject({
+      ...{ status: 400, code: 'unsupported_value', param: 'residency' },
+      message: expect.stringContaining("Unsupported value: 'residency' is not supported: a deployment keeps its data"),
+    });
+    expect(await create('GLOBAL')).toMatchObject({ name: 'x' });
+  });
+
   it('each model has a rate limit, which is enforced and can be removed', async () => {
     const { project, key } = await createProject();
     const { rateLimits } = organization.projects;
@@ -475,6 +526,8 @@ describe('invalid requests', () => {
     ['/organization/projects', { name: '' }, 'name'],
     ['/organization/projects', { name: 'x', id: '#organization' }, 'id'],
     ['/organization/projects', { name: 'x', geography: 'EU' }, 'geography'],
+    ['/organization/projects', { name: 'x', residency: 'EU' }, 'residency'],
+    ['/organization/projects', { name: 'x', residency: 5 }, 'residency'],
     ['/organization/projects', { name: 'x', environment: 'test' }, undefined],
     ['/organization/projects', { name: 'x', enviroment: 'sandbox' }, 'enviroment'],
     [P, { name: 5 }, 'name'],
@@ -485,16 +538,16 @@ describe('invalid requests', () => {
       'expires_in_seconds',
     ],
     [`${P}/model_permissions`, { mode: 'allow_list', model_ids: 'default' }, 'model_ids'],
+    [`${P}/model_permissions`, { mode: 'deny_list', model_ids: ['lean', 'gpt-9'] }, 'model_ids[1]'],
+    [`${P}/rate_limits/rl-none`, { max_requests_per_1_minute: 1 }, 'rate_limit_id'],
+    [`${P}/policy`, { models: { mode: 'deny', models: ['gpt-9'] } }, 'models.models[0]'],
+    [`${P}/policy`, { limits: { models: { 'gpt-9': { requestsPerMinute: 1 } } } }, 'limits.models'],
     [`${P}/rate_limits/rl-default`, { max_images_per_1_minute: 1 }, 'max_images_per_1_minute'],
     [`${P}/rate_limits/rl-default`, { max_requests_per_1_minute: -1 }, 'max_requests_per_1_minute'],
     [`${P}/spend_limit`, { currency: 'EUR', interval: 'month', threshold_amount: 1 }, 'currency'],
     ['/organization/policy', { model: {} }, 'model'],
     [`${P}/policy`, { models: { mode: 'all', models: [] } }, 'models.mode'],
-    [
-      `${P}/policy`,
-      { models: { mode: 'deny', models: Array.from({ length: 300 }, (_, index) => `model-${index}-long`) } },
-      'project',
-    ],
+    [`${P}/policy`, { models: { mode: 'deny', models: Array.from({ length: 400 }, () => 'default') } }, 'project'],
   ])('the error of %s names the parameter: %j', async (path, body, param) => {
     const { status, json } = await send('POST', path, body);
     expect({ status, ...json.error }).toMatchObject({

@@ -10,6 +10,7 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAuditCommand } from '../../infra/operate/audit.ts';
 import { runTenantCommand } from '../../infra/operate/tenant.ts';
+import { storeActs } from '../../shared/audit/act-table.ts';
 import { createChainTable } from '../../shared/audit/chain-table.ts';
 import { CHAINS, type Digest } from '../../shared/audit/digest.ts';
 import type { Entry } from '../../shared/audit/entry.ts';
@@ -195,6 +196,14 @@ it("OpenAI's client lists administrative acts, filtered and by pages", async () 
   expect(created.data).toHaveLength(1);
   const earlier = await auditLogs.list({ effective_at: { lt: 1_000 } });
   expect(earlier.data).toEqual([]);
+});
+
+it('an act of the service itself has no actor in the list', async () => {
+  const table = { client: aws.dynamodb, name: service.cloud.resources['USAGE_TABLE'] ?? '' };
+  const act = { record: 'act', act: 'api_key.expiring', objectId: 'web', project: 'unattended' } as const;
+  await storeActs(table, [{ id: `audit_${'0'.repeat(24)}`, time: new Date().toISOString(), ...act }], 1);
+  const { data } = await admin().admin.organization.auditLogs.list({ project_ids: ['unattended'] });
+  expect(data).toMatchObject([{ type: 'api_key.expiring', actor: null }]);
 });
 
 describe('npm run audit -- … --local', () => {

@@ -36,6 +36,7 @@ export function createAdministration(
     hasMutualTls: false,
     isLoopbackIssuerAllowed: false,
     models: ['lean'],
+    moderations: [],
     guardrails: ['strict', 'people'],
     usage: { client, name: 'usage' },
     now,

@@ -183,3 +183,30 @@ it('a job whose entry is removed while entries are moved to a page is subtracted
   await cleanWholeLedger(ports, 'acme', await readLedger(), Number.POSITIVE_INFINITY);
   expect(await readLedger()).toMatchObject({ 'p.j': 63n });
 });
+
+it('each job of a page is subtracted once, and a page is removed with its last job', async () => {
+  const store = new MemoryCounters();
+  const now = Date.UTC(2026, 10, 30);
+  const ended = new Set<string>();
+  const ports = {
+    store,
+    readState: async (_tenant: string, id: string) => (ended.has(id) ? ('ended' as const) : ('open' as const)),
+    now: () => now,
+    newId: () => 'page',
+  };
+  const ledger = new JobLedger(ports);
+  const caps = listQueueCaps({ project: { limits: { jobsQueued: 100 } } });
+  for (let index = 0; index < 64; index += 1) {
+    const job = { tenant: 'acme', id: `resp_${index}`, keyId: 'one', amounts: { jobs: 1n, bytes: 0n, weight: 0n } };
+    await ledger.enter(job, caps, () => {});
+  }
+  const [page] = listPages(await store.read('jobs#acme'));
+  for (const count of [10, 30, 64]) {
+    for (let index = 0; index < count; index += 1) ended.add(`resp_${index}`);
+    await cleanWholeLedger(ports, 'acme', await store.read('jobs#acme'), Number.POSITIVE_INFINITY);
+    expect(await store.read('jobs#acme')).toMatchObject({ 'p.j': BigInt(64 - count) });
+  }
+  expect(page).toBeDefined();
+  expect(listPages(await store.read('jobs#acme'))).toEqual([]);
+  expect(await store.read(`jobpage#acme#${page?.id}`)).toMatchObject({ expiresAt: BigInt(now / 1000) });
+});

@@ -171,6 +171,12 @@ describe('an external key', () => {
     await wrappingKeys().validate(external);
   });
 
+  it('an external key that can not decrypt what it generates is not valid', async () => {
+    services.faults.kms = (operation) =>
+      operation === 'Decrypt' ? { status: 400, type: 'AccessDeniedException' } : undefined;
+    expect(await catchCode(wrappingKeys().validate(external))).toBe('external_key_unavailable');
+  });
+
   it('an external key can not be removed while it is disabled', async () => {
     await wrappingKeys().change(NAME.tenant, external);
     await disable(external);

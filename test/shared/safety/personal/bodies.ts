@@ -1,11 +1,14 @@
-/** Bodies of each API that have a text in each field that a model or its service can get. */
+/**
+ * Bodies of each API that have a text in each field that a model or its service can get. The name of a parameter of tools is the text,
+ * too, unless another one is given.
+ */
 
-const schema = (text: string) => ({
+const schema = (text: string, name: string) => ({
   type: 'object',
   description: text,
   properties: {
     field: { type: 'string', description: text, enum: [text, 'other'], default: text },
-    [text]: { type: 'string' },
+    [name]: { type: 'string' },
   },
   required: ['field'],
   additionalProperties: false,
@@ -14,7 +17,7 @@ const schema = (text: string) => ({
 const json = (text: string) => JSON.stringify({ a: text, [text]: [1, { nested: text }] });
 
 /** Returns the body of a chat completion. The last message is the text. */
-export function makeChatBody(text: string) {
+export function makeChatBody(text: string, name = text) {
   return {
     model: 'default',
     messages: [
@@ -36,11 +39,11 @@ export function makeChatBody(text: string) {
       { role: 'assistant', content: null, refusal: text },
       { role: 'user', content: text },
     ],
-    tools: [{ type: 'function', function: { name: 'lookup', description: text, parameters: schema(text) } }],
+    tools: [{ type: 'function', function: { name: 'lookup', description: text, parameters: schema(text, name) } }],
     tool_choice: 'none',
     response_format: {
       type: 'json_schema',
-      json_schema: { name: 'answer', description: text, schema: schema(text) },
+      json_schema: { name: 'answer', description: text, schema: schema(text, name) },
     },
     stop: [text.slice(0, 200)],
     user: text,
@@ -51,7 +54,7 @@ export function makeChatBody(text: string) {
 }
 
 /** Returns the body of a response that is not stored. */
-export function makeResponsesBody(text: string) {
+export function makeResponsesBody(text: string, name = text) {
   return {
     model: 'default',
     store: false,
@@ -67,11 +70,11 @@ export function makeResponsesBody(text: string) {
       { role: 'user', content: text },
     ],
     tools: [
-      { type: 'function', name: 'lookup', description: text, parameters: schema(text), strict: false },
+      { type: 'function', name: 'lookup', description: text, parameters: schema(text, name), strict: false },
       { type: 'custom', name: 'write', description: text },
     ],
     tool_choice: 'none',
-    text: { format: { type: 'json_schema', name: 'answer', description: text, schema: schema(text) } },
+    text: { format: { type: 'json_schema', name: 'answer', description: text, schema: schema(text, name) } },
     user: text,
     metadata: { note: text },
     prompt_cache_key: text.slice(0, 64),
@@ -79,7 +82,7 @@ export function makeResponsesBody(text: string) {
 }
 
 /** Returns the body of a message of Anthropic's API. */
-export function makeMessagesBody(text: string) {
+export function makeMessagesBody(text: string, name = text) {
   return {
     model: 'default',
     max_tokens: 100,
@@ -103,7 +106,7 @@ export function makeMessagesBody(text: string) {
       { role: 'assistant', content: 'ok' },
       { role: 'user', content: text },
     ],
-    tools: [{ name: 'lookup', description: text, input_schema: schema(text) }],
+    tools: [{ name: 'lookup', description: text, input_schema: schema(text, name) }],
     tool_choice: { type: 'none' },
     stop_sequences: [text],
     metadata: { user_id: text },

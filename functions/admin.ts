@@ -10,6 +10,7 @@ import { createKmsClient } from '../shared/aws/kms.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
+import { replySettings } from '../shared/jobs/settings.ts';
 import { matchPaths } from '../shared/lambda/path-router.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 import { createKeyGenerator, createKeyRewrapper, createKeyUnwrapper } from '../shared/vault/kms-keys.ts';
@@ -17,6 +18,7 @@ import { createWrappingKeys } from '../shared/vault/wrapping-key.ts';
 
 const config = readConfig({
   ...httpApiSettings,
+  ...replySettings,
   /** Path of `models.json`. Default: the file that is packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
   ACCESS_TABLE: v.string(),
@@ -54,6 +56,7 @@ const api = {
   models: Object.keys(registry.models),
   moderations: Object.keys(registry.moderations),
   guardrails: Object.keys(registry.guardrails),
+  replyQueues: Object.keys(config.REPLY_QUEUES),
   usage: { client, name: config.USAGE_TABLE },
   now: Date.now,
 };

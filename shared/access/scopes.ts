@@ -17,7 +17,7 @@ export const ADMIN_SCOPES = [
   // The admin keys themselves.
   'admin.keys.read',
   'admin.keys.write',
-  // Projects, their service accounts and API keys, and the models that they may use.
+  // Projects, their service accounts and API keys, the models that they may use, and senders to the queue.
   'admin.projects.read',
   'admin.projects.write',
   // Rate limits, spend limits and alerts, and the other sections of policies, except for models.

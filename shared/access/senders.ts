@@ -15,6 +15,16 @@ export interface Sender {
   readonly limits?: SenderLimits;
 }
 
+/** A sender with what only its administration uses. */
+export interface SenderRecord extends Sender {
+  /** For people. Absent: the sender has none besides its `keyId`. */
+  readonly name?: string;
+  /** Epoch seconds. Absent for an item that was written by hand. */
+  readonly createdAt?: number;
+  /** Epoch seconds. Absent: never. */
+  readonly expiresAt?: number;
+}
+
 /** How many messages of a sender may become jobs. Minutes and days are those of UTC. */
 export interface SenderLimits {
   readonly messagesPerMinute?: number;
@@ -22,19 +32,27 @@ export interface SenderLimits {
 }
 
 /**
- * Returns the partition key of a sender's item.
- * @param senderId SQS's attribute `SenderId`: `AIDA…` for a user, `AROA…:session` for a role, or the account id for an
- * account's root. All sessions of a role are the same sender
+ * Returns the id of a sender: `AIDA…` for a user, `AROA…` for a role, or the account id for an account's root. All sessions of a
+ * role are the same sender.
+ * @param senderId SQS's attribute `SenderId`, which has the session of a role: `AROA…:session`
  */
+export function getSenderId(senderId: string): string {
+  return senderId.split(':')[0] ?? senderId;
+}
+
+/** Returns the partition key of a sender's item. @param senderId as for `getSenderId` */
 export function getSenderPartition(senderId: string): string {
-  return `sender#${senderId.split(':')[0]}`;
+  return `sender#${getSenderId(senderId)}`;
 }
 
 /** Creates the access table's item for a sender. */
-export function createSenderItem(senderId: string, { keyId, tenants, scopes, replyQueues, limits }: Sender): Item {
+export function createSenderItem(
+  senderId: string,
+  { tenants, scopes, replyQueues, limits, ...fields }: SenderRecord,
+): Item {
   return marshall({
     pk: getSenderPartition(senderId),
-    keyId,
+    ...fields,
     tenants: new Set(tenants),
     scopes: new Set(scopes),
     // DynamoDB has no empty sets.
@@ -53,22 +71,39 @@ const itemSchema = v.object({
   messagesPerMinute: v.optional(messages),
   messagesPerDay: v.optional(messages),
   expiresAt: v.optional(v.number()),
+  name: v.optional(v.string()),
+  createdAt: v.optional(v.number()),
 });
 
-/** Parses a sender's item. Returns undefined if it is invalid, or expired at `now` (epoch milliseconds). */
-export function parseSenderItem(item: Item, now: number): Sender | undefined {
+/** The attributes of a sender's item, besides its key. */
+export const SENDER_ATTRIBUTES: readonly string[] = Object.keys(itemSchema.entries);
+
+/** Parses a sender's item, even an expired one. Returns undefined if it is invalid. */
+export function parseSenderRecord(item: Item): SenderRecord | undefined {
   const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
-  const { keyId, tenants, scopes, replyQueues, messagesPerMinute, messagesPerDay, expiresAt } = result.output;
+  const { tenants, scopes, replyQueues, messagesPerMinute, messagesPerDay, ...fields } = result.output;
   const limits = omitUndefined({ messagesPerMinute, messagesPerDay });
-  if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
   return {
-    keyId,
+    ...omitUndefined(fields),
     tenants: [...tenants],
     scopes: [...scopes],
     replyQueues: [...replyQueues],
     ...(Object.keys(limits).length > 0 && { limits }),
   };
+}
+
+/** Parses a sender's item. Returns undefined if it is invalid, or expired at `now` (epoch milliseconds). */
+export function parseSenderItem(item: Item, now: number): Sender | undefined {
+  const record = parseSenderRecord(item);
+  if (record === undefined || hasExpired(record, now)) return undefined;
+  const { name: _, createdAt: __, expiresAt: ___, ...sender } = record;
+  return sender;
+}
+
+/** True if a sender has expired at `now` (epoch milliseconds): its messages are rejected. */
+export function hasExpired({ expiresAt }: Pick<SenderRecord, 'expiresAt'>, now: number): boolean {
+  return expiresAt !== undefined && expiresAt * 1000 <= now;
 }
 
 /** Returns whether a sender may have requests of a tenant answered. */

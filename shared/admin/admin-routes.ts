@@ -35,6 +35,8 @@ export interface AdminApi {
   readonly moderations: readonly string[];
   /** The names of guardrails in `models.json`. */
   readonly guardrails: readonly string[];
+  /** The aliases of the setting `replyQueues`. */
+  readonly replyQueues: readonly string[];
   /** Returns the time in epoch milliseconds. */
   readonly now: () => number;
 }

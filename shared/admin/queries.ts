@@ -44,6 +44,7 @@ export const QUERIES: Readonly<Record<string, RouteQuery>> = {
   [`${PROJECT}/service_accounts`]: list(MEDIUM),
   [`${PROJECT}/api_keys`]: list(MEDIUM, 'owner_project_access'),
   [`${PROJECT}/key_holds`]: list(MEDIUM),
+  [`${ORGANIZATION}/senders`]: list(MEDIUM),
   [`${ORGANIZATION}/workload_identity_providers`]: list(MEDIUM),
   [`${ORGANIZATION}/workload_identity_providers/{provider}/federation_rules`]: list(MEDIUM, 'service_account_id'),
   [`${ORGANIZATION}/users`]: list(MEDIUM, 'emails'),

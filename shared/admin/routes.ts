@@ -18,6 +18,7 @@ import { checkQueries } from './queries.ts';
 import { createRateLimitRoutes } from './rate-limits.ts';
 import { createRoleAssignmentRoutes } from './role-assignments.ts';
 import { createRoleRoutes } from './role-routes.ts';
+import { createSenderRoutes } from './senders.ts';
 import { createServiceAccountRoutes } from './service-accounts.ts';
 import { createSpendAlertRoutes } from './spend-alerts.ts';
 import { createSpendLimitRoutes } from './spend-limits.ts';
@@ -34,6 +35,7 @@ export function createAdministrationRoutes(api: AdminApi & UsageApi) {
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
     ...createKeyHoldRoutes(api),
+    ...createSenderRoutes(api),
     ...createIdentityProviderRoutes(api),
     ...createFederationRuleRoutes(api),
     ...createCertificateRoutes(api),

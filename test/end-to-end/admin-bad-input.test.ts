@@ -49,11 +49,15 @@ beforeAll(async () => {
     const role = await send(`POST /v1/projects/${project}/roles`, { role_name: name, permissions: ['embeddings'] });
     const adminKey = await organization.adminAPIKeys.create({ name });
     const alert = await organization.projects.spendAlerts.create(project, SPEND_ALERT);
+    const sender = await send('POST /v1/organization/senders', {
+      id: String(100_000_000_000 + name.length),
+      project_ids: [project],
+    });
     const uploaded = await organization.certificates.create({ certificate: (await createCertificate()).pem, name });
     return {
       ...{ project, account, key: api_key?.id ?? '', provider: other.id, rule: rule.id, user: String(user.json['id']) },
       ...{ group: group.id, role: String(role.json['id']), adminKey: adminKey.id, rateLimit: 'rl-lean' },
-      ...{ alert: alert.id, certificate: uploaded.id },
+      ...{ alert: alert.id, certificate: uploaded.id, sender: String(sender.json['id']) },
     };
   };
   own = await createProject('own');
@@ -80,6 +84,14 @@ function createBody(route: string): Body {
     '/projects/{project}/service_accounts/{account}/api_keys': { name: 'x', scopes: ['embeddings'] },
     '/projects/{project}/api_keys/{key}': { scopes: ['embeddings'], expires_in_seconds: 60 },
     '/projects/{project}/api_keys/{key}/rotate': { overlap_seconds: 60 },
+    '/senders': {
+      ...{ id: 'AROAEXAMPLEORDERS0001', project_ids: [own['project']], name: 'x', scopes: ['generate'] },
+      ...{ reply_queues: ['answers'], messages_per_minute: 5, messages_per_day: 5, expires_in_seconds: 60 },
+    },
+    '/senders/{sender}': {
+      ...{ project_ids: [own['project']], name: 'x', scopes: ['generate'], reply_queues: ['answers'] },
+      ...{ messages_per_minute: 5, messages_per_day: 5, expires_in_seconds: 60 },
+    },
     '/projects/{project}/model_permissions': { mode: 'allow_list', model_ids: ['lean'] },
     '/projects/{project}/rate_limits/{rateLimit}': { max_requests_per_1_minute: 5 },
     '/workload_identity_providers': { ...toProvider('x') },

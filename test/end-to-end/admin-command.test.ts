@@ -208,6 +208,28 @@ describe('npm run admin on the laptop', () => {
     expect(notes).toMatch(new RegExp(`^replaces +{"id":"${id}","expires_at":"\\d{4}-`, 'm'));
   });
 
+  it('a sender is created, changed, listed and deleted', async () => {
+    const id = 'AROAEXAMPLEORDERS0001';
+    const limits = ['--messages-per-minute', '60', '--messages-per-day', '1000'];
+    const options = ['--projects', 'local', '--name', 'Orders', '--reply-queues', 'answers', ...limits];
+    await runLocally('senders', 'create', '--id', id, ...options);
+    const shown = await runLocally('senders', 'get', id);
+    for (const line of [
+      /^name +Orders$/,
+      /^project_ids +local$/,
+      /^reply_queues +answers$/,
+      /^messages_per_day +1000$/,
+    ])
+      expect(shown.printed).toContainEqual(expect.stringMatching(line));
+    const updated = await runLocally('senders', 'update', id, '--messages-per-day', 'none', '--expires', '30d');
+    expect(updated.printed).toContainEqual(expect.stringMatching(/^messages_per_minute +60$/));
+    expect(updated.printed).toContainEqual(expect.stringMatching(/^expires_at +\d{4}-/));
+    expect(updated.printed.join('\n')).not.toContain('messages_per_day');
+    expect((await runLocally('senders', 'list')).printed).toHaveLength(2);
+    await runLocally('senders', 'delete', id);
+    expect((await runLocally('senders', 'list')).notes).toBe('Nothing was found.');
+  });
+
   it('data retention is set for a project and for the organization', async () => {
     const project = ['--project', 'local'];
     const set = await runLocally('data-retention', 'set', ...project, '--type', 'none');

@@ -10,6 +10,7 @@ import { ACCOUNT_PARTITION, getProjectPartition } from '../../shared/access/poli
 import { ORGANIZATION } from '../../shared/access/principal.ts';
 import { createEnforcedKeys } from '../../shared/admin/enforced-keys.ts';
 import { createProjects } from '../../shared/admin/projects.ts';
+import { createSenderItems } from '../../shared/admin/sender-items.ts';
 import { updateItem } from '../../shared/aws/table.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBPace } from '../../shared/jobs/dynamodb-pace.ts';
@@ -141,7 +142,7 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer and the administration may find an API key or a token issuer, only intake a sender, and only they, workers, the sweep and record a policy', async () => {
+  it('only the authorizer and the administration may find an API key or a token issuer, only the administration and intake a sender, and only they, workers, the sweep and record a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
@@ -162,12 +163,22 @@ describe('the access to the other tables', () => {
       'TokenRole',
       'AdminRole',
     ]);
-    expect(allowed('sender#AROA1')).toEqual(['IntakeRole']);
+    expect(allowed('sender#AROA1')).toEqual(['AdminRole', 'IntakeRole']);
     for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
       expect(allowed(policy)).toEqual([
         ...['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'SweepRole', 'RecordRole'],
       ]);
     expect(allowed('accounts')).toEqual([]);
+  });
+
+  it('only the administration may write senders', async () => {
+    await using access = await startAccessTable();
+    observe(access.client, requests);
+    const senders = createSenderItems({ client: access.client, name: 'access' });
+    const record = { keyId: 'orders', tenants: ['acme'], scopes: ['generate'], replyQueues: [] };
+    const roles = ['AuthorizeRole', 'TokenRole', 'AdminRole', ...JOB_ROLES, 'FleetRole', 'RecordRole'];
+    const writes = [() => senders.create('AROA1', record), () => senders.delete('AROA1')];
+    for (const write of writes) expect(await listAllowed('AccessTable', roles, write)).toEqual(['AdminRole']);
   });
 
   it('record may hold the keys of a project, and change neither its policy nor the keys', async () => {

@@ -102,6 +102,7 @@ describe('the functions', () => {
         ...sealed,
         EXTERNAL_KEYS: '',
         DOMAIN_TRUSTSTORE: '',
+        REPLY_QUEUES: '{}',
       },
       intake: {
         LOG_LEVEL: 'info',

@@ -265,6 +265,7 @@ async function administer({ client }: ObservedService): Promise<void> {
   await projects.modelPermissions.update(project_id, { mode: 'deny_list', model_ids: ['bedrock'] });
   await administerIssuers(client, project_id, id);
   await projects.serviceAccounts.delete(id, { project_id });
+  await administerSenders(client, project_id);
   await projects.archive(project_id);
   await client
     .withOptions({ apiKey: LOCAL_ADMIN_KEY })
@@ -277,6 +278,15 @@ async function administerIssuers(client: ObservedService['client'], project_id: 
   const { id } = await workloadIdentityProviders.create({ type: 'oidc', name: 'CI', ...origin });
   const matchers = { attribute_matchers: { repository_id: '74' } };
   await workloadIdentityProviders.federationRules.create(id, { ...matchers, project_id, service_account_id });
+}
+
+async function administerSenders(client: ObservedService['client'], project_id: string): Promise<void> {
+  const admin = client.withOptions({ apiKey: LOCAL_ADMIN_KEY });
+  const id = 'AROAEXAMPLEORDERS0001';
+  await admin.post('/organization/senders', { body: { id, project_ids: [project_id] } });
+  await admin.post(`/organization/senders/${id}`, { body: { messages_per_day: 5 } });
+  await admin.get('/organization/senders');
+  await admin.delete(`/organization/senders/${id}`);
 }
 
 async function exchangeToken(service: ObservedService): Promise<void> {

@@ -5,6 +5,8 @@ import { USAGE_COMMANDS } from './usage-commands.ts';
 
 const MONTHLY_DOLLARS = { currency: 'USD', interval: 'month' };
 const SPEND_ALERT = { ...MONTHLY_DOLLARS, notification_channel: { type: 'email', recipients: [] } };
+const SENDER_LIMITS = ['messages-per-minute', 'messages-per-day'] as const;
+const SENDER_FIELDS = ['projects', 'name', 'scopes', 'reply-queues', ...SENDER_LIMITS, 'expires'] as const;
 
 /** All commands but `bootstrap`. */
 export const COMMANDS: readonly Command[] = [
@@ -70,6 +72,16 @@ export const COMMANDS: readonly Command[] = [
   { name: 'holds list', method: 'GET', path: 'projects/{project}/key_holds' },
   { name: 'holds create', method: 'POST', path: 'projects/{project}/key_holds/{id}', fields: ['for'] },
   { name: 'holds delete', method: 'DELETE', path: 'projects/{project}/key_holds/{id}' },
+
+  ...listCommands('senders', 'senders'),
+  {
+    name: 'senders create',
+    method: 'POST',
+    path: 'senders',
+    fields: ['id', ...SENDER_FIELDS],
+    required: ['id', 'projects'],
+  },
+  { name: 'senders update', method: 'POST', path: 'senders/{id}', fields: SENDER_FIELDS },
 
   { name: 'model-permissions get', method: 'GET', path: 'projects/{project}/model_permissions' },
   {

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { createSenderItem, mayReplyTo, parseSenderItem, type Sender } from '../../../shared/access/senders.ts';
+import {
+  createSenderItem,
+  mayReplyTo,
+  parseSenderItem,
+  parseSenderRecord,
+  type Sender,
+} from '../../../shared/access/senders.ts';
 
 const sender: Sender = { keyId: 'orders', tenants: ['acme'], scopes: ['inference'], replyQueues: ['orders'] };
 
@@ -18,6 +24,14 @@ describe('the item of a sender', () => {
     expect(parseSenderItem(item, 0)).toEqual(limited);
     for (const bad of [{ S: '60' }, { N: '-1' }, { N: '1.5' }])
       expect(parseSenderItem({ ...item, messagesPerMinute: bad }, 0)).toBeUndefined();
+  });
+
+  it('the record of a sender also has what only its administration uses, and is read even after it has expired', () => {
+    const record = { ...sender, name: 'Orders', createdAt: 50, expiresAt: 100, limits: { messagesPerDay: 3 } };
+    const item = createSenderItem('AROA1', record);
+    expect(parseSenderRecord(item)).toEqual(record);
+    expect(parseSenderItem(item, 99_999)).toEqual({ ...sender, limits: { messagesPerDay: 3 } });
+    expect(parseSenderRecord({ ...item, tenants: { S: 'acme' } })).toBeUndefined();
   });
 
   it('a sender that expires does so at the second of its item', () => {

@@ -38,6 +38,7 @@ export function createAdministration(
     models: ['lean'],
     moderations: [],
     guardrails: ['strict', 'people'],
+    replyQueues: ['answers'],
     usage: { client, name: 'usage' },
     now,
     ...vault,

@@ -96,9 +96,11 @@ async function createObjects({ request }: Administration): Promise<Ids> {
   await request('POST /v1/organization/projects/{project}/users', { project }, { user_id: user, role });
   await request('POST /v1/organization/projects/{project}/groups', { project }, { group_id: group, role: 'reader' });
   await request('POST /v1/projects/{project}/groups/{group}/roles', { project, group }, { role_id: role });
-  return { project, account, key: api_key?.id ?? '', provider: provider.id, user, group, role };
+  const sender = (await request('POST /v1/organization/senders', {}, { ...SENDER, id: 'AROAEXAMPLEORDERS0001' })).id;
+  return { sender, project, account, key: api_key?.id ?? '', provider: provider.id, user, group, role };
 }
 
+const SENDER = { id: 'AROAEXAMPLEBILLING001', project_ids: ['acme'] };
 const PROJECT = '/v1/organization/projects/{project}';
 const models = { models: { mode: 'allow', models: ['lean'] } };
 /** Requests, by what they do. A repeated one may be refused, because the interrupted one was complete. */
@@ -121,6 +123,9 @@ const REQUESTS: readonly (readonly [name: string, route: string, body?: unknown]
   ['the removal of a user from a group', 'DELETE /v1/organization/groups/{group}/users/{user}'],
   ['the deletion of a user', 'DELETE /v1/organization/users/{user}'],
   ['the removal of a group from a project', `DELETE ${PROJECT}/groups/{group}`],
+  ['the creation of a sender', 'POST /v1/organization/senders', SENDER],
+  ['a change of a sender', 'POST /v1/organization/senders/{sender}', { reply_queues: ['*'], messages_per_day: 3 }],
+  ['the deletion of a sender', 'DELETE /v1/organization/senders/{sender}'],
   ['the deletion of a group', 'DELETE /v1/organization/groups/{group}'],
 ];
 

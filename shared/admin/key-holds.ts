@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { createHoldTable, MAX_HOLDS } from '../access/hold-table.ts';
 import type { Hold } from '../access/holds.ts';
 import { ORGANIZATION } from '../access/principal.ts';
+import { getSenderId, type SenderRecord } from '../access/senders.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { integer, object } from '../openai/schema.ts';
@@ -16,6 +17,7 @@ import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople } from './people.ts';
 import { createProjectKeys } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
+import { createSenderItems } from './sender-items.ts';
 import { createServiceAccounts } from './service-accounts.ts';
 
 const LONGEST_HOLD_SECONDS = 366 * 86_400;
@@ -28,13 +30,21 @@ export function createKeyHoldRoutes(api: AdminApi) {
   const keys = createProjectKeys(api);
   const accounts = createServiceAccounts(api);
   const people = createPeople(api);
+  const senders = createSenderItems(api.access);
+
+  const findSender = async (project: string, id: string): Promise<SenderRecord | undefined> => {
+    // Without a session's name, by which intake would not find the hold.
+    const record = id === getSenderId(id) ? (await senders.read(id))?.record : undefined;
+    return record?.tenants.includes(project) ? record : undefined;
+  };
 
   /** @throws LambentError `not_found` for an unknown id, so that a misspelt one is noticed */
   const requireCaller = async (project: string, id: string): Promise<void> => {
     const found =
       (await keys.collection.find(toProjectOwner(project), id)) ??
       (await accounts.find(toProjectOwner(project), id)) ??
-      (await people.users.collection.find(ORGANIZATION, id));
+      (await people.users.collection.find(ORGANIZATION, id)) ??
+      (await findSender(project, id));
     if (found === undefined) throw objectNotFoundError('api_key', id);
   };
 

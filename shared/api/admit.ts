@@ -1,9 +1,10 @@
+import { findHold } from '../access/holds.ts';
 import { checkModel } from '../access/model-permissions.ts';
-import type { PolicyTable } from '../access/policy-table.ts';
+import type { PolicyTable, TenantPolicy } from '../access/policy-table.ts';
 import type { Caller } from '../access/principal.ts';
 import { mayStoreContent } from '../access/retention.ts';
 import type { SenderTable } from '../access/sender-table.ts';
-import { mayReplyTo, maySendFor, type SenderLimits } from '../access/senders.ts';
+import { getSenderId, mayReplyTo, maySendFor, type SenderLimits } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
 import { omitUndefined } from '../core/objects.ts';
@@ -53,7 +54,7 @@ export interface Inbox {
 /**
  * Checks that the sender of a message may use its tenant and its reply queue, and that the queue exists.
  * @returns for whom the message's job will be run
- * @throws MessageRejectedError with `insufficient_permissions`, `project_archived` or `invalid_value`; any other error if the
+ * @throws MessageRejectedError with `insufficient_permissions`, `key_held`, `project_archived` or `invalid_value`; any other error if the
  * access table can't be read, or has a policy that only a newer version enforces
  */
 export async function authorizeSender(
@@ -83,9 +84,18 @@ export async function authorizeSender(
   }
   const { keyId, limits: senderLimits } = sender;
   const policy = await findPolicy(policies, tenant).catch(rejectArchivedProject);
+  // Two ids, because the service itself holds a `keyId`, and an administrator a sender.
+  checkHolds(await policies.find(tenant), [keyId, getSenderId(record.attributes.SenderId)], now());
   if (policy.project?.readOnly)
     throw new MessageRejectedError(new LambentError('insufficient_permissions', 'The project only reads.'));
   return { tenant, keyId, policy, ...omitUndefined({ senderLimits }) };
+}
+
+/** @throws MessageRejectedError with `key_held` if one of the ids is held at `now` (epoch milliseconds) */
+function checkHolds({ holds }: TenantPolicy, ids: readonly string[], now: number): void {
+  if (!ids.some((id) => findHold(holds, id, now) !== undefined)) return;
+  const message = 'The sender is held. An administrator of this service can release it.';
+  throw new MessageRejectedError(new LambentError('key_held', message));
 }
 
 /** An archived project stays archived. */

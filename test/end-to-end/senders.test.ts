@@ -56,20 +56,23 @@ async function sendMessage({ project, key }: { project: string; key: { value: st
   });
 }
 
-it('a sender that the API creates may send for its projects until it is deleted', async () => {
+it('a sender that the API creates may send for its projects, unless one holds it, until it is deleted', async () => {
   const [acme, shop, other] = [await admin.createProject(), await admin.createProject(), await admin.createProject()];
   // The sender that `npm start` writes by hand.
   expect((await send('GET', `senders/${LOCAL}`)).json).toMatchObject({ project_ids: ['local'], key_id: 'local' });
   expect((await send('DELETE', `senders/${LOCAL}`)).json).toMatchObject({ id: LOCAL, deleted: true });
   const created = await send('POST', 'senders', { id: LOCAL, project_ids: [acme.project, shop.project] });
   expect(created).toMatchObject({ status: 200, json: { id: LOCAL, status: 'active', reply_queues: [] } });
+  expect((await admin.send('POST', `${shop.project}/key_holds/${LOCAL}`)).status).toBe(200);
+  expect((await admin.send('POST', `${other.project}/key_holds/${LOCAL}`)).status).toBe(404);
 
   expect(await sendMessage(acme)).toBe('accepted');
-  expect(await sendMessage(shop)).toBe('accepted');
+  expect(await sendMessage(shop)).toBe('key_held');
   expect(await sendMessage(other)).toBe('insufficient_permissions');
 
+  expect((await admin.send('DELETE', `${shop.project}/key_holds/${LOCAL}`)).status).toBe(200);
   expect((await send('DELETE', `senders/${LOCAL}`)).status).toBe(200);
-  // Intake remembers a sender for 30 s.
+  // Intake remembers a sender, and what a project holds, for 30 s.
   await waitUntil('the deleted sender is refused', async () => {
     const result = await sendMessage(acme);
     expect(['accepted', 'insufficient_permissions']).toContain(result);
@@ -78,9 +81,10 @@ it('a sender that the API creates may send for its projects until it is deleted'
 
   const acts = await waitUntil('the acts are recorded', async () => {
     const { data } = await admin.organization.auditLogs.list({ resource_ids: [LOCAL] });
-    return data.length >= 3 ? data.map(({ type }) => String(type)) : undefined;
+    return data.length >= 5 ? data.map(({ type }) => String(type)) : undefined;
   });
-  expect(acts).toEqual(['sender.deleted', 'sender.created', 'sender.deleted']);
+  const held = ['api_key.released', 'api_key.held'];
+  expect(acts).toEqual(['sender.deleted', ...held, 'sender.created', 'sender.deleted']);
 }, 180_000);
 
 it('lists of senders have pages', async () => {

@@ -2,6 +2,7 @@ import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { getProjectPartition } from '../../shared/access/policy-table.ts';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import {
@@ -124,6 +125,33 @@ it('a message that crashed its process ten times goes to the dead-letter queue, 
   expect(await readJob(crashed)).toBeUndefined();
   expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('internal');
 });
+
+it.each([
+  ['the sender', 'AROAHELD1', 'AROAHELD1', 3_600, 'key_held'],
+  ['its keyId', 'AROAHELD2', 'orders', 3_600, 'key_held'],
+  ['another key', 'AROAHELD3', 'key_other', 3_600, undefined],
+  ['the sender, until a minute ago', 'AROAHELD4', 'AROAHELD4', -60, undefined],
+])(
+  'a message of a sender is rejected only if its project holds the sender: %s',
+  async (_, sender, held, seconds, reason) => {
+    // Intake remembers the policies of tenants, so each case has another tenant.
+    const tenant = `of-${sender}`;
+    const until = Math.floor(Date.now() / 1000) + seconds;
+    const holds = JSON.stringify({ [held]: { since: 0, until, reason: 'manual' } });
+    const rights = { keyId: 'orders', tenants: [tenant], scopes: ['generate'], replyQueues: [] };
+    const project = { pk: { S: getProjectPartition(tenant) }, holds: { S: holds } };
+    for (const Item of [createSenderItem(sender, rights), project])
+      await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+    const message = makeMessage({ tenant });
+    const { Records } = makeQueueEvent(message);
+    const attributes = { SenderId: `${sender}:session`, ApproximateReceiveCount: '1' };
+    await intake({ Records: Records.map((record) => ({ ...record, attributes })) }, makeContext());
+    const job = await testEnvironment.jobs.read(tenant, deriveResponseId(tenant, message.idempotencyKey));
+    expect(job?.status).toBe(reason === undefined ? 'queued' : undefined);
+    const reasons = (await receiveDeadLetters()).map((each) => each.attributes['reason']);
+    expect(reasons).toEqual(reason === undefined ? [] : [reason]);
+  },
+);
 
 it('a message of a sender that may not use its reply queue is rejected', async () => {
   const sender = { keyId: 'orders', tenants: ['local'], scopes: ['inference' as const], replyQueues: ['orders'] };

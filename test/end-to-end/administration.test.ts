@@ -344,7 +344,7 @@ describe('what a project may do', () => {
       organization.projects.serviceAccounts.update(id, { project_id: project, role });
     await expect(update('owner')).rejects.toMatchObject({
       ...{ status: 400, code: 'unsupported_value', param: 'role' },
-      message: expect.stringContaining("Unsupported value: 'role' can't be 'owner'"),
+      message: expect.stringContaining("Unsupported value: 'role' does not support 'owner'"),
     });
     expect(await update('member')).toMatchObject({ role: 'member' });
   });

@@ -16,7 +16,7 @@ import { createKeyCache } from '../shared/access/key-cache.ts';
 import { createKeyTable } from '../shared/access/key-table.ts';
 import { getKeyPartition, type KeyRecord } from '../shared/access/keys.ts';
 import { joinPolicy } from '../shared/access/policy-json.ts';
-import { createPolicyTable } from '../shared/access/policy-table.ts';
+import { createPolicyTable, createServiceAccountPolicies } from '../shared/access/policy-table.ts';
 import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
 import { reportExpiry } from '../shared/audit/expiring-key.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
@@ -42,6 +42,7 @@ const issuers = createIssuerFinder({ client, name: config.ACCESS_TABLE });
 const users = createUserFinder({ client, name: config.ACCESS_TABLE });
 const federation = createFederation(issuers, config.LOOPBACK_ISSUERS !== undefined, users);
 const policies = createPolicyTable(client, config.ACCESS_TABLE);
+const serviceAccounts = createServiceAccountPolicies(client, config.ACCESS_TABLE);
 const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
 const cache = createKeyCache(findCaller, config.KEY_TTL_SECONDS * 1000);
 
@@ -83,9 +84,10 @@ async function findCaller(value: string): Promise<AuthorizedCaller | undefined> 
   const record = await (token === undefined ? findKey(value) : findTokenRecord(token));
   if (record === undefined) return undefined;
   const { tenant, keyId, scopes, expiresAt } = record;
-  const [history, { archived, holds, account, project }] = await Promise.all([
+  const [history, { archived, holds, account, project }, key] = await Promise.all([
     tenantKeys.read(tenant),
     policies.find(tenant),
+    record.isOfServiceAccount ? serviceAccounts.find(tenant, keyId) : record.policy,
   ]);
   if (history?.state === 'deleted') return undefined;
   return {
@@ -95,7 +97,7 @@ async function findCaller(value: string): Promise<AuthorizedCaller | undefined> 
     expiresAt,
     archived,
     heldUntil: findHold(holds, keyId, Date.now())?.until,
-    policy: joinPolicy({ account, project, key: record.policy }),
+    policy: joinPolicy({ account, project, key }),
   };
 }
 
@@ -104,7 +106,13 @@ function isCredential(value: string): boolean {
   return parseKey(value) !== undefined || findBearerToken(value) !== undefined;
 }
 
-async function findKey(value: string): Promise<KeyRecord | undefined> {
+/** What a key or token may do. */
+interface FoundRecord extends KeyRecord {
+  /** True for a token of a service account, whose restrictions are not in the record. */
+  readonly isOfServiceAccount?: boolean;
+}
+
+async function findKey(value: string): Promise<FoundRecord | undefined> {
   const key = parseKey(value);
   if (key === undefined || !(allowsCustomKeys || hasKeyForm(key))) return undefined;
   const record = await keys.find(key, Date.now());
@@ -116,23 +124,23 @@ async function findKey(value: string): Promise<KeyRecord | undefined> {
   // An access token that was issued by rules has the scopes that these still grant.
   const granted = await federation.listGranted(record.federated);
   const scopes = record.scopes.filter((scope) => granted.includes(scope));
-  return scopes.length === 0 ? undefined : { ...record, scopes };
+  return scopes.length === 0 ? undefined : { ...record, scopes, isOfServiceAccount: true };
 }
 
 /** Finds what a token may do, as if it were a key of its service account or user. */
-async function findTokenRecord(token: string): Promise<KeyRecord | undefined> {
+async function findTokenRecord(token: string): Promise<FoundRecord | undefined> {
   const caller = await federation.authenticate(token);
   const { logger } = telemetry.forRequest({});
   if (typeof caller === 'string') {
     logger.info('token refused', { reason: caller });
     return undefined;
   }
-  const { tenant, serviceAccount, scopes, expiresAt, rules, subject } = caller;
+  const { tenant, serviceAccount, scopes, expiresAt, rules, subject, policy } = caller;
   logger.info('token accepted', {
     tenant,
     keyId: serviceAccount,
     rules: rules.map(({ id }) => id).join(' '),
     subject,
   });
-  return { tenant, keyId: serviceAccount, scopes, expiresAt };
+  return { tenant, keyId: serviceAccount, scopes, expiresAt, policy, isOfServiceAccount: rules.length > 0 };
 }

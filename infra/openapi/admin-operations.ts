@@ -122,6 +122,12 @@ export const ADMIN_SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>
   'POST /v1/organization/projects/{project}/policy': 'Update the policy of a project',
   'GET /v1/organization/projects/{project}/api_keys/{key}/policy': 'Retrieve the policy of an API key',
   'POST /v1/organization/projects/{project}/api_keys/{key}/policy': 'Update the policy of an API key',
+  'GET /v1/organization/projects/{project}/service_accounts/{account}/policy':
+    'Retrieve the policy of a service account',
+  'POST /v1/organization/projects/{project}/service_accounts/{account}/policy':
+    'Update the policy of a service account',
+  'GET /v1/organization/users/{user}/policy': 'Retrieve the policy of a user',
+  'POST /v1/organization/users/{user}/policy': 'Update the policy of a user',
   'GET /v1/organization/projects/{project}/rate_limits': 'List the rate limits of a project',
   'POST /v1/organization/projects/{project}/rate_limits/{rateLimit}': 'Update a rate limit of a project',
   'GET /v1/organization/spend_limit': 'Retrieve the spend limit of the organization',

@@ -1,11 +1,17 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
-import { getItem, updateItem } from '../aws/table.ts';
+import { deleteItem, getItem, updateItem } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
-import type { Restrictions } from './policy.ts';
+import type { Policy, Restrictions } from './policy.ts';
 import { parsePolicy } from './policy-json.ts';
 import { encodeRestrictions } from './policy-schema.ts';
-import { ACCOUNT_PARTITION, getProjectPartition, type PolicyItem, parsePolicyItem } from './policy-table.ts';
+import {
+  ACCOUNT_PARTITION,
+  getProjectPartition,
+  getServiceAccountPartition,
+  type PolicyItem,
+  parsePolicyItem,
+} from './policy-table.ts';
 
 /** A project as the access table enforces it. */
 export interface EnforcedProject {
@@ -14,7 +20,7 @@ export interface EnforcedProject {
 }
 
 /**
- * Changes what the access table enforces for projects and for the account. Changes take effect within a minute. Methods throw
+ * Changes what the access table enforces for projects, service accounts and the account. Changes take effect within a minute. Methods throw
  * DynamoDB's errors, LambentError `invalid_value` for invalid restrictions, and `overloaded` if other writers keep changing the
  * same item.
  */
@@ -29,6 +35,15 @@ export interface PolicyAdministration {
   readAccount(): Promise<Restrictions>;
   /** Replaces the account's restrictions, as `changeProject` does. */
   changeAccount(change: (restrictions: Restrictions) => Restrictions): Promise<Restrictions>;
+  readServiceAccount(tenant: string, id: string): Promise<Restrictions>;
+  /** Replaces the restrictions of a service account's tokens, as `changeProject` does. */
+  changeServiceAccount(
+    tenant: string,
+    id: string,
+    change: (restrictions: Restrictions) => Restrictions,
+  ): Promise<Restrictions>;
+  /** Removes the restrictions of a service account that is deleted. Idempotent. */
+  forgetServiceAccount(tenant: string, id: string): Promise<void>;
 }
 
 /** Attempts to change an item that others change at the same time. */
@@ -61,7 +76,7 @@ export function createPolicyAdministration(client: DynamoDBClient, accessTable: 
 
   const change = async (
     pk: string,
-    level: 'account' | 'project',
+    level: keyof Policy,
     toNext: (project: EnforcedProject) => EnforcedProject,
   ): Promise<EnforcedProject> => {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
@@ -73,21 +88,35 @@ export function createPolicyAdministration(client: DynamoDBClient, accessTable: 
     throw new LambentError('overloaded', `${pk} was changed by others ${MAX_ATTEMPTS} times`);
   };
 
+  const changeRestrictions = async (
+    pk: string,
+    level: keyof Policy,
+    toNext: (restrictions: Restrictions) => Restrictions,
+  ): Promise<Restrictions> => {
+    const { restrictions } = await change(pk, level, (before) => ({
+      ...before,
+      restrictions: toNext(before.restrictions),
+    }));
+    return restrictions;
+  };
+
   return {
     readProject: async (tenant) => toProject(await read(getProjectPartition(tenant)), 'project'),
     changeProject: (tenant, toNext) => change(getProjectPartition(tenant), 'project', toNext),
     readAccount: async () => toProject(await read(ACCOUNT_PARTITION), 'account').restrictions,
-    changeAccount: async (toNext) =>
-      (
-        await change(ACCOUNT_PARTITION, 'account', ({ status, restrictions }) => ({
-          status,
-          restrictions: toNext(restrictions),
-        }))
-      ).restrictions,
+    changeAccount: (toNext) => changeRestrictions(ACCOUNT_PARTITION, 'account', toNext),
+    readServiceAccount: async (tenant, id) =>
+      toProject(await read(getServiceAccountPartition(tenant, id)), 'key').restrictions,
+    changeServiceAccount: (tenant, id, toNext) =>
+      changeRestrictions(getServiceAccountPartition(tenant, id), 'key', toNext),
+
+    async forgetServiceAccount(tenant, id) {
+      await deleteItem(table, marshall({ pk: getServiceAccountPartition(tenant, id) }));
+    },
   };
 }
 
-function toProject({ status, policy }: PolicyItem, level: 'account' | 'project'): EnforcedProject {
+function toProject({ status, policy }: PolicyItem, level: keyof Policy): EnforcedProject {
   const parsed = parsePolicy(policy === undefined ? undefined : `{"${level}":${policy}}`);
   return { status, restrictions: parsed[level] ?? {} };
 }

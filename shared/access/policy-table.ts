@@ -23,12 +23,36 @@ export interface PolicyTable {
   find(tenant: string): Promise<TenantPolicy>;
 }
 
+/** Looks up the restrictions of service accounts, which apply to their tokens. */
+export interface ServiceAccountPolicies {
+  /**
+   * Reads what restricts a service account, as JSON, with one eventually consistent read. Undefined if nothing does. Throws as
+   * `PolicyTable.find`.
+   */
+  find(tenant: string, serviceAccount: string): Promise<string | undefined>;
+}
+
 /** The partition key of the item that restricts all tenants together. */
 export const ACCOUNT_PARTITION = 'account';
 
 /** Returns the partition key of the item of a tenant's project. A tenant without one is not restricted. */
 export function getProjectPartition(tenant: string): string {
   return `project#${tenant}`;
+}
+
+/** Returns the partition key of the item that restricts the tokens of a service account. */
+export function getServiceAccountPartition(tenant: string, serviceAccount: string): string {
+  return `service-account#${tenant}#${serviceAccount}`;
+}
+
+/** Creates the lookup in DynamoDB. */
+export function createServiceAccountPolicies(client: DynamoDBClient, name: string): ServiceAccountPolicies {
+  return {
+    async find(tenant, serviceAccount) {
+      const key = marshall({ pk: getServiceAccountPartition(tenant, serviceAccount) });
+      return parsePolicyItem(await getItem({ client, name }, key, { eventual: true })).policy;
+    },
+  };
 }
 
 /** Creates the policy table in DynamoDB. */
@@ -50,11 +74,11 @@ const itemSchema = v.object({
   holds: v.optional(v.string()),
 });
 
-/** An item of a project or of the account. */
+/** An item of a project, a service account or the account. */
 export type PolicyItem = v.InferOutput<typeof itemSchema>;
 
 /**
- * Parses the item of a project or of the account, which may be absent.
+ * Parses the item of a project, a service account or the account, which may be absent.
  * @throws LambentError `configuration` if it isn't valid: no request is served without its restrictions
  */
 export function parsePolicyItem(item: Item = {}): PolicyItem {

@@ -29,6 +29,8 @@ const userSchema = v.object({
   groups: v.array(v.string()),
   /** True if it is being deleted. It is not found then. */
   deleted: v.boolean(),
+  /** What restricts the user's tokens, as `encodeRestrictions` returns it. */
+  policy: v.optional(v.nullable(v.string()), null),
 });
 const groupSchema = v.object({ ...memberFields, name: v.string() });
 /** A person who calls with tokens of an identity provider. */
@@ -103,7 +105,8 @@ export function createPeople(api: AdminApi): People {
       const names = new Set([...everywhere, ...(await listScopes(tenant, own))]);
       return { tenant, scopes: listKeyScopes(project).filter((scope) => names.has(scope)) };
     });
-    return { userId: id, subject: user.subject, projects: await Promise.all(granted) };
+    const policy = user.policy === null ? {} : { policy: user.policy };
+    return { userId: id, subject: user.subject, projects: await Promise.all(granted), ...policy };
   };
 
   const replace = async (user: User, compute: () => Promise<TrustedUser | undefined>): Promise<void> => {

@@ -1,86 +1,76 @@
-import type { KeyRecord } from '../access/keys.ts';
 import type { Restrictions } from '../access/policy.ts';
 import { encodeRestrictions, restrictionsBody } from '../access/policy-schema.ts';
+import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
-import { isObject } from '../core/objects.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { invalidValueError, validate } from '../openai/validation.ts';
 import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from './admin-routes.ts';
 import { checkGuardrailNames, checkNameFinder } from './guardrail-names.ts';
-import { checkModelNames } from './model-names.ts';
-import { toProjectOwner } from './object-table.ts';
-import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
+import { type Collection, objectNotFoundError, toProjectOwner } from './object-table.ts';
+import { createPeople } from './people.ts';
+import { type FindLevel, findOrganization, findProjectLevel } from './policy-parts.ts';
 import { createProjectKeys } from './project-keys.ts';
-import { createProjects, getActiveProject, getProject } from './projects.ts';
+import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
+import { createServiceAccounts } from './service-accounts.ts';
+
+/** The organization, a project, or a caller that a policy restricts. */
+interface Restricted<Name extends string> {
+  /** OpenAI's name for its type. */
+  readonly name: Name;
+  /** The act that a change is. */
+  readonly act: { readonly type: string; readonly objectId: string; readonly project?: string };
+  read(): Promise<Restrictions>;
+  /** Reads the restrictions of the levels above. */
+  readAbove(): Promise<readonly Restrictions[]>;
+  /** Replaces the restrictions by `change` of them, which may be called again. Throws LambentError `invalid_value`. */
+  change(change: (restrictions: Restrictions) => Restrictions): Promise<Restrictions>;
+}
+
+/** Finds what the policy in a request's path restricts. @throws LambentError `not_found`, or as `getActiveProject` for a change */
+type FindRestricted<Name extends string> = (request: HttpRequest, use: 'read' | 'change') => Promise<Restricted<Name>>;
 
 /**
- * Creates the routes of policies, which OpenAI's API doesn't have: all that restricts the organization, a project or a key. A
- * POST replaces the sections that its body names, and removes those that are null there.
+ * Creates the routes of policies, which OpenAI's API doesn't have: all that restricts the organization, a project, a key, or the
+ * tokens of a service account or user. A POST replaces the sections that its body names, and removes those that are null there.
  */
 export function createPolicyRoutes(api: AdminApi) {
   const projects = createProjects(api);
-  const keys = createProjectKeys(api);
-  const readAccount = async () => [await api.policies.readAccount()];
-  const organization = createRoutes(api, findOrganization(api), async () => []);
-  const project = createRoutes(api, findProjectLevel(api, projects), readAccount);
-
-  const findKey = async (request: HttpRequest, projectId: string) => {
-    const key = await keys.collection.get(toProjectOwner(projectId), getPathParameter(request, 'key'));
-    const record = await keys.enforced.read(key.partition);
-    if (record !== undefined) return { ...key, record };
-    throw new LambentError('invalid_value', `The key ${key.id} has expired or was revoked.`);
-  };
-
+  const organization = createRoutes(api, findLevel(api, findOrganization(api)));
+  const project = createRoutes(api, findLevel(api, findProjectLevel(api, projects)));
+  const key = createRoutes(api, findKey(api, projects));
+  const account = createRoutes(api, findServiceAccount(api, projects));
+  const user = createRoutes(api, findUser(api));
   return {
     'GET /v1/organization/policy': organization.retrieve,
     'POST /v1/organization/policy': organization.update,
     'GET /v1/organization/projects/{project}/policy': project.retrieve,
     'POST /v1/organization/projects/{project}/policy': project.update,
-
-    'GET /v1/organization/projects/{project}/api_keys/{key}/policy': createAdminRoute(async (request) => {
-      const { id } = await getProject(projects, request);
-      const { record } = await findKey(request, id);
-      return encodePolicy('organization.project.api_key', parseRestrictions(record));
-    }),
-
-    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': createPolicyUpdate(async (request) => {
-      const sections = parseSections(request, api);
-      const project = await getActiveProject(api, request);
-      await checkNameFinder(sections, async () => {
-        const { restrictions } = await api.policies.readProject(project.id);
-        return [restrictions, ...(await readAccount())];
-      });
-      const { id, partition, record } = await findKey(request, project.id);
-      const restrictions = replaceSections(parseRestrictions(record), sections, api);
-      const { policy: _, ...others } = record;
-      const policy = encodeRestrictions('key', restrictions);
-      if (!(await keys.enforced.change(partition, record, policy === undefined ? others : { ...others, policy })))
-        throw new LambentError('overloaded', `Another request has changed the key ${id}.`);
-      const details = { changes_requested: { policy: sections }, previous: parseRestrictions(record) };
-      logAct(request.telemetry, { type: 'api_key.updated', objectId: id, project: project.id, details });
-      return encodePolicy('organization.project.api_key', restrictions);
-    }),
+    'GET /v1/organization/projects/{project}/api_keys/{key}/policy': key.retrieve,
+    'POST /v1/organization/projects/{project}/api_keys/{key}/policy': key.update,
+    'GET /v1/organization/projects/{project}/service_accounts/{account}/policy': account.retrieve,
+    'POST /v1/organization/projects/{project}/service_accounts/{account}/policy': account.update,
+    'GET /v1/organization/users/{user}/policy': user.retrieve,
+    'POST /v1/organization/users/{user}/policy': user.update,
   };
 }
 
-/** @param readAbove reads the restrictions of the levels above */
-function createRoutes(api: AdminApi, findLevel: FindLevel, readAbove: () => Promise<readonly Restrictions[]>) {
+function createRoutes<Name extends string>(api: AdminApi, find: FindRestricted<Name>) {
   return {
     retrieve: createAdminRoute(async (request) => {
-      const level = await findLevel(request, 'read');
-      return encodePolicy(level.name, await level.read());
+      const { name, read } = await find(request, 'read');
+      return encodePolicy(name, await read());
     }),
 
     update: createPolicyUpdate(async (request) => {
       const sections = parseSections(request, api);
-      const level = await findLevel(request, 'change');
+      const { name, act, read, readAbove, change } = await find(request, 'change');
       await checkNameFinder(sections, readAbove);
-      const previous = await level.read();
-      const restrictions = await level.change((each) => replaceSections(each, sections, api));
-      logRestriction(request, level, { policy: sections }, previous);
-      return encodePolicy(level.name, restrictions);
+      const previous = await read();
+      const restrictions = await change((each) => replaceSections(each, sections));
+      logAct(request.telemetry, { ...act, details: { changes_requested: { policy: sections }, previous } });
+      return encodePolicy(name, restrictions);
     }),
   };
 }
@@ -88,6 +78,87 @@ function createRoutes(api: AdminApi, findLevel: FindLevel, readAbove: () => Prom
 /** Creates a route whose body is described by a schema, but checked by `encodeRestrictions` together with what it changes. */
 function createPolicyUpdate<T>(run: (request: HttpRequest) => Promise<T>) {
   return { ...createAdminRoute(run), bodySchema: restrictionsBody };
+}
+
+function findLevel({ policies }: AdminApi, find: FindLevel): FindRestricted<'organization' | 'project'> {
+  return async (request, use) => {
+    const { name, project, read, change } = await find(request, use);
+    const type = `${name}.updated`;
+    const act = project === undefined ? { type, objectId: ORGANIZATION } : { type, objectId: project, project };
+    const readAbove = async () => (project === undefined ? [] : [await policies.readAccount()]);
+    return { name, act, read, readAbove, change };
+  };
+}
+
+function findKey(api: AdminApi, projects: Collection<Project>): FindRestricted<'organization.project.api_key'> {
+  const keys = createProjectKeys(api);
+  return async (request, use) => {
+    const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
+    const { id, partition } = await keys.collection.get(toProjectOwner(project.id), getPathParameter(request, 'key'));
+    const record = await keys.enforced.read(partition);
+    if (record === undefined) throw new LambentError('invalid_value', `The key ${id} has expired or was revoked.`);
+    return {
+      name: 'organization.project.api_key',
+      act: { type: 'api_key.updated', objectId: id, project: project.id },
+      read: async () => decodeRestrictions(record.policy),
+      readAbove: () => readProjectAndAccount(api, project.id),
+
+      async change(change) {
+        const restrictions = change(decodeRestrictions(record.policy));
+        const { policy: _, ...others } = record;
+        const policy = encodeRestrictions('key', restrictions);
+        if (await keys.enforced.change(partition, record, policy === undefined ? others : { ...others, policy }))
+          return restrictions;
+        throw new LambentError('overloaded', `Another request has changed the key ${id}.`);
+      },
+    };
+  };
+}
+
+function findServiceAccount(
+  api: AdminApi,
+  projects: Collection<Project>,
+): FindRestricted<'organization.project.service_account'> {
+  const accounts = createServiceAccounts(api);
+  return async (request, use) => {
+    const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
+    const id = getPathParameter(request, 'account');
+    const account = await accounts.get(toProjectOwner(project.id), id);
+    if (account.deleted) throw objectNotFoundError('service_account', id);
+    return {
+      name: 'organization.project.service_account',
+      act: { type: 'service_account.updated', objectId: id, project: project.id },
+      read: () => api.policies.readServiceAccount(project.id, id),
+      readAbove: () => readProjectAndAccount(api, project.id),
+      change: (change) => api.policies.changeServiceAccount(project.id, id, change),
+    };
+  };
+}
+
+function findUser(api: AdminApi): FindRestricted<'organization.user'> {
+  const { users } = createPeople(api);
+  return async (request) => {
+    const { id, policy } = await users.get(getPathParameter(request, 'user'));
+    return {
+      name: 'organization.user',
+      act: { type: 'user.updated', objectId: id },
+      read: async () => decodeRestrictions(policy),
+      // Not those of its projects, which may become others.
+      readAbove: async () => [await api.policies.readAccount()],
+
+      async change(change) {
+        const user = await users.change(id, (before) => ({
+          policy: encodeRestrictions('key', change(decodeRestrictions(before.policy))) ?? null,
+        }));
+        return decodeRestrictions(user.policy);
+      },
+    };
+  };
+}
+
+async function readProjectAndAccount({ policies }: AdminApi, project: string): Promise<readonly Restrictions[]> {
+  const { restrictions } = await policies.readProject(project);
+  return [restrictions, await policies.readAccount()];
 }
 
 /** The scopes of the routes that set single sections. */
@@ -116,35 +187,17 @@ function parseSections(request: HttpRequest, { guardrails }: AdminApi): Sections
   return sections;
 }
 
-/**
- * Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored.
- * @throws LambentError as `checkModelNames`
- */
-function replaceSections(restrictions: Restrictions, sections: Sections, api: AdminApi): Restrictions {
-  checkModelNames(listModelNames(sections), api, restrictions);
+/** Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored. */
+function replaceSections(restrictions: Restrictions, sections: Sections): Restrictions {
   const replaced = Object.entries({ ...restrictions, ...sections }).filter(([, section]) => section !== null);
   return Object.fromEntries(replaced);
 }
 
-/** Returns the names of models in the sections that a request sets. Values of other types are refused by the schema. */
-function listModelNames({ models, limits }: Sections): (readonly [name: string, param: string])[] {
-  const permitted = isObject(models) && Array.isArray(models['models']) ? models['models'] : [];
-  const limited = isObject(limits) && isObject(limits['models']) ? Object.keys(limits['models']) : [];
-  return [
-    ...permitted.flatMap((name: unknown, index) =>
-      typeof name === 'string' ? [[name, `models.models[${index}]`] as const] : [],
-    ),
-    ...limited.map((name) => [name, 'limits.models'] as const),
-  ];
+function decodeRestrictions(policy: string | null | undefined): Restrictions {
+  return typeof policy === 'string' ? JSON.parse(policy) : {};
 }
-
-function parseRestrictions({ policy }: KeyRecord): Restrictions {
-  return policy === undefined ? {} : JSON.parse(policy);
-}
-
-type PolicyOwner = 'organization' | 'project' | 'organization.project.api_key';
 
 /** The routes of certificates show which are active. */
-function encodePolicy(name: PolicyOwner, { certificates: _, ...restrictions }: Restrictions) {
+function encodePolicy<Name extends string>(name: Name, { certificates: _, ...restrictions }: Restrictions) {
   return { object: `${name}.policy` as const, ...restrictions };
 }

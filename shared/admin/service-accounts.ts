@@ -155,6 +155,7 @@ export function createServiceAccountRoutes(api: AdminApi) {
         logAct(request.telemetry, { type: 'api_key.deleted', objectId: key.id, project: project.id });
       }
       await federationRules.removeAllOf(project.id, id);
+      await api.policies.forgetServiceAccount(project.id, id);
       await accounts.delete(owner, id);
       logAct(request.telemetry, { type: 'service_account.deleted', objectId: id, project: project.id });
       return { id, object: 'organization.project.service_account.deleted' as const, deleted: true };

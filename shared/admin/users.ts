@@ -56,6 +56,7 @@ export function createUserRoutes(api: AdminApi) {
         subject: body.subject ?? null,
         groups: [],
         deleted: false,
+        policy: null,
       };
       if ((await users.collection.find(ORGANIZATION, user.id)) !== undefined) throw emailTakenError();
       await claimIdentity(user);

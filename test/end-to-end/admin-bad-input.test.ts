@@ -129,6 +129,8 @@ function createBody(route: string): Body {
     '/policy': { models: { mode: 'allow', models: ['lean'] } },
     '/projects/{project}/policy': { models: { mode: 'allow', models: ['lean'] } },
     '/projects/{project}/api_keys/{key}/policy': { models: { mode: 'allow', models: ['lean'] } },
+    '/projects/{project}/service_accounts/{account}/policy': { models: { mode: 'allow', models: ['lean'] } },
+    '/users/{user}/policy': { models: { mode: 'allow', models: ['lean'] } },
   };
   const assignment = path.endsWith('}/roles') ? { role_id: 'role_reader' } : {};
   return bodies[path] ?? assignment;

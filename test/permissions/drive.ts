@@ -291,21 +291,26 @@ async function administerSenders(client: ObservedService['client'], project_id: 
 
 async function exchangeToken(service: ObservedService): Promise<void> {
   await using issuer = await startOidcIssuer();
-  const { workloadIdentityProviders, projects } = service.client.withOptions({ adminAPIKey: LOCAL_ADMIN_KEY }).admin
-    .organization;
+  const admin = service.client.withOptions({ apiKey: LOCAL_ADMIN_KEY, adminAPIKey: LOCAL_ADMIN_KEY });
+  const { workloadIdentityProviders, projects } = admin.admin.organization;
   const { id: project_id } = await projects.create({ name: 'Tokens' });
   const { id: service_account_id } = await projects.serviceAccounts.create(project_id, { name: 'web' });
   const origin = { issuer: issuer.url, audience: 'lambent' };
   const { id } = await workloadIdentityProviders.create({ type: 'oidc', name: 'CI', ...origin });
   const matchers = { attribute_matchers: { sub: 'web' } };
   await workloadIdentityProviders.federationRules.create(id, { ...matchers, project_id, service_account_id });
+  const account = `/organization/projects/${project_id}/service_accounts/${service_account_id}`;
+  await admin.post(`${account}/policy`, { body: { ipRanges: ['127.0.0.0/8', '::1'] } });
+  const token = await issuer.sign({ sub: 'web', aud: 'lambent' });
+  await service.client.withOptions({ apiKey: token }).models.list();
   await service.client.post('/oauth/token', {
     body: {
       grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-      subject_token: await issuer.sign({ sub: 'web', aud: 'lambent' }),
+      subject_token: token,
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     },
   });
+  await projects.serviceAccounts.delete(service_account_id, { project_id });
 }
 
 /** Uses a key until the service holds it. */

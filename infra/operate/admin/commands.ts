@@ -147,8 +147,17 @@ export const COMMANDS: readonly Command[] = [
     data: true,
     required: ['data'],
   },
+  ...listPolicyCommands('service-account-policy', 'projects/{project}/service_accounts/{id}/policy'),
+  ...listPolicyCommands('user-policy', 'users/{id}/policy'),
 
   ...PEOPLE_COMMANDS,
   ...IDENTITY_COMMANDS,
   ...USAGE_COMMANDS,
 ];
+
+function listPolicyCommands(resource: string, path: string): Command[] {
+  return [
+    { name: `${resource} get`, method: 'GET', path },
+    { name: `${resource} set`, method: 'POST', path, data: true, required: ['data'] },
+  ];
+}

@@ -7,6 +7,8 @@ import { type FindUser, getIdentity, selectProject } from './users.ts';
 
 /** Who a token of a trusted issuer stands for: a service account, or a user if no rule is met. Then `serviceAccount` is the user's id. */
 export interface FederatedCaller extends Grant {
+  /** What restricts a user, as JSON. Absent without restrictions, and for service accounts, whose restrictions are elsewhere. */
+  readonly policy?: string | undefined;
   readonly issuer: string;
   readonly audience: string;
   /** The token's `sub`. */
@@ -50,13 +52,18 @@ export function createFederation(
     return createTokenVerifier(isLoopbackAllowed);
   });
   /** Returns what the user of a token may do, or the reason as a text if the token is refused. */
-  const findGrant = async (trust: TrustedIssuer, claims: Claims, subject: string): Promise<Grant | string> => {
+  const findGrant = async (
+    trust: TrustedIssuer,
+    claims: Claims,
+    subject: string,
+  ): Promise<(Grant & Pick<FederatedCaller, 'policy'>) | string> => {
     const user = await findUser(getIdentity(trust.providerId, claims, subject));
     if (user === undefined) return 'no rule for the token';
     if (user.subject !== null && user.subject !== subject) return 'another subject than the user';
     const project = selectProject(user, trust, claims);
     if (typeof project === 'string') return project;
-    return { tenant: project.tenant, serviceAccount: user.userId, scopes: project.scopes, rules: [] };
+    const { tenant, scopes } = project;
+    return { tenant, serviceAccount: user.userId, scopes, rules: [], policy: user.policy };
   };
   return {
     async authenticate(text, wanted = {}) {

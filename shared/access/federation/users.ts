@@ -21,6 +21,8 @@ const userSchema = v.object({
   subject: v.nullable(v.string()),
   /** The projects of the user, and what it may do there. */
   projects: v.array(v.object({ tenant: v.string(), scopes: v.array(v.string()) })),
+  /** What restricts the user's tokens, as `encodeRestrictions` returns it. Default: nothing. */
+  policy: v.optional(v.string()),
 });
 
 /** What a user may do, as the authorizer knows it. */

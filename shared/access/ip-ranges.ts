@@ -30,6 +30,12 @@ export function isInRanges(address: string, ranges: readonly string[]): boolean 
   return list.check(plain, family);
 }
 
+/** Returns whether all addresses of a range lie in one of the ranges, for each of which `isIpRange` holds. */
+export function isRangeWithin(range: string, ranges: readonly string[]): boolean {
+  const { network, prefix } = parseRange(range);
+  return ranges.some((each) => Number(prefix) >= Number(parseRange(each).prefix) && isInRanges(network, [each]));
+}
+
 function parseRange(text: string) {
   const slash = text.indexOf('/');
   const network = slash === -1 ? text : text.slice(0, slash);

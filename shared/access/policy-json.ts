@@ -44,3 +44,8 @@ export function checkSections(restrictions: Restrictions): void {
   if (unknown !== undefined)
     throw new LambentError('overloaded', `This version does not enforce the section ${unknown} of a policy`);
 }
+
+/** Parses the stored restrictions of a key, service account or user. Without JSON there are none. */
+export function decodeRestrictions(json: string | null | undefined): Restrictions {
+  return typeof json === 'string' ? JSON.parse(json) : {};
+}

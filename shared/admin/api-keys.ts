@@ -1,9 +1,7 @@
-import * as v from 'valibot';
-import type { KeyRecord } from '../access/keys.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
-import { integer, object } from '../openai/schema.ts';
+import { object } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import {
   type AdminApi,
@@ -14,15 +12,14 @@ import {
   listObjects,
 } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
+import { changeKey, readRecord, rotateBody, rotateKey } from './key-changes.ts';
 import { computeExpiry, expiresInSeconds, parseScopes, scopeNames } from './key-fields.ts';
 import { objectNotFoundError, toProjectOwner } from './object-table.ts';
-import { createProjectKeys, type ProjectKey, toRecord } from './project-keys.ts';
+import { createProjectKeys, type ProjectKey } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
 import { createServiceAccounts, encodeServiceAccount } from './service-accounts.ts';
 
 const updateBody = object({ expires_in_seconds: expiresInSeconds, scopes: scopeNames });
-/** Seven days at most, so that a forgotten key doesn't stay for long. */
-const rotateBody = object({ overlap_seconds: v.optional(integer(0, 7 * 86_400), 86_400) });
 
 /** Creates the routes of projects' API keys. */
 export function createApiKeyRoutes(api: AdminApi) {
@@ -43,48 +40,6 @@ export function createApiKeyRoutes(api: AdminApi) {
     if (owner.type !== 'service_account') return;
     const account = await accounts.find(toProjectOwner(id), owner.id);
     if (account === undefined || account.deleted) throw objectNotFoundError('service_account', owner.id);
-  };
-
-  /** Returns what the authorizer reads of a key. @throws LambentError `invalid_value` if it has expired or was revoked */
-  const readRecord = async (key: ProjectKey): Promise<KeyRecord> => {
-    const record = await keys.enforced.read(key.partition);
-    if (record !== undefined && !hasExpired(key, api.now())) return record;
-    throw new LambentError('invalid_value', `The key ${key.id} has expired or was revoked. It can't be changed.`);
-  };
-
-  /** Changes a key and what the authorizer reads of it. What takes something away is enforced first. */
-  const change = async (project: Project, key: ProjectKey, record: KeyRecord, changed: ProjectKey): Promise<void> => {
-    const enforce = async () => {
-      const after = toRecord(project.id, changed, record.policy);
-      if (await keys.enforced.change(key.partition, record, after)) return;
-      throw changedError(key);
-    };
-    const isReduced =
-      isSooner(changed.expiresAt, key.expiresAt) || key.scopes.some((each) => !changed.scopes.includes(each));
-    // A key that was replaced ends as planned, so only its use is reported.
-    await (changed.successor === undefined ? keys.expiring.add(changed) : keys.expiring.remove(key));
-    if (isReduced) await enforce();
-    await keys.collection.update(toProjectOwner(project.id), key.id, ({ name, successor }) => {
-      if (successor !== key.successor) throw changedError(key);
-      return { ...changed, name };
-    });
-    if (!isReduced) await enforce();
-  };
-
-  /**
-   * Deletes the keys that interrupted rotations of a key have created: their values were never returned.
-   * @throws LambentError `invalid_value` if a rotation was completed, so that there are never two successors
-   */
-  const discardSuccessors = async ({ id }: Project, key: ProjectKey): Promise<void> => {
-    for await (const each of keys.collection.listAll(toProjectOwner(id))) {
-      if (each.replaces !== key.id) continue;
-      if (each.id !== key.successor) await keys.delete(id, each);
-      else
-        throw new LambentError(
-          'invalid_value',
-          `The key ${key.id} was replaced by ${each.id}. If that key's value was lost, delete it first.`,
-        );
-    }
   };
 
   return {
@@ -120,7 +75,8 @@ export function createApiKeyRoutes(api: AdminApi) {
         scopes: scopes === undefined ? key.scopes : [...parseScopes(scopes, listKeyScopes(project))],
         expiresAt: lifetime === undefined ? key.expiresAt : computeExpiry(lifetime, api.now()),
       };
-      await change(project, key, await readRecord(key), changed);
+      const store = keys.storeOf(project.id);
+      await changeKey(store, key, await readRecord(store, key, api.now()), changed, changed.scopes);
       const details = {
         changes_requested: { scopes: changed.scopes, expires_at: changed.expiresAt },
         previous: { scopes: key.scopes, expires_at: key.expiresAt },
@@ -143,7 +99,8 @@ export function createApiKeyRoutes(api: AdminApi) {
       async (request, { overlap_seconds: overlap }) => {
         const project = await getActiveProject(api, request);
         const key = await getKey(project, request);
-        const record = await readRecord(key);
+        const store = keys.storeOf(project.id);
+        const record = await readRecord(store, key, api.now());
         const scopes = listKeyScopes(project).filter((each) => key.scopes.includes(each));
         // Of a project that became a sandbox.
         if (scopes.length < key.scopes.length)
@@ -151,29 +108,14 @@ export function createApiKeyRoutes(api: AdminApi) {
             'invalid_value',
             `The key ${key.id} has scopes that new keys of a sandbox can't have. Change its scopes first.`,
           );
-        await discardSuccessors(project, key);
-        const lifetime = key.expiresAt === null ? null : key.expiresAt - key.createdAt;
-        const { key: created, value } = await keys.create({
-          project: project.id,
-          name: key.name,
-          owner: key.owner,
-          scopes,
-          expiresAt: computeExpiry(lifetime, api.now()),
-          policy: record.policy,
-          replaces: key.id,
-        });
-        const end = Math.floor(api.now() / 1000) + overlap;
-        const expiresAt = isSooner(key.expiresAt, end) ? key.expiresAt : end;
-        try {
-          await change(project, key, record, { ...key, expiresAt, successor: created.id });
-          // Another rotation may have discarded it meanwhile.
-          await keys.collection.get(toProjectOwner(project.id), created.id);
+        const { created, value, expiresAt } = await rotateKey(
+          store,
+          { key, record, overlapSeconds: overlap },
+          (fields) => keys.create({ project: project.id, owner: key.owner, scopes, policy: record.policy, ...fields }),
+          api.now,
           // If its account was deleted meanwhile, the account's keys may have been listed before this one was stored.
-          await requireOwner(project, created);
-        } catch (thrown) {
-          await keys.delete(project.id, created);
-          throw thrown;
-        }
+          (created) => requireOwner(project, created),
+        );
         const details = { data: { scopes: created.scopes }, replaces: key.id, expires_at: created.expiresAt };
         logAct(request.telemetry, { type: 'api_key.created', objectId: created.id, project: project.id, details });
         const ended = { changes_requested: { expires_at: expiresAt }, previous: { expires_at: key.expiresAt } };
@@ -182,19 +124,6 @@ export function createApiKeyRoutes(api: AdminApi) {
       },
     ),
   };
-}
-
-function changedError({ id }: ProjectKey): LambentError {
-  return new LambentError('overloaded', `Another request has changed the key ${id}.`);
-}
-
-/** True if a time is earlier than another. Null is never. */
-function isSooner(one: number | null, other: number | null): boolean {
-  return one !== null && (other === null || one < other);
-}
-
-function hasExpired({ expiresAt }: ProjectKey, now: number): boolean {
-  return expiresAt !== null && expiresAt * 1000 <= now;
 }
 
 function encodeApiKey(

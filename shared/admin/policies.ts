@@ -1,12 +1,16 @@
 import type { Restrictions } from '../access/policy.ts';
+import { decodeRestrictions } from '../access/policy-json.ts';
 import { encodeRestrictions, restrictionsBody } from '../access/policy-schema.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { invalidValueError, validate } from '../openai/validation.ts';
+import { createAdminKeys, encodeAddresses } from './admin-keys.ts';
 import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from './admin-routes.ts';
+import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
 import { checkGuardrailNames, checkNameFinder } from './guardrail-names.ts';
 import { type Collection, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople } from './people.ts';
@@ -40,6 +44,7 @@ export function createPolicyRoutes(api: AdminApi) {
   const organization = createRoutes(api, findLevel(api, findOrganization(api)));
   const project = createRoutes(api, findLevel(api, findProjectLevel(api, projects)));
   const key = createRoutes(api, findKey(api, projects));
+  const adminKey = createRoutes(api, findAdminKey(api));
   const account = createRoutes(api, findServiceAccount(api, projects));
   const user = createRoutes(api, findUser(api));
   return {
@@ -51,6 +56,8 @@ export function createPolicyRoutes(api: AdminApi) {
     'POST /v1/organization/projects/{project}/api_keys/{key}/policy': key.update,
     'GET /v1/organization/projects/{project}/service_accounts/{account}/policy': account.retrieve,
     'POST /v1/organization/projects/{project}/service_accounts/{account}/policy': account.update,
+    'GET /v1/organization/admin_api_keys/{key}/policy': adminKey.retrieve,
+    'POST /v1/organization/admin_api_keys/{key}/policy': adminKey.update,
     'GET /v1/organization/users/{user}/policy': user.retrieve,
     'POST /v1/organization/users/{user}/policy': user.update,
   };
@@ -94,24 +101,66 @@ function findKey(api: AdminApi, projects: Collection<Project>): FindRestricted<'
   const keys = createProjectKeys(api);
   return async (request, use) => {
     const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
-    const { id, partition } = await keys.collection.get(toProjectOwner(project.id), getPathParameter(request, 'key'));
-    const record = await keys.enforced.read(partition);
-    if (record === undefined) throw new LambentError('invalid_value', `The key ${id} has expired or was revoked.`);
+    const key = await keys.collection.get(toProjectOwner(project.id), getPathParameter(request, 'key'));
     return {
       name: 'organization.project.api_key',
-      act: { type: 'api_key.updated', objectId: id, project: project.id },
-      read: async () => decodeRestrictions(record.policy),
+      act: { type: 'api_key.updated', objectId: key.id, project: project.id },
+      ...(await findKeyRestrictions(keys.enforced, key)),
       readAbove: () => readProjectAndAccount(api, project.id),
-
-      async change(change) {
-        const restrictions = change(decodeRestrictions(record.policy));
-        const { policy: _, ...others } = record;
-        const policy = encodeRestrictions('key', restrictions);
-        if (await keys.enforced.change(partition, record, policy === undefined ? others : { ...others, policy }))
-          return restrictions;
-        throw new LambentError('overloaded', `Another request has changed the key ${id}.`);
-      },
     };
+  };
+}
+
+function findAdminKey(api: AdminApi): FindRestricted<'organization.admin_api_key'> {
+  const keys = createAdminKeys(api.table);
+  const enforced = createEnforcedKeys(api.access);
+  return async (request) => {
+    const key = await keys.get(ORGANIZATION, getPathParameter(request, 'key'));
+    const { read, change } = await findKeyRestrictions(enforced, key);
+    return {
+      name: 'organization.admin_api_key',
+      act: { type: 'tenant.admin_api_key.updated', objectId: key.id },
+      read,
+      readAbove: async () => [],
+
+      change: (toNext) =>
+        change((before) => {
+          const next = toNext(before);
+          encodeRestrictions('key', next);
+          const { ipRanges, ...others } = next;
+          const [section] = Object.keys(others);
+          if (section !== undefined)
+            throw invalidValueError(section, `Invalid '${section}': the policy of an admin key has only 'ipRanges'.`);
+          if (key.id === request.principal.keyId)
+            throw invalidValueError(
+              'ipRanges',
+              "Invalid 'ipRanges': an admin key can't change its own addresses, because it could lock itself out. Use another one.",
+            );
+          encodeAddresses(ipRanges, request, 'ipRanges');
+          return omitUndefined({ ipRanges });
+        }),
+    };
+  };
+}
+
+/** @throws LambentError `invalid_value` if a key has expired or was revoked */
+async function findKeyRestrictions(
+  enforced: EnforcedKeys,
+  { id, partition }: { readonly id: string; readonly partition: string },
+): Promise<Pick<Restricted<string>, 'read' | 'change'>> {
+  const record = await enforced.read(partition);
+  if (record === undefined) throw new LambentError('invalid_value', `The key ${id} has expired or was revoked.`);
+  return {
+    read: async () => decodeRestrictions(record.policy),
+
+    async change(change) {
+      const restrictions = change(decodeRestrictions(record.policy));
+      const { policy: _, ...others } = record;
+      const policy = encodeRestrictions('key', restrictions);
+      if (await enforced.change(partition, record, policy === undefined ? others : { ...others, policy }))
+        return restrictions;
+      throw new LambentError('overloaded', `Another request has changed the key ${id}.`);
+    },
   };
 }
 
@@ -191,10 +240,6 @@ function parseSections(request: HttpRequest, { guardrails }: AdminApi): Sections
 function replaceSections(restrictions: Restrictions, sections: Sections): Restrictions {
   const replaced = Object.entries({ ...restrictions, ...sections }).filter(([, section]) => section !== null);
   return Object.fromEntries(replaced);
-}
-
-function decodeRestrictions(policy: string | null | undefined): Restrictions {
-  return typeof policy === 'string' ? JSON.parse(policy) : {};
 }
 
 /** The routes of certificates show which are active. */

@@ -4,24 +4,14 @@ import type { KeyRecord } from '../access/keys.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
+import { type KeyStore, keyFields } from './key-changes.ts';
 import { makeKey } from './key-fields.ts';
 import { type Collection, createCollection, toProjectOwner } from './object-table.ts';
 
 const projectKeySchema = v.object({
-  id: v.string(),
-  createdAt: v.number(),
-  name: v.string(),
-  redacted: v.string(),
-  /** The key's partition in the access table. */
-  partition: v.string(),
+  ...keyFields,
   scopes: v.array(v.string()),
-  /** Epoch seconds. */
-  expiresAt: v.nullable(v.number()),
   owner: v.object({ type: v.picklist(['service_account', 'user']), id: v.string() }),
-  /** Id of the key that it was created from, by a rotation. */
-  replaces: v.optional(v.string()),
-  /** Id of the key that has replaced it. Absent until the rotation is complete. */
-  successor: v.optional(v.string()),
 });
 
 /** An API key of a project. Its id is the `keyId` of its calls. */
@@ -45,6 +35,8 @@ export interface ProjectKeys {
   create(key: NewKey): Promise<{ readonly key: ProjectKey; readonly value: string }>;
   /** Makes the authorizer refuse a key, then deletes it. Idempotent. */
   delete(project: string, key: ProjectKey): Promise<void>;
+  /** Returns the keys of a project. */
+  storeOf(project: string): KeyStore<ProjectKey>;
 }
 
 /** Creates the API keys of projects. */
@@ -52,10 +44,21 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
   const collection = createCollection(table, { type: 'api_key', schema: projectKeySchema });
   const enforced = createEnforcedKeys(access);
   const expiring = createExpiringKeys(table);
+  const remove = async (project: string, key: ProjectKey): Promise<void> => {
+    await enforced.revoke(key.partition);
+    await expiring.remove(key);
+    await collection.delete(toProjectOwner(project), key.id);
+  };
   return {
     collection,
     enforced,
     expiring,
+    delete: remove,
+
+    storeOf: (project) => ({
+      ...{ owner: toProjectOwner(project), collection, enforced, expiring },
+      delete: (key) => remove(project, key),
+    }),
 
     async create({ project, name, owner, scopes, expiresAt, policy, replaces }) {
       const kind = owner.type === 'service_account' ? 'serviceAccount' : 'project';
@@ -66,17 +69,11 @@ export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys
       await enforced.grant(value, toRecord(project, key, policy));
       return { key, value };
     },
-
-    async delete(project, key) {
-      await enforced.revoke(key.partition);
-      await expiring.remove(key);
-      await collection.delete(toProjectOwner(project), key.id);
-    },
   };
 }
 
 /** Returns what the authorizer reads of a key. */
-export function toRecord(project: string, key: ProjectKey, policy: string | undefined): KeyRecord {
+function toRecord(project: string, key: ProjectKey, policy: string | undefined): KeyRecord {
   const { id, scopes, expiresAt } = key;
   return {
     tenant: project,

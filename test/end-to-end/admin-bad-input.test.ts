@@ -77,6 +77,8 @@ function createBody(route: string): Body {
   const path = route.replace(/^POST \/v1(\/organization)?/, '');
   const bodies: Readonly<Record<string, Body>> = {
     '/admin_api_keys': { name: 'x', scopes: ['admin.keys.read'], expires_in_seconds: 60 },
+    '/admin_api_keys/{key}/rotate': { overlap_seconds: 60 },
+    '/admin_api_keys/{key}/policy': { ipRanges: ['127.0.0.1'] },
     '/projects': { name: 'x', id: 'x', environment: 'dev' },
     '/projects/{project}': { name: 'x', environment: 'dev' },
     '/projects/{project}/service_accounts': { name: 'x', scopes: ['embeddings'], expires_in_seconds: 60 },

@@ -16,9 +16,11 @@ export const COMMANDS: readonly Command[] = [
     name: 'admin-keys create',
     method: 'POST',
     path: 'admin_api_keys',
-    fields: ['name', 'scopes', 'expires'],
+    fields: ['name', 'scopes', 'expires', 'ip-ranges'],
     required: ['name'],
   },
+  { name: 'admin-keys rotate', method: 'POST', path: 'admin_api_keys/{id}/rotate', fields: ['overlap'] },
+  ...listPolicyCommands('admin-key-policy', 'admin_api_keys/{id}/policy'),
   { name: 'admin-keys delete', method: 'DELETE', path: 'admin_api_keys/{id}' },
 
   { name: 'projects list', method: 'GET', path: 'projects', fields: ['archived'] },

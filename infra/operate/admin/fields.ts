@@ -7,6 +7,7 @@ export const FIELDS = {
   id: { field: 'id', usage: 'ID', parse: (text: string) => text },
   role: { field: 'role', usage: 'ROLE', parse: (text: string) => text },
   scopes: { field: 'scopes', usage: 'SCOPES', parse: splitList },
+  'ip-ranges': { field: 'ip_ranges', usage: 'RANGES', parse: splitList },
   expires: { field: 'expires_in_seconds', usage: 'WHEN', parse: parseLifetime },
   for: { field: 'hold_seconds', usage: 'SECONDS', parse: parseNumber },
   overlap: { field: 'overlap_seconds', usage: 'SECONDS', parse: parseNumber },

@@ -44,7 +44,7 @@ const createBody = object({
   scopes: scopeNames,
 });
 const reason =
-  "can't be 'owner': a service account administers nothing. What it may do, the scopes of its keys decide.";
+  "does not support 'owner': a service account administers nothing. What it may do, the scopes of its keys decide.";
 const role = v.pipe(
   oneOf(['member', 'owner']),
   supportedIf<'member' | 'owner'>((value) => value === 'member', reason),

@@ -1,4 +1,3 @@
-import type { encodeAssignedRole } from '../../shared/admin/roles.ts';
 import type { createAdministrationRoutes } from '../../shared/admin/routes.ts';
 
 type Routes = ReturnType<typeof createAdministrationRoutes>;
@@ -8,9 +7,3 @@ type JsonOf<Route> = Route extends { readonly run: (request: never) => Promise<i
 
 /** The JSON of the administration's answers, by route: the types of the code that encodes them. */
 export type AdminAnswers = { readonly [Route in keyof Routes]: JsonOf<Routes[Route]> };
-
-/** The objects in these answers that have no field `object`, by the names of their components. */
-export interface AdminObjects {
-  readonly AssignedRole: ReturnType<typeof encodeAssignedRole>;
-  readonly EmptyUsage: AdminAnswers['GET /v1/organization/usage/images'];
-}

@@ -17,9 +17,9 @@ export interface AnswerSchemas {
  */
 export function convertAnswerTypes(): AnswerSchemas {
   const source =
-    "export type { Answers } from '../answers.ts'; export type { AdminAnswers, AdminObjects } from '../admin-answers.ts';";
+    "export type { Answers } from '../answers.ts'; export type { AdminAnswers } from '../admin-answers.ts';";
   using types = readTypes(import.meta.dirname, source);
-  const named = ['Answers', 'AdminObjects'].flatMap((name) => listProperties(types.shapeOf(name)));
+  const named = listProperties(types.shapeOf('Answers'));
   const answers = listProperties(types.shapeOf('AdminAnswers')).filter(([, { kind }]) => kind !== 'none');
   const objects = nameObjects(answers.map(([, shape]) => shape));
   for (const [name] of named) if (objects.has(name)) throw new Error(`Two objects have the name ${name}`);

@@ -3,6 +3,7 @@ import type { ModelInfo } from '@anthropic-ai/sdk/resources/models';
 import type { Model } from 'openai/resources/models';
 import type { ResponseOutputItem } from 'openai/resources/responses/responses';
 import type { TokenResponse } from '../../shared/access/federation/exchange.ts';
+import type { encodeAssignedRole } from '../../shared/admin/roles.ts';
 import type { MessagesErrorBody } from '../../shared/anthropic/errors.ts';
 import type { MessageObject } from '../../shared/anthropic/message.ts';
 import type { ModelPage } from '../../shared/anthropic/models.ts';
@@ -11,6 +12,7 @@ import type { EmbeddingResponse } from '../../shared/openai/embeddings/response.
 import type { ErrorBody } from '../../shared/openai/errors.ts';
 import type { ModerationResponse } from '../../shared/openai/moderations/response.ts';
 import type { ResponseObject } from '../../shared/openai/responses/response.ts';
+import type { AdminAnswers } from './admin-answers.ts';
 
 /** The output items that this service makes itself. An upstream that answers in the caller's protocol may have others. */
 type OwnItem = 'message' | 'function_call' | 'custom_tool_call' | 'tool_search_call' | 'reasoning' | 'compaction';
@@ -80,4 +82,7 @@ export interface Answers {
   };
   readonly TokenCount: MessageTokensCount;
   readonly Token: TokenResponse;
+  // Parts of answers of the administration that have no field `object` to be named by.
+  readonly AssignedRole: ReturnType<typeof encodeAssignedRole>;
+  readonly EmptyUsage: AdminAnswers['GET /v1/organization/usage/images'];
 }

@@ -10,8 +10,6 @@ export const ADMIN_SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>
   'GET /v1/organization/admin_api_keys/{key}': 'Retrieve an admin key',
   'DELETE /v1/organization/admin_api_keys/{key}': 'Delete an admin key',
   'POST /v1/organization/admin_api_keys/{key}/rotate': 'Rotate an admin key',
-  'GET /v1/organization/admin_api_keys/{key}/policy': 'Retrieve the policy of an admin key',
-  'POST /v1/organization/admin_api_keys/{key}/policy': 'Update the policy of an admin key',
   'GET /v1/organization/projects': 'List the projects',
   'POST /v1/organization/projects': 'Create a project',
   'GET /v1/organization/projects/{project}': 'Retrieve a project',
@@ -129,6 +127,8 @@ export const ADMIN_SUMMARIES: Readonly<Record<keyof typeof ADMIN_ROUTES, string>
     'Retrieve the policy of a service account',
   'POST /v1/organization/projects/{project}/service_accounts/{account}/policy':
     'Update the policy of a service account',
+  'GET /v1/organization/admin_api_keys/{key}/policy': 'Retrieve the policy of an admin key',
+  'POST /v1/organization/admin_api_keys/{key}/policy': 'Update the policy of an admin key',
   'GET /v1/organization/users/{user}/policy': 'Retrieve the policy of a user',
   'POST /v1/organization/users/{user}/policy': 'Update the policy of a user',
   'GET /v1/organization/projects/{project}/rate_limits': 'List the rate limits of a project',
@@ -237,7 +237,7 @@ function describeRoute(route: string, summary: string): Operation {
   return {
     id: [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join(''),
     summary,
-    tag: 'Administration',
+    tag: 'Admin',
     ...(query === undefined ? {} : { query: query.names.map((name) => describeParameter(name, query.sizes)) }),
   };
 }

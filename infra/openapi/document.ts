@@ -116,7 +116,7 @@ const TAGS = [
   ['Models', 'The models that a request may name'],
   ['Conversations', 'Conversations and their items'],
   ['Tokens', 'Access tokens for programs that have tokens of a trusted issuer, and no key'],
-  ['Administration', "OpenAI's administration API, and extensions of it. Admin keys only"],
+  ['Admin', "OpenAI's administration API, and extensions of it. Admin keys only"],
 ] as const;
 
 /** Returns the responses of all errors of one API, by their names. */
@@ -213,10 +213,10 @@ function describeResponses(
   const prefix = resource.startsWith('/v1/messages') ? 'Messages' : needsKey ? '' : 'Token';
   const common = COMMON_ERRORS.filter((status) => needsKey || !KEY_ERRORS.includes(status));
   const all = [...new Set([...common, ...errors])].toSorted((a, b) => a - b);
-  const statuses = tag === 'Administration' ? ADMIN_ERRORS : all;
+  const statuses = tag === 'Admin' ? ADMIN_ERRORS : all;
   const success = answer && {
-    description: 'The answer',
-    ...(tag === 'Administration' ? {} : { headers: { 'x-request-id': { $ref: '#/components/headers/RequestId' } } }),
+    description: 'OK',
+    ...(tag === 'Admin' ? {} : { headers: { 'x-request-id': { $ref: '#/components/headers/RequestId' } } }),
     content: {
       'application/json': { schema: answer },
       ...(streams ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),

@@ -20,9 +20,15 @@ import { createProjects, getActiveProject, getProject, type Project } from './pr
 import { createServiceAccounts } from './service-accounts.ts';
 
 /** The organization, a project, or a caller that a policy restricts. */
-interface Restricted<Name extends string> {
+interface Restricted {
   /** OpenAI's name for its type. */
-  readonly name: Name;
+  readonly name:
+    | 'organization'
+    | 'project'
+    | 'organization.project.api_key'
+    | 'organization.project.service_account'
+    | 'organization.admin_api_key'
+    | 'organization.user';
   /** The act that a change is. */
   readonly act: { readonly type: string; readonly objectId: string; readonly project?: string };
   read(): Promise<Restrictions>;
@@ -33,7 +39,7 @@ interface Restricted<Name extends string> {
 }
 
 /** Finds what the policy in a request's path restricts. @throws LambentError `not_found`, or as `getActiveProject` for a change */
-type FindRestricted<Name extends string> = (request: HttpRequest, use: 'read' | 'change') => Promise<Restricted<Name>>;
+type FindRestricted = (request: HttpRequest, use: 'read' | 'change') => Promise<Restricted>;
 
 /**
  * Creates the routes of policies, which OpenAI's API doesn't have: all that restricts the organization, a project, a key, or the
@@ -63,7 +69,7 @@ export function createPolicyRoutes(api: AdminApi) {
   };
 }
 
-function createRoutes<Name extends string>(api: AdminApi, find: FindRestricted<Name>) {
+function createRoutes(api: AdminApi, find: FindRestricted) {
   return {
     retrieve: createAdminRoute(async (request) => {
       const { name, read } = await find(request, 'read');
@@ -87,7 +93,7 @@ function createPolicyUpdate<T>(run: (request: HttpRequest) => Promise<T>) {
   return { ...createAdminRoute(run), bodySchema: restrictionsBody };
 }
 
-function findLevel({ policies }: AdminApi, find: FindLevel): FindRestricted<'organization' | 'project'> {
+function findLevel({ policies }: AdminApi, find: FindLevel): FindRestricted {
   return async (request, use) => {
     const { name, project, read, change } = await find(request, use);
     const type = `${name}.updated`;
@@ -97,7 +103,7 @@ function findLevel({ policies }: AdminApi, find: FindLevel): FindRestricted<'org
   };
 }
 
-function findKey(api: AdminApi, projects: Collection<Project>): FindRestricted<'organization.project.api_key'> {
+function findKey(api: AdminApi, projects: Collection<Project>): FindRestricted {
   const keys = createProjectKeys(api);
   return async (request, use) => {
     const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
@@ -111,7 +117,7 @@ function findKey(api: AdminApi, projects: Collection<Project>): FindRestricted<'
   };
 }
 
-function findAdminKey(api: AdminApi): FindRestricted<'organization.admin_api_key'> {
+function findAdminKey(api: AdminApi): FindRestricted {
   const keys = createAdminKeys(api.table);
   const enforced = createEnforcedKeys(api.access);
   return async (request) => {
@@ -147,7 +153,7 @@ function findAdminKey(api: AdminApi): FindRestricted<'organization.admin_api_key
 async function findKeyRestrictions(
   enforced: EnforcedKeys,
   { id, partition }: { readonly id: string; readonly partition: string },
-): Promise<Pick<Restricted<string>, 'read' | 'change'>> {
+): Promise<Pick<Restricted, 'read' | 'change'>> {
   const record = await enforced.read(partition);
   if (record === undefined) throw new LambentError('invalid_value', `The key ${id} has expired or was revoked.`);
   return {
@@ -164,10 +170,7 @@ async function findKeyRestrictions(
   };
 }
 
-function findServiceAccount(
-  api: AdminApi,
-  projects: Collection<Project>,
-): FindRestricted<'organization.project.service_account'> {
+function findServiceAccount(api: AdminApi, projects: Collection<Project>): FindRestricted {
   const accounts = createServiceAccounts(api);
   return async (request, use) => {
     const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
@@ -184,7 +187,7 @@ function findServiceAccount(
   };
 }
 
-function findUser(api: AdminApi): FindRestricted<'organization.user'> {
+function findUser(api: AdminApi): FindRestricted {
   const { users } = createPeople(api);
   return async (request) => {
     const { id, policy } = await users.get(getPathParameter(request, 'user'));
@@ -243,6 +246,6 @@ function replaceSections(restrictions: Restrictions, sections: Sections): Restri
 }
 
 /** The routes of certificates show which are active. */
-function encodePolicy<Name extends string>(name: Name, { certificates: _, ...restrictions }: Restrictions) {
+function encodePolicy(name: Restricted['name'], { certificates: _, ...restrictions }: Restrictions) {
   return { object: `${name}.policy` as const, ...restrictions };
 }

@@ -35,16 +35,7 @@ async function fuzz(args: readonly string[]): Promise<number> {
     ['sk-local', '--exclude-tag'],
     ['sk-admin-local', '--include-tag'],
   ] as const) {
-    const options = [
-      '--url',
-      origin,
-      '--header',
-      `Authorization: Bearer ${key}`,
-      '--checks',
-      CHECKS,
-      filter,
-      'Administration',
-    ];
+    const options = ['--url', origin, '--header', `Authorization: Bearer ${key}`, '--checks', CHECKS, filter, 'Admin'];
     const code = await run(service.stateDir, python, [
       '-m',
       'schemathesis.cli',

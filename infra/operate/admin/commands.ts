@@ -20,7 +20,6 @@ export const COMMANDS: readonly Command[] = [
     required: ['name'],
   },
   { name: 'admin-keys rotate', method: 'POST', path: 'admin_api_keys/{id}/rotate', fields: ['overlap'] },
-  ...listPolicyCommands('admin-key-policy', 'admin_api_keys/{id}/policy'),
   { name: 'admin-keys delete', method: 'DELETE', path: 'admin_api_keys/{id}' },
 
   { name: 'projects list', method: 'GET', path: 'projects', fields: ['archived'] },
@@ -149,6 +148,7 @@ export const COMMANDS: readonly Command[] = [
     data: true,
     required: ['data'],
   },
+  ...listPolicyCommands('admin-key-policy', 'admin_api_keys/{id}/policy'),
   ...listPolicyCommands('service-account-policy', 'projects/{project}/service_accounts/{id}/policy'),
   ...listPolicyCommands('user-policy', 'users/{id}/policy'),
 

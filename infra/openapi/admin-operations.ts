@@ -232,12 +232,17 @@ export const ADMIN_OPERATIONS: Readonly<Record<string, Operation>> = Object.from
 );
 
 function describeRoute(route: string, summary: string): Operation {
-  const [method = '', ...words] = route.replace('/v1/', '').match(/[a-z]+/gi) ?? [];
   const query = QUERIES[route];
   return {
-    id: [method.toLowerCase(), ...words.map((word) => word.charAt(0).toUpperCase() + word.slice(1))].join(''),
+    id: toIdentifier(summary),
     summary,
     tag: 'Admin',
     ...(query === undefined ? {} : { query: query.names.map((name) => describeParameter(name, query.sizes)) }),
   };
+}
+
+/** `Create an API key for a service account` becomes `createApiKeyForServiceAccount`. */
+export function toIdentifier(summary: string): string {
+  const words = (summary.toLowerCase().match(/[a-z]+/g) ?? []).filter((word) => !['a', 'an', 'the'].includes(word));
+  return words.map((word, index) => (index === 0 ? word : word.charAt(0).toUpperCase() + word.slice(1))).join('');
 }

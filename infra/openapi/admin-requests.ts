@@ -1,6 +1,6 @@
 import type * as v from 'valibot';
 import { createAdministrationRoutes } from '../../shared/admin/routes.ts';
-import { ADMIN_SUMMARIES } from './admin-operations.ts';
+import { ADMIN_SUMMARIES, toIdentifier } from './admin-operations.ts';
 
 /** The body of a request of the administration. */
 export interface AdminBody {
@@ -26,8 +26,8 @@ export function listAdminBodies(): ReadonlyMap<string, AdminBody> {
   );
 }
 
-/** `Create an API key for a service account` becomes `CreateApiKeyForServiceAccountRequest`. */
+/** `Create a project` becomes `CreateProjectRequest`. */
 function toName(summary: string): string {
-  const words = summary.split(' ').filter((word) => !['a', 'an', 'the'].includes(word));
-  return `${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1).toLowerCase()).join('')}Request`;
+  const id = toIdentifier(summary);
+  return `${id.charAt(0).toUpperCase()}${id.slice(1)}Request`;
 }

@@ -47,9 +47,11 @@ function listProperties(type: Shape): (readonly [string, Shape])[] {
 function nameObjects(answers: readonly Shape[]): ReadonlyMap<string, Shape> {
   const names = new Map<string, Shape>();
   for (const answer of answers.flatMap((shape) => [shape, ...listElements(shape)])) {
-    const [literal] = listLiterals(answer);
+    const literals = listLiterals(answer).map((literal) => literal.replace(/^organization\./, ''));
+    // One of several levels has the name of the organization's.
+    const [literal] = literals.toSorted((one, other) => one.length - other.length);
     if (literal === undefined || UNNAMED.test(literal)) continue;
-    const words = literal.replace(/^organization\./, '').split(/[._]/);
+    const words = literal.split(/[._]/);
     const name = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
     if (!names.has(name)) names.set(name, answer);
   }
@@ -116,7 +118,7 @@ function convertObject(shape: Extract<Shape, { kind: 'object' }>, within: (shape
   const required = members.filter(({ optional }) => !optional).map(({ name }) => name);
   return {
     type: 'object',
-    properties: Object.fromEntries(members.map(toEntry)),
+    ...(members.length > 0 ? { properties: Object.fromEntries(members.map(toEntry)) } : {}),
     ...(required.length > 0 ? { required } : {}),
     ...(others === undefined ? {} : { additionalProperties: within(others) }),
   };
@@ -127,7 +129,8 @@ function uniteShapes(members: readonly Shape[], within: (shape: Shape) => Schema
   const literals = members.flatMap((member) => (member.kind === 'literal' ? [member.value] : []));
   const others = members.filter(({ kind }) => kind !== 'literal').map(within);
   const plain = others.map(({ type, ...rest }) => (Object.keys(rest).length === 0 ? type : undefined));
-  if (literals.length === 0 && plain.every((type) => typeof type === 'string')) return { type: plain };
+  if (literals.length === 0 && plain.every((type) => typeof type === 'string'))
+    return { type: plain.length === 1 ? plain[0] : plain };
   const options = literals.length > 0 ? [{ enum: literals }, ...others] : others;
   return options.length === 1 ? (options[0] ?? {}) : { anyOf: options };
 }

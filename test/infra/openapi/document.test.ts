@@ -133,7 +133,7 @@ it('each answer of the administration is an object with fields, and each POST wi
 });
 
 it('a request and an answer of the administration are described by what the code checks and encodes', () => {
-  const { CreateGroupRequest, ProjectModelPermissions, AdminApiKeyPolicy } = document.components.schemas;
+  const { CreateGroupRequest, ProjectModelPermissions, Policy } = document.components.schemas;
   expect(CreateGroupRequest).toEqual({
     type: 'object',
     properties: { name: { type: 'string', minLength: 1, maxLength: 256 } },
@@ -148,7 +148,7 @@ it('a request and an answer of the administration are described by what the code
     },
     required: ['object', 'mode', 'model_ids'],
   });
-  expect(AdminApiKeyPolicy).toHaveProperty('properties.limits.properties.requestsPerMinute');
+  expect(Policy).toHaveProperty('properties.limits.properties.requestsPerMinute');
 });
 
 it('the description of the API is small enough for a mapping template of API Gateway, which has at most 300 KB', async () => {

@@ -151,7 +151,10 @@ describe('the policies of the template', () => {
         ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...limits],
         ...[...readKey, ...readObjects],
       ],
-      TokenRole: [...items('AccessTable', ['GetItem', 'PutItem']), 'DataKey kms:Decrypt'],
+      TokenRole: [
+        ...items('AccessTable', ['GetItem', 'PutItem']),
+        ...['KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
+      ],
       AdminRole: [
         ...items('AdminTable', ['DeleteItem', 'GetItem', 'PutItem', 'Query']),
         ...items('AccessTable', ['DeleteItem', 'GetItem', 'PutItem', 'UpdateItem']),

@@ -142,7 +142,7 @@ describe('the access to the other tables', () => {
     expect(await listAllowed('JobsTable', JOB_ROLES, change)).toEqual(['SweepRole']);
   });
 
-  it('only the authorizer and the administration may find an API key or a token issuer, only the administration and intake a sender, and only they, workers, the sweep and record a policy', async () => {
+  it('only the authorizer and the administration may find an API key or a token issuer, only the administration and intake a sender, and only they, the token exchange, workers, the sweep and record a policy', async () => {
     const find = (partition: string) => ({
       action: 'dynamodb:GetItem',
       table: '',
@@ -164,10 +164,9 @@ describe('the access to the other tables', () => {
       'AdminRole',
     ]);
     expect(allowed('sender#AROA1')).toEqual(['AdminRole', 'IntakeRole']);
-    for (const policy of [getProjectPartition('acme'), ACCOUNT_PARTITION])
-      expect(allowed(policy)).toEqual([
-        ...['AuthorizeRole', 'AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'SweepRole', 'RecordRole'],
-      ]);
+    const readers = ['AdminRole', 'IntakeRole', 'GenerateRole', 'DispatchRole', 'SweepRole', 'RecordRole'];
+    expect(allowed(getProjectPartition('acme'))).toEqual(['AuthorizeRole', 'TokenRole', ...readers]);
+    expect(allowed(ACCOUNT_PARTITION)).toEqual(['AuthorizeRole', ...readers]);
     expect(allowed('accounts')).toEqual([]);
   });
 

@@ -92,7 +92,7 @@ describe('the functions', () => {
       embeddings: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...fleet, ...limited },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...limited, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...limited, REPLY_QUEUES: '{}' },
-      token: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...access },
+      token: { LOG_LEVEL: 'info', CORS_ORIGIN: '', KEYS_TABLE: 'lambent-dev-keys', ...access },
       admin: {
         LOG_LEVEL: 'info',
         CORS_ORIGIN: '',

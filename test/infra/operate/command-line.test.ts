@@ -85,7 +85,7 @@ describe('a shell without usable credentials', () => {
 
   it('a missing region is reported with the option that sets it', async () => {
     const credentials = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' };
-    const tables = { KEYS_TABLE: 'keys', ACCESS_TABLE: 'access', LIMITS_TABLE: 'limits' };
+    const tables = { KEYS_TABLE: 'keys', ACCESS_TABLE: 'access', LIMITS_TABLE: 'limits', RECORD_FUNCTION: 'record' };
     const { stderr } = await run('operate/tenant', ['erase', 'acme'], { ...credentials, ...tables });
     expect(stderr).toBe('keys: no AWS region: add --region, or set AWS_REGION\n');
   });

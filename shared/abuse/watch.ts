@@ -32,23 +32,28 @@ export interface WatchPorts {
 /**
  * Looks for signs of abuse in the activity of the keys and projects of entries, after these were added to it. A sign is reported
  * once for an hour, and the key is held if the policy says so. A repeated call completes an interrupted one.
+ * @throws the first error after all tenants were watched, so that the policy of one, which can't be read, hides no other's signs
  */
 export async function watchForAbuse(entries: readonly Entry[], ports: WatchPorts): Promise<void> {
   // Lines that are recorded hours later, such as those from a dead-letter queue, are too old a reason to hold a key.
   const isCurrent = ({ hour }: { readonly hour: number }) => ports.now() - hour < 2 * HOUR_MS;
   const activity = await readActivity(ports.table, sumActivity(entries).filter(isCurrent));
-  for (const tenant of new Set(activity.map((each) => each.tenant))) {
-    const rules = await readRules(ports.policies, tenant);
-    const keys = activity.filter((each) => each.tenant === tenant && each.keyId !== undefined);
-    const projects = activity.filter((each) => each.tenant === tenant && each.keyId === undefined);
-    const findings = keys.flatMap((key) => findInKey(key, rules));
-    for (const project of projects) {
-      const sameHour = keys.filter(({ hour }) => hour === project.hour);
-      findings.push(...findUnusualRate(await withUsual(project, rules, ports.table), sameHour, rules));
-    }
-    for (const finding of findings)
-      if (!finding.subject.reported.has(finding.sign)) await report(finding, rules, ports);
+  const failures: unknown[] = [];
+  for (const [tenant, active] of Map.groupBy(activity, (each) => each.tenant))
+    await watchTenant(tenant, active, ports).catch((thrown: unknown) => failures.push(thrown));
+  if (failures.length > 0) throw failures[0];
+}
+
+async function watchTenant(tenant: string, activity: readonly ActivityItem[], ports: WatchPorts): Promise<void> {
+  const rules = await readRules(ports.policies, tenant);
+  const keys = activity.filter(({ keyId }) => keyId !== undefined);
+  const projects = activity.filter(({ keyId }) => keyId === undefined);
+  const findings = keys.flatMap((key) => findInKey(key, rules));
+  for (const project of projects) {
+    const sameHour = keys.filter(({ hour }) => hour === project.hour);
+    findings.push(...findUnusualRate(await withUsual(project, rules, ports.table), sameHour, rules));
   }
+  for (const finding of findings) if (!finding.subject.reported.has(finding.sign)) await report(finding, rules, ports);
 }
 
 async function readRules(policies: PolicyTable, tenant: string): Promise<AbuseRules> {

@@ -1,3 +1,4 @@
+import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Activity, sumActivity } from '../../../shared/abuse/activity.ts';
 import { addActivity, readActivity } from '../../../shared/abuse/activity-table.ts';
@@ -94,6 +95,17 @@ describe('the watch for abuse', () => {
     expect(reports).toHaveLength(1);
     await callFrom('203.0.113.0/24');
     expect(reports).toHaveLength(2);
+  });
+
+  it('a policy that cannot be read hides no sign of another tenant, and fails the call', async () => {
+    await setRules({ networksPerHour: 1 });
+    const broken = `${tenant}-broken`;
+    const Item = { pk: { S: `project#${broken}` }, policy: { S: '{' } };
+    await access.client.send(new PutItemCommand({ TableName: 'access', Item }));
+    const networks = ['192.0.2.0/24', '198.51.100.0/24'];
+    const entries = [broken, tenant].flatMap((each) => networks.map((network) => makeEntry({ tenant: each, network })));
+    await expect(record(entries)).rejects.toThrow(SyntaxError);
+    expect(listActs()).toEqual([expect.objectContaining({ type: 'api_key.suspected', project: tenant })]);
   });
 
   it('calls that were not authorized add nothing, whatever the network', async () => {

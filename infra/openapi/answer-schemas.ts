@@ -62,25 +62,25 @@ const UNNAMED = /^(list|page)$|\.deleted$/;
 
 /** Returns the shape of a list's objects. */
 function listElements(shape: Shape): Shape[] {
-  if (shape.kind !== 'object') return [];
-  const data = shape
-    .properties()
-    .find(({ name }) => name === 'data')
-    ?.shape();
+  const data = findField(shape, 'data');
   return data?.kind === 'array' ? [data.element()] : [];
 }
 
 /** Returns the texts that the field `object` may be. */
 function listLiterals(shape: Shape): string[] {
-  if (shape.kind !== 'object') return [];
-  const field = shape
-    .properties()
-    .find(({ name }) => name === 'object')
-    ?.shape();
-  const options = field?.kind === 'union' ? field.members() : field === undefined ? [] : [field];
+  const field = findField(shape, 'object');
+  const options = field?.kind === 'union' ? field.members() : [field];
   return options.flatMap((option) =>
-    option.kind === 'literal' && typeof option.value === 'string' ? [option.value] : [],
+    option?.kind === 'literal' && typeof option.value === 'string' ? [option.value] : [],
   );
+}
+
+function findField(shape: Shape, name: string): Shape | undefined {
+  if (shape.kind !== 'object') return undefined;
+  return shape
+    .properties()
+    .find((property) => property.name === name)
+    ?.shape();
 }
 
 /** Returns the schema of a shape, or a reference to it if it has a name. @param above the shapes that contain this one */

@@ -59,7 +59,9 @@ export function createDocument(): object {
   for (const [route, scope] of routes.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const [method = '', resource = ''] = route.split(' ');
     const path = resource.replace('+}', '}');
+    const parameters = listPathParameters(resource);
     described[path] = {
+      ...(parameters.length > 0 ? { parameters } : {}),
       ...described[path],
       [method.toLowerCase()]: describeRoute(method, resource, scope, findContent(route)),
     };
@@ -157,11 +159,7 @@ function describeRoute(method: string, resource: string, scope: string | undefin
   if (operation === undefined) throw new Error(`${route} is not described`);
   const { id, summary, tag, query = [], example, idempotent } = operation;
   const json = content.body && { schema: content.body, ...(example === undefined ? {} : { example }) };
-  const parameters = [
-    ...listPathParameters(resource),
-    ...query.map(toParameter),
-    ...(idempotent ? [IDEMPOTENCY_KEY] : []),
-  ];
+  const parameters = [...query.map(toParameter), ...(idempotent ? [IDEMPOTENCY_KEY] : [])];
   return {
     operationId: id,
     summary,

@@ -29,13 +29,13 @@ interface Operation {
 }
 
 const document = createDocument() as {
-  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>> & { readonly parameters?: never }>>;
   readonly components: {
     readonly schemas: Readonly<Record<string, unknown>>;
     readonly parameters: Readonly<Record<string, { readonly name: string }>>;
   };
 };
-const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+const operations = Object.entries(document.paths).flatMap(([path, { parameters: _, ...methods }]) =>
   Object.entries(methods).map(([method, operation]) => ({ route: `${method.toUpperCase()} ${path}`, operation })),
 );
 

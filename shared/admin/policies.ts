@@ -5,13 +5,14 @@ import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
-import { omitUndefined } from '../core/objects.ts';
+import { isObject, omitUndefined } from '../core/objects.ts';
 import { jsonObject } from '../openai/schema.ts';
 import { invalidValueError, validate } from '../openai/validation.ts';
 import { createAdminKeys, encodeAddresses } from './admin-keys.ts';
 import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from './admin-routes.ts';
 import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
 import { checkGuardrailNames, checkNameFinder } from './guardrail-names.ts';
+import { checkModelNames } from './model-names.ts';
 import { type Collection, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople } from './people.ts';
 import { type FindLevel, findOrganization, findProjectLevel } from './policy-parts.ts';
@@ -81,7 +82,7 @@ function createRoutes(api: AdminApi, find: FindRestricted) {
       const { name, act, read, readAbove, change } = await find(request, 'change');
       await checkNameFinder(sections, readAbove);
       const previous = await read();
-      const restrictions = await change((each) => replaceSections(each, sections));
+      const restrictions = await change((each) => replaceSections(each, sections, api));
       logAct(request.telemetry, { ...act, details: { changes_requested: { policy: sections }, previous } });
       return encodePolicy(name, restrictions);
     }),
@@ -239,10 +240,26 @@ function parseSections(request: HttpRequest, { guardrails }: AdminApi): Sections
   return sections;
 }
 
-/** Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored. */
-function replaceSections(restrictions: Restrictions, sections: Sections): Restrictions {
+/**
+ * Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored.
+ * @throws LambentError as `checkModelNames`
+ */
+function replaceSections(restrictions: Restrictions, sections: Sections, api: AdminApi): Restrictions {
+  checkModelNames(listModelNames(sections), api, restrictions);
   const replaced = Object.entries({ ...restrictions, ...sections }).filter(([, section]) => section !== null);
   return Object.fromEntries(replaced);
+}
+
+/** Returns the names of models in the sections that a request sets. Values of other types are refused by the schema. */
+function listModelNames({ models, limits }: Sections): (readonly [name: string, param: string])[] {
+  const permitted = isObject(models) && Array.isArray(models['models']) ? models['models'] : [];
+  const limited = isObject(limits) && isObject(limits['models']) ? Object.keys(limits['models']) : [];
+  return [
+    ...permitted.flatMap((name: unknown, index) =>
+      typeof name === 'string' ? [[name, `models.models[${index}]`] as const] : [],
+    ),
+    ...limited.map((name) => [name, 'limits.models'] as const),
+  ];
 }
 
 /** The routes of certificates show which are active. */

@@ -633,7 +633,8 @@ describe('audit', () => {
       service.logs
         .map((line): unknown => JSON.parse(line))
         .filter(isObject)
-        .filter((line) => line['record'] === 'act' && line['project'] === project);
+        // The function `record` logs each act once more.
+        .filter((line) => line['message'] === 'administrative act' && line['project'] === project);
     await waitUntil('all acts are logged', () => listActs().length === 6);
     expect(listActs()).toMatchObject(
       [

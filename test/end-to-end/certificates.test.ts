@@ -220,7 +220,8 @@ describe('certificates', () => {
       service.logs
         .filter((line) => line.includes(id))
         .map((line) => JSON.parse(line))
-        .filter(({ record }) => record === 'act');
+        // The function `record` logs each act once more.
+        .filter(({ message }) => message === 'administrative act');
     await waitUntil('all acts are logged', () => listActs().length === 5);
     const certificates = [{ id, name: 'audited' }];
     expect(listActs().map(({ act, objectId, details }) => ({ act, objectId, ...JSON.parse(details) }))).toEqual([

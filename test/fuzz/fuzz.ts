@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { createDocument } from '../../infra/openapi/document.ts';
 import { installRequirements, mustRunPython } from '../../infra/python.ts';
 import { startService } from '../end-to-end/service.ts';
@@ -26,6 +27,7 @@ const DEFAULTS = ['--phases', 'examples,fuzzing,stateful', '--max-examples', '4'
 /** @returns Schemathesis's exit code */
 async function fuzz(args: readonly string[]): Promise<number> {
   const python = await installRequirements(import.meta.dirname);
+  await bundleFunctions();
   await using service = await startService();
   const { origin } = new URL(service.cloud.url);
   const description = join(service.stateDir, 'openapi.json');

@@ -1,5 +1,6 @@
 import { findHold } from '../access/holds.ts';
 import { checkModel } from '../access/model-permissions.ts';
+import type { Policy } from '../access/policy.ts';
 import type { PolicyTable, TenantPolicy } from '../access/policy-table.ts';
 import type { Caller } from '../access/principal.ts';
 import { mayStoreContent } from '../access/retention.ts';
@@ -17,7 +18,7 @@ import type { QueueRecord } from '../lambda/queue-event.ts';
 import { MessageRejectedError } from '../lambda/queue-pipeline.ts';
 import { findTries } from '../limits/queue-caps.ts';
 import { listSchemaLimits } from '../limits/schema-limits.ts';
-import { findPolicy, toJobCaller } from './job-caller.ts';
+import { parseTenantPolicy, toJobCaller } from './job-caller.ts';
 import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-message.ts';
 import { parseQueuedRequest } from './queued-request.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
@@ -83,9 +84,10 @@ export async function authorizeSender(
     );
   }
   const { keyId, limits: senderLimits } = sender;
-  const policy = await findPolicy(policies, tenant).catch(rejectArchivedProject);
+  const found = await policies.find(tenant);
+  const policy = parseOrReject(found);
   // Two ids, because the service itself holds a `keyId`, and an administrator a sender.
-  checkHolds(await policies.find(tenant), [keyId, getSenderId(record.attributes.SenderId)], now());
+  checkHolds(found, [keyId, getSenderId(record.attributes.SenderId)], now());
   if (policy.project?.readOnly)
     throw new MessageRejectedError(new LambentError('insufficient_permissions', 'The project only reads.'));
   return { tenant, keyId, policy, ...omitUndefined({ senderLimits }) };
@@ -98,10 +100,14 @@ function checkHolds({ holds }: TenantPolicy, ids: readonly string[], now: number
   throw new MessageRejectedError(new LambentError('key_held', message));
 }
 
-/** An archived project stays archived. */
-function rejectArchivedProject(thrown: unknown): never {
-  const isArchived = thrown instanceof LambentError && thrown.code === 'project_archived';
-  throw isArchived ? new MessageRejectedError(thrown) : thrown;
+/** As `parseTenantPolicy`, but rejects messages for an archived project, which stays archived. */
+function parseOrReject(found: TenantPolicy): Policy {
+  try {
+    return parseTenantPolicy(found);
+  } catch (thrown) {
+    const isArchived = thrown instanceof LambentError && thrown.code === 'project_archived';
+    throw isArchived ? new MessageRejectedError(thrown) : thrown;
+  }
 }
 
 /**

@@ -63,7 +63,7 @@ function createRoutes(api: AdminApi) {
   const getCertificate = (request: HttpRequest) =>
     certificates.get(ORGANIZATION, getPathParameter(request, 'certificate'));
   const organization = createLevelRoutes(api, findOrganization(api));
-  const project = createLevelRoutes(api, findProjectLevel(api, createProjects(api)));
+  const project = createLevelRoutes(api, findProjectLevel(api));
 
   return {
     'GET /v1/organization/certificates': organization.list,

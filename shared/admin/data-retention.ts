@@ -3,7 +3,6 @@ import { LambentError } from '../core/errors.ts';
 import { object, oneOf } from '../openai/schema.ts';
 import { type AdminApi, createAdminRoute, createBodyRoute } from './admin-routes.ts';
 import { type FindLevel, findOrganization, findProjectLevel, logRestriction } from './policy-parts.ts';
-import { createProjects } from './projects.ts';
 
 const ENHANCED = ['enhanced_zero_data_retention', 'enhanced_modified_abuse_monitoring'] as const;
 const CONTROLS = ['zero_data_retention', 'modified_abuse_monitoring'] as const;
@@ -21,7 +20,7 @@ export function createDataRetentionRoutes(api: AdminApi) {
     body: organizationBody,
     byDefault: 'modified_abuse_monitoring',
   });
-  const project = createRoutes(findProjectLevel(api, createProjects(api)), {
+  const project = createRoutes(findProjectLevel(api), {
     body: projectBody,
     byDefault: 'organization_default',
   });

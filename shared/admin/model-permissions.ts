@@ -3,7 +3,6 @@ import { arrayOf, object, oneOf, text } from '../openai/schema.ts';
 import { type AdminApi, createAdminRoute, createBodyRoute } from './admin-routes.ts';
 import { checkModelNames } from './model-names.ts';
 import { findProjectLevel, logRestriction } from './policy-parts.ts';
-import { createProjects } from './projects.ts';
 
 const updateBody = object({
   mode: oneOf(['allow_list', 'deny_list']),
@@ -12,7 +11,7 @@ const updateBody = object({
 
 /** Creates the routes of the models that a project may use. */
 export function createModelPermissionRoutes(api: AdminApi) {
-  const findLevel = findProjectLevel(api, createProjects(api));
+  const findLevel = findProjectLevel(api);
   return {
     'GET /v1/organization/projects/{project}/model_permissions': createAdminRoute(async (request) => {
       const { models } = await (await findLevel(request, 'read')).read();

@@ -13,11 +13,11 @@ import { type AdminApi, createAdminRoute, getPathParameter, requireScope } from 
 import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
 import { checkGuardrailNames, checkNameFinder } from './guardrail-names.ts';
 import { checkModelNames } from './model-names.ts';
-import { type Collection, objectNotFoundError, toProjectOwner } from './object-table.ts';
+import { objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople } from './people.ts';
 import { type FindLevel, findOrganization, findProjectLevel } from './policy-parts.ts';
 import { createProjectKeys } from './project-keys.ts';
-import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
+import { getProjectFor } from './projects.ts';
 import { createServiceAccounts } from './service-accounts.ts';
 
 /** The organization, a project, or a caller that a policy restricts. */
@@ -47,12 +47,11 @@ type FindRestricted = (request: HttpRequest, use: 'read' | 'change') => Promise<
  * tokens of a service account or user. A POST replaces the sections that its body names, and removes those that are null there.
  */
 export function createPolicyRoutes(api: AdminApi) {
-  const projects = createProjects(api);
   const organization = createRoutes(api, findLevel(api, findOrganization(api)));
-  const project = createRoutes(api, findLevel(api, findProjectLevel(api, projects)));
-  const key = createRoutes(api, findKey(api, projects));
+  const project = createRoutes(api, findLevel(api, findProjectLevel(api)));
+  const key = createRoutes(api, findKey(api));
   const adminKey = createRoutes(api, findAdminKey(api));
-  const account = createRoutes(api, findServiceAccount(api, projects));
+  const account = createRoutes(api, findServiceAccount(api));
   const user = createRoutes(api, findUser(api));
   return {
     'GET /v1/organization/policy': organization.retrieve,
@@ -104,10 +103,10 @@ function findLevel({ policies }: AdminApi, find: FindLevel): FindRestricted {
   };
 }
 
-function findKey(api: AdminApi, projects: Collection<Project>): FindRestricted {
+function findKey(api: AdminApi): FindRestricted {
   const keys = createProjectKeys(api);
   return async (request, use) => {
-    const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
+    const project = await getProjectFor(use, api, request);
     const key = await keys.collection.get(toProjectOwner(project.id), getPathParameter(request, 'key'));
     return {
       name: 'organization.project.api_key',
@@ -171,10 +170,10 @@ async function findKeyRestrictions(
   };
 }
 
-function findServiceAccount(api: AdminApi, projects: Collection<Project>): FindRestricted {
+function findServiceAccount(api: AdminApi): FindRestricted {
   const accounts = createServiceAccounts(api);
   return async (request, use) => {
-    const project = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
+    const project = await getProjectFor(use, api, request);
     const id = getPathParameter(request, 'account');
     const account = await accounts.get(toProjectOwner(project.id), id);
     if (account.deleted) throw objectNotFoundError('service_account', id);

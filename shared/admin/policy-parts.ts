@@ -5,8 +5,8 @@ import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { AdminApi } from './admin-routes.ts';
-import { type Collection, type Owner, toProjectOwner } from './object-table.ts';
-import { getActiveProject, getProject, type Project } from './projects.ts';
+import { type Owner, toProjectOwner } from './object-table.ts';
+import { getProjectFor } from './projects.ts';
 
 /**
  * The restrictions of the organization or of a project. They are stored once, where they are enforced: the resources of the
@@ -37,10 +37,10 @@ export function findOrganization({ policies }: AdminApi): FindLevel {
 }
 
 /** Returns the level of the project that a request's path names. */
-export function findProjectLevel(api: AdminApi, projects: Collection<Project>): FindLevel {
+export function findProjectLevel(api: AdminApi): FindLevel {
   const { policies } = api;
   return async (request, use) => {
-    const { id } = await (use === 'read' ? getProject(projects, request) : getActiveProject(api, request));
+    const { id } = await getProjectFor(use, api, request);
     return {
       owner: toProjectOwner(id),
       name: 'project',

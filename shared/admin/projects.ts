@@ -57,6 +57,15 @@ export function getProject(projects: Collection<Project>, request: HttpRequest):
   return projects.get(ORGANIZATION, getPathParameter(request, 'project'));
 }
 
+/** Returns the project of the path parameter `project`. Throws as `getProject`, and for a change as `getActiveProject`. */
+export function getProjectFor(
+  use: 'read' | 'change',
+  api: Pick<AdminApi, 'table' | 'tenantKeys'>,
+  request: HttpRequest,
+): Promise<Project> {
+  return use === 'read' ? getProject(createProjects(api), request) : getActiveProject(api, request);
+}
+
 /**
  * Like `getProject`, for requests that change something.
  * @throws LambentError `not_found`, `project_archived`, `tenant_deleted`, `vault_unavailable`

@@ -7,7 +7,6 @@ import { type AdminApi, createAdminRoute, createBodyRoute, getPathParameter, lis
 import { checkModelNames } from './model-names.ts';
 import { objectNotFoundError } from './object-table.ts';
 import { findProjectLevel, withLimits } from './policy-parts.ts';
-import { createProjects } from './projects.ts';
 
 /** Shown for what is not limited, because OpenAI's types have no other value. To set it removes a limit. */
 const UNLIMITED = 2_147_483_647;
@@ -35,7 +34,7 @@ const NAMES = {
 
 /** Creates the routes of the limits of a project's models. The id of a limit is `rl-` and the model's name. */
 export function createRateLimitRoutes(api: AdminApi) {
-  const findLevel = findProjectLevel(api, createProjects(api));
+  const findLevel = findProjectLevel(api);
   return {
     'GET /v1/organization/projects/{project}/rate_limits': createAdminRoute(async (request) => {
       const { limits = {} } = await (await findLevel(request, 'read')).read();

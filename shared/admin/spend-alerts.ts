@@ -14,7 +14,6 @@ import {
   type RestrictedLevel,
   withLimits,
 } from './policy-parts.ts';
-import { createProjects } from './projects.ts';
 import { MAX_CENTS, MONTHLY_DOLLARS } from './spend-limits.ts';
 
 const body = object({
@@ -30,7 +29,7 @@ const body = object({
 /** Creates the routes of the spend alerts of the organization and of projects: the monthly alerts of their policies. */
 export function createSpendAlertRoutes(api: AdminApi) {
   const organization = createRoutes(api, findOrganization(api));
-  const project = createRoutes(api, findProjectLevel(api, createProjects(api)));
+  const project = createRoutes(api, findProjectLevel(api));
   return {
     'GET /v1/organization/spend_alerts': organization.list,
     'POST /v1/organization/spend_alerts': organization.create,

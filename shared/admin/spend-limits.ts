@@ -9,7 +9,6 @@ import {
   type RestrictedLevel,
   withLimits,
 } from './policy-parts.ts';
-import { createProjects } from './projects.ts';
 
 /** The only currency and period of OpenAI's API. */
 export const MONTHLY_DOLLARS = {
@@ -24,7 +23,7 @@ const updateBody = object({ ...MONTHLY_DOLLARS, threshold_amount: integer(1, MAX
 /** Creates the routes of the hard spend limits of the organization and of projects. */
 export function createSpendLimitRoutes(api: AdminApi) {
   const organization = createRoutes(findOrganization(api));
-  const project = createRoutes(findProjectLevel(api, createProjects(api)));
+  const project = createRoutes(findProjectLevel(api));
   return {
     'GET /v1/organization/spend_limit': organization.retrieve,
     'POST /v1/organization/spend_limit': organization.update,

@@ -19,7 +19,7 @@ const KEYS: readonly RegExp[] = [
 const SECRET_KEYS = new RegExp(`${BEGIN}sk-[A-Za-z0-9_-]{16,}`, 'g');
 const BEARER = /bearer[ ]{1,2}(?<value>[A-Za-z0-9._~+/=-]{16,})/gi;
 const BASIC = /authorization["']?[ ]?[:=]?[ ]?["']?basic[ ]{1,2}(?<value>[A-Za-z0-9+/_-]{8,1024}={0,2})/gi;
-/** Whoever knows the address may post. */
+/** Programs that know the address may post. */
 const SLACK_WEBHOOK = /hooks\.slack\.com\/(?:services|workflows|triggers)\/(?<value>[A-Za-z0-9/_-]{16,255})/g;
 /** The private part of a key of PuTTY. */
 const PUTTY =

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
-import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import { paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
 import {
   DeleteMessageCommand,
   GetQueueAttributesCommand,
@@ -301,11 +301,8 @@ async function listContent(tenant: string): Promise<string[]> {
   tables.destroy();
   const s3 = new S3Client(createOptions('AWS_ENDPOINT_URL_S3'));
   const Bucket = resources['BUCKET'];
-  const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket }));
-  for (const { Key = '' } of Contents) {
-    if (!Key.includes(tenant)) continue;
-    const { ContentLength = 0 } = await s3.send(new GetObjectCommand({ Bucket, Key }));
-    if (ContentLength > CONTENT.length) found.push(Key);
+  for await (const { Contents = [] } of paginateListObjectsV2({ client: s3 }, { Bucket })) {
+    for (const { Key = '', Size = 0 } of Contents) if (Key.includes(tenant) && Size > CONTENT.length) found.push(Key);
   }
   s3.destroy();
   return found;

@@ -1,6 +1,6 @@
 /**
- * Lambda authorizer: resolves a key, or a token of a trusted issuer, to its principal. Denies unknown and expired ones, and those
- * of erased tenants: what stores nothing would serve them otherwise.
+ * Lambda authorizer: resolves a key, or a token of a trusted issuer, to its principal. Denies unknown ones, and those of erased
+ * tenants: what stores nothing would serve them otherwise. The functions refuse an expired key, so that each call with it is recorded.
  */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
@@ -17,6 +17,7 @@ import { createKeyTable } from '../shared/access/key-table.ts';
 import { getKeyPartition, type KeyRecord } from '../shared/access/keys.ts';
 import { joinPolicy } from '../shared/access/policy-json.ts';
 import { createPolicyTable, createServiceAccountPolicies } from '../shared/access/policy-table.ts';
+import { hasExpired } from '../shared/access/principal.ts';
 import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/request-keys.ts';
 import { reportExpiry } from '../shared/audit/expiring-key.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
@@ -65,12 +66,13 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
 
     const callers = await Promise.all(values.map(isCalledEachTime(event) ? cache : findCaller));
     const caller = callers.find((each) => each !== undefined);
-    if (caller === undefined) {
-      const hasCredential = values.some(isCredential);
-      if (!isAmbiguous) logger.info('denied', { reason: hasCredential ? 'unknown key' : 'no key' });
-      if (hasCredential) metrics.publish({ KeysRefused: [1, 'Count'] }, 'stage');
-      return createDenyPolicy(event.methodArn);
+    const isExpired = caller !== undefined && hasExpired(caller);
+    if (caller === undefined || isExpired) {
+      const reason = isExpired ? 'expired key' : values.some(isCredential) ? 'unknown key' : 'no key';
+      if (!isAmbiguous) logger.info('denied', { reason });
+      if (reason !== 'no key') metrics.publish({ KeysRefused: [1, 'Count'] }, 'stage');
     }
+    if (caller === undefined) return createDenyPolicy(event.methodArn);
     // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a
     // value that isn't a key; a denying one would lock out the key.
     if (isAmbiguous) throw new Error(UNCACHED_DENIAL);
@@ -115,8 +117,9 @@ interface FoundRecord extends KeyRecord {
 async function findKey(value: string): Promise<FoundRecord | undefined> {
   const key = parseKey(value);
   if (key === undefined || !(allowsCustomKeys || hasKeyForm(key))) return undefined;
-  const record = await keys.find(key, Date.now());
+  const record = await keys.find(key);
   if (record === undefined) return undefined;
+  if (hasExpired(record)) return { ...record, scopes: [] };
   if (record.federated === undefined) {
     await reportExpiry(getKeyPartition(key), record, { keys, now: Date.now }, telemetry.forRequest({}));
     return record;

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { UNRESTRICTED } from './policy.ts';
-import type { Principal } from './principal.ts';
+import { hasExpired, type Principal } from './principal.ts';
 
 /** What the authorizer passes on. */
 export interface AuthorizedCaller extends Omit<Principal, 'policy' | 'expiresAt'> {
@@ -37,20 +37,31 @@ export function toAuthorizerContext({
 }
 
 const name = v.pipe(v.string(), v.regex(/^[#A-Za-z0-9][A-Za-z0-9._-]{0,63}$/));
+const seconds = v.optional(v.pipe(v.string(), v.toNumber()));
 const contextSchema = v.object({
   tenant: name,
   keyId: name,
   scopes: v.string(),
   policy: v.optional(v.string()),
   archived: v.optional(v.string()),
-  heldUntil: v.optional(v.string()),
-  expiresAt: v.optional(v.string()),
+  heldUntil: seconds,
+  expiresAt: seconds,
 });
 
+/** The log fields of a caller. */
+export interface CallerFields {
+  readonly tenant?: string;
+  readonly keyId?: string;
+  /** Why the call is refused, if its error doesn't say so: a key may also be missing. */
+  readonly reason?: 'expired' | undefined;
+}
+
 /** Returns who has called, also if the call must be refused. Empty if the authorizer's context is invalid. */
-export function readCaller(context: unknown): { readonly tenant?: string; readonly keyId?: string } {
+export function readCaller(context: unknown): CallerFields {
   const { output, success } = v.safeParse(contextSchema, context);
-  return success ? { tenant: output.tenant, keyId: output.keyId } : {};
+  return success
+    ? { tenant: output.tenant, keyId: output.keyId, reason: hasExpired(output) ? 'expired' : undefined }
+    : {};
 }
 
 /**
@@ -58,15 +69,14 @@ export function readCaller(context: unknown): { readonly tenant?: string; readon
  * @throws LambentError `project_archived`, `key_held`; `overloaded` for a policy that this version can't enforce
  */
 export async function parseAuthorizerContext(context: unknown): Promise<Principal | undefined> {
-  const result = v.safeParse(contextSchema, context);
-  if (!result.success) return undefined;
-  const { tenant, keyId, scopes, policy, archived, heldUntil, expiresAt } = result.output;
-  if (Number(expiresAt) * 1000 <= Date.now()) return undefined;
-  if (archived !== undefined) throw (await import('./project-archived-error.ts')).projectArchivedError();
+  const { output, success } = v.safeParse(contextSchema, context);
+  if (!success || hasExpired(output)) return undefined;
+  const { tenant, keyId, scopes, policy, archived, heldUntil, expiresAt } = output;
+  const isArchived = archived !== undefined;
   // Thrown even after the hold's end, while API Gateway has cached this context, because it has no scopes.
-  if (heldUntil !== undefined) throw (await import('./key-held-error.ts')).keyHeldError(Number(heldUntil));
-  const expiry = expiresAt === undefined ? {} : { expiresAt: Number(expiresAt) };
-  const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED, ...expiry };
+  if (isArchived || heldUntil !== undefined)
+    throw (await import('./refused-caller.ts')).refusedCallerError(isArchived, heldUntil);
+  const principal = { tenant, keyId, scopes: scopes.split(' '), policy: UNRESTRICTED, expiresAt };
   return policy === undefined
     ? principal
     : { ...principal, policy: (await import('./policy-json.ts')).parsePolicy(policy) };

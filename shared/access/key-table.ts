@@ -1,15 +1,15 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
 import { getItem, getItems, updateItem } from '../aws/table.ts';
-import { getKeyPartition, type KeyRecord, parseKeyItem } from './keys.ts';
+import { getKeyPartition, type KeyRecord, parseKeyItem, parseKeyRecord } from './keys.ts';
 
 /** Looks up API keys in the access table. */
 export interface KeyTable {
   /**
-   * Finds a key's record. Returns undefined if the key is unknown, or expired at `now` (epoch milliseconds). Throws
+   * Finds a key's record, even an expired one until DynamoDB deletes it. Returns undefined if the key is unknown. Throws
    * DynamoDB's errors.
    */
-  find(key: string, now: number): Promise<KeyRecord | undefined>;
+  find(key: string): Promise<KeyRecord | undefined>;
   /**
    * Reads up to 100 keys' records by their partitions. The result lacks keys that are unknown, or expired at `now` (epoch
    * milliseconds). Throws DynamoDB's errors.
@@ -26,9 +26,9 @@ export interface KeyTable {
 export function createKeyTable(client: DynamoDBClient, name: string): KeyTable {
   const table = { client, name };
   return {
-    async find(key, now) {
+    async find(key) {
       const item = await getItem(table, marshall({ pk: getKeyPartition(key) }), { eventual: true });
-      return item && parseKeyItem(item, now);
+      return item && parseKeyRecord(item);
     },
 
     async readAll(partitions, now) {

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { type FederatedRules, federatedRulesSchema } from './federation/federated-rules.ts';
-import { ORGANIZATION, type Principal } from './principal.ts';
+import { hasExpired, ORGANIZATION, type Principal } from './principal.ts';
 
 /** For how long a new key works unless its creator says otherwise. */
 export const DEFAULT_LIFETIME_SECONDS = 90 * 86_400;
@@ -61,11 +61,8 @@ export function parseKeyRecord(item: Item): KeyRecord | undefined {
   return { ...omitUndefined(record), scopes: [...scopes].filter((scope) => scope.startsWith('admin.') === isAdmin) };
 }
 
-/**
- * Parses a key's item for the authorizer.
- * @returns undefined if the item is invalid, or expired at `now` (epoch milliseconds)
- */
+/** Parses a key's item. Returns undefined if it is invalid, or expired at `now` (epoch milliseconds). */
 export function parseKeyItem(item: Item, now: number): KeyRecord | undefined {
   const record = parseKeyRecord(item);
-  return record?.expiresAt !== undefined && record.expiresAt * 1000 <= now ? undefined : record;
+  return record && hasExpired(record, now) ? undefined : record;
 }

@@ -7,7 +7,7 @@ export interface Principal extends Caller {
   /** Names of scopes, for `hasScope`. Another version may have written names that this one doesn't know. */
   readonly scopes: readonly string[];
   /** Epoch seconds at which the key or token expires. Absent for one that never does, and for jobs. */
-  readonly expiresAt?: number;
+  readonly expiresAt?: number | undefined;
 }
 
 /** For whom a model is called. */
@@ -20,3 +20,8 @@ export interface Caller {
 
 /** The tenant of admin keys. No tenant can have this name. */
 export const ORGANIZATION = '#organization';
+
+/** True if the key or token of a principal has expired at `now` (epoch milliseconds). */
+export function hasExpired({ expiresAt }: Pick<Principal, 'expiresAt'>, now: number = Date.now()): boolean {
+  return expiresAt !== undefined && expiresAt * 1000 <= now;
+}

@@ -10,6 +10,7 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAuditCommand } from '../../infra/operate/audit.ts';
 import { runTenantCommand } from '../../infra/operate/tenant.ts';
+import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { storeActs } from '../../shared/audit/act-table.ts';
 import { createChainTable } from '../../shared/audit/chain-table.ts';
 import { CHAINS, type Digest } from '../../shared/audit/digest.ts';
@@ -21,6 +22,7 @@ import { formatDollars } from '../../shared/inference/cost.ts';
 import { addSums, NO_USAGE, type UsageSums } from '../../shared/usage/usage-row.ts';
 import { readBucket } from '../../shared/usage/usage-table.ts';
 import { waitUntil } from '../wait.ts';
+import { addKeys } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 const PRICE = { inputPerMillion: 3, outputPerMillion: 15 };
@@ -196,6 +198,28 @@ it("OpenAI's client lists administrative acts, filtered and by pages", async () 
   expect(created.data).toHaveLength(1);
   const earlier = await auditLogs.list({ effective_at: { lt: 1_000 } });
   expect(earlier.data).toEqual([]);
+});
+
+it('each call with an expired key is recorded with its project, whatever API Gateway has cached', async () => {
+  const record = { tenant: 'late', keyId: 'late-key', scopes: TENANT_SCOPES, expiresAt: 1_000 };
+  await addKeys(service.cloud, { 'sk-late': record });
+  const options = { baseURL: service.cloud.url, apiKey: 'sk-late', maxRetries: 0 };
+  const late = new OpenAI(options);
+  const refused = { status: 401, code: 'invalid_api_key' };
+  await expect(late.responses.create({ model: 'compatible', input: 'Hi' })).rejects.toMatchObject(refused);
+  await expect(late.responses.retrieve('resp_any')).rejects.toMatchObject(refused);
+  await expect(late.models.list()).rejects.toMatchObject(refused);
+  const entries = await waitUntil('the calls are recorded', async () => {
+    const found = (await readAudit()).filter(({ tenant }) => tenant === 'late');
+    return found.length === 3 && found;
+  });
+  for (const entry of entries)
+    expect(entry).toMatchObject({ record: 'call', status: 401, keyId: 'late-key', reason: 'expired' });
+  expect(entries.map(({ route }) => route).sort()).toEqual([
+    'GET /v1/models',
+    'GET /v1/responses/{id}',
+    'POST /v1/responses',
+  ]);
 });
 
 it('an act of the service itself has no actor in the list', async () => {

@@ -120,6 +120,10 @@ it('the authorizer denies a new key of an erased tenant', async () => {
   const tenantKeys = createTenantKeyTable(dynamodb, testEnvironment.variables['KEYS_TABLE'] ?? '');
   await tenantKeys.markErased({ tenant: 'erased', deletedAt: Date.now() });
   expect(await decide(['Authorization', 'Bearer sk-erased'])).toBe(DENIED);
+  const expired = { tenant: 'erased', keyId: 'expired-key', scopes: ['generate'], expiresAt: 1_000 };
+  const Item = createKeyItem('sk-erased-2', expired);
+  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+  expect(await decide(['Authorization', 'Bearer sk-erased-2'])).toBe(DENIED);
 });
 
 describe('what restricts a key', () => {
@@ -158,6 +162,19 @@ describe('what restricts a key', () => {
 
   it('the authorizer passes on no policy for a key that nothing restricts', async () => {
     expect(await readContext('acme')).toEqual({ tenant: 'acme', keyId: 'acme-key', scopes: 'generate' });
+  });
+
+  it('the authorizer passes on whose key has expired, without its scopes, and counts it as refused', async () => {
+    const record = { tenant: 'late', keyId: 'late-key', scopes: ['generate'], expiresAt: 1_000 };
+    const Item = createKeyItem('sk-late', record);
+    await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+    write.mockClear();
+    expect(await readContext('late')).toEqual({ tenant: 'late', keyId: 'late-key', scopes: '', expiresAt: '1000' });
+    const text = write.mock.calls.map(([line]) => String(line)).join('');
+    expect(text).toContain('"reason":"expired key"');
+    expect(text).toContain('"KeysRefused":1');
+    // It is too late to report that it expires soon.
+    expect(text).not.toContain('api_key.expiring');
   });
 
   it('the authorizer passes on that the project of a key is archived', async () => {

@@ -153,7 +153,7 @@ describe('the access to the other tables', () => {
       roles.filter((role) => isAllowed(template, role, 'AccessTable', find(partition)));
     const [key] = await record(() =>
       createKeyTable(client, tableName)
-        .find('sk-any', 0)
+        .find('sk-any')
         .catch(() => undefined),
     );
     const [partition = ''] = key?.context['dynamodb:LeadingKeys'] ?? [];

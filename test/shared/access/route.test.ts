@@ -50,6 +50,17 @@ describe('the record of a refused call', () => {
     expect(line).toMatchObject({ errorCode, status, tenant: 'acme', keyId: 'key-1', network: '198.51.100.0/24' });
   });
 
+  it('says that the key has expired, because a request without a key is refused with the same error', async () => {
+    expect(await call(toAuthorizerContext({ ...CALLER, scopes: [], expiresAt: 1_000 }))).toMatchObject({
+      errorCode: 'invalid_api_key',
+      reason: 'expired',
+    });
+    const later = Math.ceil(Date.now() / 1000) + 600;
+    const line = await call(toAuthorizerContext({ ...CALLER, scopes: [], expiresAt: later }));
+    expect(line).toMatchObject({ errorCode: 'insufficient_permissions' });
+    expect(line).not.toHaveProperty('reason');
+  });
+
   it.each([undefined, { tenant: 1, keyId: {} }])('has no caller if the authorizer names none: %j', async (context) => {
     const line = await call(context);
     expect(line).toMatchObject({ errorCode: 'invalid_api_key', network: '198.51.100.0/24' });

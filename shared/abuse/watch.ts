@@ -3,6 +3,7 @@ import type { HoldTable } from '../access/hold-table.ts';
 import type { Restrictions } from '../access/policy.ts';
 import type { PolicyTable } from '../access/policy-table.ts';
 import { ORGANIZATION } from '../access/principal.ts';
+import { getPrincipalKind } from '../access/principal-kind.ts';
 import type { Act } from '../audit/act.ts';
 import type { Entry } from '../audit/entry.ts';
 import type { Table } from '../aws/table.ts';
@@ -91,7 +92,7 @@ async function report(
   const data = { reason: sign, value: begun.value, threshold: begun.threshold };
   await ports.report({
     act: {
-      type: `${keyId === undefined ? 'project' : 'api_key'}.${isHeld ? 'held' : 'suspected'}`,
+      type: `${keyId === undefined ? 'project' : getPrincipalKind(keyId)}.${isHeld ? 'held' : 'suspected'}`,
       objectId: keyId ?? tenant,
       ...(tenant !== ORGANIZATION && { project: tenant }),
       details: { data: isHeld ? { ...data, held_until: hold.until } : data },

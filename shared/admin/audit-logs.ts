@@ -1,3 +1,5 @@
+import { ORGANIZATION } from '../access/principal.ts';
+import { getPrincipalKind } from '../access/principal-kind.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { listActs } from '../audit/act-table.ts';
 import type { Entry } from '../audit/entry.ts';
@@ -47,7 +49,7 @@ function createFilter(query: Query): (entry: Entry) => boolean {
   };
   const fields = Object.entries(filters) as [keyof typeof filters, readonly string[] | undefined][];
   const [gt, gte, lt, lte] = ['gt', 'gte', 'lt', 'lte'].map((name) => readNumber(query, `effective_at[${name}]`));
-  // Entries have no address: administrators are keys.
+  // Entries have no e-mail address.
   const hasActors = readList(query, 'actor_emails') === undefined;
   return (entry) => {
     const at = toSeconds(entry);
@@ -63,16 +65,35 @@ function createFilter(query: Query): (entry: Entry) => boolean {
 }
 
 function encodeAct(entry: Entry) {
-  const { act = '', objectId, project, keyId, details } = entry;
+  const { act = '', objectId, project, details } = entry;
   return {
     id: encodeCursor(entry),
     type: act,
     effective_at: toSeconds(entry),
     ...(project !== undefined && { project: { id: project } }),
-    // What the service did itself has no actor.
-    actor: keyId === undefined ? null : { type: 'api_key' as const, api_key: { id: keyId, type: 'user' as const } },
+    actor: encodeActor(entry),
     [act]: { id: objectId, ...(details === undefined ? {} : (JSON.parse(details) as object)) },
   };
+}
+
+/** Returns an administrator, or the caller that triggered an alert. Null for what the service did itself. */
+function encodeActor({ keyId, tenant }: Entry) {
+  if (keyId === undefined) return null;
+  switch (getPrincipalKind(keyId)) {
+    case 'user':
+      return { type: 'session' as const, session: { user: { id: keyId } } };
+    case 'api_key':
+      // The key of a project may be a service account's.
+      return {
+        type: 'api_key' as const,
+        api_key: { id: keyId, ...(tenant === ORGANIZATION && { type: 'user' as const }) },
+      };
+    default:
+      return {
+        type: 'api_key' as const,
+        api_key: { type: 'service_account' as const, service_account: { id: keyId } },
+      };
+  }
 }
 
 const toSeconds = ({ time }: Entry) => Math.floor(Date.parse(time) / 1000);

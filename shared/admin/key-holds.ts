@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { createHoldTable, MAX_HOLDS } from '../access/hold-table.ts';
 import type { Hold } from '../access/holds.ts';
 import { ORGANIZATION } from '../access/principal.ts';
+import { getPrincipalKind } from '../access/principal-kind.ts';
 import { getSenderId, type SenderRecord } from '../access/senders.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
@@ -45,7 +46,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
       (await accounts.find(toProjectOwner(project), id)) ??
       (await people.users.collection.find(ORGANIZATION, id)) ??
       (await findSender(project, id));
-    if (found === undefined) throw objectNotFoundError('api_key', id);
+    if (found === undefined) throw objectNotFoundError(getPrincipalKind(id), id);
   };
 
   return {
@@ -72,7 +73,12 @@ export function createKeyHoldRoutes(api: AdminApi) {
             `The project has ${MAX_HOLDS} held keys, the maximum. Release some of them.`,
           );
         const details = { data: { reason: hold.reason, held_until: hold.until } };
-        logAct(request.telemetry, { type: 'api_key.held', objectId: key, project: project.id, details });
+        logAct(request.telemetry, {
+          type: `${getPrincipalKind(key)}.held`,
+          objectId: key,
+          project: project.id,
+          details,
+        });
         return encodeHold(key, hold);
       },
     ),
@@ -83,7 +89,12 @@ export function createKeyHoldRoutes(api: AdminApi) {
       const released = await holds.release(project.id, key);
       if (released === undefined) throw objectNotFoundError('key_hold', key);
       const details = { previous: { reason: released.reason, held_until: released.until } };
-      logAct(request.telemetry, { type: 'api_key.released', objectId: key, project: project.id, details });
+      logAct(request.telemetry, {
+        type: `${getPrincipalKind(key)}.released`,
+        objectId: key,
+        project: project.id,
+        details,
+      });
       return { id: key, object: 'organization.project.key_hold.deleted' as const, deleted: true };
     }),
   };

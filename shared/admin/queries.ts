@@ -29,7 +29,7 @@ const list = (sizes: PageSizes, ...names: readonly string[]): RouteQuery => ({
 const report = (...names: readonly string[]): RouteQuery => ({
   names: [
     ...['start_time', 'end_time', 'bucket_width', 'limit', 'page', 'group_by', 'format'],
-    ...['project_ids', 'user_ids', 'api_key_ids', 'models', 'batch', ...names],
+    ...['project_ids', 'user_ids', 'api_key_ids', 'service_account_ids', 'sender_ids', 'models', 'batch', ...names],
   ],
 });
 const EFFECTIVE_AT = ['gt', 'gte', 'lt', 'lte'].map((name) => `effective_at[${name}]`);

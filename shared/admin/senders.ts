@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { ORGANIZATION } from '../access/principal.ts';
+import { getPrincipalKind } from '../access/principal-kind.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { TENANT_SCOPES } from '../access/scopes.ts';
 import { getSenderId, hasExpired, type SenderRecord } from '../access/senders.ts';
@@ -43,8 +44,6 @@ const createBody = object({ id: text({ min: 1, max: 256 }), project_ids: project
 const updateBody = object({ project_ids: v.optional(projectIds), ...fields });
 type Changes = v.InferOutput<typeof updateBody>;
 
-/** A user's or role's unique id, also one of an AWS service, or the id of an account. */
-const SENDER_ID = /^((AIDA|AROA)[A-Z0-9]{12,60}|\d{12})$/;
 const ATTEMPTS = 8;
 
 /** Creates the routes of senders, which OpenAI's API doesn't have: AWS identities that may send to the generation queue. */
@@ -122,7 +121,7 @@ export function createSenderRoutes(api: AdminApi) {
 
     'POST /v1/organization/senders': createBodyRoute(createBody, async (request, body) => {
       const id = getSenderId(body.id);
-      if (!SENDER_ID.test(id))
+      if (getPrincipalKind(id) !== 'sender')
         throw invalidValueError(
           'id',
           "Invalid 'id': Expected the unique id of a user (AIDA…) or role (AROA…), or the id of an account (12 digits).",

@@ -1,3 +1,4 @@
+import { getPrincipalKind, type PrincipalKind } from '../access/principal-kind.ts';
 import type { HttpRequest } from '../access/route.ts';
 import type { Table } from '../aws/table.ts';
 import { formatDollars } from '../inference/cost.ts';
@@ -6,7 +7,6 @@ import { readUsageReport, type UsageBucket, type UsageQuery } from '../usage/rep
 import { BUCKET_WIDTHS, type BucketWidth, type UsageKey, type UsageKind, type UsageSums } from '../usage/usage-row.ts';
 import { encodeCsv, wantsCsv } from './csv.ts';
 import { readList, readNumber } from './query.ts';
-import { isUserId } from './users.ts';
 
 /** What the routes of the usage depend on. */
 export interface UsageApi {
@@ -24,24 +24,33 @@ const LIMITS: Readonly<Record<BucketWidth, readonly [number, number]>> = {
 };
 const COST_LIMITS = [7, 180] as const;
 
-/** How usage is grouped and filtered, by the names of OpenAI's API. A call has a key or, if its token was a user's, the user. */
+/** Returns a function that returns the caller's id if it is of a kind, or else an empty text. */
+const readCaller =
+  (kind: PrincipalKind) =>
+  ({ keyId }: UsageKey): string =>
+    getPrincipalKind(keyId) === kind ? keyId : '';
+
+/** How usage is grouped and filtered, by the names of OpenAI's API, which has no service accounts and senders here. */
 const FIELDS: Readonly<Record<string, (key: UsageKey) => string>> = {
   project_id: ({ project }) => project,
-  api_key_id: ({ keyId }) => (isUserId(keyId) ? '' : keyId),
+  api_key_id: readCaller('api_key'),
   model: ({ model }) => model,
   service_tier: ({ tier }) => tier || 'default',
   batch: () => 'false',
-  user_id: ({ keyId }) => (isUserId(keyId) ? keyId : ''),
+  user_id: readCaller('user'),
+  service_account_id: readCaller('service_account'),
+  sender_id: readCaller('sender'),
   line_item: ({ kind, model, tier }) =>
     [model, ...(tier === '' ? [] : [tier]), ...(kind === 'estimated' ? [kind] : [])].join(', '),
   api_source: () => 'unlabeled',
 };
-const SIMPLE = ['project_id', 'user_id', 'api_key_id', 'model'];
+const CALLERS = ['user_id', 'api_key_id', 'service_account_id', 'sender_id'];
+const SIMPLE = ['project_id', ...CALLERS, 'model'];
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   completions: [...SIMPLE, 'batch', 'service_tier', 'api_source'],
   embeddings: SIMPLE,
   moderations: SIMPLE,
-  costs: ['project_id', 'user_id', 'line_item', 'api_key_id', 'api_source'],
+  costs: ['project_id', ...CALLERS, 'line_item', 'api_source'],
 };
 
 /** Usage that a deployment doesn't have: each has empty buckets. */
@@ -135,6 +144,8 @@ function parseQuery(
     createFilter('api_key_id', readList(query, 'api_key_ids')),
     createFilter('model', readList(query, 'models')),
     createFilter('user_id', readList(query, 'user_ids')),
+    createFilter('service_account_id', readList(query, 'service_account_ids')),
+    createFilter('sender_id', readList(query, 'sender_ids')),
     createFilter('line_item', readList(query, 'line_items')),
     createFilter('batch', readList(query, 'batch')),
   ];

@@ -93,15 +93,10 @@ export function createUserRoutes(api: AdminApi) {
   };
 }
 
-/** Returns an id that is the same for the same e-mail address of a provider, so that there are no two users with it. */
+/** Returns an id, of the form of `getPrincipalKind`, that is the same for the same e-mail address of a provider, so that there are no two users with it. */
 function createUserId(providerId: string, email: string): string {
   const hash = createHash('sha256').update(JSON.stringify([providerId, email]));
   return `user_${hash.digest('hex').slice(0, 28)}`;
-}
-
-/** True if the id of a caller is that of a user, and not of a key. Users call with tokens of their identity provider. */
-export function isUserId(id: string): boolean {
-  return /^user_[0-9a-f]{28}$/.test(id);
 }
 
 function emailTakenError() {

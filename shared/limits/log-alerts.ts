@@ -1,3 +1,4 @@
+import { getPrincipalKind } from '../access/principal-kind.ts';
 import { logAct } from '../audit/act.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { PassedAlert } from './alerts.ts';
@@ -8,7 +9,13 @@ export function logAlerts(telemetry: Telemetry, { tenant, keyId }: Holder, passe
   for (const { alert, level, window } of passed) {
     const { name, per, dollars } = alert;
     const owner = level === 'account' ? {} : { project: tenant };
-    const details = { level, per, dollars, window: window.slice(1), ...(level === 'key' ? { key: keyId } : {}) };
+    const details = {
+      level,
+      per,
+      dollars,
+      window: window.slice(1),
+      ...(level === 'key' && { [getPrincipalKind(keyId)]: keyId }),
+    };
     logAct(telemetry, { type: 'spend_alert.triggered', objectId: name, ...owner, details });
     telemetry.metrics.publish({ SpendAlerts: [1, 'Count'] }, 'stage');
   }

@@ -83,7 +83,7 @@ it('a sender that the API creates may send for its projects, unless one holds it
     const { data } = await admin.organization.auditLogs.list({ resource_ids: [LOCAL] });
     return data.length >= 5 ? data.map(({ type }) => String(type)) : undefined;
   });
-  const held = ['api_key.released', 'api_key.held'];
+  const held = ['sender.released', 'sender.held'];
   expect(acts).toEqual(['sender.deleted', ...held, 'sender.created', 'sender.deleted']);
 }, 180_000);
 

@@ -204,6 +204,18 @@ describe('the watch for abuse', () => {
     expect(await ports.holds.list(tenant)).toMatchObject({ a: { since: START / 1000, until } });
   });
 
+  it('a user, a service account and a sender are reported and held as what they are', async () => {
+    await setRules({ refusalsPerHour: 1, hold: ['refusals'] });
+    const hex = '0123456789abcdef0123456789ab';
+    const callers = { user: `user_${hex}`, service_account: `svc_acct_${hex}`, sender: 'AROAEXAMPLE000000001' };
+    for (const [kind, keyId] of Object.entries(callers)) {
+      reports = [];
+      await record(makeCalls(1, { record: 'guardrail', action: 'refuse', keyId }));
+      expect(listActs()).toMatchObject([{ type: `${kind}.held`, objectId: keyId }]);
+    }
+    expect(Object.keys(await ports.holds.list(tenant)).sort()).toEqual(Object.values(callers).sort());
+  });
+
   it('an admin key is reported and never held', async () => {
     tenant = ORGANIZATION;
     await setRules({ networksPerHour: 2, hold: ['networks'] });

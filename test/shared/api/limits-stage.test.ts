@@ -544,6 +544,18 @@ it('the next call of a key settles what its dead function has left, and logs it 
   ]);
 });
 
+it('an alert that a token of a user triggers names the user, and no key', async () => {
+  const telemetry = recordTelemetry();
+  const keyId = 'user_0123456789abcdef0123456789ab';
+  const alerts = [{ name: 'low', per: 'month' as const, dollars: 0.0001 }];
+  const policy = { key: { limits: { alerts } } };
+  await collect((await generate(policy, {}, { telemetry, caller: { tenant: 'acme', keyId, policy } })).events);
+  const [act] = telemetry.lines.filter(({ record }) => record === 'act');
+  expect(JSON.parse(String(act?.['details']))).toEqual({
+    ...{ level: 'key', user: keyId, per: 'month', dollars: 0.0001, window: '2026-11' },
+  });
+});
+
 it('a call that passes a spend alert logs it as an act, and counts it', async () => {
   const alerts = [{ name: 'low', per: 'month' as const, dollars: 0.0001 }];
   const telemetry = recordTelemetry();
@@ -554,7 +566,7 @@ it('a call that passes a spend alert logs it as an act, and counts it', async ()
   expect(acts[0]).toMatchObject({ act: 'spend_alert.triggered', objectId: 'low' });
   expect(acts.map(({ project, details }) => ({ project, ...JSON.parse(String(details)) }))).toEqual(
     expect.arrayContaining([
-      { project: 'acme', level: 'key', key: 'k1', per: 'month', dollars: 0.0001, window: '2026-11' },
+      { project: 'acme', level: 'key', api_key: 'k1', per: 'month', dollars: 0.0001, window: '2026-11' },
       { project: undefined, level: 'account', per: 'month', dollars: 0.0001, window: '2026-11' },
     ]),
   );

@@ -20,7 +20,7 @@ import { verifyChain } from '../../shared/audit/verify.ts';
 import { createBucket } from '../../shared/aws/bucket.ts';
 import { formatDollars } from '../../shared/inference/cost.ts';
 import { addSums, NO_USAGE, type UsageSums } from '../../shared/usage/usage-row.ts';
-import { readBucket } from '../../shared/usage/usage-table.ts';
+import { addUsage, readBucket } from '../../shared/usage/usage-table.ts';
 import { waitUntil } from '../wait.ts';
 import { addKeys } from './keys.ts';
 import { type Service, startService } from './service.ts';
@@ -176,6 +176,45 @@ it("OpenAI's client reads usage and costs, grouped, filtered and by pages", asyn
   expect(header).toContain('start_time,end_time,object,amount.value,amount.currency');
   expect(row).toContain(`,${formatDollars(total.picodollars)},usd,`);
   expect(more).toEqual(['']);
+});
+
+it('costs are filtered by whole line items, whose names may have commas, and a list may be sent in both forms', async () => {
+  const table = { client: aws.dynamodb, name: service.cloud.resources['USAGE_TABLE'] ?? '' };
+  const call = {
+    time: new Date().toISOString(),
+    tenant: 'tiers',
+    model: 'large',
+    inputTokens: 1,
+    route: 'POST /v1/responses',
+  };
+  const entries: Entry[] = [
+    { ...call, id: 'audit_1', record: 'call', costUsd: '1' },
+    { ...call, id: 'audit_2', record: 'call', costUsd: '2', serviceTier: 'flex' },
+    { ...call, id: 'audit_3', record: 'settlement', costUsd: '4', tenant: 'killed' },
+  ];
+  // A chain of its own, so that its sequence begins at 1.
+  const digest = { chain: CHAINS, sequence: 1 } as Digest;
+  await addUsage(table, digest, entries);
+  const { usage } = admin().admin.organization;
+  const start_time = Math.floor(Date.now() / 1000) - 86_400;
+  const read = async (query: object) => {
+    const { data } = await usage.costs({
+      start_time,
+      project_ids: ['tiers', 'killed'],
+      group_by: ['line_item'],
+      ...query,
+    });
+    const results = data.flatMap((bucket) => bucket.results) as { line_item?: string }[];
+    return results.map(({ line_item }) => line_item).sort();
+  };
+  expect(await read({})).toEqual(['large', 'large, estimated', 'large, flex']);
+  expect(await read({ line_items: ['large, flex'] })).toEqual(['large, flex']);
+  expect(await read({ line_items: ['large, estimated', 'large'] })).toEqual(['large', 'large, estimated']);
+  const both = await fetch(
+    `${service.cloud.url}/organization/costs?start_time=${start_time}&project_ids=tiers&project_ids[]=killed&format=csv`,
+    { headers: { authorization: 'Bearer sk-admin-local' } },
+  );
+  expect(await both.text()).toContain(',7,usd,');
 });
 
 it("OpenAI's client lists administrative acts, filtered and by pages", async () => {

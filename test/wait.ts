@@ -23,3 +23,14 @@ export async function waitUntil<T>(
     await sleep(INTERVAL_MS);
   }
 }
+
+const SPANS_MS = { hour: 3_600_000, day: 86_400_000 };
+
+/**
+ * Waits for the next hour or day in UTC if less than `neededMs` milliseconds of this one are left. What a test then does in that
+ * time is counted together where the service counts by the hour, the day or the month.
+ */
+export async function stayWithin(span: keyof typeof SPANS_MS, neededMs = 30_000): Promise<void> {
+  const leftMs = SPANS_MS[span] - (Date.now() % SPANS_MS[span]);
+  if (leftMs < neededMs) await sleep(leftMs);
+}

@@ -4,7 +4,7 @@ import { toPicodollars } from '../../shared/limits/caps.ts';
 import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
 import { connectToTables } from '../end-to-end/keys.ts';
 import { type Service, startService } from '../end-to-end/service.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 
 const CALLS = 200;
 /** A token costs a tenth of a cent. */
@@ -48,6 +48,7 @@ it.each([
   ['a key', 1],
   ['a project with eight keys', 8],
 ] as const)('200 calls at once spend no more than the budget of %s, and at most one call', async (level, count) => {
+  await stayWithin('day', 60_000);
   const { id: project } = await admin.admin.organization.projects.create({ name: level });
   const keys = await Promise.all(
     Array.from({ length: count }, async (_, index) => {

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { waitUntil } from '../wait.ts';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { type Administrator, createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
@@ -13,6 +13,8 @@ beforeAll(async () => {
   admin = createAdministrator(service);
 });
 afterAll(() => service[Symbol.asyncDispose]());
+// Calls are added up by the hour.
+beforeEach(() => stayWithin('hour'));
 
 /** Creates a project with two keys, and a policy. */
 async function createProject(policy: object) {

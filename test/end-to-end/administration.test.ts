@@ -5,7 +5,7 @@ import { createPolicyAdministration } from '../../shared/access/policy-administr
 import { toProjectOwner } from '../../shared/admin/object-table.ts';
 import { createServiceAccounts } from '../../shared/admin/service-accounts.ts';
 import { isObject } from '../../shared/core/objects.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
@@ -359,6 +359,7 @@ describe('what a project may do', () => {
   });
 
   it('each model has a rate limit, which is enforced and can be removed', async () => {
+    await stayWithin('day');
     const { project, key } = await createProject();
     const { rateLimits } = organization.projects;
     const listed = await collect(rateLimits.listRateLimits(project, { limit: 2 }));

@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { DeleteItemCommand, type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createKeyItem, getKeyPartition } from '../../shared/access/keys.ts';
 import type { Limits } from '../../shared/access/limit-policy.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
@@ -9,7 +9,7 @@ import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
@@ -18,6 +18,7 @@ let tables: DynamoDBClient;
 
 /** The model pauses after its first token until this settles, if a request contains `slowly`. */
 let gate = Promise.withResolvers<void>();
+beforeEach(() => stayWithin('day'));
 afterEach(() => {
   gate.resolve();
   gate = Promise.withResolvers<void>();

@@ -2,7 +2,7 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isObject } from '../../shared/core/objects.ts';
 import type { Reply } from '../upstreams/reply.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
@@ -152,6 +152,7 @@ describe('moderations by an endpoint', () => {
 
 describe('the usage of moderations', () => {
   it('each request counts, those of moderated answers too, by model and key', async () => {
+    await stayWithin('day');
     const { organization, createProject } = createAdministrator(service);
     const { project, key, other } = await createProject();
     const callers = [key, other].map(

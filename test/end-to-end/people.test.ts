@@ -2,7 +2,7 @@ import { BatchWriteItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
@@ -63,6 +63,7 @@ async function collect<T>(pages: AsyncIterable<T>): Promise<T[]> {
 
 describe('tokens of users', () => {
   it('usage and costs have the calls of a user under its id, and those of a key under the id of the key', async () => {
+    await stayWithin('day');
     const { id: project_id } = await createProject();
     const user = await createUser('may@example.com');
     await admin.projects.users.create(project_id, { user_id: user.id, role: 'member' });

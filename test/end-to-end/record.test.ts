@@ -21,7 +21,7 @@ import { createBucket } from '../../shared/aws/bucket.ts';
 import { formatDollars } from '../../shared/inference/cost.ts';
 import { addSums, NO_USAGE, type UsageSums } from '../../shared/usage/usage-row.ts';
 import { addUsage, readBucket } from '../../shared/usage/usage-table.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { addKeys } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
@@ -80,6 +80,7 @@ async function readTotal(): Promise<UsageSums> {
 }
 
 it("usage and costs are the sum of the answers' own, whether they were streamed or queued", async () => {
+  await stayWithin('day');
   const { client } = service;
   const usages: { readonly input: number; readonly output: number }[] = [];
   const chats = Array.from({ length: 10 }, async (_, index) => {

@@ -1,7 +1,7 @@
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { replyAsChatModel } from '../upstreams/chat-model.ts';
-import { waitUntil } from '../wait.ts';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { type Administrator, createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
@@ -78,6 +78,7 @@ const CHANGES: [string, (project: Project) => Promise<unknown>, object][] = [
 
 describe.each(CHANGES)('if %s', (_, change, refused) => {
   it('a running stream ends normally, and the next call is refused', async () => {
+    await stayWithin('day');
     const project = await admin.createProject();
     await setLimits(project, BUDGET);
     const request = { model, input: 'Answer slowly', store: false };

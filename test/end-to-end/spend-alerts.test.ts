@@ -1,6 +1,6 @@
 import OpenAI from 'openai';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { waitUntil } from '../wait.ts';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { stayWithin, waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 // A token costs a tenth of a cent.
@@ -14,6 +14,7 @@ beforeAll(async () => {
   organization = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local' }).admin.organization;
 });
 afterAll(() => service[Symbol.asyncDispose]());
+beforeEach(() => stayWithin('day', 60_000), 120_000);
 
 const createAlert = (cents: number) => ({
   ...{ currency: 'USD' as const, interval: 'month' as const, threshold_amount: cents },

@@ -1,6 +1,7 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OidcIssuer, startOidcIssuer } from '../upstreams/oidc-issuer.ts';
+import { stayWithin } from '../wait.ts';
 import { type Administrator, createAdministrator } from './administrator.ts';
 import { type Service, startService } from './service.ts';
 
@@ -104,6 +105,7 @@ const CALLERS: [string, () => Promise<TokenCaller>][] = [
 
 describe.each(CALLERS)('the policy for tokens of %s', (_, create) => {
   it('limits requests, models and addresses until it is removed', async () => {
+    await stayWithin('day');
     const caller = await create();
     expect((await call(caller)).status).toBe(200);
 

@@ -9,10 +9,10 @@ import { startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
 import { waitUntil } from '../wait.ts';
 import { TIMINGS_DIVISOR } from './gpu-service.ts';
 
-const SPEED = 0.1;
+const SPEED = 0.05;
 const TOKEN_MS = 6.5 / SPEED;
-/** The engine repeats the question, so that its answer takes longer than a test may and only an abort ends it. */
-const QUESTION = 'word '.repeat(2_000);
+/** The engine repeats 400 characters of the question, 200 tokens: its answer takes 25 s, and only an abort ends it before. */
+const QUESTION = 'a '.repeat(200);
 
 const open = new AsyncDisposableStack();
 let client: OpenAI;
@@ -25,7 +25,8 @@ beforeAll(async () => {
   const gpuWorkers = await startWorkers({ count: 1, speed: SPEED });
   workerUrl = gpuWorkers.workers[0]?.url ?? '';
   const targets = [{ provider: 'gpu', model: WORKER_DEFAULTS.model, fleet: 'local' }];
-  const models = { patient: { targets }, hasty: { targets, timeoutMs: 3_000 } };
+  // On a busy machine, a request may reach the engine seconds after it was sent.
+  const models = { patient: { targets }, hasty: { targets, timeoutMs: 6_000 } };
   const file = join(folder, 'models.json');
   await writeFile(file, JSON.stringify({ models, fleets: { local: { workers: gpuWorkers.workers } } }));
   const cloud = await startCloud({

@@ -237,7 +237,7 @@ it('the logs have the number of values of each kind, and never a value', async (
     expect(line).not.toContain(EMAIL);
     expect(line).not.toContain(PHONE);
   }
-  expect(service.logs.some((line) => line.includes('"PersonalDataEmail":1'))).toBe(true);
+  await waitUntil('the metric is logged', () => service.logs.some((line) => line.includes('"PersonalDataEmail":1')));
 });
 
 it('names and addresses that a guardrail finds reach no model, and a guardrail that is down lets nothing pass', async () => {

@@ -57,6 +57,7 @@ it('calls that pass spend alerts of their project and the organization log each 
   expect(cents).toBeLessThan(5);
   expect(listPassed()).toEqual([]);
   while (cents < 60) for (const client of callers) cents += await spend(client);
+  await waitUntil('both alerts are logged and counted', () => listPassed().length >= 2 && countMetric() >= 2);
   expect(listPassed().sort()).toEqual([low.id, ofAll.id].sort());
   expect(countMetric()).toBe(2);
 

@@ -143,7 +143,7 @@ describe('certificates', () => {
         ...{ status: 400, code: 'invalid_value', param: 'certificate', message: expect.stringContaining(message) },
       });
     const p384 = await createKeys({ name: 'ECDSA', namedCurve: 'P-384' });
-    const later = await upload(await createCertificate({ keys: p384, begins: 60_000 }));
+    const later = await upload(await createCertificate({ keys: p384, begins: 600_000 }));
     await expect(certificates.activate({ certificate_ids: [later] })).rejects.toMatchObject({
       ...{ status: 400, message: expect.stringContaining('is not valid yet') },
     });

@@ -10,6 +10,7 @@ import { listParameters } from '../../infra/operate/admin/path.ts';
 import { runAdminCommand } from '../../infra/operate/admin.ts';
 import { UsageError } from '../../infra/operate/command-line.ts';
 import { type Listening, listen } from '../../local/listen.ts';
+import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -177,12 +178,9 @@ describe('npm run admin on the laptop', () => {
     const client = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-local' });
     const chat = { model: 'lean', messages: [{ role: 'user' as const, content: 'Hello' }] };
     const { usage } = await client.chat.completions.create(chat);
-    await expect
-      .poll(async () => (await runLocally('usage', 'completions', '--by', 'project_id,model')).printed.length, {
-        timeout: 15_000,
-      })
-      .toBeGreaterThan(1);
-    const table = await runLocally('usage', 'completions', '--by', 'project_id,model', '--since', '1d');
+    const byModel = ['usage', 'completions', '--by', 'project_id,model'];
+    await waitUntil('the call is counted', async () => (await runLocally(...byModel)).printed.length > 1);
+    const table = await runLocally(...byModel, '--since', '1d');
     expect(table.printed[0]).toMatch(/^start_time +end_time +input_tokens +output_tokens/);
     const row = new RegExp(`Z +${usage?.prompt_tokens} +${usage?.completion_tokens} .* local +lean$`);
     expect(table.printed[1]).toMatch(row);
@@ -191,11 +189,10 @@ describe('npm run admin on the laptop', () => {
     const buckets = JSON.parse((await runLocally('costs', 'list', '--json', '--since', '9d')).printed.join('\n'));
     expect(buckets.length).toBeGreaterThan(8);
     await runLocally('projects', 'create', '--name', 'Audited');
-    await expect
-      .poll(async () => (await runLocally('audit-logs', 'list', '--events', 'project.created')).printed.join('\n'), {
-        timeout: 15_000,
-      })
-      .toMatch(/ project\.created .*Audited/);
+    await waitUntil('the act is recorded', async () => {
+      const { printed } = await runLocally('audit-logs', 'list', '--events', 'project.created');
+      return / project\.created .*Audited/.test(printed.join('\n'));
+    });
   });
 
   it('a hold and the key that a rotation replaces have their ends as times', async () => {

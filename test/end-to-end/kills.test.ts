@@ -80,6 +80,10 @@ describe('killing a function process that serves a chat', () => {
   });
 
   it.skipIf(IS_MANAGED)('a kill does not affect the streams of other processes', async () => {
+    // A process is busy for a moment after its client has the whole answer.
+    await waitUntil('no chat is served', () =>
+      service.cloud.processes().every(({ requestIds }) => requestIds.length === 0),
+    );
     const beside = read('slow beside');
     const before = await waitForBusy();
     const stalled = ask('stall').catch((thrown: unknown) => thrown);

@@ -23,6 +23,9 @@ const modelLimits = {
   dollarsPerMonth: v.optional(dollars),
 };
 
+/** The most alerts that a policy has. */
+export const MAX_ALERTS = 10;
+
 const alert = v.strictObject({
   name: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/, 'Expected 1 to 64 letters, digits, `_` and `-`')),
   per: v.picklist(['day', 'month']),
@@ -59,7 +62,7 @@ export const limitsSchema = closedObject({
     v.pipe(
       v.array(alert),
       v.minLength(1),
-      v.maxLength(10),
+      v.maxLength(MAX_ALERTS),
       v.check((alerts) => new Set(alerts.map(({ name }) => name)).size === alerts.length, 'Expected unique names'),
     ),
   ),

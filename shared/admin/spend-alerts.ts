@@ -1,5 +1,6 @@
 import type * as v from 'valibot';
 import type { SpendAlert } from '../access/limit-policy.ts';
+import { MAX_ALERTS } from '../access/limit-policy-schema.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
@@ -69,7 +70,7 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       const dollars = parseDollars(input);
       const level = await findLevel(request, 'change');
       const alert: SpendAlert = { name: createObjectId('alert', now()), per: 'month', dollars };
-      await change(level, (alerts) => [...alerts, alert]);
+      await change(level, (alerts) => addAlert(alerts, alert));
       logChange(request, level, 'created', alert);
       return encodeAlert(level, alert);
     }),
@@ -94,6 +95,12 @@ function createRoutes({ now }: AdminApi, findLevel: FindLevel) {
       return { id: alert.name, object: `${level.name}.spend_alert.deleted` as const, deleted: true };
     }),
   };
+}
+
+/** @throws LambentError `invalid_value` if the policy has as many alerts as it may have, those per day included */
+function addAlert(alerts: readonly SpendAlert[], alert: SpendAlert): readonly SpendAlert[] {
+  if (alerts.length < MAX_ALERTS) return [...alerts, alert];
+  throw new LambentError('invalid_value', `There are ${MAX_ALERTS} spend alerts already. Delete one first.`);
 }
 
 const isMonthly = ({ per }: SpendAlert): boolean => per === 'month';

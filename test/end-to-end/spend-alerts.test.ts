@@ -91,3 +91,13 @@ it('a stream and a job pass the daily alerts of their keys', async () => {
     await waitUntil('the alert is logged', () => listPassed().includes(`by-${use}`));
   }
 });
+
+it('a further alert than a policy may have is refused by a message that says so', async () => {
+  const { id: project } = await organization.projects.create({ name: 'Many' });
+  const create = () => organization.projects.spendAlerts.create(project, createAlert(10));
+  for (let count = 0; count < 10; count += 1) await create();
+  await expect(create()).rejects.toMatchObject({
+    status: 400,
+    message: '400 There are 10 spend alerts already. Delete one first.',
+  });
+});

@@ -111,8 +111,9 @@ export function createFederationRuleRoutes(api: AdminApi) {
         };
         await rules.collection.create(ORGANIZATION, rule);
         try {
-          await rules.enforce(rule);
-          // If the account was deleted meanwhile, its rules may have been listed before this one was stored.
+          await rules.enforce([rule]);
+          // If provider or account were deleted meanwhile, their rules may have been listed before this one was stored.
+          await providers.get(ORGANIZATION, provider.id);
           await getAccount(rule.projectId, account.id);
         } catch (thrown) {
           await rules.remove(rule);
@@ -148,7 +149,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
           enabled: body.enabled ?? rule.enabled,
           updatedAt: Math.floor(api.now() / 1000),
         }));
-        await rules.enforce(after);
+        await rules.enforce([after]);
         const act = {
           type: 'workload_identity_provider_mapping.updated',
           objectId: after.id,

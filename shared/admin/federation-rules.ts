@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { createIssuerAdministration } from '../access/federation/issuer-administration.ts';
 import type { FederationRule as EnforcedRule } from '../access/federation/issuers.ts';
 import { ORGANIZATION } from '../access/principal.ts';
+import { mapInParallel } from '../core/map-in-parallel.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { createIdentityProviders, toIssuerName } from './identity-providers.ts';
 import { type Collection, createCollection } from './object-table.ts';
@@ -30,8 +31,8 @@ export interface FederationRules {
   readonly collection: Collection<FederationRule>;
   /** Returns the rules of a provider, in the order of their creation. */
   listOf(providerId: string): Promise<FederationRule[]>;
-  /** Makes the authorizer apply a stored rule, unless it is switched off. */
-  enforce(rule: FederationRule): Promise<void>;
+  /** Makes the authorizer apply rules as they are stored, but none that is switched off. Idempotent. */
+  enforce(rules: readonly FederationRule[]): Promise<void>;
   /** Makes the authorizer apply a rule no more. */
   revoke(rule: FederationRule): Promise<void>;
   /** Revokes and deletes a rule. Idempotent. */
@@ -40,15 +41,31 @@ export interface FederationRules {
   removeAllOf(projectId: string, accountId: string): Promise<void>;
 }
 
+/** Rules that are read at the same time. */
+const CONCURRENCY = 10;
+
 /** Creates the collection of federation rules. */
 export function createFederationRules(api: AdminApi): FederationRules {
   const collection = createCollection(api.table, { type: 'workload_identity_federation_rule', schema: ruleSchema });
   const providers = createIdentityProviders(api);
   const issuers = createIssuerAdministration(api.access);
 
-  const revoke = async ({ id, providerId }: FederationRule): Promise<void> => {
+  /** Makes the authorizer apply the rules that `compute` returns instead of those of a provider with certain ids. */
+  const replace = async (
+    providerId: string,
+    ids: readonly string[],
+    compute: () => Promise<readonly EnforcedRule[]>,
+  ): Promise<void> => {
     const provider = await providers.find(ORGANIZATION, providerId);
-    if (provider !== undefined) await issuers.removeRule(toIssuerName(provider), id);
+    if (provider !== undefined) await issuers.replaceRules(toIssuerName(provider), ids, compute);
+  };
+
+  const revoke = ({ id, providerId }: FederationRule) => replace(providerId, [id], async () => []);
+
+  /** Returns what the authorizer applies of stored rules with certain ids. */
+  const compute = async (ids: readonly string[]): Promise<EnforcedRule[]> => {
+    const stored = await mapInParallel(ids, CONCURRENCY, (id) => collection.find(ORGANIZATION, id));
+    return stored.flatMap((rule) => (rule?.enabled ? [toEnforcedRule(rule)] : []));
   };
 
   const remove = async (rule: FederationRule): Promise<void> => {
@@ -69,11 +86,11 @@ export function createFederationRules(api: AdminApi): FederationRules {
       return rules;
     },
 
-    async enforce(rule) {
-      if (!rule.enabled) return;
-      await issuers.setRule(toIssuerName(await providers.get(ORGANIZATION, rule.providerId)), toEnforcedRule(rule));
-      // Another request may have removed it meanwhile.
-      if (!(await collection.find(ORGANIZATION, rule.id))?.enabled) await revoke(rule);
+    async enforce(rules) {
+      for (const [providerId, own] of Map.groupBy(rules, (rule) => rule.providerId)) {
+        const ids = own.map(({ id }) => id);
+        await replace(providerId, ids, () => compute(ids));
+      }
     },
 
     async removeAllOf(projectId, accountId) {

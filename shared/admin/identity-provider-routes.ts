@@ -116,7 +116,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
         else if (!change(before).enabled) await trust(change(before));
         const after = await providers.update(ORGANIZATION, before.id, change);
         await trust(after);
-        for (const rule of await rules.listOf(after.id)) await rules.enforce(rule);
+        await rules.enforce(await rules.listOf(after.id));
         const details = { changes_requested: encodeProvider(after), previous: encodeProvider(before) };
         logAct(request.telemetry, { type: 'workload_identity_provider.updated', objectId: after.id, details });
         return encodeProvider(after);

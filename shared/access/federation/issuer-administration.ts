@@ -27,9 +27,15 @@ export interface IssuerAdministration {
   trust(settings: IssuerSettings): Promise<boolean>;
   /** Trusts an issuer no more. */
   distrust(name: IssuerName): Promise<void>;
-  /** Adds a rule to a trusted issuer, or replaces it. Does nothing if the issuer isn't trusted. */
-  setRule(name: IssuerName, rule: FederationRule): Promise<void>;
-  removeRule(name: IssuerName, ruleId: string): Promise<void>;
+  /**
+   * Replaces the rules of a trusted issuer that have certain ids by those that `compute` returns. Does nothing if the issuer isn't
+   * trusted. `compute` is called after each concurrent write, so that the last write has seen all that was stored before it.
+   */
+  replaceRules(
+    name: IssuerName,
+    ids: readonly string[],
+    compute: () => Promise<readonly FederationRule[]>,
+  ): Promise<void>;
 }
 
 /** Attempts to change an item that others change at the same time. */
@@ -43,13 +49,13 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
   /** Replaces an issuer by what `change` makes of it, unless that is undefined. `change` may be called again. */
   const update = async (
     { providerId, issuer, audience }: IssuerName,
-    change: (trust: TrustedIssuer | undefined) => TrustedIssuer | undefined,
+    change: (trust: TrustedIssuer | undefined) => Promise<TrustedIssuer | undefined>,
   ): Promise<boolean> => {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const stored = await getItem(access, marshall({ pk: getIssuerPartition(issuer, audience) }));
       const before = stored && parseIssuerItem(stored);
       if (before !== undefined && before.trust.providerId !== providerId) return false;
-      const after = change(before?.trust);
+      const after = await change(before?.trust);
       if (after === undefined) return true;
       const revision = (before?.revision ?? 0) + 1;
       const condition =
@@ -64,15 +70,8 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
     throw new LambentError('overloaded', `Other requests kept changing the provider ${providerId}.`);
   };
 
-  const changeRules = async (
-    name: IssuerName,
-    change: (rules: readonly FederationRule[]) => FederationRule[],
-  ): Promise<void> => {
-    await update(name, (trust) => trust && { ...trust, rules: change(trust.rules) });
-  };
-
   return {
-    trust: (settings) => update(settings, (trust) => ({ ...settings, rules: trust?.rules ?? [] })),
+    trust: (settings) => update(settings, async (trust) => ({ ...settings, rules: trust?.rules ?? [] })),
 
     async distrust({ providerId, issuer, audience }) {
       const pk = getIssuerPartition(issuer, audience);
@@ -81,7 +80,11 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
         await deleteItem(access, marshall({ pk }));
     },
 
-    setRule: (name, rule) => changeRules(name, (rules) => [...rules.filter(({ id }) => id !== rule.id), rule]),
-    removeRule: (name, ruleId) => changeRules(name, (rules) => rules.filter(({ id }) => id !== ruleId)),
+    async replaceRules(name, ids, compute) {
+      await update(name, async (trust) => {
+        if (trust === undefined) return undefined;
+        return { ...trust, rules: [...trust.rules.filter(({ id }) => !ids.includes(id)), ...(await compute())] };
+      });
+    },
   };
 }

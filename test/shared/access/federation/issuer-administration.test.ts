@@ -38,9 +38,13 @@ const makeRule = (id: string, sub = 'x'): FederationRule => ({
   scopes: ['generate'],
 });
 
+const setRule = (issuer: string, rule: FederationRule) =>
+  issuers.replaceRules(name(issuer), [rule.id], async () => [rule]);
+const removeRule = (issuer: string, id: string) => issuers.replaceRules(name(issuer), [id], async () => []);
+
 it('an issuer is found by its name and audience, and its rules survive a change of its settings', async () => {
   expect(await issuers.trust(settings('https://a.example.com'))).toBe(true);
-  await issuers.setRule(name('https://a.example.com'), makeRule('rule-1'));
+  await setRule('https://a.example.com', makeRule('rule-1'));
   expect(await issuers.trust({ ...settings('https://a.example.com'), enabled: false })).toBe(true);
   expect(await find('https://a.example.com', 'lambent')).toEqual({
     ...settings('https://a.example.com'),
@@ -54,7 +58,7 @@ it('two providers can not have the same issuer and audience', async () => {
   await issuers.trust(settings('https://b.example.com'));
   const other = { ...settings('https://b.example.com'), providerId: 'provider-2' };
   expect(await issuers.trust(other)).toBe(false);
-  await issuers.setRule(other, makeRule('rule-1'));
+  await issuers.replaceRules(other, ['rule-1'], async () => [makeRule('rule-1')]);
   await issuers.distrust(other);
   expect(await find('https://b.example.com', 'lambent')).toMatchObject({ providerId: 'provider-1', rules: [] });
 });
@@ -62,12 +66,8 @@ it('two providers can not have the same issuer and audience', async () => {
 it('rules that many requests change at the same time are all kept', async () => {
   const issuer = 'https://c.example.com';
   await issuers.trust(settings(issuer));
-  await Promise.all(['1', '2', '3', '4'].map((id) => issuers.setRule(name(issuer), makeRule(id))));
-  await Promise.all([
-    issuers.removeRule(name(issuer), '1'),
-    issuers.setRule(name(issuer), makeRule('2', 'y')),
-    issuers.removeRule(name(issuer), '3'),
-  ]);
+  await Promise.all(['1', '2', '3', '4'].map((id) => setRule(issuer, makeRule(id))));
+  await Promise.all([removeRule(issuer, '1'), setRule(issuer, makeRule('2', 'y')), removeRule(issuer, '3')]);
   const trust = await find(issuer, 'lambent');
   expect(trust?.rules.toSorted((one, other) => one.id.localeCompare(other.id))).toEqual([
     makeRule('2', 'y'),
@@ -75,8 +75,21 @@ it('rules that many requests change at the same time are all kept', async () => 
   ]);
 });
 
+it('rules are computed again after another request changed their issuer', async () => {
+  const issuer = 'https://f.example.com';
+  await issuers.trust(settings(issuer));
+  const subjects = ['before', 'after'];
+  await issuers.replaceRules(name(issuer), ['rule-1'], async () => {
+    const sub = subjects.shift();
+    if (sub === 'before') await setRule(issuer, makeRule('rule-2'));
+    return [makeRule('rule-1', sub)];
+  });
+  const trust = await find(issuer, 'lambent');
+  expect(trust?.rules).toEqual([makeRule('rule-2'), makeRule('rule-1', 'after')]);
+});
+
 it('a rule of an issuer that is not trusted is not stored', async () => {
-  await issuers.setRule(name('https://d.example.com'), makeRule('rule-1'));
+  await setRule('https://d.example.com', makeRule('rule-1'));
   expect(await find('https://d.example.com', 'lambent')).toBeUndefined();
 });
 
@@ -84,5 +97,5 @@ it('rules that do not fit into one item are refused', async () => {
   const issuer = 'https://e.example.com';
   await issuers.trust(settings(issuer));
   const rule = makeRule('rule-1', 'x'.repeat(200_000));
-  await expect(issuers.setRule(name(issuer), rule)).rejects.toMatchObject({ code: 'invalid_value' });
+  await expect(setRule(issuer, rule)).rejects.toMatchObject({ code: 'invalid_value' });
 });

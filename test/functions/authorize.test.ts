@@ -288,6 +288,10 @@ describe('a token of a trusted issuer', () => {
       new PutItemCommand({ TableName: 'access', Item: createKeyItem('sk-token-1', record) }),
     );
     expect(await readContext('sk-token-1')).toMatchObject({ tenant: 'issued', scopes: 'generate' });
+    await setRule({ ...own, scopes: ['generate', 'embeddings'] });
+    expect(await readContext('sk-token-1')).toMatchObject({ scopes: 'generate' });
+    await setRule({ ...own, scopes: ['embeddings'] });
+    expect(await readContext('sk-token-1')).toBe('denied');
     await setRule({ ...own, matchers: { sub: 'other' } });
     expect(await readContext('sk-token-1')).toBe('denied');
     await setRule(own);

@@ -12,7 +12,7 @@ export const federatedRulesSchema = v.object({
 /** The rules by which an access token was issued. */
 export type FederatedRules = v.InferOutput<typeof federatedRulesSchema>;
 
-/** Returns a text that differs for rules that differ in anything. */
-export function fingerprintRule(rule: FederationRule): string {
+/** Returns a text that differs for rules that differ in anything but their scopes, which are read again with each request. */
+export function fingerprintRule({ scopes: _, ...rule }: FederationRule): string {
   return computeFingerprint(rule).toString('base64url');
 }

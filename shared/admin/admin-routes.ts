@@ -109,11 +109,13 @@ export function parsePageQuery({ before, limit = '20', ...query }: Readonly<Reco
 
 /**
  * Checks that the key of a request has a scope besides that of its route.
+ * @param reason why the request needs it, for the error: 'because …'
  * @throws LambentError `insufficient_permissions`
  */
-export function requireScope({ principal }: HttpRequest, scope: Scope): void {
+export function requireScope({ principal }: HttpRequest, scope: Scope, reason?: string): void {
   if (hasScope(principal.scopes, scope)) return;
-  throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
+  const need = reason === undefined ? '' : `, which it needs ${reason}`;
+  throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`${need}.`);
 }
 
 /** Returns a path parameter of the request's route. */

@@ -1,7 +1,6 @@
 import * as v from 'valibot';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
-import type { Scope } from '../access/scopes.ts';
 import { logAct } from '../audit/act.ts';
 import { arrayOf, boolean, object, recordOf, string, text, variant } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
@@ -16,10 +15,11 @@ import {
 import { listKeyScopes } from './environments.ts';
 import { createFederationRules, encodeRule, type FederationRule } from './federation-rules.ts';
 import { createIdentityProviders, getIdentityProvider, type IdentityProvider } from './identity-providers.ts';
-import { parseScopes } from './key-fields.ts';
 import { createObjectId, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { findActiveProject } from './projects.ts';
-import { createServiceAccounts, type ServiceAccount } from './service-accounts.ts';
+import { createRoleReader } from './roles.ts';
+import { parseRulePermissions, type RulePermissions } from './rule-permissions.ts';
+import { createServiceAccounts } from './service-accounts.ts';
 import { attributeName } from './verification.ts';
 
 const MAX_VALUE_LENGTH = 512;
@@ -68,14 +68,29 @@ export function createFederationRuleRoutes(api: AdminApi) {
   };
 
   /**
-   * Returns the service account of a rule, and the scopes that its project permits.
+   * Returns the service account of a rule, and its project.
    * @throws LambentError `not_found`, `project_archived`, `tenant_deleted`
    */
   const getAccount = async (projectId: string, accountId: string) => {
     const project = await findActiveProject(api, projectId);
     const account = await accounts.get(toProjectOwner(projectId), accountId);
     if (account.deleted) throw objectNotFoundError('service_account', accountId);
-    return { account, permitted: listKeyScopes(project) };
+    return { account, project };
+  };
+
+  /** Returns what a rule of an account permits. @throws LambentError `invalid_value` */
+  const parsePermissions = (
+    permissions: v.InferOutput<typeof createBody>['permissions'],
+    { account, project }: Awaited<ReturnType<typeof getAccount>>,
+  ): Promise<RulePermissions> | RulePermissions => {
+    const permitted = listKeyScopes(project);
+    if (permissions?.type === 'restricted')
+      return parseRulePermissions(permissions.scopes, permitted, () => createRoleReader(api)(project.id));
+    if (account.role !== 'none') return { scopeNames: null, scopes: [...permitted], roles: [] };
+    throw invalidValueError(
+      'permissions',
+      "Invalid 'permissions': the service account has no role. Give it one, or use permissions of the type 'restricted'.",
+    );
   };
 
   return {
@@ -93,7 +108,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
       createBody,
       async (request, body) => {
         const provider = await getIdentityProvider(providers, request);
-        const { account, permitted } = await getAccount(body.project_id, body.service_account_id);
+        const target = await getAccount(body.project_id, body.service_account_id);
         const now = api.now();
         const createdAt = Math.floor(now / 1000);
         const rule: FederationRule = {
@@ -102,19 +117,19 @@ export function createFederationRuleRoutes(api: AdminApi) {
           updatedAt: createdAt,
           providerId: provider.id,
           projectId: body.project_id,
-          serviceAccountId: account.id,
+          serviceAccountId: target.account.id,
           name: body.name ?? null,
           description: body.description ?? null,
           enabled: body.enabled ?? true,
           matchers: checkMatchers(body.attribute_matchers),
-          ...toScopes(body.permissions, account, permitted),
+          ...(await parsePermissions(body.permissions, target)),
         };
         await rules.collection.create(ORGANIZATION, rule);
         try {
           await rules.enforce([rule]);
           // If provider or account were deleted meanwhile, their rules may have been listed before this one was stored.
           await providers.get(ORGANIZATION, provider.id);
-          await getAccount(rule.projectId, account.id);
+          await getAccount(rule.projectId, rule.serviceAccountId);
         } catch (thrown) {
           await rules.remove(rule);
           throw thrown;
@@ -135,14 +150,14 @@ export function createFederationRuleRoutes(api: AdminApi) {
       async (request, body) => {
         const provider = await getIdentityProvider(providers, request);
         const before = await getRule(provider, request);
-        const { account, permitted } = await getAccount(before.projectId, before.serviceAccountId);
-        const scopes = body.permissions && toScopes(body.permissions, account, permitted);
+        const target = await getAccount(before.projectId, before.serviceAccountId);
+        const permitted = body.permissions && (await parsePermissions(body.permissions, target));
         const matched = body.attribute_matchers && checkMatchers(body.attribute_matchers);
         // What the rule admitted until now is taken away first.
         await rules.revoke(before);
         const after = await rules.collection.update(ORGANIZATION, before.id, (rule) => ({
           ...rule,
-          ...scopes,
+          ...permitted,
           matchers: matched ?? rule.matchers,
           name: body.name === undefined ? rule.name : body.name,
           description: body.description === undefined ? rule.description : body.description,
@@ -181,22 +196,5 @@ function checkMatchers(matchers: v.InferOutput<typeof createBody>['attribute_mat
   throw invalidValueError(
     'attribute_matchers',
     "Invalid 'attribute_matchers': it must match a claim besides 'iss' and 'aud', or every token of the provider would be admitted.",
-  );
-}
-
-/** @throws LambentError `invalid_value` */
-function toScopes(
-  permissions: v.InferOutput<typeof createBody>['permissions'],
-  { role }: ServiceAccount,
-  permitted: readonly Scope[],
-): Pick<FederationRule, 'scopeNames' | 'scopes'> {
-  if (permissions?.type === 'restricted') {
-    const { scopes } = permissions;
-    return { scopeNames: scopes, scopes: [...parseScopes(scopes, permitted)] };
-  }
-  if (role !== 'none') return { scopeNames: null, scopes: [...permitted] };
-  throw invalidValueError(
-    'permissions',
-    "Invalid 'permissions': the service account has no role. Give it one, or use permissions of the type 'restricted'.",
   );
 }

@@ -4,8 +4,12 @@ import type { FederationRule as EnforcedRule } from '../access/federation/issuer
 import { ORGANIZATION } from '../access/principal.ts';
 import { mapInParallel } from '../core/map-in-parallel.ts';
 import type { AdminApi } from './admin-routes.ts';
+import { listKeyScopes } from './environments.ts';
 import { createIdentityProviders, toIssuerName } from './identity-providers.ts';
 import { type Collection, createCollection } from './object-table.ts';
+import { removeId } from './people.ts';
+import { createProjects } from './projects.ts';
+import { createRoleReader, type ListRoles } from './roles.ts';
 
 const ruleSchema = v.object({
   id: v.string(),
@@ -18,10 +22,12 @@ const ruleSchema = v.object({
   description: v.nullable(v.string()),
   enabled: v.boolean(),
   matchers: v.record(v.string(), v.union([v.string(), v.number(), v.boolean()])),
-  /** The names of the scopes that were asked for. Null for those of the service account. */
+  /** The names of scopes and sets of scopes, and the ids of custom roles, that were asked for. Null for the scopes of the service account. */
   scopeNames: v.nullable(v.array(v.string())),
-  /** The scopes that these are. */
+  /** The scopes that these are, without those of the custom roles. */
   scopes: v.array(v.string()),
+  /** The ids of the custom roles among them. */
+  roles: v.optional(v.array(v.string()), []),
 });
 /** Lets the tokens of a provider that have certain attributes act for a service account. */
 export type FederationRule = v.InferOutput<typeof ruleSchema>;
@@ -39,6 +45,14 @@ export interface FederationRules {
   remove(rule: FederationRule): Promise<void>;
   /** Removes the rules of a service account. Idempotent. */
   removeAllOf(projectId: string, accountId: string): Promise<void>;
+  /** Returns whether rules name a custom role. */
+  isRoleNamed(roleId: string): Promise<boolean>;
+  /** Makes the authorizer apply what a role permits now to the rules that name it. Idempotent. */
+  enforceRole(roleId: string): Promise<void>;
+  /** Makes the authorizer apply what a project permits now to its rules that name custom roles. Idempotent. */
+  enforceProject(projectId: string): Promise<void>;
+  /** Removes a role, which permits nothing any more, from the rules that name it. Idempotent. */
+  forgetRole(roleId: string): Promise<void>;
 }
 
 /** Rules that are read at the same time. */
@@ -48,6 +62,7 @@ const CONCURRENCY = 10;
 export function createFederationRules(api: AdminApi): FederationRules {
   const collection = createCollection(api.table, { type: 'workload_identity_federation_rule', schema: ruleSchema });
   const providers = createIdentityProviders(api);
+  const projects = createProjects(api);
   const issuers = createIssuerAdministration(api.access);
 
   /** Makes the authorizer apply the rules that `compute` returns instead of those of a provider with certain ids. */
@@ -62,11 +77,41 @@ export function createFederationRules(api: AdminApi): FederationRules {
 
   const revoke = ({ id, providerId }: FederationRule) => replace(providerId, [id], async () => []);
 
+  /** Returns the scopes of a rule: those that it names, and those of its roles that its project permits. */
+  const listScopes = async (rule: FederationRule, listRoles: ListRoles): Promise<string[]> => {
+    if (rule.roles.length === 0) return rule.scopes;
+    const [project, roles] = await Promise.all([
+      projects.find(ORGANIZATION, rule.projectId),
+      listRoles(rule.projectId),
+    ]);
+    const own = roles.filter(({ id }) => rule.roles.includes(id));
+    const granted = new Set([...rule.scopes, ...own.flatMap(({ permissions }) => permissions)]);
+    return project === undefined ? [] : listKeyScopes(project).filter((scope) => granted.has(scope));
+  };
+
   /** Returns what the authorizer applies of stored rules with certain ids. */
   const compute = async (ids: readonly string[]): Promise<EnforcedRule[]> => {
-    const stored = await mapInParallel(ids, CONCURRENCY, (id) => collection.find(ORGANIZATION, id));
-    return stored.flatMap((rule) => (rule?.enabled ? [toEnforcedRule(rule)] : []));
+    const listRoles = createRoleReader(api);
+    const computed = await mapInParallel(ids, CONCURRENCY, async (id) => {
+      const rule = await collection.find(ORGANIZATION, id);
+      return rule?.enabled ? [toEnforcedRule(rule, await listScopes(rule, listRoles))] : [];
+    });
+    return computed.flat();
   };
+
+  const enforce = async (rules: readonly FederationRule[]): Promise<void> => {
+    for (const [providerId, own] of Map.groupBy(rules, (rule) => rule.providerId)) {
+      const ids = own.map(({ id }) => id);
+      await replace(providerId, ids, () => compute(ids));
+    }
+  };
+
+  const listWhere = async (matches: (rule: FederationRule) => boolean): Promise<FederationRule[]> => {
+    const rules: FederationRule[] = [];
+    for await (const rule of collection.listAll(ORGANIZATION)) if (matches(rule)) rules.push(rule);
+    return rules;
+  };
+  const listNaming = (roleId: string) => listWhere(({ roles }) => roles.includes(roleId));
 
   const remove = async (rule: FederationRule): Promise<void> => {
     await revoke(rule);
@@ -80,27 +125,40 @@ export function createFederationRules(api: AdminApi): FederationRules {
     revoke,
     remove,
 
-    async listOf(providerId) {
-      const rules: FederationRule[] = [];
-      for await (const rule of collection.listAll(ORGANIZATION)) if (rule.providerId === providerId) rules.push(rule);
-      return rules;
-    },
-
-    async enforce(rules) {
-      for (const [providerId, own] of Map.groupBy(rules, (rule) => rule.providerId)) {
-        const ids = own.map(({ id }) => id);
-        await replace(providerId, ids, () => compute(ids));
-      }
-    },
+    enforce,
+    listOf: (providerId) => listWhere((rule) => rule.providerId === providerId),
 
     async removeAllOf(projectId, accountId) {
       for await (const rule of collection.listAll(ORGANIZATION))
         if (rule.projectId === projectId && rule.serviceAccountId === accountId) await remove(rule);
     },
+
+    isRoleNamed: async (roleId) => (await listNaming(roleId)).length > 0,
+    enforceRole: async (roleId) => enforce(await listNaming(roleId)),
+
+    async enforceProject(projectId) {
+      await enforce(await listWhere((rule) => rule.projectId === projectId && rule.roles.length > 0));
+    },
+
+    async forgetRole(roleId) {
+      const rules = await listNaming(roleId);
+      // First, because a repeated request doesn't find rules from which the role was removed.
+      await enforce(rules);
+      const updatedAt = Math.floor(api.now() / 1000);
+      const forget = (ids: readonly string[]) => removeId(ids, roleId);
+      for (const { id } of rules)
+        await collection.update(ORGANIZATION, id, ({ scopeNames, roles, ...rule }) => ({
+          ...rule,
+          scopeNames: scopeNames && forget(scopeNames),
+          roles: forget(roles),
+          updatedAt,
+        }));
+    },
   };
 }
 
-function toEnforcedRule({ id, projectId, serviceAccountId, matchers, scopes }: FederationRule): EnforcedRule {
+function toEnforcedRule(rule: FederationRule, scopes: string[]): EnforcedRule {
+  const { id, projectId, serviceAccountId, matchers } = rule;
   return { id, tenant: projectId, serviceAccount: serviceAccountId, matchers, scopes };
 }
 

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { generateKey } from '../access/api-key.ts';
 import { DEFAULT_LIFETIME_SECONDS, getKeyPartition } from '../access/keys.ts';
 import { BUILT_IN_ROLES } from '../access/roles.ts';
-import { type Scope, TENANT_SCOPES } from '../access/scopes.ts';
+import { ADMIN_SCOPES, type Scope, TENANT_SCOPES } from '../access/scopes.ts';
 import { arrayOf, integer, string } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { createObjectId } from './object-table.ts';
@@ -42,6 +42,19 @@ const SETS: Readonly<Record<string, readonly Scope[]>> = {
   ...Object.fromEntries(Object.entries(BUILT_IN_ROLES).map(([name, { scopes }]) => [name, scopes])),
 };
 
+/** Returns the scopes that a name stands for: its own, or those of a set. Returns undefined if it is neither a scope's nor a set's name. */
+export function findNamedScopes(name: string): readonly Scope[] | undefined {
+  if (Object.hasOwn(SETS, name)) return SETS[name];
+  const scope = [...TENANT_SCOPES, ...ADMIN_SCOPES].find((each) => each === name);
+  return scope && [scope];
+}
+
+/** Returns a sentence that lists the names of scopes and of sets that have some of `allowed`. */
+export function describeScopeNames(allowed: readonly Scope[]): string {
+  const sets = Object.keys(SETS).filter((set) => SETS[set]?.some((scope) => allowed.includes(scope)));
+  return `Scopes and sets of scopes are: ${[...allowed, ...sets].join(', ')}.`;
+}
+
 /**
  * Returns the scopes that a request names, each by itself or as part of a set, as far as `allowed` has them. No names, or an
  * empty list, mean all of `allowed`.
@@ -55,14 +68,11 @@ export function parseScopes(
 ): readonly Scope[] {
   if (names.length === 0) return allowed;
   const scopes = names.flatMap((name, index) => {
-    const named: readonly string[] = Object.hasOwn(SETS, name) ? (SETS[name] ?? []) : [name];
-    const permitted = allowed.filter((scope) => named.includes(scope));
+    const permitted = allowed.filter((scope) => findNamedScopes(name)?.includes(scope));
     if (permitted.length > 0) return permitted;
-    const sets = Object.keys(SETS).filter((set) => SETS[set]?.some((scope) => allowed.includes(scope)));
-    const known = [...allowed, ...sets].join(', ');
     throw invalidValueError(
       `${param}[${index}]`,
-      `Invalid '${param}[${index}]': '${name.slice(0, 64)}' is not a scope of such a key. Scopes and sets of scopes are: ${known}.`,
+      `Invalid '${param}[${index}]': '${name.slice(0, 64)}' is not a scope of such a key. ${describeScopeNames(allowed)}`,
     );
   });
   return allowed.filter((scope) => scopes.includes(scope));

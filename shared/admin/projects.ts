@@ -90,9 +90,9 @@ async function isErased({ tenantKeys }: Pick<AdminApi, 'tenantKeys'>, id: string
 
 /**
  * Creates the routes of projects.
- * @param enforceMembers makes the authorizer know what the users of a project may do now
+ * @param enforceRoles makes the authorizer know what roles permit now in a project
  */
-export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: string) => Promise<void>) {
+export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: string) => Promise<void>) {
   const projects = createProjects(api);
   const ports = { ...api, externalKeys: createExternalKeys(api) };
 
@@ -183,7 +183,7 @@ export function createProjectRoutes(api: AdminApi, enforceMembers: (projectId: s
         body.external_key_id === undefined
           ? await update()
           : await changeExternalKey(id, body.external_key_id, ports, update);
-      if (body.environment !== undefined) await enforceMembers(id);
+      if (body.environment !== undefined) await enforceRoles(id);
       const details = {
         changes_requested: {
           title: after.name,

@@ -13,7 +13,9 @@ import {
   createOptionalBodyRoute,
   getPathParameter,
   listArray,
+  requireScope,
 } from './admin-routes.ts';
+import { createFederationRules } from './federation-rules.ts';
 import { parseScopes } from './key-fields.ts';
 import { createObjectId, type Owner, toProjectOwner } from './object-table.ts';
 import { createPeople, removeId } from './people.ts';
@@ -52,6 +54,7 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project') {
   const projects = createProjects(api);
   const roles = createRoles(api);
   const people = createPeople(api);
+  const rules = createFederationRules(api);
 
   const getOwner = async (request: HttpRequest): Promise<Owner> =>
     level === 'project' ? toProjectOwner((await getProject(projects, request)).id) : ORGANIZATION;
@@ -73,6 +76,15 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project') {
     const id = getPathParameter(request, 'role');
     if (isPredefined(id)) throw invalidValueError('role_id', "Predefined roles can't be changed.");
     return roles.get(owner, id);
+  };
+
+  /**
+   * A role that federation rules name decides what their tokens may do, so that to change it is to change the rules.
+   * @throws LambentError `insufficient_permissions`
+   */
+  const requireScopeOfRules = async (request: HttpRequest, { id }: Role): Promise<void> => {
+    if (await rules.isRoleNamed(id))
+      requireScope(request, 'admin.identity.write', 'because federation rules name the role');
   };
 
   const log = (request: HttpRequest, type: string, objectId: string, details?: Readonly<Record<string, unknown>>) => {
@@ -115,6 +127,7 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project') {
       const scopes = body.permissions && parseScopes(body.permissions, TENANT_SCOPES, 'permissions');
       const owner = await getActiveOwner(request);
       const before = await getCustomRole(owner, request);
+      if (scopes) await requireScopeOfRules(request, before);
       if (typeof body.role_name === 'string') await checkName(owner, body.role_name, before.id);
       const after = await roles.update(owner, before.id, (role) => ({
         ...role,
@@ -124,16 +137,20 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project') {
         updatedAt: Math.floor(api.now() / 1000),
       }));
       await people.changeHolders(after.id);
+      await rules.enforceRole(after.id);
       log(request, 'role.updated', after.id, { changes_requested: body });
       return encodeRole(owner, after);
     }),
 
     delete: createAdminRoute(async (request) => {
       const owner = await getActiveOwner(request);
-      const { id } = await getCustomRole(owner, request);
+      const role = await getCustomRole(owner, request);
+      const { id } = role;
+      await requireScopeOfRules(request, role);
       // Its holders lose its permissions first, so that a repeated request finds a role whose deletion was interrupted.
-      await roles.update(owner, id, (role) => ({ ...role, permissions: [] }));
+      await roles.update(owner, id, (each) => ({ ...each, permissions: [] }));
       await people.changeHolders(id, (ids) => removeId(ids, id));
+      await rules.forgetRole(id);
       await roles.delete(owner, id);
       log(request, 'role.deleted', id);
       return { id, object: 'role.deleted' as const, deleted: true };

@@ -3,7 +3,7 @@ import { ORGANIZATION } from '../access/principal.ts';
 import { BUILT_IN_ROLES } from '../access/roles.ts';
 import { TENANT_SCOPES } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
-import { type Collection, createCollection, type Owner } from './object-table.ts';
+import { type Collection, createCollection, type Owner, toProjectOwner } from './object-table.ts';
 
 const roleSchema = v.object({
   id: v.string(),
@@ -32,6 +32,26 @@ export const PREDEFINED_ROLES: readonly Role[] = Object.entries(BUILT_IN_ROLES).
 /** Creates the collection of custom roles. */
 export function createRoles({ table }: Pick<AdminApi, 'table'>): Collection<Role> {
   return createCollection(table, { type: 'role', schema: roleSchema });
+}
+
+/** Lists the custom roles that apply in a project: its own and those of the organization. */
+export type ListRoles = (projectId: string) => Promise<readonly Role[]>;
+
+/** Creates a function that lists custom roles. It reads those of each owner once. */
+export function createRoleReader(api: Pick<AdminApi, 'table'>): ListRoles {
+  const roles = createRoles(api);
+  const lists = new Map<Owner, Promise<Role[]>>();
+  const read = async (owner: Owner): Promise<Role[]> => {
+    const found: Role[] = [];
+    for await (const role of roles.listAll(owner)) found.push(role);
+    return found;
+  };
+  const list = (owner: Owner): Promise<Role[]> => {
+    const listed = lists.get(owner) ?? read(owner);
+    lists.set(owner, listed);
+    return listed;
+  };
+  return async (projectId) => (await Promise.all([list(toProjectOwner(projectId)), list(ORGANIZATION)])).flat();
 }
 
 export function isPredefined(id: string): boolean {

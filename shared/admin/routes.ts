@@ -6,6 +6,7 @@ import { createCertificateRoutes } from './certificate-routes.ts';
 import { createDataRetentionRoutes } from './data-retention.ts';
 import { createExternalKeyRoutes } from './external-key-routes.ts';
 import { createFederationRuleRoutes } from './federation-rule-routes.ts';
+import { createFederationRules } from './federation-rules.ts';
 import { createGroupRoutes } from './groups.ts';
 import { createIdentityProviderRoutes } from './identity-provider-routes.ts';
 import { createKeyHoldRoutes } from './key-holds.ts';
@@ -30,7 +31,7 @@ import { createUserRoutes } from './users.ts';
 export function createAdministrationRoutes(api: AdminApi & UsageApi) {
   const routes = checkQueries({
     ...createAdminKeyRoutes(api),
-    ...createProjectRoutes(api, createPeople(api).enforceProject),
+    ...createProjectRoutes(api, (projectId) => enforceRoles(api, projectId)),
     ...createExternalKeyRoutes(api),
     ...createServiceAccountRoutes(api),
     ...createApiKeyRoutes(api),
@@ -54,4 +55,10 @@ export function createAdministrationRoutes(api: AdminApi & UsageApi) {
     ...createAuditLogRoutes(api),
   });
   return { ...routes, ...createUnsupportedRoutes() };
+}
+
+/** Makes the authorizer know what roles permit now in a project: to its users and to its federation rules. */
+async function enforceRoles(api: AdminApi, projectId: string): Promise<void> {
+  await createPeople(api).enforceProject(projectId);
+  await createFederationRules(api).enforceProject(projectId);
 }

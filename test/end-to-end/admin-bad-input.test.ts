@@ -100,6 +100,7 @@ function createBody(route: string): Body {
     '/workload_identity_providers/{provider}': { name: 'x', enabled: true },
     '/workload_identity_providers/{provider}/federation_rules': {
       ...{ attribute_matchers: { sub: 'x' }, project_id: own['project'], service_account_id: own['account'] },
+      permissions: { type: 'restricted', scopes: ['embeddings', own['role']] },
     },
     '/workload_identity_providers/{provider}/federation_rules/{rule}': { name: 'x', enabled: true },
     '/users': { email: 'x@example.com', identity_provider_id: own['provider'], name: 'x', role: 'reader' },
@@ -228,6 +229,17 @@ describe('bad input of the administration API', () => {
           () => send(route, { ...valid, [field]: value }, own),
         ]),
     );
+    await expectRefusals(Object.fromEntries(cases));
+  });
+
+  it('a federation rule refuses names that are neither of scopes nor of roles that it may have', async () => {
+    const route = 'POST /v1/organization/workload_identity_providers/{provider}/federation_rules';
+    const names = [...HOSTILE_IDS, '', ' ', 'EMBEDDINGS', 'role_', foreign['role'] ?? '', 'x'.repeat(100_000)];
+    const cases = names.map((name): [string, () => ReturnType<typeof send>] => [
+      name.slice(0, 30),
+      () =>
+        send(route, { ...createBody(route), permissions: { type: 'restricted', scopes: ['embeddings', name] } }, own),
+    ]);
     await expectRefusals(Object.fromEntries(cases));
   });
 

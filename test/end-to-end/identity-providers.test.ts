@@ -193,11 +193,108 @@ describe('federation rules', () => {
     await refuse('attribute_matchers.team', { attribute_matchers: { team: ['search'] } });
     await refuse('attribute_matchers.constructor', { attribute_matchers: { constructor: 'x', team: 'search' } });
     await refuse('permissions.scopes', { permissions: { type: 'restricted', scopes: [] } });
-    await refuse('scopes[0]', { permissions: { type: 'restricted', scopes: ['admin.keys.write'] } });
+    await refuse('permissions.scopes[0]', { permissions: { type: 'restricted', scopes: ['admin.keys.write'] } });
     // The account was created without a role.
     await refuse('permissions', { permissions: { type: 'service_account_default' } });
     const unknown = { ...target, service_account_id: 'none', attribute_matchers: { team: 'search' } };
     await expect(providers.federationRules.create(provider.id, unknown)).rejects.toMatchObject({ status: 404 });
+  });
+
+  it('a rule names roles by their ids or names, and keeps the ids', async () => {
+    const provider = await create('named');
+    const target = await createAccount();
+    const own = await admin.projects.roles.create(target.project_id, { role_name: 'own', permissions: ['embeddings'] });
+    const { id } = await admin.roles.create({ role_name: 'shared', permissions: ['models.read'] });
+    const rule = await providers.federationRules.create(provider.id, {
+      ...target,
+      attribute_matchers: { team: 'search' },
+      permissions: {
+        type: 'restricted',
+        scopes: ['own', 'shared', own.id, 'generate', 'role_sandbox', 'api.all.read'],
+      },
+    });
+    const scopes = [own.id, id, 'generate', 'sandbox', 'api.all.read'];
+    expect(rule.permissions).toEqual({ type: 'restricted', scopes });
+    await admin.roles.update(id, { role_name: 'renamed' });
+    await admin.roles.create({ role_name: 'shared', permissions: ['generate'] });
+    const path = { workload_identity_provider_id: provider.id };
+    expect((await providers.federationRules.retrieve(rule.id, path)).permissions).toEqual({
+      type: 'restricted',
+      scopes,
+    });
+  });
+
+  it('a rule that names an unknown role, or one of another project, is refused, and so is an ambiguous name', async () => {
+    const provider = await create('misnamed');
+    const [target, other] = [await createAccount(), await createAccount()];
+    const createRole = (project: string, role_name: string, permissions = ['generate']) =>
+      admin.projects.roles.create(project, { role_name, permissions });
+    const foreign = await createRole(other.project_id, 'foreign');
+    const twins = [
+      await createRole(target.project_id, 'twin'),
+      await admin.roles.create({ role_name: 'twin', permissions: ['generate'] }),
+    ];
+    // A scope is what its name says, whatever a role with this name permits.
+    await createRole(target.project_id, 'admin.keys.write');
+    const refuse = async (names: string[], index: number, message: string) => {
+      const permissions = { type: 'restricted' as const, scopes: names };
+      const body = { ...target, attribute_matchers: { team: 'search' }, permissions };
+      await expect(providers.federationRules.create(provider.id, body)).rejects.toMatchObject({
+        status: 400,
+        code: 'invalid_value',
+        param: index < 0 ? 'permissions.scopes' : `permissions.scopes[${index}]`,
+        message: expect.stringContaining(message),
+      });
+    };
+    const unknown =
+      'is neither a scope nor a role of the organization or of the project. Scopes and sets of scopes are: ';
+    await refuse(['generate', 'fly'], 1, `'fly' ${unknown}generate, `);
+    await refuse([foreign.id], 0, unknown);
+    await refuse(['foreign'], 0, unknown);
+    await refuse(['role_none'], 0, unknown);
+    await refuse(['models.read', 'twin'], 1, `Use the id of one: ${twins.map(({ id }) => id).join(', ')}.`);
+    await refuse(['admin.keys.write'], 0, "has no scope that the rule's project permits");
+    const many = [];
+    for (let count = 0; count <= 20; count += 1) many.push(await createRole(target.project_id, `role ${count}`));
+    await refuse(
+      many.map(({ id }) => id),
+      -1,
+      'at most 20 custom roles',
+    );
+    expect((await providers.federationRules.list(provider.id)).data).toEqual([]);
+    await admin.projects.update(target.project_id, { environment: 'sandbox' } as object);
+    await refuse([many[0]?.id ?? ''], 0, "has no scope that the rule's project permits");
+  });
+
+  it('what a role permits that rules name is changed only with the scope that changes rules', async () => {
+    const provider = await create('privileged');
+    const target = await createAccount();
+    const role = await admin.roles.create({ role_name: 'privileged', permissions: ['models.read'] });
+    const connectWith = async (...scopes: string[]) => {
+      const { value } = await admin.adminAPIKeys.create({ name: 'limited', ...{ scopes } });
+      const options = { baseURL: service.cloud.url, adminAPIKey: value, apiKey: '', maxRetries: 0 };
+      return new OpenAI(options).admin.organization;
+    };
+    const [people, identity] = [await connectWith('admin.people.write'), await connectWith('admin.identity.write')];
+    await people.roles.update(role.id, { permissions: ['models.read', 'embeddings'] });
+    await identity.workloadIdentityProviders.federationRules.create(provider.id, {
+      ...target,
+      attribute_matchers: { team: 'search' },
+      permissions: { type: 'restricted', scopes: [role.id] },
+    });
+    const refusal = {
+      status: 403,
+      code: 'insufficient_permissions',
+      message: expect.stringContaining('`admin.identity.write`, which it needs because federation rules name the role'),
+    };
+    await expect(people.roles.update(role.id, { permissions: ['generate'] })).rejects.toMatchObject(refusal);
+    await expect(people.roles.delete(role.id)).rejects.toMatchObject(refusal);
+    expect(await people.roles.update(role.id, { role_name: 'called otherwise' })).toMatchObject({
+      permissions: ['embeddings', 'models.read'],
+    });
+    const both = await connectWith('admin.people.write', 'admin.identity.write');
+    await both.roles.update(role.id, { permissions: ['generate'] });
+    await both.roles.delete(role.id);
   });
 
   it('a rule of a sandbox gives the scopes that a key of the sandbox could have', async () => {
@@ -207,7 +304,7 @@ describe('federation rules', () => {
     const rule = { ...account, name: 'CI', attribute_matchers: { team: 'a' } };
     await expect(
       providers.federationRules.create(provider.id, { ...rule, permissions: RESTRICTED }),
-    ).rejects.toMatchObject({ status: 400, param: 'scopes[0]' });
+    ).rejects.toMatchObject({ status: 400, param: 'permissions.scopes[0]' });
     await providers.federationRules.create(provider.id, {
       ...rule,
       permissions: { type: 'restricted', scopes: ['models.read'] },

@@ -172,6 +172,60 @@ it('a form with a field that occurs twice is refused', async () => {
   expect([response.status, await response.json()]).toMatchObject([400, { error: 'invalid_request' }]);
 });
 
+describe('an access token of a rule that names a custom role', () => {
+  /** Creates a rule that names a new role. Returns both, and the project. */
+  async function nameRole(permissions: string[]) {
+    const project = await admin.projects.create({ name: 'Shop' });
+    const project_id = project.id;
+    const account = await admin.projects.serviceAccounts.create(project_id, { name: 'backend' });
+    const role = await admin.projects.roles.create(project_id, { role_name: 'caller', permissions });
+    await admin.workloadIdentityProviders.federationRules.create(providerId, {
+      attribute_matchers: { team: project_id },
+      project_id,
+      service_account_id: account.id,
+      permissions: { type: 'restricted', scopes: [role.id] },
+    });
+    const exchangeAgain = async () => exchange(await request({ subject_token: await sign({ team: project_id }) }));
+    return { role, project_id, exchange: exchangeAgain };
+  }
+
+  it('loses the scopes that the role loses, and gets no others until it is exchanged again', async () => {
+    const { role, project_id, exchange } = await nameRole(['models.read', 'conversations.write']);
+    /** Connects with a new access token, which the gateway caches with its first request. */
+    const connect = async (scope: string) => {
+      const { body } = await exchange();
+      expect(body['scope']).toBe(scope);
+      return new OpenAI({ baseURL: service.cloud.url, apiKey: body['access_token'] ?? '', maxRetries: 0 });
+    };
+    const issued = await connect('models.read conversations.write');
+    const unused = await connect('models.read conversations.write');
+
+    const { roles } = admin.projects;
+    await roles.update(role.id, { project_id, permissions: ['conversations.write', 'conversations.read'] });
+    const { id } = await issued.conversations.create({});
+    await expect(issued.models.list()).rejects.toMatchObject({ status: 403 });
+    await expect(issued.conversations.retrieve(id)).rejects.toMatchObject({ status: 403 });
+    const renewed = await connect('conversations.read conversations.write');
+    expect(await renewed.conversations.retrieve(id)).toMatchObject({ id });
+
+    await roles.delete(role.id, { project_id });
+    expect(await isRefused(unused.conversations.create({}))).toBe(true);
+    expect(await exchange()).toMatchObject({
+      status: 400,
+      body: { error: 'invalid_request', error_description: 'subject_token is refused: its rules grant no scope.' },
+    });
+  });
+
+  it('has only the scopes that the environment of the project permits at that time', async () => {
+    const { project_id, exchange } = await nameRole(['models.read', 'generate']);
+    expect((await exchange()).body['scope']).toBe('generate models.read');
+    await admin.projects.update(project_id, { environment: 'sandbox' } as object);
+    expect((await exchange()).body['scope']).toBe('models.read');
+    await admin.projects.update(project_id, { environment: 'production' } as object);
+    expect((await exchange()).body['scope']).toBe('generate models.read');
+  });
+});
+
 it('an access token is refused a minute after its rule was deleted', async () => {
   const { body } = await exchange(await request());
   const client = new OpenAI({ baseURL: service.cloud.url, apiKey: body['access_token'] ?? '', maxRetries: 0 });

@@ -23,6 +23,8 @@ const connect = (token: string): OpenAI => new OpenAI({ baseURL: service.cloud.u
 const generate = (client: OpenAI) =>
   client.chat.completions.create({ model: 'compatible', messages: [{ role: 'user', content: 'Hello' }] });
 
+const readStatus = ({ status }: { status?: number }) => status;
+
 /** Returns whether a request is refused with status 401. */
 const isRefused = (request: Promise<unknown>): Promise<boolean> =>
   request.then(
@@ -115,5 +117,46 @@ describe('revocation', () => {
     // The scope `conversations.write` is missing, so that these get status 403 until the token is refused.
     await waitUntil('the token is refused where policies are cached', () => isRefused(client.conversations.create({})));
     await waitUntil('the token is refused elsewhere', () => isRefused(client.models.list()));
+  });
+});
+
+describe('custom roles in a rule', () => {
+  it('changes and deletions of the roles that a rule names reach its tokens', async () => {
+    const { project, provider, rule } = await federate('roles', { team: 'search' });
+    const caller = await admin.roles.create({ role_name: 'caller', permissions: ['generate'] });
+    const lister = await admin.projects.roles.create(project.id, { role_name: 'lister', permissions: ['models.read'] });
+    const { federationRules } = admin.workloadIdentityProviders;
+    const inProvider = { workload_identity_provider_id: provider.id };
+    // One by its name, the other by its id.
+    const permissions = { type: 'restricted' as const, scopes: ['lister', caller.id] };
+    const changed = await federationRules.update(rule.id, { ...inProvider, permissions });
+    expect(changed.permissions).toEqual({ type: 'restricted', scopes: [lister.id, caller.id] });
+    const connectAgain = async () =>
+      connect(await issuer.sign({ sub: 'a', aud: 'roles', team: 'search', jti: crypto.randomUUID() }));
+    /** Returns the statuses of a chat completion and of the list of models, with a token that the gateway may have cached. */
+    const callBoth = (client: OpenAI) =>
+      Promise.all([generate(client), client.models.list()].map((call) => call.then(() => 200, readStatus)));
+    const callAgain = async () => callBoth(await connectAgain());
+    const cached = await connectAgain();
+    expect(await callBoth(cached)).toEqual([200, 200]);
+
+    await admin.roles.update(caller.id, { permissions: ['embeddings'] });
+    expect(await callAgain()).toEqual([403, 200]);
+    await admin.roles.update(caller.id, { permissions: ['embeddings', 'generate'] });
+    expect(await callAgain()).toEqual([200, 200]);
+    await admin.roles.delete(caller.id);
+    expect(await callAgain()).toEqual([403, 200]);
+    const { permissions: left } = await federationRules.retrieve(rule.id, inProvider);
+    expect(left).toEqual({ type: 'restricted', scopes: [lister.id] });
+
+    await admin.projects.roles.delete(lister.id, { project_id: project.id });
+    // A token still meets the rule, which grants nothing: an empty list of scopes doesn't mean all.
+    expect(await callAgain()).toEqual([403, 403]);
+    const { permissions: none } = await federationRules.update(rule.id, { ...inProvider, name: 'empty' });
+    expect(none).toEqual({ type: 'restricted', scopes: [] });
+    expect(await callAgain()).toEqual([403, 403]);
+    await waitUntil('the scopes are lost where policies are cached', async () =>
+      (await callBoth(cached)).every((status) => status === 403),
+    );
   });
 });

@@ -74,6 +74,7 @@ export async function exchangeToken(body: unknown, exchange: TokenExchange, now:
   const obstacle = await findObstacle(caller, exchange, now);
   if (obstacle !== undefined) throw invalidParameterError('subject_token', `is refused: ${obstacle}`);
   const { tenant, serviceAccount, issuer, audience } = caller;
+  if (caller.scopes.length === 0) throw invalidParameterError('subject_token', 'is refused: its rules grant no scope');
   const scopes = narrow(caller.scopes, request.scope);
   const token = generateKey('accessToken');
   const expiresAt = Math.floor(now / 1000) + LIFETIME_SECONDS;

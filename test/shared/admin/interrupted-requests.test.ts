@@ -69,17 +69,20 @@ async function startAdministration() {
       const mask = (text: string) =>
         Object.entries(ids)
           .reduce((masked, [name, id]) => masked.replaceAll(id, `<${name}>`), text)
-          .replaceAll(/(key|svc_acct|group|role|user|proj|idp)_[0-9a-f]{28}/g, '<other>')
+          .replaceAll(/(key|svc_acct|group|role|user|proj|idpr?)_[0-9a-f]{28}/g, '<other>')
           .replaceAll(/(key|user)#[0-9a-f]{64}/g, '<hash>')
           .replaceAll(/-\.\.\.\w{4}/g, '');
-      return items.map(({ version: _, ...item }) => mask(JSON.stringify(item))).sort();
+      return items.map(({ version: _, revision: __, ...item }) => mask(JSON.stringify(item))).sort();
     },
     close: () => client.destroy(),
   };
 }
 type Administration = Awaited<ReturnType<typeof startAdministration>>;
 
-/** Creates a project with two keys of a service account, a role, and a user who has the role by a group and by itself. */
+/**
+ * Creates a project with two keys of a service account, a role, a user who has the role by a group and by itself, and a federation
+ * rule that names the role.
+ */
 async function createObjects({ request }: Administration): Promise<Ids> {
   const project = (await request('POST /v1/organization/projects', {}, { name: 'Acme', id: 'acme' })).id;
   const accounts = '/v1/organization/projects/{project}/service_accounts';
@@ -96,12 +99,18 @@ async function createObjects({ request }: Administration): Promise<Ids> {
   await request('POST /v1/organization/projects/{project}/users', { project }, { user_id: user, role });
   await request('POST /v1/organization/projects/{project}/groups', { project }, { group_id: group, role: 'reader' });
   await request('POST /v1/projects/{project}/groups/{group}/roles', { project, group }, { role_id: role });
+  const rules = '/v1/organization/workload_identity_providers/{provider}/federation_rules';
+  const matchers = { attribute_matchers: { team: 'search' }, project_id: project, service_account_id: account };
+  const permissions = { type: 'restricted', scopes: ['generate', role] };
+  const federated = { ...matchers, permissions };
+  const rule = (await request(`POST ${rules}`, { provider: provider.id }, federated)).id;
   const sender = (await request('POST /v1/organization/senders', {}, { ...SENDER, id: 'AROAEXAMPLEORDERS0001' })).id;
-  return { sender, project, account, key: api_key?.id ?? '', provider: provider.id, user, group, role };
+  return { sender, project, account, key: api_key?.id ?? '', provider: provider.id, rule, user, group, role };
 }
 
 const SENDER = { id: 'AROAEXAMPLEBILLING001', project_ids: ['acme'] };
 const PROJECT = '/v1/organization/projects/{project}';
+const RULE = '/v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}';
 const models = { models: { mode: 'allow', models: ['lean'] } };
 /** Requests, by what they do. A repeated one may be refused, because the interrupted one was complete. */
 const REQUESTS: readonly (readonly [name: string, route: string, body?: unknown])[] = [
@@ -118,6 +127,8 @@ const REQUESTS: readonly (readonly [name: string, route: string, body?: unknown]
   ['a narrower role', 'POST /v1/projects/{project}/roles/{role}', { permissions: ['models.read'] }],
   ['a wider role', 'POST /v1/projects/{project}/roles/{role}', { permissions: ['generate', 'embeddings'] }],
   ['the deletion of a role', 'DELETE /v1/projects/{project}/roles/{role}'],
+  ['a change of a federation rule', `POST ${RULE}`, { permissions: { type: 'restricted', scopes: ['role_member'] } }],
+  ['the deletion of a federation rule', `DELETE ${RULE}`],
   ['the roles of a user', 'POST /v1/organization/users/{user}/roles', { role_id: 'role_owner' }],
   ['the removal of a user from a project', `DELETE ${PROJECT}/users/{user}`],
   ['the removal of a user from a group', 'DELETE /v1/organization/groups/{group}/users/{user}'],

@@ -44,7 +44,7 @@ function createStages(policy: Policy, { registry, loadLimits }: EmbedPorts): Sta
 
     async personalData(next) {
       const { maskEmbeddings } = await import('../safety/personal/mask-embeddings.ts');
-      return async (request, options) => next(await maskEmbeddings(request, policy, registry, options), options);
+      return async (request, options) => next(await maskEmbeddings(request, { policy, registry, ...options }), options);
     },
 
     async contentRules(next) {

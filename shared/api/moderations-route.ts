@@ -31,7 +31,7 @@ export function moderationsRoute({
       telemetry.logger.annotate({ model: name, ...describeDestination(destination) });
       const moderate = async () => {
         const sent = hasSection(principal.policy, 'personalData')
-          ? await mask(inputs, principal.policy, registry, { signal, telemetry })
+          ? await mask(inputs, { policy: principal.policy, registry, signal, telemetry })
           : inputs;
         return countModerations(await load(), moderator, telemetry).moderate(sent, signal);
       };

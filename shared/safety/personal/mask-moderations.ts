@@ -1,40 +1,21 @@
-import type { Policy } from '../../access/policy.ts';
 import type { ModerationPart } from '../../inference/moderation.ts';
-import type { ModelRegistry } from '../../inference/registry.ts';
-import type { GenerateOptions } from '../../inference/router.ts';
-import { getDetector } from './detectors.ts';
-import { replaceFound, TextSearch } from './mask-request.ts';
-import { openNameFinder } from './open-name-finder.ts';
-import { reportFound } from './report.ts';
-import { combineRules } from './rules.ts';
+import { INPUT, openRedaction, type RedactionCall } from './redact-texts.ts';
 
 type Inputs = readonly (readonly ModerationPart[])[];
 
 /**
- * Returns the inputs of a moderation without their personal data. Results have no text to restore, so values that are masked in
- * chats are redacted here.
+ * Returns the inputs of a moderation without their personal data.
  * @throws LambentError `content_filter` for a value that is refused, and for images, unless the policy lets them pass; as
  * `Guardrail.findPersonalData`
  */
-export async function maskModerations(
-  inputs: Inputs,
-  policy: Policy,
-  registry: Pick<ModelRegistry, 'guardrails'>,
-  call: Pick<GenerateOptions, 'signal' | 'telemetry'>,
-): Promise<Inputs> {
-  const rules = combineRules(policy);
-  if (rules === undefined) return inputs;
-  const search = new TextSearch(rules, await getDetector(rules));
-  const place = { param: 'input' };
-  for (const part of inputs.flat()) {
-    if (part.type === 'image') search.visitUnsearchable(place.param);
-    if (!isImageData(part)) search.visit(getText(part), place);
-  }
-  await search.findNames(await openNameFinder(rules, registry, call));
-  reportFound(call.telemetry, search.counts);
-  search.throwRefusal();
-  const redact = (text: string): string =>
-    replaceFound(text, search.getFound(text, place), ({ label }) => `[REDACTED ${label}]`);
+export async function maskModerations(inputs: Inputs, call: RedactionCall): Promise<Inputs> {
+  const redact = await openRedaction(call, (search) => {
+    for (const part of inputs.flat()) {
+      if (part.type === 'image') search.visitUnsearchable(INPUT.param);
+      if (!isImageData(part)) search.visit(getText(part), INPUT);
+    }
+  });
+  if (redact === undefined) return inputs;
   return inputs.map((parts) => parts.map((part) => (isImageData(part) ? part : mapPart(part, redact))));
 }
 

@@ -17,6 +17,7 @@ export const OAUTH_FORMAT: ApiFormat = {
 
 function getOAuthCode(error: LambentError): string {
   if (error.param === 'grant_type') return 'unsupported_grant_type';
+  if (error.param === 'scope') return 'invalid_scope';
   const status = httpStatusFor(error);
   if (status >= 500) return status === 500 ? 'server_error' : 'temporarily_unavailable';
   // RFC 8693 has this code also for tokens that are refused.

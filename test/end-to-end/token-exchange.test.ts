@@ -106,7 +106,7 @@ it.each<[string, object, string]>([
   ['no token', { subject_token: undefined }, 'invalid_request'],
   ['a key instead of a token', { subject_token: 'sk-local' }, 'invalid_request'],
   ['a token of another type', { subject_token_type: `${TYPE}saml2` }, 'invalid_request'],
-  ['a scope that its rule lacks', { scope: 'models.read admin.keys.write' }, 'invalid_request'],
+  ['a scope that its rule lacks', { scope: 'models.read admin.keys.write' }, 'invalid_scope'],
   ['another provider', { identity_provider_id: 'idp_other' }, 'invalid_request'],
   ['another service account', { service_account_id: 'svc_acct_other' }, 'invalid_request'],
   ['an actor', { actor_token: 'x' }, 'invalid_request'],

@@ -8,32 +8,16 @@ import { createPolicyAdministration } from '../../shared/access/policy-administr
 import { encodeRestrictions } from '../../shared/access/policy-schema.ts';
 import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
 import { createDynamoDBCounters } from '../../shared/limits/dynamodb-counters.ts';
-import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { stayWithin, waitUntil } from '../wait.ts';
 import { connectToTables } from './keys.ts';
-import { type Service, startService } from './service.ts';
+import { type PricedService, startPricedService } from './priced-service.ts';
 
-let service: Service;
+let service: PricedService;
 let tables: DynamoDBClient;
 
-/** The model pauses after its first token until this settles, if a request contains `slowly`. */
-let gate = Promise.withResolvers<void>();
-beforeEach(() => stayWithin('day'));
-afterEach(() => {
-  gate.resolve();
-  gate = Promise.withResolvers<void>();
-});
-
 beforeAll(async () => {
-  service = await startService({
-    script: async ({ body }) =>
-      replyAsChatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
+  service = await startPricedService({
     models: ({ baseUrl }) => ({
-      priced: {
-        targets: [
-          { provider: 'openai-compatible', model: 'gpt', baseUrl, price: { inputPerMillion: 1, outputPerMillion: 10 } },
-        ],
-      },
       vectors: { targets: [{ provider: 'openai-compatible', model: 'bge', baseUrl }], embeddings: {} },
     }),
     sections: () => ({
@@ -44,6 +28,8 @@ beforeAll(async () => {
   });
   tables = connectToTables(service.cloud);
 });
+beforeEach(() => stayWithin('day'));
+afterEach(() => service.release());
 afterAll(async () => {
   tables.destroy();
   await service[Symbol.asyncDispose]();
@@ -190,7 +176,7 @@ it('streams of background responses have places of their own, and a refused one 
   const resume = () => client.responses.retrieve(id, { stream: true, starting_after: 1 });
   await expect(resume()).rejects.toMatchObject(refused);
   await expect(create('refused', headers)).rejects.toMatchObject(refused);
-  gate.resolve();
+  service.release();
   while (!(await first.next()).done);
   const isFree = async () => (await readCounters('resuming'))['k.u.now'] === 0n;
   await waitUntil('the first stream has freed its place', isFree);

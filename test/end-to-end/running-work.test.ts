@@ -1,34 +1,17 @@
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { stayWithin, waitUntil } from '../wait.ts';
 import { type Administrator, createAdministrator } from './administrator.ts';
-import { type Service, startService } from './service.ts';
+import { type PricedService, startPricedService } from './priced-service.ts';
 
-let service: Service;
+let service: PricedService;
 let admin: Administrator;
 
-/** The model pauses after its first token until this settles, if a request contains `slowly`. */
-let gate = Promise.withResolvers<void>();
-afterEach(() => {
-  gate.resolve();
-  gate = Promise.withResolvers<void>();
-});
-
 beforeAll(async () => {
-  service = await startService({
-    script: async ({ body }) =>
-      replyAsChatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
-    models: ({ baseUrl }) => ({
-      priced: {
-        targets: [
-          { provider: 'openai-compatible', model: 'gpt', baseUrl, price: { inputPerMillion: 1, outputPerMillion: 10 } },
-        ],
-      },
-    }),
-  });
+  service = await startPricedService();
   admin = createAdministrator(service);
 });
+afterEach(() => service.release());
 afterAll(() => service[Symbol.asyncDispose]());
 
 const model = 'priced';
@@ -94,7 +77,7 @@ describe.each(CHANGES)('if %s', (_, change, refused) => {
     await change(project);
     await expect(connect(project.key).responses.create(request)).rejects.toMatchObject(refused);
     expect(types).not.toContain('response.completed');
-    gate.resolve();
+    service.release();
     while (await read());
     expect(types.at(-1)).toBe('response.completed');
   });

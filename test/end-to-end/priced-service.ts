@@ -1,0 +1,35 @@
+import { replyAsChatModel } from '../upstreams/chat-model.ts';
+import { type Service, type ServiceOptions, startService } from './service.ts';
+
+export interface PricedService extends Service {
+  /** Lets the answers end that pause. Later requests pause again. */
+  release(): void;
+}
+
+/** Starts a service whose model `priced` has prices, and pauses after its first token if a request contains `slowly`. */
+export async function startPricedService(options: Omit<ServiceOptions, 'script'> = {}): Promise<PricedService> {
+  let gate = Promise.withResolvers<void>();
+  const service = await startService({
+    ...options,
+    script: async ({ body }) =>
+      replyAsChatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
+    models: (upstream) => ({
+      priced: {
+        targets: [
+          {
+            provider: 'openai-compatible',
+            model: 'gpt',
+            baseUrl: upstream.baseUrl,
+            price: { inputPerMillion: 1, outputPerMillion: 10 },
+          },
+        ],
+      },
+      ...options.models?.(upstream),
+    }),
+  });
+  const release = () => {
+    gate.resolve();
+    gate = Promise.withResolvers();
+  };
+  return { ...service, release };
+}

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Pause between two calls of `look`. */
 const INTERVAL_MS = 20;
 /** Shorter than the time limit of a test, so that the failure names the awaited state. */
-const LONGEST_MS = 100_000;
+const LONGEST_MS = 300_000;
 
 /**
  * Waits until `look` returns a truthy value, and returns that value. The only limit is close to the test's own, because

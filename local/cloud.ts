@@ -122,6 +122,11 @@ const LOCAL_ONLY = { LOOPBACK_ISSUERS: 'allowed' };
 
 /** The stand-ins share this machine's processors with the functions. When it is busy, they are slow but not broken. */
 const PATIENCE = { AWS_TIMEOUT_FACTOR: '20' };
+/**
+ * Milliseconds that a function's process may take to load. Background functions have the lowest priority: when the machine is
+ * busy, that is longer than AWS allows.
+ */
+const INIT_TIMEOUT_MS = 120_000;
 
 /**
  * Starts the whole service on this machine: stand-ins for AWS services, a process per execution environment for the
@@ -195,6 +200,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     await startRunner({
       functions: functions.map((each) => selectMode(each, options.managedFunctions ?? [])),
       region: service.region,
+      initTimeoutMs: INIT_TIMEOUT_MS,
       credentials: await createCredentialProvider(bedrock === 'aws', credentials, accessKeys),
       onLog: (line) => {
         standIns.logs.write(line);

@@ -61,7 +61,8 @@ async function discover(
     env: { HOME: folder, OLLAMA_HOST: closedUrl, ...env },
     stateDir: join(folder, 'state'),
     cwd: folder,
-    fetchTimeoutMs: 1_000,
+    // Longer than any response takes on a busy machine.
+    fetchTimeoutMs: 60_000,
     credentials: () => Promise.reject(new Error('no credentials')),
     ...options,
   });
@@ -226,16 +227,14 @@ describe('an OpenAI-compatible endpoint', () => {
   });
 
   it.each([
-    ['refuses the key', () => 401 as const, 'answered 401'],
-    ['never answers', () => 'never' as const, 'not answer in time'],
-    ['lists no models', () => ({ data: [] }), 'no chat model'],
-    ['does not return a list', () => ({ hello: 'world' }), 'not a list of models'],
-  ])('an endpoint that %s is skipped, and the description gives the reason', async (_case, answer, reason) => {
+    ['refuses the key', () => 401 as const, 'answered 401', {}],
+    ['never answers', () => 'never' as const, 'not answer in time', { fetchTimeoutMs: 200 }],
+    ['lists no models', () => ({ data: [] }), 'no chat model', {}],
+    ['does not return a list', () => ({ hello: 'world' }), 'not a list of models', {}],
+  ])('an endpoint that %s is skipped, and the description gives the reason', async (_case, answer, reason, options) => {
     const url = await startServer(answer);
-    const { registry, description } = await discover(
-      { OPENAI_BASE_URL: url, OPENAI_API_KEY: 'sk-secret' },
-      { fetchTimeoutMs: 200 },
-    );
+    const environment = { OPENAI_BASE_URL: url, OPENAI_API_KEY: 'sk-secret' };
+    const { registry, description } = await discover(environment, options);
     expect(getTarget(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
     expect(description).toContain(reason);
     expect(description).toContain(url);

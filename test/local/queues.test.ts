@@ -6,9 +6,10 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Queues, type QueuesOptions, startQueues } from '../../local/queues.ts';
 import { createReferences } from '../../local/service/references.ts';
+import { waitUntil } from '../wait.ts';
 import { createServiceWith } from './event-sources/queues.ts';
 import { closeAfterwards, useCleanup } from './runners.ts';
 
@@ -84,7 +85,11 @@ describe('the SQS stand-in', () => {
     const QueueUrl = getUrl('work');
     await client.send(new SendMessageCommand({ QueueUrl, MessageBody: 'second', DelaySeconds: 0 }));
     expect(await receive()).toMatchObject([{ Body: 'second' }]);
-    await vi.waitFor(async () => expect(await receive()).toMatchObject([{ Body: 'first' }]), { timeout: 10_000 });
+    const received = await waitUntil('the first message arrives', async () => {
+      const messages = await receive();
+      return messages.length > 0 && messages;
+    });
+    expect(received).toMatchObject([{ Body: 'first' }]);
     const Entries = [{ Id: '0', MessageBody: 'third' }];
     await client.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
     expect(await receive()).toEqual([]);

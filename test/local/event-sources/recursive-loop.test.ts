@@ -10,8 +10,9 @@ useCleanup();
 async function startLoop(changes: Partial<FunctionDefinition> = {}) {
   const queue = await startMappedQueue({
     function: 'loop',
-    visibilitySeconds: 1,
-    maxReceives: 2,
+    // Longer than an invocation takes on a busy machine, because a message that is delivered again begins a second chain.
+    visibilitySeconds: 8,
+    maxReceives: 1,
     runner: { functions: [defineFunction('loop', changes)] },
   });
   const { queueUrl, runner, client } = queue;

@@ -578,7 +578,7 @@ describe('a function in managed mode', () => {
     const managedInstances = { maxConcurrency: 2, maxEnvironments: 2 };
     const runner = await startTestRunner({
       mode,
-      functions: [defineFunction('echo', { timeoutMs: 1_000, managedInstances })],
+      functions: [defineFunction('echo', { timeoutMs: 4_000, managedInstances })],
     });
     await expect(runner.call('echo', { sleepMs: 60_000 })).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
     expect(runner.processes()).toHaveLength(1);

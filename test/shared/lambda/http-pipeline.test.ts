@@ -4,6 +4,7 @@ import { createHttpPipeline, type HttpRequest } from '../../../shared/lambda/htt
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { callHttp, makeHttpEvent, ResponseRecorder, stubStreamingGlobals } from '../../functions/concurrency.ts';
 import { getHandler, makeContext } from '../../functions/test-environment.ts';
+import { waitUntil } from '../../wait.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 const TIMEOUT_MS = 30_000;
@@ -116,7 +117,7 @@ it.each(['json', 'frames'] as const)(
     stream.once('finish', () => steps.push('responded'));
     const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
     const call = handler(event, stream, makeContext(TIMEOUT_MS)).then(() => steps.push('ended'));
-    await vi.waitFor(() => expect(steps).toContain('work'));
+    await waitUntil('the work is begun', () => steps.includes('work'));
     expect(steps).toEqual(['responded', 'work']);
     finishWork();
     await call;
@@ -146,7 +147,7 @@ it('work that is deferred when a broken response closes its sources is done befo
   const stream = new ResponseRecorder();
   const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
   const call = handler(event, stream, makeContext(TIMEOUT_MS)).catch(() => steps.push('ended'));
-  await vi.waitFor(() => expect(stream.text).toContain('more'));
+  await waitUntil('the stream has begun', () => stream.text.includes('more'));
   stream.destroy(new Error('The connection broke'));
   await call;
   expect(steps).toEqual(['worked', 'ended']);

@@ -207,7 +207,8 @@ describe('a guardrail that fails', () => {
   it('content passes if the policy says so, and only the first failure is waited for', async () => {
     assess = hang;
     const events = [...Array.from({ length: 20 }, () => toText('x'.repeat(100))), FINISH];
-    const use = { onFailure: 'pass', timeoutMs: 300, windowCharacters: 100 } as const;
+    // Long enough for the call to arrive, even on a busy machine.
+    const use = { onFailure: 'pass', timeoutMs: 2_000, windowCharacters: 100 } as const;
     expect(await collect(await send(use, stream(events)))).toEqual(events);
     expect(calls.length).toBe(1);
   });

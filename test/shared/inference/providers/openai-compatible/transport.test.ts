@@ -71,7 +71,11 @@ describe('an abort', () => {
     await using upstream = await startUpstream((_, nth) =>
       nth === 0 ? streamEvents([textChunk('a')], 'stall') : COMPLETE,
     );
-    expect((await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) })).error).toBeDefined();
+    const controller = new AbortController();
+    const aborted = call(upstream.baseUrl, { signal: controller.signal });
+    await waitUntil('the upstream has the request', () => upstream.requests.length > 0);
+    controller.abort(REASON);
+    expect((await aborted).error).toBe(REASON);
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 });

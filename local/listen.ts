@@ -14,11 +14,19 @@ export interface ListenOptions extends GuardRules {
 }
 
 /**
+ * Milliseconds for which an idle connection stays open. Node's default of 5 s is so short that on a busy machine a client may send
+ * a request on a connection that the server is closing.
+ */
+const KEEP_ALIVE_MS = 65_000;
+
+/**
  * Makes a server listen on 127.0.0.1 only, for requests that don't come from web pages of other sites.
  * @throws Error with the system's code (`EADDRINUSE`…) if it can't listen
  */
 export async function listen(server: Server, { port, ...rules }: ListenOptions): Promise<Listening> {
   guardServer(server, rules);
+  // With 0, they stay open for ever.
+  if (server.keepAliveTimeout > 0) server.keepAliveTimeout = Math.max(server.keepAliveTimeout, KEEP_ALIVE_MS);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, '127.0.0.1', () => {

@@ -46,8 +46,6 @@ const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HEADER_BYTES = 10_240;
 /** Milliseconds without data after which a Regional API ends a stream. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
-/** Milliseconds for which an idle connection stays open. */
-const KEEP_ALIVE_MS = 65_000;
 
 /**
  * Starts an HTTP server that behaves like a Regional REST API of API Gateway. It routes requests, invokes the
@@ -131,7 +129,7 @@ export async function startGateway({
 
   const server = createServer(
     // With `requireHostHeader`, Node would refuse a request without Host with a response of its own.
-    { maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false },
+    { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false },
     (request, client) => {
       serve(request, client).catch((error: unknown) => {
         // A client that disconnected midway needs no response. Any other error is a bug in the gateway.

@@ -32,5 +32,6 @@ const SPANS_MS = { hour: 3_600_000, day: 86_400_000 };
  */
 export async function stayWithin(span: keyof typeof SPANS_MS, neededMs = 30_000): Promise<void> {
   const leftMs = SPANS_MS[span] - (Date.now() % SPANS_MS[span]);
-  if (leftMs < neededMs) await sleep(leftMs);
+  // A timer may end a little early.
+  if (leftMs < neededMs) await sleep(leftMs + 100);
 }

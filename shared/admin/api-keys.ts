@@ -73,7 +73,7 @@ export function createApiKeyRoutes(api: AdminApi) {
       const changed = {
         ...key,
         scopes: scopes === undefined ? key.scopes : [...parseScopes(scopes, listKeyScopes(project))],
-        expiresAt: lifetime === undefined ? key.expiresAt : computeExpiry(lifetime, api.now()),
+        ...(lifetime !== undefined && { expiresAt: computeExpiry(lifetime, api.now()), lifetimeSeconds: undefined }),
       };
       const store = keys.storeOf(project.id);
       await changeKey(store, key, await readRecord(store, key, api.now()), changed, changed.scopes);

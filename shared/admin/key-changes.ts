@@ -21,6 +21,8 @@ export const keyFields = {
   replaces: v.optional(v.string()),
   /** Id of the key that has replaced it. Absent until the rotation is complete. */
   successor: v.optional(v.string()),
+  /** Seconds for which it would have worked without its rotation. Null for ever, absent if its expiry says so. */
+  lifetimeSeconds: v.optional(v.nullable(v.number())),
 };
 const storedKeySchema = v.object(keyFields);
 type StoredKey = v.InferOutput<typeof storedKeySchema>;
@@ -107,41 +109,49 @@ export async function rotateKey<K extends StoredKey>(
   now: () => number,
   confirm: (created: K) => Promise<void> = async () => {},
 ): Promise<Rotation<K>> {
-  await discardSuccessors(store, key);
-  const lifetime = key.expiresAt === null ? null : key.expiresAt - key.createdAt;
+  const unfinished = await listUnfinished(store, key);
+  const lifetimeSeconds = getLifetime(key);
   const { key: created, value } = await create({
     name: key.name,
-    expiresAt: computeExpiry(lifetime, now()),
+    expiresAt: computeExpiry(lifetimeSeconds, now()),
     replaces: key.id,
   });
   const end = Math.floor(now() / 1000) + overlapSeconds;
   const expiresAt = key.expiresAt !== null && key.expiresAt < end ? key.expiresAt : end;
   try {
-    await changeKey(store, key, record, { ...key, expiresAt, successor: created.id });
-    // Another rotation may have discarded it meanwhile.
-    await store.collection.get(store.owner, created.id);
+    await changeKey(store, key, record, { ...key, expiresAt, lifetimeSeconds, successor: created.id });
     await confirm(created);
   } catch (thrown) {
     await store.delete(created);
     throw thrown;
   }
+  // Only now, because another rotation may complete until then, and one of these keys may be its new one.
+  for (const each of unfinished) await store.delete(each);
   return { created, value, expiresAt };
 }
 
+/** Returns the seconds for which a key works, whatever a rotation has made of its expiry. Null for ever. */
+function getLifetime({ lifetimeSeconds, expiresAt, createdAt }: StoredKey): number | null {
+  if (lifetimeSeconds !== undefined) return lifetimeSeconds;
+  return expiresAt === null ? null : expiresAt - createdAt;
+}
+
 /**
- * Deletes the keys that interrupted rotations of a key have created: their values were never returned.
+ * Lists the keys that rotations of a key have created and not returned, because they were interrupted or are running.
  * @throws LambentError `invalid_value` if a rotation was completed, so that there are never two successors
  */
-async function discardSuccessors<K extends StoredKey>(store: KeyStore<K>, key: K): Promise<void> {
+async function listUnfinished<K extends StoredKey>(store: KeyStore<K>, key: K): Promise<readonly K[]> {
+  const unfinished: K[] = [];
   for await (const each of store.collection.listAll(store.owner)) {
     if (each.replaces !== key.id) continue;
-    if (each.id !== key.successor) await store.delete(each);
-    else
+    if (each.id === key.successor)
       throw new LambentError(
         'invalid_value',
         `The key ${key.id} was replaced by ${each.id}. If that key's value was lost, delete it first.`,
       );
+    unfinished.push(each);
   }
+  return unfinished;
 }
 
 function changedError({ id }: StoredKey): LambentError {

@@ -1,0 +1,82 @@
+import { CreateTableCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { isObject } from '../../../shared/core/objects.ts';
+import { createTableInput } from '../../tables.ts';
+import { startAccessTable } from '../access/access-table.ts';
+import { createAdministration } from './administration.ts';
+
+const PROJECT = '/v1/organization/projects/{project}';
+const KEY = `${PROJECT}/api_keys/{key}`;
+const project = 'acme';
+
+let client: DynamoDBClient;
+let now: number;
+let request: (route: string, ids: object, body?: unknown) => Promise<Record<string, unknown>>;
+/** The key that is rotated. */
+let key: string;
+beforeEach(async () => {
+  const access = await startAccessTable();
+  onTestFinished(() => access[Symbol.asyncDispose]());
+  client = access.client;
+  await client.send(new CreateTableCommand(createTableInput('admin')));
+  now = Date.parse('2027-01-31T12:00:00Z');
+  const administration = createAdministration(client, { admin: 'admin', access: access.name }, () => now);
+  request = async (route, ids, body) => ({ ...(await administration(route, { project, ...ids }, body)) });
+  await request('POST /v1/organization/projects', {}, { name: 'Acme', id: project });
+  const { api_key: created } = await request(`POST ${PROJECT}/service_accounts`, {}, { name: 'web' });
+  key = isObject(created) ? String(created['id']) : '';
+});
+
+const rotate = (id = key) => request(`POST ${KEY}/rotate`, { key: id }, { overlap_seconds: 60 });
+const remove = (id: unknown) => request(`DELETE ${KEY}`, { key: id });
+
+async function listKeys(): Promise<Set<unknown>> {
+  const { data } = await request(`GET ${PROJECT}/api_keys`, {});
+  return new Set(Array.isArray(data) ? data.map(({ id }) => id) : []);
+}
+
+it('of parallel rotations of a key one succeeds, and its new key remains', async () => {
+  const results = await Promise.allSettled(Array.from({ length: 10 }, () => rotate()));
+  const created = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value['id']] : []));
+  expect(created).toHaveLength(1);
+  expect(await listKeys()).toEqual(new Set([key, ...created]));
+  const codes = results.flatMap((result) => (result.status === 'rejected' ? [String(result.reason.code)] : []));
+  for (const code of codes) expect(code).toMatch(/^(invalid_value|overloaded)$/);
+});
+
+it('a rotation that has read the key before another one replaced it leaves the new key of that one', async () => {
+  let other: Promise<Record<string, unknown>> | undefined;
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      const result = await next(args);
+      const isKey =
+        context['commandName'] === 'GetItemCommand' && JSON.stringify(args.input).includes(`api_key#${key}`);
+      if (!isKey || other !== undefined) return result;
+      other = rotate();
+      await other;
+      return result;
+    },
+    { step: 'initialize' },
+  );
+  await expect(rotate()).rejects.toMatchObject({ code: 'overloaded' });
+  expect(await listKeys()).toEqual(new Set([key, (await other)?.['id']]));
+});
+
+it.each([null, 3_600, 864_000])(
+  'a key that is rotated again, because its new key was deleted, gets one that works as long: %s s',
+  async (lifetime) => {
+    await request(`POST ${KEY}`, { key }, { expires_in_seconds: lifetime });
+    const readLifetime = ({ expires_at, created_at }: Record<string, unknown>) =>
+      expires_at === null ? null : Number(expires_at) - Number(created_at);
+    const first = await rotate();
+    expect(readLifetime(first)).toBe(lifetime);
+    await remove(first['id']);
+    now += 30_000;
+    const second = await rotate();
+    expect(readLifetime(second)).toBe(lifetime);
+
+    await remove(second['id']);
+    await request(`POST ${KEY}`, { key }, { expires_in_seconds: 970 });
+    expect(readLifetime(await rotate())).toBe(1_000);
+  },
+);

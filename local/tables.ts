@@ -71,7 +71,7 @@ async function createTable(client: DynamoDBClient, definition: CreateTableComman
   const { TableName } = definition;
   try {
     await client.send(new CreateTableCommand(definition));
-    await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.01, maxDelay: 0.1 }, { TableName });
+    await waitUntilTableExists({ client, maxWaitTime: 100, minDelay: 0.01, maxDelay: 0.1 }, { TableName });
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error;
     const { Table } = await client.send(new DescribeTableCommand({ TableName }));

@@ -110,7 +110,7 @@ async function createTable(client: DynamoDBClient, name: string): Promise<Table>
       ],
     }),
   );
-  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.01, maxDelay: 0.1 }, { TableName: name });
+  await waitUntilTableExists({ client, maxWaitTime: 100, minDelay: 0.01, maxDelay: 0.1 }, { TableName: name });
   return { client, name };
 }
 

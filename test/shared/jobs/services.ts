@@ -106,7 +106,7 @@ export async function startServices(): Promise<Services> {
 
 /** Waits until a table that was just made can be used. */
 export async function exists(client: DynamoDBClient, TableName: string): Promise<void> {
-  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.01, maxDelay: 0.1 }, { TableName });
+  await waitUntilTableExists({ client, maxWaitTime: 100, minDelay: 0.01, maxDelay: 0.1 }, { TableName });
 }
 
 /**

@@ -29,7 +29,7 @@ beforeAll(async () => {
   tables = connectToTables(service.cloud);
 });
 beforeEach(() => stayWithin('day'));
-afterEach(() => service.release());
+afterEach(() => service.pauseAgain());
 afterAll(async () => {
   tables.destroy();
   await service[Symbol.asyncDispose]();

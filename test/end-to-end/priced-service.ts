@@ -2,8 +2,10 @@ import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { type Service, type ServiceOptions, startService } from './service.ts';
 
 export interface PricedService extends Service {
-  /** Lets the answers end that pause. Later requests pause again. */
+  /** Lets answers end, those to later requests too. */
   release(): void;
+  /** Lets the answers end that pause. Those to later requests pause again. */
+  pauseAgain(): void;
 }
 
 /** Starts a service whose model `priced` has prices, and pauses after its first token if a request contains `slowly`. */
@@ -27,9 +29,12 @@ export async function startPricedService(options: Omit<ServiceOptions, 'script'>
       ...options.models?.(upstream),
     }),
   });
-  const release = () => {
-    gate.resolve();
-    gate = Promise.withResolvers();
+  return {
+    ...service,
+    release: () => gate.resolve(),
+    pauseAgain() {
+      gate.resolve();
+      gate = Promise.withResolvers();
+    },
   };
-  return { ...service, release };
 }

@@ -11,7 +11,7 @@ beforeAll(async () => {
   service = await startPricedService();
   admin = createAdministrator(service);
 });
-afterEach(() => service.release());
+afterEach(() => service.pauseAgain());
 afterAll(() => service[Symbol.asyncDispose]());
 
 const model = 'priced';

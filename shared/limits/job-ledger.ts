@@ -92,17 +92,17 @@ export class JobLedger {
   ): Promise<QueueRefusal | undefined> {
     const { store, now } = this.#ports;
     const caps = allCaps.filter(({ metric }) => job.amounts[metric] > 0n);
-    if (caps.length === 0) return undefined;
+    const [first] = caps;
+    if (first === undefined) return undefined;
     const refuse = (cap: QueueCap, left: bigint): QueueRefusal => {
       return { cap, left: left > 0n ? left : 0n, requested: job.amounts[cap.metric] };
     };
     const impossible = caps.find(({ metric, max }) => job.amounts[metric] > max);
     if (impossible !== undefined) return refuse(impossible, impossible.max);
 
-    const isKeyed = job.keyId !== undefined && caps.some(({ level }) => level === 'key');
     const entry: LedgerEntry = {
       id: job.id,
-      ...(isKeyed ? { keyId: job.keyId } : {}),
+      keyId: caps.some(({ level }) => level === 'key') ? job.keyId : undefined,
       leased: caps.filter(({ level }) => level === 'account').map(({ metric }) => metric),
       minute: getMinute(now()),
       amounts: job.amounts,
@@ -131,8 +131,6 @@ export class JobLedger {
       this.#cleanedUntil.set(job.tenant, now() + CLEANING_PAUSE_MS);
       return refuse(full.cap, full.left);
     }
-    const [first] = caps;
-    if (first === undefined) throw new Error('Nothing refuses a job without limits');
     return refuse(first, 0n);
   }
 
@@ -164,7 +162,6 @@ export class JobLedger {
       }
       const names = getChildCounters(getPoolId(metric));
       const left = counters[names.left] ?? 0n;
-      leases.delete(cap);
       if (left >= amounts[metric]) continue;
       const lease = await this.#leases.lease(
         getQueuePool(cap, tenant),

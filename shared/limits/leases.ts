@@ -46,7 +46,7 @@ const MAX_KNOWN = 1_000;
 export class Leases {
   readonly #store: CounterStore;
   readonly #now: () => number;
-  /** The last known counters of parents. They only save requests: every write has its conditions. */
+  /** The counters of parents, as the last write returned them. They only save requests: every write has its conditions. */
   readonly #known = new BoundedMap<string, Counters>(MAX_KNOWN);
   readonly #emptyUntil = new BoundedMap<string, number>(MAX_KNOWN);
 
@@ -94,7 +94,7 @@ export class Leases {
       const available = beyond + clamp(arriving);
       if (available < lacking) {
         if (!isFresh) {
-          counters = await this.#read(parent.pk);
+          counters = await this.#store.read(parent.pk);
           isFresh = true;
           continue;
         }
@@ -109,7 +109,7 @@ export class Leases {
         if (isPressed && isRoot && ceiling < pool.cap.max) mayReclaim = false;
         if (mayReclaim && (await this.#reclaim(pool, index, lacking - beyond, counters))) {
           mayReclaim = false;
-          counters = await this.#read(parent.pk);
+          counters = await this.#store.read(parent.pk);
           continue;
         }
         const needed = (counters[getTotalName(pool.id)] ?? 0n) + lacking;
@@ -118,7 +118,6 @@ export class Leases {
         const result = await this.#store.write({ ...marked.write, set: { ...marked.write.set, ...buildExpiry(pool) } });
         if (result.isWritten) report(marked.passed);
         counters = result.counters;
-        this.#known.set(parent.pk, counters);
         continue;
       }
       const share = available / SHARE;
@@ -205,12 +204,6 @@ export class Leases {
       if (result.isWritten) break;
     }
     return counters[names.returned] ?? 0n;
-  }
-
-  async #read(pk: string): Promise<Counters> {
-    const counters = await this.#store.read(pk);
-    this.#known.set(pk, counters);
-    return counters;
   }
 }
 

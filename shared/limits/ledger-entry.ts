@@ -9,7 +9,7 @@ export type QueueAmounts = Readonly<Record<QueueMetric, bigint>>;
 export interface LedgerEntry {
   readonly id: string;
   /** The key whose limits count it, too. */
-  readonly keyId?: string;
+  readonly keyId?: string | undefined;
   /** What it has taken from portions of the account's limits. */
   readonly leased: readonly QueueMetric[];
   /** Number of the minute since 1970 in which it was entered. */
@@ -107,7 +107,8 @@ export function computeSums({ amounts, keyId }: Pick<LedgerEntry, 'amounts' | 'k
   for (const metric of QUEUE_METRICS) {
     if (amounts[metric] === 0n) continue;
     sums[getSumName(metric)] = amounts[metric];
-    if (keyId !== undefined) sums[getSumName(metric, keyId)] = amounts[metric];
+    // Without a key, that is the same sum.
+    sums[getSumName(metric, keyId)] = amounts[metric];
   }
   return sums;
 }

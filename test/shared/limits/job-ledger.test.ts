@@ -1,70 +1,18 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
+import { describe, expect, it } from 'vitest';
 import { JobLedger } from '../../../shared/limits/job-ledger.ts';
-import { cleanRecent, cleanWholeLedger, type JobState } from '../../../shared/limits/ledger-cleaning.ts';
-import { listEntries, listPages } from '../../../shared/limits/ledger-entry.ts';
+import { cleanRecent, cleanWholeLedger } from '../../../shared/limits/ledger-cleaning.ts';
+import { listPages } from '../../../shared/limits/ledger-entry.ts';
 import { listQueueCaps } from '../../../shared/limits/queue-caps.ts';
-import { startLimitsTable } from './limits-table.ts';
+import { createLedger, fillLedger } from './ledger-world.ts';
 import { MemoryCounters } from './memory-counters.ts';
 
-let table: Awaited<ReturnType<typeof startLimitsTable>>;
-beforeAll(async () => {
-  table = await startLimitsTable();
-});
-afterAll(() => table.close());
-
-/** Creates the ledger of a tenant in a table of DynamoDB. Each job that was entered is open until the test ends it. */
-function createLedger(tenant: string) {
-  const clock = { now: Date.UTC(2026, 10, 30) };
-  const states = new Map<string, JobState>();
-  const store = createDynamoDBCounters(table.client, table.name);
-  let requests = 0;
-  const write: typeof store.write = (change) => {
-    requests += 1;
-    return store.write(change);
-  };
-  let ids = 0;
-  const ledger = new JobLedger({
-    store: { ...store, write },
-    readState: async (_tenant, id) => states.get(id) ?? 'absent',
-    now: () => clock.now,
-    newId: () => `page${ids++}`,
-  });
-  const enter = async (id: string, limits: object, keyId = 'one') => {
-    // Only one tenant, because the table's account has one pool.
-    const account = tenant === 'many' ? { account: { limits } } : {};
-    const caps = listQueueCaps({ ...account, project: { limits }, key: { limits } });
-    const job = { tenant, id, keyId, amounts: { jobs: 1n, bytes: 1_000n, weight: 700n } };
-    const errors: unknown[] = [];
-    const refusal = await ledger.enter(job, caps, (_what, thrown) => errors.push(thrown));
-    expect(errors).toEqual([]);
-    if (refusal === undefined) states.set(id, 'open');
-    return refusal;
-  };
-  return { clock, states, enter, countWrites: () => requests, read: () => store.read(`jobs#${tenant}`) };
-}
-
-describe('the ledger of queued jobs in DynamoDB', () => {
+describe('the ledger of queued jobs', () => {
   it('counts a thousand jobs with about one write each, and frees the places of those that end', async () => {
-    const { clock, states, enter, countWrites, read } = createLedger('many');
-    const limits = { jobsQueued: 1_000, jobBytesQueued: 5_000_000, gpuWeightWaiting: 5_000_000 };
-    for (let index = 0; index < 1_000; index += 1) {
-      expect(await enter(`resp_${index}`, limits, `key${index % 5}`)).toBeUndefined();
-    }
-    expect(countWrites()).toBeLessThan(1_150);
-    const full = await read();
-    expect(listPages(full).length).toBeGreaterThan(10);
-    expect(listEntries(full).length).toBeLessThan(80);
-    expect(await enter('resp_more', limits)).toMatchObject({ cap: { name: 'jobsQueued' }, left: 0n, requested: 1n });
-
-    for (let index = 0; index < 1_000; index += 2) states.set(`resp_${index}`, 'ended');
-    clock.now += 2_000;
-    for (let index = 0; index < 500; index += 1) expect(await enter(`resp_again${index}`, limits)).toBeUndefined();
-    expect(await enter('resp_more', limits)).toMatchObject({ cap: { name: 'jobsQueued' } });
-  }, 120_000);
+    await expect(fillLedger(new MemoryCounters())).resolves.toBeUndefined();
+  });
 
   it('counts a job once, however often it is entered', async () => {
-    const { enter, read, clock } = createLedger('repeated');
+    const { enter, read, clock } = createLedger(new MemoryCounters(), 'repeated');
     for (const jobsQueued of [1, 5, 5]) {
       expect(await enter('resp_1', { jobsQueued })).toBeUndefined();
       clock.now += 90_000;
@@ -73,7 +21,7 @@ describe('the ledger of queued jobs in DynamoDB', () => {
   });
 
   it('keeps the place of a job that may still be created, and frees it once that is impossible', async () => {
-    const { enter, states, clock } = createLedger('crashed');
+    const { enter, states, clock } = createLedger(new MemoryCounters(), 'crashed');
     await enter('resp_lost', { jobsQueued: 1 });
     states.delete('resp_lost');
     clock.now += 16 * 60_000;
@@ -88,7 +36,7 @@ describe('the ledger of queued jobs in DynamoDB', () => {
   });
 
   it('names the limit that is reached, and leaves out those that the job does not count for', async () => {
-    const { enter } = createLedger('named');
+    const { enter } = createLedger(new MemoryCounters(), 'named');
     expect(await enter('resp_1', { jobBytesQueued: 1_500 })).toBeUndefined();
     expect(await enter('resp_2', { jobBytesQueued: 1_500 })).toMatchObject({
       cap: { name: 'jobBytesQueued', level: 'key' },
@@ -104,7 +52,7 @@ describe('the ledger of queued jobs in DynamoDB', () => {
   });
 
   it('keeps jobs that were entered before a limit was lowered, and refuses more', async () => {
-    const { enter, states, clock } = createLedger('lowered');
+    const { enter, states, clock } = createLedger(new MemoryCounters(), 'lowered');
     for (const id of ['resp_1', 'resp_2', 'resp_3']) await enter(id, { jobsQueued: 3 });
     expect(await enter('resp_4', { jobsQueued: 2 })).toBeDefined();
     states.set('resp_1', 'ended');

@@ -204,6 +204,79 @@ describe('the watch for abuse', () => {
     expect(await ports.holds.list(tenant)).toMatchObject({ a: { since: START / 1000, until } });
   });
 
+  it('lines are looked at until two hours after their hour began', async () => {
+    await setRules({ refusalsPerHour: 1 });
+    const entries = makeRefusals(1);
+    now += 2 * HOUR_MS;
+    await record(entries);
+    expect(reports).toEqual([]);
+    now -= 1;
+    await watchForAbuse(entries, ports);
+    expect(reports).toHaveLength(1);
+  });
+
+  it('a key is not the subject of an hour in which another one was used', async () => {
+    await setRules({ timesUsualRate: 1.2, leastCallsPerHour: 10 });
+    await addHistory(Array.from({ length: 30 }, () => 1));
+    const later = new Date(START + HOUR_MS).toISOString();
+    await record([
+      ...makeCalls(9, { keyId: 'earlier' }),
+      ...['b', 'c', 'd'].flatMap((keyId) => makeCalls(4, { keyId, time: later })),
+    ]);
+    expect(listActs()).toMatchObject([
+      { type: 'project.suspected', objectId: tenant, details: { data: { value: 12 } } },
+    ]);
+  });
+
+  it('the usual hour is computed once an hour, and only for a project with enough calls and a rule', async () => {
+    const readUsual = async () => (await readActivity(table, [{ tenant, keyId: undefined, hour: START }]))[0]?.usual;
+    await addHistory(Array.from({ length: 30 }, () => 2));
+    await setRules({ timesUsualRate: null, leastCallsPerHour: 5 });
+    await record(makeCalls(5));
+    expect(await readUsual()).toBeUndefined();
+    await setRules({ timesUsualRate: 3, leastCallsPerHour: 7 });
+    await record(makeCalls(1));
+    expect(await readUsual()).toBeUndefined();
+    await setRules({ timesUsualRate: 4, leastCallsPerHour: 7 });
+    await record(makeCalls(1));
+    expect(await readUsual()).toBe(2);
+    expect(reports).toEqual([]);
+    // A line of an earlier hour that comes late changes nothing.
+    await addHistory([50]);
+    await record(makeCalls(1));
+    expect(listActs()).toMatchObject([{ details: { data: { value: 8, threshold: 8 } } }]);
+  });
+
+  it('a hold begins with the second of its report and ends after whole seconds', async () => {
+    await setRules({ refusalsPerHour: 1, hold: ['refusals'], holdSeconds: 600 });
+    now += 1;
+    await record(makeRefusals(1));
+    const [since, until] = [START / 1000, START / 1000 + 601];
+    expect(await ports.holds.list(tenant)).toMatchObject({ a: { since, until } });
+    expect(reports).toMatchObject([{ at: START + 1 }]);
+  });
+
+  it('a sign that the policy does not hold for, or a key that finds no place among the holds, is reported', async () => {
+    await setRules({ refusalsPerHour: 1, networksPerHour: 1, hold: ['refusals'] });
+    ports = { ...ports, holds: { ...ports.holds, place: async () => false } };
+    await record([...makeRefusals(1), makeEntry({ network: '192.0.2.0/24' })]);
+    const data = (reason: string) => ({ data: { reason, value: 1, threshold: 1 } });
+    expect(reports.map(({ act, isHeld }) => ({ type: act.type, details: act.details, isHeld }))).toEqual([
+      { type: 'api_key.suspected', details: data('networks'), isHeld: false },
+      { type: 'api_key.suspected', details: data('refusals'), isHeld: false },
+    ]);
+  });
+
+  it('an hour in which a key was reported for the rate does not become usual', async () => {
+    await setRules({ timesUsualRate: 3, leastCallsPerHour: 10 });
+    await addHistory(Array.from({ length: 30 }, () => 4));
+    await record(makeCalls(12));
+    expect(listActs()).toMatchObject([{ type: 'api_key.suspected', objectId: 'a' }]);
+    now += HOUR_MS;
+    await record(makeCalls(12));
+    expect(listActs()).toMatchObject([{}, { details: { data: { threshold: 12 } } }]);
+  });
+
   it('a user, a service account and a sender are reported and held as what they are', async () => {
     await setRules({ refusalsPerHour: 1, hold: ['refusals'] });
     const hex = '0123456789abcdef0123456789ab';

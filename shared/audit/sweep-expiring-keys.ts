@@ -2,7 +2,6 @@ import type { ExpiringKeys } from '../access/expiring-keys.ts';
 import { getDay, listWarnedDays } from '../access/expiry-warning.ts';
 import type { KeyTable } from '../access/key-table.ts';
 import type { PolicyTable } from '../access/policy-table.ts';
-import { ORGANIZATION } from '../access/principal.ts';
 import { describeError } from '../core/logger.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { reportExpiry } from './expiring-key.ts';
@@ -43,7 +42,7 @@ export async function sweepExpiringKeys(ports: ExpirySweepPorts, until: number):
       batch = [];
       if (now() >= until) return;
     }
-    if (batch.length > 0) await reportBatch(ports, day, batch);
+    await reportBatch(ports, day, batch);
     if (now() >= until) return;
   }
 }
@@ -58,7 +57,7 @@ async function reportBatch(
     if (record.expiresAt === undefined || getDay(record.expiresAt * 1000) !== day) continue;
     const { tenant } = record;
     try {
-      if (tenant !== ORGANIZATION && (await policies.find(tenant)).archived) continue;
+      if ((await policies.find(tenant)).archived) continue;
     } catch (thrown) {
       // One invalid project must not keep the keys of others from being reported.
       telemetry.logger.warn('project of an expiring key not read', { tenant, ...describeError(thrown) });

@@ -33,4 +33,24 @@ export const SUITES: readonly Suite[] = [
     sources: ['shared/vault/*.ts'],
     tests: ['test/shared/vault/!(races).test.ts'],
   },
+  {
+    name: 'limits',
+    sources: ['shared/limits/*.ts'],
+    tests: ['test/shared/limits/!(dynamodb-counters|job-ledger-table|*.property).test.ts'],
+  },
+  {
+    name: 'abuse',
+    sources: ['shared/abuse/*.ts'],
+    tests: ['test/shared/abuse/*.test.ts'],
+  },
+  {
+    name: 'expiring-keys',
+    sources: [
+      'shared/access/expiring-keys.ts',
+      'shared/access/expiry-warning.ts',
+      'shared/audit/expiring-key.ts',
+      'shared/audit/sweep-expiring-keys.ts',
+    ],
+    tests: ['test/shared/audit/*expiring-key*.test.ts'],
+  },
 ];

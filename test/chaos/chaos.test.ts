@@ -29,6 +29,7 @@ describe('the service under faults', () => {
       restartEverySeconds: 7,
       brownoutEverySeconds: 10,
       faultMix: 'changing',
+      faultMinutes: 3,
     });
     expect(isClean(findings), describeFindings(findings)).toBe(true);
     expect(findings.accepted.total + findings.kinds.poison.messages).toBe(JOBS);
@@ -52,6 +53,7 @@ describe('the fault injection', () => {
         upstream: { set: () => {} },
         onKill: () => {},
         onRestart: async () => {},
+        lastSeenAt: Date.now,
       },
       {
         killEverySeconds: 0,

@@ -118,7 +118,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   if (options.minutes !== undefined) setTimeout(() => stopStarting.abort(), options.minutes * 60_000).unref();
   const startedAt = Date.now();
   const injection = startFaultInjection(
-    { cloud, upstream, onKill: ledger.noteKill, onRestart: prepareQueues },
+    { cloud, upstream, onKill: ledger.noteKill, onRestart: prepareQueues, lastSeenAt: ledger.lastSeenAt },
     { ...options, random },
   );
   crash = (job) => injection.killInvocation(ledger.entries.get(deriveResponseId(TENANT, `${run}-${job}`))?.holder);
@@ -138,9 +138,11 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   });
   const reporting = startReporting(options, produced, ledger, startedAt);
   open.defer(() => reporting.end());
-  await waitUntilAccepted(options.jobs, stopStarting.signal, produced, isQuiet);
+  const accepting = waitUntilAccepted(options.jobs, stopStarting.signal, produced, isQuiet);
+  await Promise.race([accepting, waitMinutes(options.faultMinutes)]);
   await injection.stop();
   await gpuRun?.stopFaults();
+  await accepting;
   await Promise.race([done, waitUntilQuiet(isQuiet)]);
   stopStarting.abort();
   giveUp.abort();
@@ -193,6 +195,12 @@ async function waitUntilAccepted(
 ): Promise<void> {
   const target = () => (stopStarting.aborted ? produced.started : jobs);
   while (produced.accepted.size + produced.poison.size < target() && !isQuiet()) await sleep(100);
+}
+
+/** Waits forever if no number is given. */
+async function waitMinutes(minutes: number | undefined): Promise<void> {
+  if (minutes === undefined) return new Promise(() => {});
+  await sleep(minutes * 60_000, undefined, { ref: false });
 }
 
 async function waitUntilQuiet(isQuiet: () => boolean): Promise<void> {

@@ -55,6 +55,8 @@ export interface FaultTargets {
   readonly onKill: (requestId: string) => void;
   /** Called when SQS is back, with empty queues. */
   readonly onRestart: () => Promise<void>;
+  /** Epoch milliseconds of the last change of a job. */
+  readonly lastSeenAt: () => number;
 }
 
 const SERVICES: readonly FaultyService[] = ['dynamodb', 'sqs', 'kms', 's3'];
@@ -79,7 +81,7 @@ const BROWNOUT_SECONDS = [5, 120] as const;
 
 /** Injects faults into a cloud until stopped. */
 export function startFaultInjection(
-  { cloud, upstream, onKill, onRestart }: FaultTargets,
+  { cloud, upstream, onKill, onRestart, lastSeenAt }: FaultTargets,
   options: FaultInjectionOptions,
 ): FaultInjection {
   const { killEverySeconds, restartEverySeconds, brownoutEverySeconds, divisor, faultMix, random } = options;
@@ -139,9 +141,22 @@ export function startFaultInjection(
     }
   }
 
+  /**
+   * Returns an act that is left out if no job has changed since it was last done. On a busy machine, functions may need longer than
+   * the time between two faults to do anything.
+   */
+  function unlessStuck(act: () => void | Promise<void>): () => void | Promise<void> {
+    let doneAt = 0;
+    return () => {
+      if (lastSeenAt() <= doneAt) return;
+      doneAt = Date.now();
+      return act();
+    };
+  }
+
   const running = Promise.all([
-    repeatRandomly(killEverySeconds, kill, random, ended.signal),
-    repeatRandomly(restartEverySeconds, restart, random, ended.signal),
+    repeatRandomly(killEverySeconds, unlessStuck(kill), random, ended.signal),
+    repeatRandomly(restartEverySeconds, unlessStuck(restart), random, ended.signal),
     repeatRandomly(brownoutEverySeconds, brownOut, random, ended.signal),
     changeFaults(),
   ]);

@@ -7,6 +7,11 @@ export interface ChaosOptions extends Omit<FaultInjectionOptions, 'random'> {
   readonly jobs: number;
   /** Minutes after which no more jobs are started. */
   readonly minutes?: number;
+  /**
+   * Minutes after which no more faults are injected, because a busy machine may need longer to start a process than passes between
+   * two faults. Absent: faults are injected until all jobs are accepted.
+   */
+  readonly faultMinutes?: number;
   /** The same seed gives the same sequence of faults; what they hit depends on timing. */
   readonly seed: number;
   /** Maximum of unfinished jobs. */

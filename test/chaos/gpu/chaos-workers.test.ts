@@ -22,6 +22,7 @@ describe('the service with GPU workers under faults', () => {
       restartEverySeconds: 10,
       brownoutEverySeconds: 0,
       faultMix: 'changing',
+      faultMinutes: 3,
       gpu: { workers: 3, slots: 8, speed: 1, faultEverySeconds: 1.5 },
     });
     expect(isClean(findings), describeFindings(findings)).toBe(true);

@@ -1,20 +1,17 @@
 import type { Caller } from '../access/principal.ts';
+import { LambentError } from '../core/errors.ts';
 import { type Capability, wantsReasoning } from '../inference/capabilities.ts';
 import type { Embed, EmbeddingRequest, Embeddings } from '../inference/embedding.ts';
 import type { GenerationEvent, GenerationRequest } from '../inference/generation.ts';
 import { expandFallbacks, type ModelRegistry, resolveModeration, type Target } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
 import type { Defer } from '../lambda/request-context.ts';
-import { type Amounts, type Cap, listCaps, listModelCaps } from '../limits/caps.ts';
+import type { CallPart } from '../limits/bucket.ts';
+import { type Amounts, type Cap, listCaps, listModelCaps, NO_CONSUMPTION } from '../limits/caps.ts';
 import { boundEmbedding, boundRequest } from '../limits/estimate.ts';
 import { type Reasoning, Use } from '../limits/use.ts';
-import {
-  type FreePlace,
-  Reservations,
-  type ReservationsOptions,
-  type ReservedCall,
-  type StreamLimits,
-} from './reservations.ts';
+import { AttemptReservations } from './attempt-reservations.ts';
+import { type FreePlace, Reservations, type ReservationsOptions, type StreamLimits } from './reservations.ts';
 
 export interface LimitsStageOptions extends ReservationsOptions {
   readonly registry: ModelRegistry;
@@ -69,26 +66,28 @@ export class LimitsStage implements StreamLimits {
     const moderation = await this.#reserveModeration(request, options);
     if (all.length === 0 && moderation === undefined) return router.generate(request, options);
     const bounded = boundRequest(request, registry, all, findAnswerTokens(caller));
-    const reserve = async (model: string, some: readonly Cap[], isFallback: boolean) =>
+    const { amounts, boundAttempt } = bounded;
+    const reserve = async (model: string, some: readonly Cap[], part?: CallPart) =>
       some.length === 0
         ? undefined
-        : this.#reservations.reserve({ model, kind, caps: some, isFallback, amounts: bounded.amounts }, options);
-    const reserved = await reserve(request.model, caps, false).catch(async (thrown: unknown) => {
+        : this.#reservations.reserve({ model, kind, caps: some, amounts, ...(part && { part }) }, options);
+    const reserved = await reserve(request.model, caps).catch(async (thrown: unknown) => {
       await moderation?.settle();
       throw thrown;
     });
-    const admitted = new Map<string, ReservedCall | undefined>();
-    const use = new Use(bounded, (target) => this.#findReasoning(request, target));
+    const use = new Use({ boundAttempt, findReasoning: (target) => this.#findReasoning(request, target) });
+    const attempts = new AttemptReservations({
+      ...{ model: request.model, reserved, use },
+      reserveFallback: (model) => reserve(model, capsOf.get(model) ?? [], 'fallback'),
+    });
     const settle = async (requests: bigint): Promise<void> => {
-      const ofFallbacks = [...admitted].map(([model, each]) => each?.settle(use.computeTotal(requests, model)));
-      await Promise.all([reserved?.settle(use.computeTotal(requests)), moderation?.settle(), ...ofFallbacks]);
+      await Promise.all([attempts.settle(requests), moderation?.settle()]);
     };
     try {
       const { events, ...generation } = await router.generate(bounded.request, {
         ...options,
-        admitFallback: async (model) => {
-          if (!admitted.has(model)) admitted.set(model, await reserve(model, capsOf.get(model) ?? [], true));
-        },
+        admit: (...attempt) => attempts.admit(...attempt),
+        onWhole: () => use.expectWhole(),
         onEvent: (event) => use.read(event),
         onFailedAttempt: (candidate, error) => use.addFailedAttempt(candidate, error),
         ...(moderation && { onModeration: moderation.count }),
@@ -100,10 +99,9 @@ export class LimitsStage implements StreamLimits {
       const headers = { ...generation.headers, ...reserved?.headers };
       return { ...generation, headers, events: settleAtEnd(events, () => settle(1n)) };
     } catch (thrown) {
-      const called = listTargets([request.model, ...admitted.keys()], registry);
-      const isGivenUp = use.addIfGivenUp(thrown, options.signal, called);
+      use.addPending();
       // What a queue tries again counts once it is answered.
-      await settle(queued && !isGivenUp ? 0n : 1n);
+      await settle(queued && !isGivenUp(thrown, options.signal) ? 0n : 1n);
       throw thrown;
     }
   }
@@ -117,12 +115,14 @@ export class LimitsStage implements StreamLimits {
     const { model } = request;
     const caps = listCaps(options.caller.policy, model, 'answers');
     if (caps.length === 0) return next(request, options);
-    const { amounts, prompt } = boundEmbedding(request, this.#registry);
+    const { amounts, boundAttempt } = boundEmbedding(request, this.#registry);
     const reserved = await this.#reservations.reserve({ model, kind: 'answers', caps, amounts }, options);
-    const use = new Use({ prompt, longest: prompt });
+    const use = new Use({ boundAttempt });
+    const attempts = new AttemptReservations({ model, reserved, use });
     try {
       const result = await next(request, {
         ...options,
+        admit: (...attempt) => attempts.admit(...attempt),
         onFailedAttempt: (candidate, error) => use.addFailedAttempt(candidate, error),
         onEnd(end) {
           options.onEnd?.(end);
@@ -130,11 +130,9 @@ export class LimitsStage implements StreamLimits {
         },
       });
       return { ...result, headers: reserved?.headers ?? {} };
-    } catch (thrown) {
-      use.addIfGivenUp(thrown, options.signal);
-      throw thrown;
     } finally {
-      await reserved?.settle(use.computeTotal(1n));
+      use.addPending();
+      await attempts.settle(1n);
     }
   }
 
@@ -173,7 +171,7 @@ export class LimitsStage implements StreamLimits {
     if (caps.length === 0) return undefined;
     const { countContent } = await import('../safety/moderation/score-content.ts');
     const estimated = BigInt(countContent(request) + MODERATED_ANSWER);
-    const call = { model, kind: 'answers', caps, isFallback: true, amounts: onlyRequests(estimated) } as const;
+    const call = { model, kind: 'answers', caps, part: 'fallback', amounts: onlyRequests(estimated) } as const;
     const reserved = await this.#reservations.reserve(call, options);
     let inputs = 0;
     return {
@@ -202,11 +200,12 @@ interface ReservedModeration {
 const MODERATED_ANSWER = 1;
 
 function onlyRequests(requests: bigint): Amounts {
-  return { requests, inputTokens: 0n, outputTokens: 0n, spend: 0n };
+  return { requests, ...NO_CONSUMPTION };
 }
 
-function listTargets(models: readonly string[], registry: ModelRegistry): Map<string, readonly Target[]> {
-  return new Map(models.map((model) => [model, registry.models[model]?.targets ?? []]));
+/** True if a call has ended because it was cancelled or timed out. */
+function isGivenUp(thrown: unknown, { aborted }: AbortSignal): boolean {
+  return aborted || (thrown instanceof LambentError && thrown.code === 'deadline_exceeded');
 }
 
 function findAnswerTokens({ policy }: Caller): number | undefined {

@@ -3,8 +3,9 @@ import { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Defer } from '../lambda/request-context.ts';
-import { type Amounts, isSoft, listCaps } from '../limits/caps.ts';
+import { type Amounts, type Consumption, isSoft, listCaps, NO_CONSUMPTION } from '../limits/caps.ts';
 import type { CounterStore } from '../limits/counters.ts';
+import { GrowingReservation, type Settleable } from '../limits/growing-reservation.ts';
 import { limitError } from '../limits/limit-errors.ts';
 import { encodeLimitHeaders, type HeaderStyle } from '../limits/limit-headers.ts';
 import { type Call, Limiter, type Reservation } from '../limits/limiter.ts';
@@ -32,7 +33,15 @@ interface ReserveOptions {
 }
 
 /** What was reserved for a call. */
-export interface ReservedCall {
+export interface ReservedCall extends ReservedPart {
+  /**
+   * Reserves more before an attempt for which too little is left. Makes no request otherwise. Throws as `Reservations.reserve`.
+   * @param most what the call has used so far, and the most that the attempt can use
+   */
+  cover(most: Consumption): Promise<void>;
+}
+
+interface ReservedPart extends Settleable {
   /** What is left of the limits. */
   readonly headers: Readonly<Record<string, string>>;
   /** Replaces what was reserved by what was used, maybe after the response. Never throws. */
@@ -55,7 +64,7 @@ export interface StreamLimits {
 /** Holder of the calls whose caller has no key: queued work of senders. */
 const NO_KEY = '-';
 
-const NOTHING: Amounts = { requests: 0n, inputTokens: 0n, outputTokens: 0n, spend: 0n };
+const NOTHING: Amounts = { requests: 0n, ...NO_CONSUMPTION };
 
 /** Reserves what calls may use, for the API: with its errors, headers and log lines. One per environment. */
 export class Reservations implements StreamLimits {
@@ -82,6 +91,22 @@ export class Reservations implements StreamLimits {
    * available
    */
   async reserve(call: Omit<Call, 'holder'>, options: ReserveOptions): Promise<ReservedCall | undefined> {
+    const first = await this.#reserve(call, options);
+    if (first === undefined) return undefined;
+    const { amounts, part = 'retry' } = call;
+    // Attempts of a call are made one after another, so a further one takes no other place in flight.
+    const caps = call.caps.filter(({ span }) => span !== 'now');
+    const growing = new GrowingReservation(amounts, first, (more) =>
+      this.#reserve({ ...call, caps, part, amounts: more }, options),
+    );
+    return {
+      headers: first.headers,
+      cover: (most) => growing.cover(most),
+      settle: (used) => growing.settle(used),
+    };
+  }
+
+  async #reserve(call: Omit<Call, 'holder'>, options: ReserveOptions): Promise<ReservedPart | undefined> {
     const { caller, telemetry, queued = false, headerStyle = 'openai', defer } = options;
     const holder = { tenant: caller.tenant, keyId: caller.keyId ?? NO_KEY };
     const reserved = await this.#limiter.reserve({ ...call, holder }).catch((thrown: unknown) => {

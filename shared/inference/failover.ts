@@ -34,8 +34,11 @@ export interface CallOptions {
   readonly retriesThrottled?: boolean;
   /** The telemetry of the request. Nothing is logged or counted if undefined. */
   readonly telemetry?: Telemetry | undefined;
-  /** Called before a target of another model than the requested one is called. Its error counts as that of the target. */
-  readonly admitFallback?: ((model: string) => Promise<void>) | undefined;
+  /**
+   * Called before each attempt, with the failure of the attempt before at the same target. The attempt is not made if it throws: its
+   * error counts as that of the target.
+   */
+  readonly admit?: ((candidate: Candidate, failure: LambentError | undefined) => Promise<void>) | undefined;
   /** Called after an attempt that failed before its answer began, unless the whole call has ended by then. */
   readonly onFailedAttempt?: ((candidate: Candidate, error: LambentError) => void) | undefined;
   /** Called when an answer has ended. A call may have several: one that breaks a schema is repeated. */
@@ -108,7 +111,6 @@ export class Failover<M extends Callable> {
       for (const [index, candidate] of available.entries()) {
         const isLast = index === available.length - 1;
         try {
-          if (candidate.aliasName !== model) await options.admitFallback?.(candidate.aliasName);
           return {
             ...(await this.#callWithRetries(candidate, tenant, { ...call, isLast, patience }, attempt)),
             signal: call.signal,
@@ -136,7 +138,9 @@ export class Failover<M extends Callable> {
   ): Promise<Omit<Accepted<T>, 'signal' | 'end'>> {
     const { now, random, getCapabilities } = this.#options;
     const breaker = this.getBreaker(candidate);
+    let failure: LambentError | undefined;
     for (let attempts = 1; ; attempts += 1) {
+      await call.admit?.(candidate, failure);
       const startedAt = now();
       let managesOwnHealth = false;
       try {
@@ -160,6 +164,7 @@ export class Failover<M extends Callable> {
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (attempts - 1)) + BACKOFF_MS * random();
         const isTooLong = pauseMs > call.patience.leftMs || (!call.isLast && pauseMs > MAX_PAUSE_MS);
         if (!retries || isTooLong || now() + pauseMs >= call.deadlineAt) throw error;
+        failure = error;
         call.patience.leftMs -= pauseMs;
         await pause(pauseMs, call.signal);
       }

@@ -41,6 +41,8 @@ export interface GenerateOptions extends CallOptions {
   readonly onEvent?: ((event: GenerationEvent) => void) | undefined;
   /** Called before texts and images, so many, are sent to a moderation model. */
   readonly onModeration?: ((inputs: number) => void) | undefined;
+  /** Called when an attempt begins whose answer arrives only when all of it is made. */
+  readonly onWhole?: (() => void) | undefined;
 }
 
 export interface Router {
@@ -83,6 +85,7 @@ export function createRouter(options: RouterOptions): Router {
         streamed && !model.answersAtOnce?.(sent)
           ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
           : undefined;
+      if (!firstToken) call.onWhole?.();
       const either = AbortSignal.any([signal, cancel.signal]);
       const iterator = model.generate(sent, { signal: either, streamed, telemetry })[Symbol.asyncIterator]();
       try {

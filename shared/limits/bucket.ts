@@ -4,13 +4,19 @@ import { getChildCounters, getCounterName, METRICS } from './pools.ts';
 import { MINUTE_MS } from './windows.ts';
 
 /**
+ * Why a call has more than one reservation: the caps of a fallback or a moderation model, which the same call of another model uses,
+ * too; or further attempts, for which its first reservation wasn't enough.
+ */
+export type CallPart = 'fallback' | 'retry';
+
+/**
  * What the calls of one minute that have not settled yet have reserved, of one model and with the same caps in flight. A call
  * that never settles is known by it.
  */
 export interface Bucket {
   /** Number of the minute since 1970. */
   readonly minute: number;
-  /** The caps in flight that the calls hold: the metric's letter, then the letters of the levels, and `x` for a fallback. */
+  /** The caps in flight that the calls hold: the metric's letter, then the letters of the levels, and a mark for a part of a call. */
   readonly held: string;
   readonly model: string;
 }
@@ -27,17 +33,17 @@ const FIELDS = { calls: 'n', inputTokens: 'i', outputTokens: 'o', spend: 'c' } a
 const KINDS = ['answers', 'streams', 'resumed'] as const satisfies Kind[];
 const LEVELS = { k: 'key', m: 'model', p: 'project', a: 'account' } as const;
 
-/** The mark of a bucket of fallbacks. */
-const FALLBACK = 'x';
+/** The marks of buckets of parts of calls. They are no letters of levels. */
+const MARKS: Readonly<Record<CallPart, string>> = { fallback: 'x', retry: 'r' };
 
 /** Returns the bucket of a call that starts at `now` (epoch milliseconds). */
 export function getBucket(
-  { kind, model, isFallback = false }: { readonly kind: Kind; readonly model: string; readonly isFallback?: boolean },
+  { kind, model, part }: { readonly kind: Kind; readonly model: string; readonly part?: CallPart },
   caps: readonly Cap[],
   now: number,
 ): Bucket {
   const levels = caps.filter(({ span }) => span === 'now').map(({ level }) => level[0]);
-  const held = [METRICS[kind], ...levels, ...(isFallback ? [FALLBACK] : [])].join('');
+  const held = [METRICS[kind], ...levels, part === undefined ? '' : MARKS[part]].join('');
   return { minute: Math.floor(now / MINUTE_MS), held, model };
 }
 
@@ -81,9 +87,14 @@ export function isStranded({ minute }: Bucket, now: number): boolean {
   return (minute + 1) * MINUTE_MS + LONGEST_CALL_MS + MARGIN_MS <= now;
 }
 
-/** True if the calls of a bucket are calls of models: not streams of what was stored, nor fallbacks, which are part of calls. */
+/** True if the calls of a bucket use models: not streams of what was stored, nor fallbacks, whose calls reserve the same. */
 export function callsModel({ held }: Bucket): boolean {
-  return !held.startsWith(METRICS.resumed) && !held.endsWith(FALLBACK);
+  return !held.startsWith(METRICS.resumed) && !held.endsWith(MARKS.fallback);
+}
+
+/** True if a bucket has further attempts of calls that are counted in another bucket. */
+export function hasRetries({ held }: Bucket): boolean {
+  return held.endsWith(MARKS.retry);
 }
 
 /** Lists the counters of buckets whose calls have all settled. */
@@ -97,10 +108,11 @@ export function listEmptyBuckets(counters: Counters, now: number): string[] {
 /** Returns the change by which calls of a bucket give back their places in flight. */
 export function buildPlaceRelease({ held, model }: Bucket, calls: bigint): Counters {
   const [letter = '', ...levels] = held;
+  const marks = Object.values(MARKS);
   const metric = KINDS.find((kind) => METRICS[kind] === letter) ?? 'answers';
   return Object.fromEntries(
     levels
-      .filter((each) => each !== FALLBACK)
+      .filter((each) => !marks.includes(each))
       .map((each) => {
         const level = each === 'k' || each === 'm' || each === 'p' ? LEVELS[each] : LEVELS.a;
         const counter = getCounterName({ level, metric }, 'now', model);

@@ -47,6 +47,9 @@ export interface Amounts {
   readonly spend: bigint;
 }
 
+/** Tokens and money alone: an upper bound of an attempt, or what attempts have used. */
+export type Consumption = Omit<Amounts, 'requests'>;
+
 const FIELDS = [
   ['requestsPerMinute', 'requests', 'minute'],
   ['requestsPerDay', 'requests', 'day'],
@@ -95,6 +98,22 @@ function listLevel(level: Level, limits: Limits | undefined, kind: Kind): Cap[] 
 /** Converts US dollars, which have up to six decimals, to picodollars. */
 export function toPicodollars(dollars: number): bigint {
   return BigInt(Math.round(dollars * 1e6)) * 1_000_000n;
+}
+
+export const NO_CONSUMPTION: Consumption = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
+
+/** Returns what `combine` makes of each field of two consumptions. */
+export function combineFields(a: Consumption, b: Consumption, combine: (a: bigint, b: bigint) => bigint): Consumption {
+  return {
+    inputTokens: combine(a.inputTokens, b.inputTokens),
+    outputTokens: combine(a.outputTokens, b.outputTokens),
+    spend: combine(a.spend, b.spend),
+  };
+}
+
+/** Returns the sum of two consumptions. */
+export function addConsumption(a: Consumption, b: Consumption): Consumption {
+  return combineFields(a, b, (one, other) => one + other);
 }
 
 /** Returns how much of a cap's metric a call takes. */

@@ -7,7 +7,7 @@ import { getLimits } from '../inference/model-limits.ts';
 import type { EndedAnswer } from '../inference/observe.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
 import { expandFallbacks, type ModelRegistry } from '../inference/registry.ts';
-import { type Amounts, type Cap, isSoft } from './caps.ts';
+import { type Amounts, addConsumption, type Cap, type Consumption, isSoft, NO_CONSUMPTION } from './caps.ts';
 
 /** Share of the estimated prompt that is added to it, because dense text has more tokens than the estimate. */
 const MARGIN = 0.25;
@@ -20,12 +20,20 @@ const SHARE = 4n;
 export interface BoundedRequest {
   /** With a maximum of output tokens, if tokens or money are limited. */
   readonly request: GenerationRequest;
-  /** The most that all tries of the request can use. */
+  /** The most that the request can use if each target is tried once. */
   readonly amounts: Amounts;
-  /** What the prompt alone uses, as estimated, at the price of the most expensive target. */
-  readonly prompt: Omit<Amounts, 'requests'>;
-  /** The most that one try can use. */
-  readonly longest: Omit<Amounts, 'requests'>;
+  readonly boundAttempt: BoundAttempt;
+}
+
+/** Returns the most that one attempt at a target can use. */
+export type BoundAttempt = (candidate: Pick<Candidate, 'alias' | 'target'>) => AttemptBounds;
+
+/** The most that one attempt can use. */
+export interface AttemptBounds {
+  /** The prompt alone, as estimated. */
+  readonly prompt: Consumption;
+  /** The prompt and the longest answer. */
+  readonly longest: Consumption;
 }
 
 /**
@@ -42,8 +50,8 @@ export function boundRequest(
 ): BoundedRequest {
   const requests = 1n;
   if (!caps.some(({ metric }) => metric === 'tokens' || metric === 'spend')) {
-    const prompt = { inputTokens: 0n, outputTokens: 0n, spend: 0n };
-    return { request, amounts: { requests, ...prompt }, prompt, longest: prompt };
+    const bounds = { prompt: NO_CONSUMPTION, longest: NO_CONSUMPTION };
+    return { request, amounts: { requests, ...NO_CONSUMPTION }, boundAttempt: () => bounds };
   }
   const candidates = listTargets(request.model, registry);
   const inputTokens = estimateInput(estimatePromptTokens(request));
@@ -56,28 +64,26 @@ export function boundRequest(
   );
   const isBounded = caps.some((cap) => (cap.metric === 'tokens' || cap.metric === 'spend') && !isSoft(cap));
   const tries = mayRepeat(request) ? 2n : 1n;
-  const costs = candidates.map((each) => {
-    const compute = (answerTokens: number): bigint =>
-      computeHighestCost({ inputTokens, outputTokens: answerTokens }, each, request.serviceTier);
-    return { prompt: compute(0), answer: compute(longest) };
-  });
-  const most = {
-    inputTokens: BigInt(inputTokens),
-    outputTokens: BigInt(longest),
-    spend: findHighest(costs.map(({ answer }) => answer)),
+  const boundAttempt: BoundAttempt = (candidate) => {
+    const bound = (answerTokens: number): Consumption => ({
+      inputTokens: BigInt(inputTokens),
+      outputTokens: BigInt(answerTokens),
+      spend: computeHighestCost({ inputTokens, outputTokens: answerTokens }, candidate, request.serviceTier),
+    });
+    return { prompt: bound(0), longest: bound(longest) };
   };
+  const bounds = candidates.map(boundAttempt);
   // Of each target, the prompt; of one of them, its answer.
-  const prompts = costs.reduce((sum, { prompt }) => sum + prompt, 0n);
-  const spend = prompts + findHighest(costs.map(({ prompt, answer }) => answer - prompt));
+  const prompts = bounds.reduce((sum, { prompt }) => sum + prompt.spend, 0n);
+  const spend = prompts + findHighest(bounds.map(({ prompt, longest }) => longest.spend - prompt.spend));
   return {
     // An alert doesn't shorten answers.
     request: isBounded ? { ...request, maxOutputTokens: outputTokens } : request,
-    prompt: { ...most, outputTokens: 0n, spend: findHighest(costs.map(({ prompt }) => prompt)) },
-    longest: most,
+    boundAttempt,
     amounts: {
       requests,
-      inputTokens: tries * BigInt(candidates.length) * most.inputTokens,
-      outputTokens: tries * most.outputTokens,
+      inputTokens: tries * BigInt(candidates.length) * BigInt(inputTokens),
+      outputTokens: tries * BigInt(longest),
       spend: tries * spend,
     },
   };
@@ -90,19 +96,20 @@ export function boundRequest(
 export function boundEmbedding(
   { model, inputs }: EmbeddingRequest,
   registry: ModelRegistry,
-): Pick<BoundedRequest, 'amounts' | 'prompt'> {
+): Pick<BoundedRequest, 'amounts' | 'boundAttempt'> {
   const tokens = inputs.reduce((sum, each) => sum + (typeof each === 'string' ? estimateTokens(each) : each.length), 0);
   const inputTokens = estimateInput(tokens);
-  const usage = { inputTokens, outputTokens: 0 };
-  const costs = listTargets(model, registry).map((candidate) => computeHighestCost(usage, candidate, undefined));
-  const prompt = { inputTokens: BigInt(inputTokens), outputTokens: 0n, spend: findHighest(costs) };
-  const spend = costs.reduce((sum, cost) => sum + cost, 0n);
-  const all = { inputTokens: BigInt(costs.length) * prompt.inputTokens, spend };
-  return { prompt, amounts: { requests: 1n, outputTokens: 0n, ...all } };
+  const boundAttempt: BoundAttempt = (candidate) => {
+    const spend = computeHighestCost({ inputTokens, outputTokens: 0 }, candidate, undefined);
+    const prompt = { inputTokens: BigInt(inputTokens), outputTokens: 0n, spend };
+    return { prompt, longest: prompt };
+  };
+  const all = listTargets(model, registry).map((each) => boundAttempt(each).prompt);
+  return { boundAttempt, amounts: { requests: 1n, ...all.reduce(addConsumption, NO_CONSUMPTION) } };
 }
 
 /** Returns what an answer has used. `usage` replaces what the provider has not reported. */
-export function computeUsedAmounts({ candidate, serviceTier }: EndedAnswer, usage: Usage): Omit<Amounts, 'requests'> {
+export function computeUsedAmounts({ candidate, serviceTier }: EndedAnswer, usage: Usage): Consumption {
   const price = candidate.target.price ?? candidate.alias.price;
   return {
     inputTokens: toCount(usage.inputTokens),

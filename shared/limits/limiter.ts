@@ -1,5 +1,12 @@
 import { markPassed, type PassedAlert } from './alerts.ts';
-import { type Bucket, buildBucketChange, buildPlaceRelease, getBucket, getBucketCounters } from './bucket.ts';
+import {
+  type Bucket,
+  buildBucketChange,
+  buildPlaceRelease,
+  type CallPart,
+  getBucket,
+  getBucketCounters,
+} from './bucket.ts';
 import { type Amounts, type Cap, getAmount, isSoft, type Kind } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
@@ -22,8 +29,8 @@ export interface Call {
   readonly model: string;
   readonly kind: Kind;
   readonly caps: readonly Cap[];
-  /** True for the caps of a fallback or a moderation model, which the same call of another model uses, too. */
-  readonly isFallback?: boolean;
+  /** What is reserved for a call that has a reservation already. */
+  readonly part?: CallPart;
   /** The most that the call can use. */
   readonly amounts: Amounts;
 }

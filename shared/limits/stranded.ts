@@ -1,4 +1,12 @@
-import { type Bucket, buildPlaceRelease, callsModel, getBucketCounters, isStranded, listBuckets } from './bucket.ts';
+import {
+  type Bucket,
+  buildPlaceRelease,
+  callsModel,
+  getBucketCounters,
+  hasRetries,
+  isStranded,
+  listBuckets,
+} from './bucket.ts';
 import type { CounterStore, Counters } from './counters.ts';
 
 /** Calls of one minute and model that never settled, because their function died, and what they had reserved. */
@@ -7,6 +15,7 @@ export interface Stranded {
   readonly model: string;
   /** Epoch milliseconds of the beginning of their minute. */
   readonly startedAt: number;
+  /** 0 for what calls had reserved for further attempts: they are counted with their first reservations. */
   readonly calls: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
@@ -48,7 +57,7 @@ function describe(pk: string, bucket: Bucket, counters: Counters): Stranded {
     pk,
     model: bucket.model,
     startedAt: bucket.minute * 60_000,
-    calls: Number(counters[names.calls] ?? 0n),
+    calls: hasRetries(bucket) ? 0 : Number(counters[names.calls] ?? 0n),
     inputTokens: Number(counters[names.inputTokens] ?? 0n),
     outputTokens: Number(counters[names.outputTokens] ?? 0n),
     spend: counters[names.spend] ?? 0n,

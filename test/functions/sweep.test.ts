@@ -201,7 +201,7 @@ describe('limits', () => {
     expect(await limiter.reserve({ ...call, model: 'main', caps })).toHaveProperty('settle');
     const ofModel: Policy = { project: { limits: { models: { spare: { tokensPerDay: 1_000 } } } } };
     const spare = listCaps(ofModel, 'spare', 'answers');
-    const fallback = { ...call, model: 'spare', caps: spare, isFallback: true };
+    const fallback = { ...call, model: 'spare', caps: spare, part: 'fallback' } as const;
     expect(await limiter.reserve(fallback)).toHaveProperty('settle');
 
     expect(await sweepAt('2026-11-30T12:15:00Z')).toEqual([]);

@@ -1,10 +1,15 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMIT_PRESETS, type Limits } from '../../../shared/access/limit-policy.ts';
 import type { Policy } from '../../../shared/access/policy.ts';
-import { createGovernedRouter, type GovernedOptions } from '../../../shared/api/governed-router.ts';
+import {
+  createGovernedRouter,
+  type GovernedOptions,
+  type GovernedRouter,
+} from '../../../shared/api/governed-router.ts';
 import { LimitsStage } from '../../../shared/api/limits-stage.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import type { Capability } from '../../../shared/inference/capabilities.ts';
+import { createEmbed } from '../../../shared/inference/embedding.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../../../shared/inference/generation.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { mapCategories } from '../../../shared/inference/moderation.ts';
@@ -37,8 +42,9 @@ let store: MemoryCounters;
 let now: number;
 let sent: GenerationRequest[];
 let answer: () => AsyncIterable<GenerationEvent>;
-/** Models of targets that fail, and those that were called. */
+/** Models of targets that fail, those of which single attempts fail, and those that were called. */
 let failing: string[];
+let breaking: string[];
 let called: string[];
 let failure: UpstreamError;
 let capabilities: ReadonlySet<Capability>;
@@ -48,6 +54,7 @@ beforeEach(() => {
   now = NOW;
   sent = [];
   failing = [];
+  breaking = [];
   called = [];
   failure = new UpstreamError('upstream_timeout', 'failed', { recovery: 'nextTarget' });
   capabilities = new Set();
@@ -58,6 +65,14 @@ beforeEach(() => {
 });
 
 const getCapabilities = () => capabilities;
+
+/** Returns the tokens of the prompt of `makeRequest({})` that one attempt reserves. */
+function boundPrompt(): bigint {
+  const models = { default: { targets: [{ provider: 'bedrock', model: 'm' }] } };
+  const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+  const caps = listCaps(ofKey({ tokensPerDay: 99_999 }), 'default', 'answers');
+  return boundRequest(makeRequest({}), registry, caps, undefined).amounts.inputTokens;
+}
 
 function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' | 'pass' = 'refuse') {
   const target = (model: string, price: object) => ({ provider: 'bedrock', model, price });
@@ -75,7 +90,9 @@ function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' 
       generate(request) {
         sent.push(request);
         called.push(target.model);
-        if (failing.includes(target.model)) throw failure;
+        const broken = breaking.indexOf(target.model);
+        if (broken >= 0) breaking.splice(broken, 1);
+        if (broken >= 0 || failing.includes(target.model)) throw failure;
         return answer();
       },
     }),
@@ -158,6 +175,7 @@ describe('a limited call', () => {
     ['cut', 'upstream_cut', {}, true],
     ['cut by Bedrock', 'upstream_cut', { upstream: 'ModelStreamErrorException' }, true],
     ['whose connection broke', 'upstream_unavailable', { upstream: 'ECONNRESET' }, true],
+    ['not readable', 'upstream_malformed', {}, true],
     ['whose connection was stale', 'upstream_unavailable', { upstream: 'ECONNRESET', retryAfterMs: 0 }, false],
     ['whose connection was refused', 'upstream_unavailable', { upstream: 'ECONNREFUSED' }, false],
     ['refused with 503', 'upstream_unavailable', { upstream: '503' }, false],
@@ -167,13 +185,9 @@ describe('a limited call', () => {
     failing = ['cheap'];
     failure = new UpstreamError(code, 'failed', { recovery: 'nextTarget', ...details });
     const policy = ofKey({ tokensPerDay: 99_999, dollarsPerDay: 1 });
-    await collect((await generate(policy)).events);
+    await collect((await generate(policy, {}, { streamed: true })).events);
     expect(called).toEqual(['cheap', 'dear']);
-    const models = { default: { targets: [{ provider: 'bedrock', model: 'm' }] } };
-    const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
-    const { prompt } = boundRequest(makeRequest({}), registry, listCaps(policy, 'default', 'answers'), undefined);
-    const lost = isCounted ? prompt.inputTokens : 0n;
-    expect(lost > 0n).toBe(isCounted);
+    const lost = isCounted ? boundPrompt() : 0n;
     expect(await readKey()).toMatchObject({
       'k.t.d20787': 50n + lost,
       'k.c.d20787': 20n * 2_000_000n + 30n * 20_000_000n + lost * 1_000_000n,
@@ -241,7 +255,7 @@ describe('a limited call', () => {
     const tokens = counters['k.t.d20787'] ?? 0n;
     expect(tokens).toBeGreaterThan(1_000n);
     expect(tokens).toBeLessThan(1_500n);
-    expect(counters['k.c.d20787']).toBe(tokens * 2_000_000n);
+    expect(counters['k.c.d20787']).toBe(tokens * 1_000_000n);
   });
 
   it.each([
@@ -261,10 +275,26 @@ describe('a limited call', () => {
     const { events } = await generate(policy, { maxOutputTokens: 500, ...request }, { streamed: true });
     await collect(events).catch(() => {});
     const counters = await readKey();
-    const models = { default: { targets: [{ provider: 'bedrock', model: 'm' }] } };
-    const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
-    const { prompt } = boundRequest(makeRequest({}), registry, listCaps(policy, 'default', 'answers'), undefined);
-    expect((counters['k.t.d20787'] ?? 0n) - prompt.inputTokens).toBe(tokens);
+    expect((counters['k.t.d20787'] ?? 0n) - boundPrompt()).toBe(tokens);
+  });
+
+  it.each([
+    ['a stream', { streamed: true }, [], 0n],
+    ['an answer that is not streamed', { streamed: false }, [], 500n],
+    ['a stream of a model that may reason', { streamed: true }, ['reasoning'], 500n],
+  ] as const)('%s that breaks off before it begins counts with what its upstream may have made', async (...row) => {
+    const [, options, offered, tokens] = row;
+    capabilities = new Set(offered);
+    failing = ['cheap'];
+    failure = new UpstreamError('upstream_cut', 'cut', { recovery: 'nextTarget' });
+    const policy = ofKey({ tokensPerDay: 99_999, dollarsPerDay: 1 });
+    await collect((await generate(policy, { maxOutputTokens: 500 }, options)).events);
+    expect(called).toEqual(['cheap', 'dear']);
+    const prompt = boundPrompt();
+    expect(await readKey()).toMatchObject({
+      'k.t.d20787': 50n + prompt + tokens,
+      'k.c.d20787': 20n * 2_000_000n + 30n * 20_000_000n + prompt * 1_000_000n + tokens * 10_000_000n,
+    });
   });
 
   it('an answer that moderation refuses before any of it is sent counts with what its model has made', async () => {
@@ -385,6 +415,120 @@ describe('a limited call', () => {
     expect(await readKey()).toMatchObject({ 'k.r.d20787': 1n, 'k.t.d20787': 0n });
     await refuse(policy, {}, { queued: true });
     expect(await readKey()).toMatchObject({ 'k.r.d20787': 1n, 'k.t.d20787': 0n });
+  });
+});
+
+describe('a call whose attempts break off', () => {
+  beforeEach(() => {
+    failure = new UpstreamError('upstream_cut', 'cut', { recovery: 'retry', retryAfterMs: 0 });
+  });
+
+  const ask = async (policy: Policy, options: Partial<GovernedOptions> = {}, router?: GovernedRouter) =>
+    collect((await generate(policy, { maxOutputTokens: 100 }, { streamed: true, ...options }, router)).events);
+
+  it('reserves each retry at the same target, and settles all of it', async () => {
+    breaking = ['cheap', 'cheap'];
+    let reserved = 0n;
+    answer = async function* () {
+      reserved = (await readKey())['k.t.d20787'] ?? 0n;
+      yield { type: 'finish', reason: 'stop', usage: USAGE };
+    };
+    await ask(ofKey({ requestsPerDay: 1, tokensPerDay: 99_999, dollarsPerDay: 1, streamsInFlight: 1 }));
+    expect(called).toEqual(['cheap', 'cheap', 'cheap']);
+    // Before the call, the prompt was reserved for one attempt at each of the two targets.
+    expect(reserved).toBe(3n * boundPrompt() + 100n);
+    const counters = await readKey();
+    const prompts = 2n * boundPrompt();
+    expect(counters).toMatchObject({ 'k.r.d20787': 1n, 'k.t.d20787': prompts + 50n, 'k.s.now': 0n });
+    expect(counters['k.c.d20787']).toBe((prompts + 20n) * 1_000_000n + 30n * 10_000_000n);
+    expect(Object.entries(counters).filter(([name, value]) => name.startsWith('b.') && value !== 0n)).toEqual([]);
+  });
+
+  it('makes no attempt that a limit does not allow, and fails with the error of the last one', async () => {
+    failing = ['cheap', 'dear'];
+    const tokensPerDay = Number(3n * boundPrompt() + 100n);
+    await expect(ask(ofKey({ tokensPerDay }))).rejects.toBe(failure);
+    expect(called).toEqual(['cheap', 'cheap', 'cheap']);
+    expect(await readKey()).toMatchObject({ 'k.t.d20787': 3n * boundPrompt() });
+  });
+
+  it('reserves nothing more after attempts that cost nothing', async () => {
+    failure = new UpstreamError('upstream_unavailable', 'busy', { recovery: 'retry', retryAfterMs: 0 });
+    breaking = ['cheap', 'cheap'];
+    let writes = 0;
+    const counted: CounterStore = {
+      ...{ read: store.read.bind(store), list: store.list.bind(store) },
+      write(write) {
+        writes += 1;
+        return store.write(write);
+      },
+    };
+    await ask(ofKey({ tokensPerDay: 99_999, streamsInFlight: 1 }), {}, createLimitedRouter(counted));
+    expect(called).toHaveLength(3);
+    expect(writes).toBe(2);
+  });
+
+  it('reserves a retry also under the limits of the model that it falls back to', async () => {
+    failing = ['cheap'];
+    breaking = ['dear', 'dear'];
+    const policy: Policy = { project: { limits: { models: { dear: { tokensPerDay: 99_999 } } } } };
+    let left = 0n;
+    answer = async function* () {
+      left = (await readKey())['L.m.t.d20787.dear'] ?? 0n;
+      yield { type: 'finish', reason: 'stop', usage: USAGE };
+    };
+    await ask(policy);
+    expect(called).toEqual(['cheap', 'cheap', 'cheap', 'dear', 'dear', 'dear']);
+    expect((await readKey())['L.m.t.d20787.dear']).toBe(left + boundPrompt() + 100n - 50n);
+  });
+
+  it('reserves the longest answer again if a lost one may have been made', async () => {
+    breaking = ['cheap'];
+    const policy = ofKey({ tokensPerDay: Number(2n * boundPrompt() + 199n) });
+    await expect(ask(policy, { streamed: false })).rejects.toBe(failure);
+    await ask(ofKey({ tokensPerDay: 99_999 }), { streamed: false });
+    expect(called).toEqual(['cheap', 'cheap']);
+  });
+
+  it('reserves the retries of embeddings', async () => {
+    const models = { vectors: { targets: [{ provider: 'bedrock', model: 'm' }], embeddings: {} } };
+    const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
+    const stage = new LimitsStage({ store, registry, getCapabilities, whenDown: 'refuse', now: () => now });
+    let attempts = 0;
+    const embed = createEmbed({
+      registry,
+      createModel: async () => ({
+        embed() {
+          attempts += 1;
+          throw failure;
+        },
+      }),
+    });
+    const policy = ofKey({ tokensPerDay: 100 });
+    const options = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000 };
+    const caller = { tenant: 'acme', keyId: 'k1', policy };
+    // With the margin of its estimate, 50 tokens.
+    const request = { tenant: 'acme', model: 'vectors', inputs: ['x'.repeat(160)], encoding: 'float' } as const;
+    await expect(stage.embed(request, { ...options, caller }, embed)).rejects.toBe(failure);
+    expect(attempts).toBe(2);
+    expect(await readKey()).toMatchObject({ 'k.t.d20787': 100n });
+  });
+
+  it('leaves retries of dead functions, which are logged as usage of no further call', async () => {
+    breaking = ['cheap', 'cheap'];
+    const policy = { ...ofKey({ tokensPerDay: 99_999 }), account: { limits: { streamsInFlight: 1 } } };
+    // Its events are never read, as if the function had died.
+    await generate(policy, { maxOutputTokens: 100 }, { streamed: true });
+    now += 17 * 60_000;
+    const telemetry = recordTelemetry();
+    await ask(policy, { telemetry, streamed: false });
+    const settled = telemetry.lines.filter(({ message }) => message === 'settlement');
+    expect(settled.map(({ calls, inputTokens, outputTokens }) => [calls, inputTokens, outputTokens])).toEqual([
+      [1, 2 * Number(boundPrompt()), 100],
+      [0, Number(boundPrompt()), 0],
+    ]);
+    // They took one place in flight.
+    expect(await readKey()).toMatchObject({ 'L.a.s.now': 1n });
   });
 });
 

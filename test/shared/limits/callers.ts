@@ -46,7 +46,8 @@ export async function runCallers(options: {
       const kind = pick(['answers', 'streams', 'resumed'] as const);
       const amounts = kind === 'resumed' ? NOTHING : most;
       const call = callers.callOf(pick(TENANTS), pick(KEYS), pick(MODELS), kind, amounts);
-      callers.start(pick(limiters), call, () => (kind === 'resumed' ? NOTHING : used));
+      const breaks = kind !== 'resumed' && random() < 0.3 ? 1 + Math.floor(random() * 3) : 0;
+      callers.start(pick(limiters), call, () => (kind === 'resumed' ? NOTHING : used), breaks);
     }
     await callers.finish();
   }

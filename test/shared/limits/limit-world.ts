@@ -1,6 +1,7 @@
 import type { Policy } from '../../../shared/access/policy.ts';
-import { type Amounts, type Cap, getAmount, listCaps } from '../../../shared/limits/caps.ts';
+import { type Amounts, addConsumption, type Cap, getAmount, listCaps } from '../../../shared/limits/caps.ts';
 import type { CounterResult, CounterStore, CounterWrite } from '../../../shared/limits/counters.ts';
+import { GrowingReservation } from '../../../shared/limits/growing-reservation.ts';
 import { type Call, Limiter, type Refusal, type Reservation } from '../../../shared/limits/limiter.ts';
 import { settleStranded } from '../../../shared/limits/stranded.ts';
 import { getWindow } from '../../../shared/limits/windows.ts';
@@ -31,6 +32,8 @@ export interface WorldOptions {
   readonly faults: number;
   /** The longest step of the clock, in milliseconds. */
   readonly stepMs: number;
+  /** Called when nothing waits for its turn. Lets timers fire, for example. */
+  readonly onIdle?: () => Promise<unknown>;
 }
 
 const LONGEST_WAIT_MS = 5_000;
@@ -42,6 +45,8 @@ export class LimitWorld {
   /** The most calls at the same time, by cap. */
   readonly inFlight = new Map<string, { now: number; most: number }>();
   refused = 0;
+  /** Further attempts of calls for which their reservations grew. */
+  grown = 0;
   readonly #options: WorldOptions;
   readonly #random: () => number;
   /** Steps that can happen next. */
@@ -54,7 +59,7 @@ export class LimitWorld {
 
   /** Creates the limiter of one environment. Its requests wait for their turn. */
   createLimiter(): Limiter {
-    return new Limiter(this.#createStore(), () => this.now);
+    return new Limiter(this.createStore(), () => this.now);
   }
 
   callOf(tenant: string, keyId: string, model: string, kind: Call['kind'], amounts: Amounts): Call {
@@ -62,12 +67,15 @@ export class LimitWorld {
     return { holder: { tenant, keyId }, model, kind, caps, amounts };
   }
 
-  /** Makes a call, if its limits allow it. It then takes some steps, and uses what `use` returns. */
-  start(limiter: Limiter, call: Call, use: () => Amounts): void {
-    void this.#run(limiter, call, use);
+  /**
+   * Makes a call, if its limits allow it. It then takes some steps, and uses what `use` returns. Before that, so many of its attempts
+   * as `breaks` says break off, and use all that they may.
+   */
+  start(limiter: Limiter, call: Call, use: () => Amounts, breaks = 0): void {
+    void this.#run(limiter, call, use, breaks);
   }
 
-  async #run(limiter: Limiter, call: Call, use: () => Amounts): Promise<void> {
+  async #run(limiter: Limiter, call: Call, use: () => Amounts, breaks: number): Promise<void> {
     let reservation: Reservation | Refusal;
     try {
       reservation = await limiter.reserve(call);
@@ -78,12 +86,32 @@ export class LimitWorld {
       this.refused += 1;
       return;
     }
-    const used = use();
+    let used = breaks > 0 ? call.amounts : use();
     this.made.push({ call, at: reservation.at, used });
     this.#count(call, 1);
-    const survives = await this.#pause();
+    let { at } = reservation;
+    const growing = new GrowingReservation(call.amounts, reservation, async (amounts) => {
+      const caps = call.caps.filter(({ span }) => span !== 'now');
+      const further = await limiter.reserve({ ...call, caps, part: 'retry', amounts });
+      if (!('settle' in further)) throw new Error('refused');
+      at = further.at;
+      return further;
+    });
+    let survives = await this.pause();
+    for (let left = breaks; survives && left > 0; left -= 1) {
+      const isCovered = await growing.cover(addConsumption(used, call.amounts)).then(
+        () => true,
+        () => false,
+      );
+      if (!isCovered) break;
+      this.grown += 1;
+      const attempt = left === 1 ? use() : call.amounts;
+      this.made.push({ call, at, used: { ...attempt, requests: 0n } });
+      used = { ...addConsumption(used, attempt), requests: used.requests };
+      survives = await this.pause();
+    }
     this.#count(call, -1);
-    if (survives) await reservation.settle(used).catch(() => {});
+    if (survives) await growing.settle(used).catch(() => {});
   }
 
   /** Lets everything happen that can. */
@@ -93,6 +121,7 @@ export class LimitWorld {
       await new Promise((resolve) => setImmediate(resolve));
       if (this.#steps.length === 0) {
         idle += 1;
+        await this.#options.onIdle?.();
         continue;
       }
       idle = 0;
@@ -158,7 +187,7 @@ export class LimitWorld {
   }
 
   /** Waits for a turn. Returns false if the function dies. */
-  #pause(): Promise<boolean> {
+  pause(): Promise<boolean> {
     return new Promise((resolve) => {
       this.#addStep(() => resolve(this.#random() >= this.#options.faults));
     });
@@ -168,7 +197,8 @@ export class LimitWorld {
     this.#steps.push({ at: this.now, run });
   }
 
-  #createStore(): CounterStore {
+  /** Creates the store of one environment. Its requests wait for their turn. */
+  createStore(): CounterStore {
     const { store, faults } = this.#options;
     const inTurn = <T>(request: () => Promise<T>): Promise<T> =>
       new Promise((resolve, reject) => {

@@ -34,6 +34,7 @@ const world = fc.record({
 
 describe('limits', () => {
   it('are never exceeded by 200 parallel callers, some of which die at any moment', { timeout: 120_000 }, async () => {
+    let grown = 0;
     await fc.assert(
       fc.asyncProperty(world, async ({ account, project, model, key, ...options }) => {
         const policy = {
@@ -42,6 +43,7 @@ describe('limits', () => {
           key: { limits: key },
         };
         const { callers } = await runCallers({ ...options, store: new MemoryCounters(), policy, callers: 200 });
+        grown += callers.grown;
         for (const { cap, window, used } of callers.listUse()) {
           expect(used, `${cap.level} ${cap.name} ${window}`).toBeLessThanOrEqual(cap.max);
         }
@@ -50,6 +52,7 @@ describe('limits', () => {
       }),
       { numRuns: Number(process.env['LIMIT_RUNS'] ?? 40) },
     );
+    expect(grown).toBeGreaterThan(0);
   });
 
   it('get back every place and reservation of callers that died', { timeout: 120_000 }, async () => {

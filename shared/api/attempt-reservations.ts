@@ -1,0 +1,59 @@
+import type { LambentError } from '../core/errors.ts';
+import type { Candidate } from '../inference/candidates.ts';
+import type { Use } from '../limits/use.ts';
+import type { ReservedCall } from './reservations.ts';
+
+export interface AttemptReservationsOptions {
+  /** The model that the call asks for. */
+  readonly model: string;
+  /** What is reserved under the call's limits; undefined if it has none. */
+  readonly reserved: ReservedCall | undefined;
+  readonly use: Use;
+  /** Reserves under the limits of a model that the call falls back to. Returns undefined if it has none. Default: none has. */
+  readonly reserveFallback?: (model: string) => Promise<ReservedCall | undefined>;
+}
+
+/** Makes sure that what a call has reserved is enough for each of its attempts, and settles all of it. */
+export class AttemptReservations {
+  readonly #options: AttemptReservationsOptions;
+  /** By model; undefined for a model without limits. */
+  readonly #fallbacks = new Map<string, ReservedCall | undefined>();
+
+  constructor(options: AttemptReservationsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reserves what is missing for an attempt, and notes that it begins.
+   * @param failure that of the attempt before at the same target
+   * @throws LambentError `failure`, or without one the refusal of a limit, if there is too little left
+   */
+  async admit(candidate: Candidate, failure: LambentError | undefined): Promise<void> {
+    await this.#reserve(candidate).catch((thrown: unknown) => {
+      // Why a target failed matters more than why it isn't tried again.
+      throw failure ?? thrown;
+    });
+    this.#options.use.begin(candidate);
+  }
+
+  /** Replaces what was reserved by what was used. Never throws. */
+  async settle(requests: bigint): Promise<void> {
+    const { reserved, use } = this.#options;
+    const ofFallbacks = [...this.#fallbacks].map(([model, each]) => each?.settle(use.computeTotal(requests, model)));
+    await Promise.all([reserved?.settle(use.computeTotal(requests)), ...ofFallbacks]);
+  }
+
+  async #reserve(candidate: Candidate): Promise<void> {
+    const { model, reserved, use } = this.#options;
+    if (candidate.aliasName !== model) {
+      const fallback = await this.#reserveFallback(candidate.aliasName);
+      await fallback?.cover(use.computeMost(candidate, candidate.aliasName));
+    }
+    await reserved?.cover(use.computeMost(candidate));
+  }
+
+  async #reserveFallback(model: string): Promise<ReservedCall | undefined> {
+    if (!this.#fallbacks.has(model)) this.#fallbacks.set(model, await this.#options.reserveFallback?.(model));
+    return this.#fallbacks.get(model);
+  }
+}

@@ -176,6 +176,9 @@ it('streams of background responses have places of their own, and a refused one 
   const resume = () => client.responses.retrieve(id, { stream: true, starting_after: 1 });
   await expect(resume()).rejects.toMatchObject(refused);
   await expect(create('refused', headers)).rejects.toMatchObject(refused);
+  const { requests } = service.upstream;
+  // A later request would pause again.
+  await waitUntil('the job pauses', () => requests.some(({ body }) => JSON.stringify(body).includes('slowly')));
   service.release();
   while (!(await first.next()).done);
   const isFree = async () => (await readCounters('resuming'))['k.u.now'] === 0n;
@@ -184,7 +187,7 @@ it('streams of background responses have places of their own, and a refused one 
   for await (const { type } of await resume()) types.push(type);
   expect(types.at(-1)).toBe('response.completed');
   await waitUntil('the resumed stream has freed its place', isFree);
-  expect(service.upstream.requests.filter(({ body }) => JSON.stringify(body).includes('refused'))).toEqual([]);
+  expect(requests.filter(({ body }) => JSON.stringify(body).includes('refused'))).toEqual([]);
   // The refused request has left nothing that its key would find.
   for await (const event of await create('refused', headers))
     if (event.type === 'response.created') id = event.response.id;

@@ -16,6 +16,7 @@ export const OAUTH_FORMAT: ApiFormat = {
 };
 
 function getOAuthCode(error: LambentError): string {
+  if (error.code === 'missing_required_parameter') return 'invalid_request';
   if (error.param === 'grant_type') return 'unsupported_grant_type';
   if (error.param === 'scope') return 'invalid_scope';
   const status = httpStatusFor(error);

@@ -103,6 +103,7 @@ it.each([true, false])(
 
 it.each<[string, object, string]>([
   ['another grant', { grant_type: 'client_credentials' }, 'unsupported_grant_type'],
+  ['no grant', { grant_type: undefined }, 'invalid_request'],
   ['no token', { subject_token: undefined }, 'invalid_request'],
   ['a key instead of a token', { subject_token: 'sk-local' }, 'invalid_request'],
   ['a token of another type', { subject_token_type: `${TYPE}saml2` }, 'invalid_request'],

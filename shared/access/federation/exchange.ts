@@ -111,7 +111,8 @@ function parseRequest(body: unknown): v.InferOutput<typeof tokenRequestSchema> {
   if (result.success) return result.output;
   const [issue] = result.issues;
   const param = v.getDotPath(issue) ?? 'body';
-  throw invalidParameterError(param, issue.input === undefined ? 'is missing' : issue.message);
+  if (issue.input !== undefined) throw invalidParameterError(param, issue.message);
+  throw new LambentError('missing_required_parameter', `${param} is missing.`, { param });
 }
 
 /** Returns the scopes that were asked for, separated by spaces; all if none were. */

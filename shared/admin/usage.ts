@@ -136,6 +136,8 @@ function parseQuery(
   const [usual, most] = kind === 'costs' ? COST_LIMITS : LIMITS[width];
   const start = readNumber(query, 'start_time');
   if (start === undefined) throw invalidValueError('start_time', "Missing required parameter: 'start_time'.");
+  const end = readNumber(query, 'end_time') ?? Number.POSITIVE_INFINITY;
+  if (end <= start) throw invalidValueError('end_time', "Invalid 'end_time': Expected a time after 'start_time'.");
   const limit = readNumber(query, 'limit') ?? usual;
   if (limit < 1 || limit > most)
     throw invalidValueError('limit', `Invalid 'limit': Expected an integer from 1 to ${most}.`);
@@ -151,7 +153,7 @@ function parseQuery(
   ];
   return {
     ...{ width, limit, from: readNumber(query, 'page') ?? start },
-    until: Math.min(readNumber(query, 'end_time') ?? Number.POSITIVE_INFINITY, Math.floor(now / 1000) + 1),
+    until: Math.min(end, Math.floor(now / 1000) + 1),
     matches: (key) => (kind === 'costs' || key.kind === kind) && filters.every((matches) => matches(key)),
     groupBy: (key) => Object.fromEntries(grouped.map((name) => [name, FIELDS[name]?.(key) ?? ''])),
   };

@@ -301,6 +301,7 @@ describe('bad input of the administration API', () => {
         'start_time=1&limit=x',
         'start_time=1&bucket_width=constructor',
         'start_time=1&page=x',
+        'start_time=2&end_time=2',
       );
     await expectRefusals(
       Object.fromEntries(queries.map((query) => [query.slice(0, 40), () => send(`${route}?${query}`, undefined, own)])),

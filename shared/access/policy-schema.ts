@@ -114,7 +114,7 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   const result = v.safeParse(restrictionsSchema, restrictions);
   if (!result.success) {
     const [issue] = result.issues;
-    const param = shorten(v.getDotPath(issue) ?? level);
+    const param = shorten(formatPath(issue.path) || level);
     if (issue.type === 'strict_object' && issue.path?.at(-1)?.origin === 'key')
       throw issue.expected === 'never'
         ? new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param })
@@ -150,6 +150,14 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   if (sizeBytes <= MAX_BYTES[level]) return json;
   const message = `The restrictions of the ${level} have ${sizeBytes} bytes; the maximum is ${MAX_BYTES[level]}.`;
   throw new LambentError('invalid_value', message, { param: level });
+}
+
+/** Formats a path as OpenAI does: `models.models[0]`. */
+function formatPath(path: readonly { readonly key: unknown }[] = []): string {
+  return path
+    .map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${key}`))
+    .join('')
+    .replace(/^\./, '');
 }
 
 /** Shortens a text that may quote megabytes of a request. */

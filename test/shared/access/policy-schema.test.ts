@@ -31,11 +31,11 @@ describe('encodeRestrictions', () => {
 
   it.each([
     [{ models: { mode: 'forbid', models: [] } }, "Invalid 'models.mode': "],
-    [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models.0': "],
+    [{ models: { mode: 'allow', models: [''] } }, "Invalid 'models.models[0]': "],
     [{ retention: 'organization_default' }, "Invalid 'retention': "],
     [{ ipRanges: ['192.0.2.0/24'] }, "Invalid 'ipRanges': only a key has them."],
     [{ certificates: [] }, "Invalid 'certificates': "],
-    [{ certificates: [{ key: '-', isAuthority: true, expiresAt: 1 }] }, "Invalid 'certificates.0.key': "],
+    [{ certificates: [{ key: '-', isAuthority: true, expiresAt: 1 }] }, "Invalid 'certificates[0].key': "],
     [{ limits: { requestsPerMinute: 0.5 } }, "Invalid 'limits.requestsPerMinute': "],
     [{ limits: { dollarsPerDay: 0.0000001 } }, "Invalid 'limits.dollarsPerDay': at most six decimals are allowed"],
     [{ limits: { alerts: [] } }, "Invalid 'limits.alerts': "],
@@ -45,9 +45,9 @@ describe('encodeRestrictions', () => {
     [{ personalData: [] }, "Invalid 'personalData': Expected an object"],
     [{ personalData: { kinds: [] } }, "Invalid 'personalData.kinds': Expected an object"],
     [{ abuse: [] }, "Invalid 'abuse': Expected an object"],
-    [{ limits: { alerts: [makeAlert({ name: 'a b' })] } }, "Invalid 'limits.alerts.0.name': "],
-    [{ limits: { alerts: [makeAlert({ per: 'year' })] } }, "Invalid 'limits.alerts.0.per': "],
-    [{ limits: { alerts: [makeAlert({ dollars: 0 })] } }, "Invalid 'limits.alerts.0.dollars': "],
+    [{ limits: { alerts: [makeAlert({ name: 'a b' })] } }, "Invalid 'limits.alerts[0].name': "],
+    [{ limits: { alerts: [makeAlert({ per: 'year' })] } }, "Invalid 'limits.alerts[0].per': "],
+    [{ limits: { alerts: [makeAlert({ dollars: 0 })] } }, "Invalid 'limits.alerts[0].dollars': "],
     [
       { limits: { alerts: [makeAlert({}), makeAlert({ dollars: 2 })] } },
       "Invalid 'limits.alerts': Expected unique names",
@@ -57,12 +57,12 @@ describe('encodeRestrictions', () => {
       "Invalid 'limits.alerts': ",
     ],
     [{ personalData: { all: 'hide' } }, "Invalid 'personalData.all': "],
-    [{ personalData: { patterns: [makePattern({ name: 'staff' })] } }, "Invalid 'personalData.patterns.0.name': "],
+    [{ personalData: { patterns: [makePattern({ name: 'staff' })] } }, "Invalid 'personalData.patterns[0].name': "],
     [
       { personalData: { patterns: [makePattern({ pattern: '(a)\\1' })] } },
-      "Invalid 'personalData.patterns.0.pattern': ",
+      "Invalid 'personalData.patterns[0].pattern': ",
     ],
-    [{ personalData: { patterns: [makePattern({ pattern: 'a*' })] } }, "Invalid 'personalData.patterns.0.pattern': "],
+    [{ personalData: { patterns: [makePattern({ pattern: 'a*' })] } }, "Invalid 'personalData.patterns[0].pattern': "],
     [{ personalData: { patterns: Array(11).fill(makePattern({})) } }, "Invalid 'personalData.patterns': "],
   ])('the restrictions %j are refused', (restrictions, message) => {
     expect(() => encodeRestrictions('project', restrictions as never)).toThrow(

@@ -76,7 +76,8 @@ export function createApiKeyRoutes(api: AdminApi) {
         ...(lifetime !== undefined && { expiresAt: computeExpiry(lifetime, api.now()), lifetimeSeconds: undefined }),
       };
       const store = keys.storeOf(project.id);
-      await changeKey(store, key, await readRecord(store, key, api.now()), changed, changed.scopes);
+      const record = await readRecord(store, key, api.now());
+      await changeKey(store, key, record, changed, { scopes: changed.scopes, keepsEnd: lifetime === undefined });
       const details = {
         changes_requested: { scopes: changed.scopes, expires_at: changed.expiresAt },
         previous: { scopes: key.scopes, expires_at: key.expiresAt },

@@ -8,7 +8,7 @@ export interface EnforcedKeys {
   grant(key: string, record: KeyRecord): Promise<void>;
   /** Returns undefined if the key is not accepted, or has expired a while ago. */
   read(partition: string): Promise<KeyRecord | undefined>;
-  /** Replaces the record of an accepted key, unless it is no longer accepted or another request has changed its policy. */
+  /** Replaces the record of an accepted key, unless it is no longer accepted or another request has changed its expiry or policy. */
   change(partition: string, before: KeyRecord, after: KeyRecord): Promise<boolean>;
   /** Makes the authorizer refuse a key. Idempotent. */
   revoke(partition: string): Promise<void>;
@@ -30,15 +30,18 @@ export function createEnforcedKeys(access: Table): EnforcedKeys {
       const set = ['scopes = :scopes', ...(expiresAt === undefined ? [] : ['expiresAt = :expiresAt'])];
       const removed = [...(expiresAt === undefined ? ['expiresAt'] : []), ...(policy === undefined ? ['policy'] : [])];
       if (policy !== undefined) set.push('policy = :policy');
+      const isStill = (name: 'expiresAt' | 'policy') =>
+        before[name] === undefined ? `attribute_not_exists(${name})` : `${name} = :${name}Before`;
       return updateItem(access, marshall({ pk: partition }), {
         change: `SET ${set.join(', ')}${removed.length === 0 ? '' : ` REMOVE ${removed.join(', ')}`}`,
-        condition: `tenant = :tenant AND ${before.policy === undefined ? 'attribute_not_exists(policy)' : 'policy = :before'}`,
+        condition: `tenant = :tenant AND ${isStill('expiresAt')} AND ${isStill('policy')}`,
         values: marshall({
           ':scopes': new Set(scopes),
           ':tenant': tenant,
           ':expiresAt': expiresAt,
           ':policy': policy,
-          ':before': before.policy,
+          ':expiresAtBefore': before.expiresAt,
+          ':policyBefore': before.policy,
         }),
       });
     },

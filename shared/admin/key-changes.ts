@@ -59,7 +59,7 @@ export async function readRecord<K extends StoredKey>(
 /**
  * Changes the expiry and the scopes of a key, and what the authorizer reads of it. What takes something away is enforced first.
  * @param record what the authorizer reads now
- * @param scopes the scopes of `changed`
+ * @param options `scopes`: those of `changed`; `keepsEnd`: true if the request doesn't ask for another expiry
  * @throws LambentError `overloaded` if another request has changed the key
  */
 export async function changeKey<K extends StoredKey>(
@@ -67,23 +67,29 @@ export async function changeKey<K extends StoredKey>(
   key: K,
   record: KeyRecord,
   changed: K,
-  scopes: readonly string[] = record.scopes,
+  options: { readonly scopes?: readonly string[]; readonly keepsEnd?: boolean } = {},
 ): Promise<void> {
-  const enforce = async () => {
-    const { expiresAt: _, ...others } = record;
-    const expiry = changed.expiresAt === null ? {} : { expiresAt: changed.expiresAt };
-    if (await store.enforced.change(key.partition, record, { ...others, ...expiry, scopes })) return;
-    throw changedError(key);
+  const { scopes = record.scopes, keepsEnd = false } = options;
+  let enforced = record;
+  const enforce = async (expiresAt: number | null) => {
+    const { expiresAt: _, ...others } = enforced;
+    const after = { ...others, ...(expiresAt !== null && { expiresAt }), scopes };
+    if (!(await store.enforced.change(key.partition, enforced, after))) throw changedError(key);
+    enforced = after;
   };
-  const isReduced = isSooner(changed.expiresAt, key.expiresAt) || record.scopes.some((each) => !scopes.includes(each));
+  // Another request may have made the key end sooner, and not have stored that in the key yet.
+  const { expiresAt = null } = record;
+  const sooner = isSooner(changed.expiresAt, expiresAt) ? changed.expiresAt : expiresAt;
+  const last = keepsEnd ? sooner : changed.expiresAt;
+  const isReduced = sooner !== expiresAt || record.scopes.some((each) => !scopes.includes(each));
   // A key that was replaced ends as planned, so only its use is reported.
   await (changed.successor === undefined ? store.expiring.add(changed) : store.expiring.remove(key));
-  if (isReduced) await enforce();
-  await store.collection.update(store.owner, key.id, ({ name, successor }) => {
-    if (successor !== key.successor) throw changedError(key);
-    return { ...changed, name };
+  if (isReduced) await enforce(sooner);
+  await store.collection.update(store.owner, key.id, (current) => {
+    if (current.successor !== key.successor || current.expiresAt !== key.expiresAt) throw changedError(key);
+    return { ...changed, name: current.name };
   });
-  if (!isReduced) await enforce();
+  if (!isReduced || last !== sooner) await enforce(last);
 }
 
 /** A key that a rotation has created. */

@@ -1,4 +1,4 @@
-import { CreateTableCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, type DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { isObject } from '../../../shared/core/objects.ts';
 import { createTableInput } from '../../tables.ts';
@@ -44,22 +44,51 @@ it('of parallel rotations of a key one succeeds, and its new key remains', async
   for (const code of codes) expect(code).toMatch(/^(invalid_value|overloaded)$/);
 });
 
-it('a rotation that has read the key before another one replaced it leaves the new key of that one', async () => {
-  let other: Promise<Record<string, unknown>> | undefined;
+/** Does something after the first request of a kind, with a text in its key. */
+function doAfter(command: string, text: string, act: () => Promise<unknown>): void {
+  let isDone = false;
   client.middlewareStack.add(
     (next, context) => async (args) => {
       const result = await next(args);
-      const isKey =
-        context['commandName'] === 'GetItemCommand' && JSON.stringify(args.input).includes(`api_key#${key}`);
-      if (!isKey || other !== undefined) return result;
-      other = rotate();
-      await other;
+      if (isDone || context['commandName'] !== command || !JSON.stringify(args.input).includes(text)) return result;
+      isDone = true;
+      await act();
       return result;
     },
     { step: 'initialize' },
   );
+}
+
+/** Returns the epoch seconds at which the authorizer refuses the key. */
+async function readEnd(): Promise<number> {
+  const { Items = [] } = await client.send(new ScanCommand({ TableName: 'access' }));
+  const ends = Items.filter(({ keyId }) => keyId?.S === key).map(({ expiresAt }) => Number(expiresAt?.N));
+  return ends[0] ?? Number.NaN;
+}
+
+it('a rotation that has read the key before another one replaced it leaves the new key of that one', async () => {
+  let other: Record<string, unknown> | undefined;
+  doAfter('GetItemCommand', `api_key#${key}`, async () => {
+    other = await rotate();
+  });
   await expect(rotate()).rejects.toMatchObject({ code: 'overloaded' });
-  expect(await listKeys()).toEqual(new Set([key, (await other)?.['id']]));
+  expect(await listKeys()).toEqual(new Set([key, other?.['id']]));
+});
+
+it.each([
+  ['a change of its scopes', `POST ${KEY}`, { scopes: ['models.read'] }],
+  ['another rotation', `POST ${KEY}/rotate`, { overlap_seconds: 600 }],
+  ['a change of its policy', `POST ${KEY}/policy`, { ipRanges: ['203.0.113.0/24'] }],
+])('the end of a key by a rotation is not undone by %s that began before', async (_, route, body) => {
+  doAfter('GetItemCommand', '"access"', () => rotate());
+  await request(route, { key }, body).catch(({ code }) => expect(code).toBe('overloaded'));
+  expect(await readEnd()).toBe(now / 1000 + 60);
+});
+
+it('the end of a key by a rotation is not undone by a change while it is stored', async () => {
+  doAfter('UpdateItemCommand', '"access"', () => request(`POST ${KEY}`, { key }, { scopes: ['models.read'] }));
+  await rotate();
+  expect(await readEnd()).toBe(now / 1000 + 60);
 });
 
 it.each([null, 3_600, 864_000])(

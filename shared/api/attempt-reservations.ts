@@ -1,4 +1,4 @@
-import type { LambentError } from '../core/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import type { Candidate } from '../inference/candidates.ts';
 import type { Use } from '../limits/use.ts';
 import type { ReservedCall } from './reservations.ts';
@@ -18,6 +18,8 @@ export class AttemptReservations {
   readonly #options: AttemptReservationsOptions;
   /** By model; undefined for a model without limits. */
   readonly #fallbacks = new Map<string, ReservedCall | undefined>();
+  /** Models at whose targets attempts have begun. */
+  readonly #called = new Set<string>();
 
   constructor(options: AttemptReservationsOptions) {
     this.#options = options;
@@ -31,15 +33,19 @@ export class AttemptReservations {
   async admit(candidate: Candidate, failure: LambentError | undefined): Promise<void> {
     await this.#reserve(candidate).catch((thrown: unknown) => {
       // Why a target failed matters more than why it isn't tried again.
-      throw failure ?? thrown;
+      throw failure ?? (this.#called.size === 0 ? thrown : toAskedError(thrown));
     });
+    this.#called.add(candidate.aliasName);
     this.#options.use.begin(candidate);
   }
 
   /** Replaces what was reserved by what was used. Never throws. */
   async settle(requests: bigint): Promise<void> {
     const { reserved, use } = this.#options;
-    const ofFallbacks = [...this.#fallbacks].map(([model, each]) => each?.settle(use.computeTotal(requests, model)));
+    // A fallback may not have been called, because the call's own limits didn't allow it.
+    const ofFallbacks = [...this.#fallbacks].map(([model, each]) =>
+      each?.settle(use.computeTotal(this.#called.has(model) ? requests : 0n, model)),
+    );
     await Promise.all([reserved?.settle(use.computeTotal(requests)), ...ofFallbacks]);
   }
 
@@ -56,4 +62,11 @@ export class AttemptReservations {
     if (!this.#fallbacks.has(model)) this.#fallbacks.set(model, await this.#options.reserveFallback?.(model));
     return this.#fallbacks.get(model);
   }
+}
+
+/** Returns the refusal of a further attempt, so that a job counts a try: models were asked, and may charge for it. */
+function toAskedError(thrown: unknown): unknown {
+  if (!(thrown instanceof LambentError)) return thrown;
+  const { isUnasked: _, ...details } = thrown.details;
+  return new LambentError(thrown.code, thrown.message, details);
 }

@@ -66,12 +66,12 @@ beforeEach(() => {
 
 const getCapabilities = () => capabilities;
 
-/** Returns the tokens of the prompt of `makeRequest({})` that one attempt reserves. */
-function boundPrompt(): bigint {
+/** Returns the tokens of the prompt of a request that one attempt reserves, or two if its answer may be repeated. */
+function boundPrompt(request: Partial<GenerationRequest> = {}): bigint {
   const models = { default: { targets: [{ provider: 'bedrock', model: 'm' }] } };
   const registry = parseModelRegistry(JSON.stringify({ models }), 'test');
   const caps = listCaps(ofKey({ tokensPerDay: 99_999 }), 'default', 'answers');
-  return boundRequest(makeRequest({}), registry, caps, undefined).amounts.inputTokens;
+  return boundRequest(makeRequest(request), registry, caps, undefined).amounts.inputTokens;
 }
 
 function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' | 'pass' = 'refuse') {
@@ -450,6 +450,28 @@ describe('a call whose attempts break off', () => {
     await expect(ask(ofKey({ tokensPerDay }))).rejects.toBe(failure);
     expect(called).toEqual(['cheap', 'cheap', 'cheap']);
     expect(await readKey()).toMatchObject({ 'k.t.d20787': 3n * boundPrompt() });
+  });
+
+  it('counts as a try of its job if a limit does not allow its second answer', async () => {
+    breaking = ['cheap'];
+    capabilities = new Set(['json']);
+    const format = { type: 'jsonSchema', name: 'n', schema: { type: 'object' }, strict: true } as const;
+    // Two answers at two targets are reserved. The first answer breaks the schema.
+    const policy = ofKey({ tokensPerDay: Number(2n * boundPrompt({ format }) + 200n) });
+    const refusal = await refuse(policy, { maxOutputTokens: 100, format }, { queued: true });
+    expect(called).toEqual(['cheap', 'cheap']);
+    expect(refusal.details).toMatchObject({ limit: 'key.tokensPerDay' });
+    expect(refusal.details.isUnasked).toBeUndefined();
+  });
+
+  it('counts as no request of a fallback that its own limits do not allow', async () => {
+    breaking = ['cheap'];
+    const models = { dear: { requestsPerDay: 1 } };
+    const policy = { ...ofKey({ tokensPerDay: Number(2n * boundPrompt() + 100n) }), project: { limits: { models } } };
+    await expect(ask(policy, { streamed: false })).rejects.toBe(failure);
+    expect(called).toEqual(['cheap']);
+    await generate({ project: policy.project }, { model: 'dear' });
+    expect(called).toEqual(['cheap', 'dear']);
   });
 
   it('reserves nothing more after attempts that cost nothing', async () => {

@@ -15,6 +15,10 @@ const ENTRY_BYTES = 250;
 const MEMORY_MB = 1_769;
 const CPU_MB = 1_769;
 const SHARDS = 4;
+/** Writes that DynamoDB takes in a second for one key of an index. */
+const KEY_WRITES = 1_000;
+/** Writes of an index key for a job: its move removes an entry and puts another; the record of the ticket removes one. */
+const JOB_WRITES = 3;
 /** Seconds of each minute in which a run works. */
 const RUN_SECONDS = 50;
 const MINUTES_PER_MONTH = 30 * 24 * 60;
@@ -34,13 +38,15 @@ export function computeMillionDue(cpuMs: number, moveUnits: number) {
   const writeUnits = 2 * moveUnits;
   const readUnits = ITEM_READ + queryUnits(PAGE * ENTRY_BYTES) / PAGE;
   const sqs = 1 / 10;
-  const perSecond = (1_000 / cpuMs) * (MEMORY_MB / CPU_MB);
-  const seconds = MILLION / perSecond;
+  const perSecond = {
+    cpu: (1_000 / cpuMs) * (MEMORY_MB / CPU_MB),
+    index: (KEY_WRITES * SHARDS) / JOB_WRITES,
+  };
+  const seconds = MILLION / Math.min(perSecond.cpu, perSecond.index);
   return {
+    /** Jobs a second that the sweep's CPU allows, and the index. */
     perSecond,
     minutes: seconds / RUN_SECONDS,
-    /** Of one shard's key: each move removes an entry and puts another; the record of the ticket removes one. */
-    writesPerKey: (3 * perSecond) / SHARDS,
     dollars: {
       DynamoDB: writeUnits * DYNAMODB_WRITES_PER_MILLION + readUnits * DYNAMODB_READS_PER_MILLION,
       SQS: sqs * SQS_PER_MILLION,

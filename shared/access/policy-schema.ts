@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { formatPath } from '../core/format-path.ts';
 import { findInheritedName } from '../core/objects.ts';
 import { ABUSE_SIGNS, MAX_NETWORKS } from './abuse-rules.ts';
 import { closedObject } from './closed-object.ts';
@@ -150,14 +151,6 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
   if (sizeBytes <= MAX_BYTES[level]) return json;
   const message = `The restrictions of the ${level} have ${sizeBytes} bytes; the maximum is ${MAX_BYTES[level]}.`;
   throw new LambentError('invalid_value', message, { param: level });
-}
-
-/** Formats a path as OpenAI does: `models.models[0]`. */
-function formatPath(path: readonly { readonly key: unknown }[] = []): string {
-  return path
-    .map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${key}`))
-    .join('')
-    .replace(/^\./, '');
 }
 
 /** Shortens a text that may quote megabytes of a request. */

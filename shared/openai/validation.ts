@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { formatPath } from '../core/format-path.ts';
 import { isObject } from '../core/objects.ts';
 
 /**
@@ -15,7 +16,7 @@ export function validate<T extends v.GenericSchema>(schema: T, input: unknown): 
 }
 
 function toError(issue: v.BaseIssue<unknown>): LambentError {
-  const param = formatPath(issue.path);
+  const param = abbreviate(formatPath(issue.path));
   const createError = (code: LambentError['code'], message: string) =>
     new LambentError(code, message, param === '' ? {} : { param });
 
@@ -102,16 +103,6 @@ export function describeJsonType(input: unknown): string {
     default:
       return `a ${typeof input}`;
   }
-}
-
-/** Formats a path as OpenAI does: `messages[0].content`. */
-function formatPath(path: v.BaseIssue<unknown>['path']): string {
-  let text = '';
-  for (const { key } of path ?? []) {
-    if (typeof key === 'number') text += `[${key}]`;
-    else text += text === '' ? String(key) : `.${String(key)}`;
-  }
-  return abbreviate(text);
 }
 
 /** Shortens the caller's text, which may have megabytes, for an error message. */

@@ -21,7 +21,7 @@ export interface Caller {
 /** The tenant of admin keys. No tenant can have this name. */
 export const ORGANIZATION = '#organization';
 
-/** True if the key or token of a principal has expired at `now` (epoch milliseconds). */
+/** True if a key, token or sender has expired at `now` (epoch milliseconds). */
 export function hasExpired({ expiresAt }: Pick<Principal, 'expiresAt'>, now: number = Date.now()): boolean {
   return expiresAt !== undefined && expiresAt * 1000 <= now;
 }

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { hasExpired } from './principal.ts';
 import { hasScope } from './scopes.ts';
 
 /** An AWS identity that may send to the generation queue, and the tenants that it may act for. */
@@ -99,11 +100,6 @@ export function parseSenderItem(item: Item, now: number): Sender | undefined {
   if (record === undefined || hasExpired(record, now)) return undefined;
   const { name: _, createdAt: __, expiresAt: ___, ...sender } = record;
   return sender;
-}
-
-/** True if a sender has expired at `now` (epoch milliseconds): its messages are rejected. */
-export function hasExpired({ expiresAt }: Pick<SenderRecord, 'expiresAt'>, now: number): boolean {
-  return expiresAt !== undefined && expiresAt * 1000 <= now;
 }
 
 /** Returns whether a sender may have requests of a tenant answered. */

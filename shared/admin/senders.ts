@@ -1,9 +1,9 @@
 import * as v from 'valibot';
-import { ORGANIZATION } from '../access/principal.ts';
+import { hasExpired, ORGANIZATION } from '../access/principal.ts';
 import { getPrincipalKind } from '../access/principal-kind.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { TENANT_SCOPES } from '../access/scopes.ts';
-import { getSenderId, hasExpired, type SenderRecord } from '../access/senders.ts';
+import { getSenderId, type SenderRecord } from '../access/senders.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';

@@ -7,7 +7,7 @@ import type { AdminApi } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { type Collection, createCollection, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createProjects } from './projects.ts';
-import { createRoles, PREDEFINED_ROLES } from './roles.ts';
+import { createRoles, MAX_ROLES, PREDEFINED_ROLES } from './roles.ts';
 
 /** What users and groups have in common. Roles are ids. */
 const memberFields = {
@@ -181,7 +181,6 @@ function listIdentities({ providerId, email, subject }: User): Identity[] {
   return subject === null ? [byEmail] : [byEmail, { providerId, claim: 'subject', value: subject }];
 }
 
-const MAX_ROLES = 20;
 const MAX_PROJECTS = 200;
 const MAX_GROUPS = 50;
 

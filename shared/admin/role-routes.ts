@@ -20,7 +20,15 @@ import { parseScopes } from './key-fields.ts';
 import { createObjectId, type Owner, toProjectOwner } from './object-table.ts';
 import { createPeople, removeId } from './people.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
-import { createRoles, encodeRole, getRole, isPredefined, PREDEFINED_ROLES, type Role } from './roles.ts';
+import {
+  createRoles,
+  encodeRole,
+  getRole,
+  isPredefined,
+  listCustomRoles,
+  PREDEFINED_ROLES,
+  type Role,
+} from './roles.ts';
 
 const name = text({ min: 1, max: 256 });
 const permissions = arrayOf(string, 'strings', { min: 1, max: 100 });
@@ -61,11 +69,10 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project') {
   const getActiveOwner = async (request: HttpRequest): Promise<Owner> =>
     level === 'project' ? toProjectOwner((await getActiveProject(api, request)).id) : ORGANIZATION;
 
-  const listRoles = async (owner: Owner): Promise<Role[]> => {
-    const all = [...PREDEFINED_ROLES];
-    for await (const role of roles.listAll(owner)) all.push(role);
-    return all;
-  };
+  const listRoles = async (owner: Owner): Promise<Role[]> => [
+    ...PREDEFINED_ROLES,
+    ...(await listCustomRoles(roles, owner)),
+  ];
 
   const checkName = async (owner: Owner, name: string, id?: string): Promise<void> => {
     if ((await listRoles(owner)).some((role) => role.name === name && role.id !== id))

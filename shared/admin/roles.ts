@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { ORGANIZATION } from '../access/principal.ts';
 import { BUILT_IN_ROLES } from '../access/roles.ts';
 import { TENANT_SCOPES } from '../access/scopes.ts';
+import { getOrCreate } from '../core/get-or-create.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { type Collection, createCollection, type Owner, toProjectOwner } from './object-table.ts';
 
@@ -19,6 +20,9 @@ export type Role = v.InferOutput<typeof roleSchema>;
 
 const PREFIX = 'role_';
 
+/** The most roles that a user or group has, each in the organization and in a project, and that a federation rule names. */
+export const MAX_ROLES = 20;
+
 /** The roles that every deployment has, without scopes of the administration: no token can administrate. */
 export const PREDEFINED_ROLES: readonly Role[] = Object.entries(BUILT_IN_ROLES).map(([name, role]) => ({
   id: `${PREFIX}${name}`,
@@ -34,6 +38,13 @@ export function createRoles({ table }: Pick<AdminApi, 'table'>): Collection<Role
   return createCollection(table, { type: 'role', schema: roleSchema });
 }
 
+/** Lists the custom roles of an owner, in the order of their creation. */
+export async function listCustomRoles(roles: Collection<Role>, owner: Owner): Promise<Role[]> {
+  const all: Role[] = [];
+  for await (const role of roles.listAll(owner)) all.push(role);
+  return all;
+}
+
 /** Lists the custom roles that apply in a project: its own and those of the organization. */
 export type ListRoles = (projectId: string) => Promise<readonly Role[]>;
 
@@ -41,16 +52,7 @@ export type ListRoles = (projectId: string) => Promise<readonly Role[]>;
 export function createRoleReader(api: Pick<AdminApi, 'table'>): ListRoles {
   const roles = createRoles(api);
   const lists = new Map<Owner, Promise<Role[]>>();
-  const read = async (owner: Owner): Promise<Role[]> => {
-    const found: Role[] = [];
-    for await (const role of roles.listAll(owner)) found.push(role);
-    return found;
-  };
-  const list = (owner: Owner): Promise<Role[]> => {
-    const listed = lists.get(owner) ?? read(owner);
-    lists.set(owner, listed);
-    return listed;
-  };
+  const list = (owner: Owner) => getOrCreate(lists, owner, () => listCustomRoles(roles, owner));
   return async (projectId) => (await Promise.all([list(toProjectOwner(projectId)), list(ORGANIZATION)])).flat();
 }
 

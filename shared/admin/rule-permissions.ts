@@ -3,16 +3,13 @@ import type { LambentError } from '../core/errors.ts';
 import { abbreviate, invalidValueError } from '../openai/validation.ts';
 import type { FederationRule } from './federation-rules.ts';
 import { describeScopeNames, findNamedScopes } from './key-fields.ts';
-import { PREDEFINED_ROLES, type Role } from './roles.ts';
+import { MAX_ROLES, PREDEFINED_ROLES, type Role } from './roles.ts';
 
 /** What a rule permits. */
 export type RulePermissions = Pick<FederationRule, 'scopeNames' | 'scopes' | 'roles'>;
 
 /** The field of a request that names scopes and roles. */
 const PARAM = 'permissions.scopes';
-
-/** As many as a user may have. */
-const MAX_ROLES = 20;
 
 /**
  * Returns what a rule permits that names scopes, sets of scopes and roles. A custom role may be named by its name, but the rule keeps
@@ -48,7 +45,7 @@ function listNames(named: readonly { readonly name: string }[]): string[] {
   return [...new Set(named.map(({ name }) => name))];
 }
 
-/** Returns the role with an id or a name. @throws LambentError `invalid_value` if there is none, or several have the name */
+/** Returns the role with an id or a name. @throws LambentError `invalid_value` if no role or several have it */
 function findRole(roles: readonly Role[], name: string, param: string, permitted: readonly Scope[]): Role {
   const byId = roles.find(({ id }) => id === name);
   const [role, ...others] = byId === undefined ? roles.filter((each) => each.name === name) : [byId];

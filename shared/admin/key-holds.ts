@@ -3,6 +3,7 @@ import { createHoldTable, MAX_HOLDS } from '../access/hold-table.ts';
 import type { Hold } from '../access/holds.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import { getPrincipalKind } from '../access/principal-kind.ts';
+import type { HttpRequest } from '../access/route.ts';
 import { getSenderId, type SenderRecord } from '../access/senders.ts';
 import { logAct } from '../audit/act.ts';
 import { LambentError } from '../core/errors.ts';
@@ -73,12 +74,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
             `The project has ${MAX_HOLDS} held keys, the maximum. Release some of them.`,
           );
         const details = { data: { reason: hold.reason, held_until: hold.until } };
-        logAct(request.telemetry, {
-          type: `${getPrincipalKind(key)}.held`,
-          objectId: key,
-          project: project.id,
-          details,
-        });
+        logHold(request, 'held', details);
         return encodeHold(key, hold);
       },
     ),
@@ -89,15 +85,16 @@ export function createKeyHoldRoutes(api: AdminApi) {
       const released = await holds.release(project.id, key);
       if (released === undefined) throw objectNotFoundError('key_hold', key);
       const details = { previous: { reason: released.reason, held_until: released.until } };
-      logAct(request.telemetry, {
-        type: `${getPrincipalKind(key)}.released`,
-        objectId: key,
-        project: project.id,
-        details,
-      });
+      logHold(request, 'released', details);
       return { id: key, object: 'organization.project.key_hold.deleted' as const, deleted: true };
     }),
   };
+}
+
+/** Logs the act of a request that holds or releases the caller of its path. */
+function logHold(request: HttpRequest, change: 'held' | 'released', details: Readonly<Record<string, unknown>>): void {
+  const [objectId, project] = [getPathParameter(request, 'key'), getPathParameter(request, 'project')];
+  logAct(request.telemetry, { type: `${getPrincipalKind(objectId)}.${change}`, objectId, project, details });
 }
 
 function encodeHold(id: string, { since, until, reason }: Hold) {

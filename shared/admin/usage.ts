@@ -142,13 +142,7 @@ function parseQuery(
   if (limit < 1 || limit > most)
     throw invalidValueError('limit', `Invalid 'limit': Expected an integer from 1 to ${most}.`);
   const filters = [
-    createFilter('project_id', readList(query, 'project_ids')),
-    createFilter('api_key_id', readList(query, 'api_key_ids')),
-    createFilter('model', readList(query, 'models')),
-    createFilter('user_id', readList(query, 'user_ids')),
-    createFilter('service_account_id', readList(query, 'service_account_ids')),
-    createFilter('sender_id', readList(query, 'sender_ids')),
-    createFilter('line_item', readList(query, 'line_items')),
+    ...[...SIMPLE, 'line_item'].map((field) => createFilter(field, readList(query, `${field}s`))),
     createFilter('batch', readList(query, 'batch')),
   ];
   return {

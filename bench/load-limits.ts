@@ -33,7 +33,7 @@ const LAMBDA_CONCURRENCY = 1_000;
 /** https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html, without provisioned pollers */
 const MAPPING_CONCURRENCY = 1_250;
 /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html */
-const WRITES_PER_KEY = 1_000;
+export const WRITES_PER_KEY = 1_000;
 /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html, on demand, adjustable */
 const WRITES_PER_TABLE = 40_000;
 /** https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html, symmetric, where it is lowest, adjustable */

@@ -1,3 +1,4 @@
+import { WRITES_PER_KEY } from './load-limits.ts';
 import {
   DYNAMODB_READS_PER_MILLION,
   DYNAMODB_WRITES_PER_MILLION,
@@ -15,8 +16,6 @@ const ENTRY_BYTES = 250;
 const MEMORY_MB = 1_769;
 const CPU_MB = 1_769;
 const SHARDS = 4;
-/** Writes that DynamoDB takes in a second for one key of an index. */
-const KEY_WRITES = 1_000;
 /** Writes of an index key for a job: its move removes an entry and puts another; the record of the ticket removes one. */
 const JOB_WRITES = 3;
 /** Seconds of each minute in which a run works. */
@@ -40,7 +39,7 @@ export function computeMillionDue(cpuMs: number, moveUnits: number) {
   const sqs = 1 / 10;
   const perSecond = {
     cpu: (1_000 / cpuMs) * (MEMORY_MB / CPU_MB),
-    index: (KEY_WRITES * SHARDS) / JOB_WRITES,
+    index: (WRITES_PER_KEY * SHARDS) / JOB_WRITES,
   };
   const seconds = MILLION / Math.min(perSecond.cpu, perSecond.index);
   return {

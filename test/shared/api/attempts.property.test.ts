@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Limits } from '../../../shared/access/limit-policy.ts';
 import type { Policy } from '../../../shared/access/policy.ts';
 import { MemoryCounters } from '../limits/memory-counters.ts';
+import { makeWorldFields } from '../limits/worlds.ts';
 import { BrokenCalls } from './broken-calls.ts';
 
 const limits = fc.record(
@@ -17,13 +18,8 @@ const limits = fc.record(
 ) as fc.Arbitrary<Limits>;
 
 const world = fc.record({
-  seed: fc.integer(),
-  account: limits,
-  project: limits,
-  model: limits,
+  ...makeWorldFields(limits),
   fallback: limits,
-  key: limits,
-  environments: fc.integer({ min: 1, max: 20 }),
   reasons: fc.boolean(),
 });
 

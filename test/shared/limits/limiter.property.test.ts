@@ -5,6 +5,7 @@ import type { Policy } from '../../../shared/access/policy.ts';
 import { amountsOf, runCallers } from './callers.ts';
 import { LimitWorld } from './limit-world.ts';
 import { MemoryCounters } from './memory-counters.ts';
+import { makeWorldFields } from './worlds.ts';
 
 const limits = fc.record(
   {
@@ -22,12 +23,7 @@ const limits = fc.record(
 ) as fc.Arbitrary<Limits>;
 
 const world = fc.record({
-  seed: fc.integer(),
-  account: limits,
-  project: limits,
-  model: limits,
-  key: limits,
-  environments: fc.integer({ min: 1, max: 20 }),
+  ...makeWorldFields(limits),
   faults: fc.constantFrom(0, 0.01, 0.1),
   stepMs: fc.constantFrom(1, 50, 500),
 });

@@ -22,7 +22,7 @@ const ruleSchema = v.object({
   description: v.nullable(v.string()),
   enabled: v.boolean(),
   matchers: v.record(v.string(), v.union([v.string(), v.number(), v.boolean()])),
-  /** The names of scopes and sets of scopes, and the ids of custom roles, that were asked for. Null for the scopes of the service account. */
+  /** What was asked for: names of scopes and sets of scopes, and ids of custom roles. Null for the scopes of the service account. */
   scopeNames: v.nullable(v.array(v.string())),
   /** The scopes that these are, without those of the custom roles. */
   scopes: v.array(v.string()),

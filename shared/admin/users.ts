@@ -93,7 +93,10 @@ export function createUserRoutes(api: AdminApi) {
   };
 }
 
-/** Returns an id, of the form of `getPrincipalKind`, that is the same for the same e-mail address of a provider, so that there are no two users with it. */
+/**
+ * Returns an id in the form that `getPrincipalKind` knows. It is the same for the same e-mail address of a provider, so that no two
+ * users have that.
+ */
 function createUserId(providerId: string, email: string): string {
   const hash = createHash('sha256').update(JSON.stringify([providerId, email]));
   return `user_${hash.digest('hex').slice(0, 28)}`;

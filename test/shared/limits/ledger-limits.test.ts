@@ -65,7 +65,7 @@ describe('what a job counts for', () => {
     expect(await read()).toMatchObject({ 'p.j': 1n });
   });
 
-  it('a job whose entry is removed while it is renewed is entered anew', async () => {
+  it('a job whose entry is removed while it is renewed is entered again', async () => {
     const store = new MemoryCounters();
     const world = createTenants({
       read: (pk) => store.read(pk),

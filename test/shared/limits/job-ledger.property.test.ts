@@ -153,6 +153,7 @@ it.each([
     timeout: 120_000,
   },
   async (factor, numRuns) => {
+    let refused = 0;
     const run = async (seed: number): Promise<void> => {
       const world = new LedgerWorld(seed, factor);
       const ledgers = [world.createLedger(), world.createLedger(), world.createLedger()];
@@ -174,7 +175,7 @@ it.each([
         await Promise.all(calls);
         for (const id of world.jobs.keys()) if (random() < 0.3) world.states.set(id, 'ended');
       }
-      expect(world.refused).toBeGreaterThan(0);
+      refused += world.refused;
 
       for (const id of world.jobs.keys()) world.states.set(id, 'ended');
       world.now += 20 * 60_000;
@@ -203,5 +204,7 @@ it.each([
       expect(entered).toBe(world.limits.account.jobsQueued);
     };
     await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 }), run), { numRuns });
+    // In about 2% of the worlds, all jobs fit.
+    expect(refused).toBeGreaterThan(0);
   },
 );

@@ -4,6 +4,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { LambdaClient } from '@aws-sdk/client-lambda';
+import { STSClient } from '@aws-sdk/client-sts';
 import { isObject } from '../../shared/core/objects.ts';
 import { bootstrap } from './admin/bootstrap.ts';
 import type { Command } from './admin/command.ts';
@@ -153,6 +155,8 @@ if (import.meta.main) {
         adminKey: process.env['OPENAI_ADMIN_KEY'],
         readFile: (path) => readFile(path, 'utf8'),
         createClient: (config) => new DynamoDBClient(config),
+        createLambda: (config) => new LambdaClient(config),
+        createSts: (config) => new STSClient(config),
         print: console.log,
         note: console.error,
         now: Date.now,

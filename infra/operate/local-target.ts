@@ -50,7 +50,10 @@ export function parseLocalEnvironment(text: string | undefined): ReadVariable {
 }
 
 /** Returns the configuration of a client of an AWS service on the laptop. */
-export function createLocalConfig(read: ReadVariable, service: 'DYNAMODB' | 'KMS' | 'S3'): LocalClientConfig {
+export function createLocalConfig(
+  read: ReadVariable,
+  service: 'DYNAMODB' | 'KMS' | 'LAMBDA' | 'S3',
+): LocalClientConfig {
   return {
     endpoint: read(`AWS_ENDPOINT_URL_${service}`),
     region: read('AWS_REGION'),

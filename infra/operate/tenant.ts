@@ -5,7 +5,7 @@
  */
 import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
 import { LambdaClient, type LambdaClientConfig } from '@aws-sdk/client-lambda';
-import { GetCallerIdentityCommand, STSClient, type STSClientConfig } from '@aws-sdk/client-sts';
+import { STSClient, type STSClientConfig } from '@aws-sdk/client-sts';
 import { deleteItem } from '../../shared/aws/table.ts';
 import { toLambentError } from '../../shared/core/errors.ts';
 import { getStoragePartition } from '../../shared/limits/stored-amounts.ts';
@@ -185,31 +185,26 @@ async function erase(
   print('table has passed, the keys can be restored from its history.');
 }
 
-/**
- * Records the erasure in the audit log, with the operator's ARN.
- * @throws Error that says what to repeat
- */
+/** Records the erasure in the audit log. @throws Error that says what to repeat */
 async function recordErasure(
   tenant: string,
   target: { readonly region: string | undefined; readonly recordFunction: string; readonly hasStage: boolean },
   { createLambda, createSts, print, now }: CommandContext,
 ): Promise<void> {
   const config = target.region === undefined ? {} : { region: target.region };
-  const lambda = createLambda(config);
-  const sts = createSts(config);
+  const recorder = {
+    functionName: target.recordFunction,
+    lambda: createLambda(config),
+    sts: target.hasStage ? createSts(config) : undefined,
+  };
   try {
-    // The laptop has no stand-in for STS.
-    const { Arn: operator } = target.hasStage ? await sts.send(new GetCallerIdentityCommand({})) : {};
-    const act = { type: 'project.erased', objectId: tenant, project: tenant, details: { operator } };
-    await recordAct(lambda, target.recordFunction, act, now());
+    await recordAct(recorder, { type: 'project.erased', objectId: tenant, project: tenant }, now());
     print('The erasure is recorded in the audit log.');
   } catch (thrown) {
     const reason = thrown instanceof Error ? thrown.message : String(thrown);
     throw new Error(`The tenant is erased, but that is not recorded in the audit log. Run erase again. ${reason}`, {
       cause: thrown,
     });
-  } finally {
-    for (const client of [lambda, sts]) client.destroy();
   }
 }
 

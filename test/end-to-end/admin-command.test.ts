@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { LambdaClient } from '@aws-sdk/client-lambda';
+import { STSClient } from '@aws-sdk/client-sts';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../infra/operate/admin/commands.ts';
@@ -13,18 +15,27 @@ import { type Listening, listen } from '../../local/listen.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
+const OPERATOR = 'arn:aws:iam::123456789012:user/ada';
+
 let service: Service;
-let cloudFormation: Listening;
+/** CloudFormation and STS. */
+let aws: Listening;
 let endpoint: string;
 beforeAll(async () => {
   service = await startService();
-  // Answers DescribeStacks for the stage `dev`, which has the service's URL.
+  // Answers GetCallerIdentity, and DescribeStacks for the stage `dev`, which has the service's URL.
   const server = createServer((request, response) => {
     let body = '';
     request.on('data', (chunk) => {
       body += chunk;
     });
     request.on('end', () => {
+      if (body.includes('Action=GetCallerIdentity')) {
+        response.end(
+          `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>${OPERATOR}</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>`,
+        );
+        return;
+      }
       if (body.includes('StackName=lambent-dev&') || body.endsWith('StackName=lambent-dev')) {
         response.end(
           `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>lambent-dev</StackName><Outputs><member><OutputKey>BaseUrl</OutputKey><OutputValue>${service.cloud.url}</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`,
@@ -37,31 +48,44 @@ beforeAll(async () => {
       );
     });
   });
-  cloudFormation = await listen(server, { port: 0 });
-  endpoint = `http://127.0.0.1:${cloudFormation.port}`;
+  aws = await listen(server, { port: 0 });
+  endpoint = `http://127.0.0.1:${aws.port}`;
 });
 afterAll(async () => {
-  await cloudFormation.close();
+  await aws.close();
   await service[Symbol.asyncDispose]();
 });
 
+interface RunOptions {
+  readonly adminKey?: string;
+  /** Whether `npm start` runs. */
+  readonly runs?: boolean;
+  readonly recordFunction?: string;
+  /** Gets the lines of the result. */
+  readonly printed?: string[];
+}
+
 /** Runs a command. Returns the lines of its result and its notes. */
-async function run(args: readonly string[], { adminKey, runs = true }: { adminKey?: string; runs?: boolean } = {}) {
-  const printed: string[] = [];
+async function run(args: readonly string[], { adminKey, runs = true, recordFunction, printed = [] }: RunOptions = {}) {
   const notes: string[] = [];
   const { accessKeyId, secretAccessKey } = service.cloud.credentials;
   const credentials = { accessKeyId, secretAccessKey };
+  const createOptions = (name: 'DYNAMODB' | 'LAMBDA') => {
+    return { endpoint: service.cloud.endpoints[`AWS_ENDPOINT_URL_${name}`] ?? '', credentials, maxAttempts: 1 };
+  };
+  const readEnvironment = async () => {
+    const text = await readFile(join(service.stateDir, 'env'), 'utf8');
+    return recordFunction === undefined
+      ? text
+      : text.replace(/RECORD_FUNCTION=.*/, `RECORD_FUNCTION=${recordFunction}`);
+  };
   await runAdminCommand(args, {
-    localEnvironment: async () => (runs ? readFile(join(service.stateDir, 'env'), 'utf8') : undefined),
+    localEnvironment: async () => (runs ? readEnvironment() : undefined),
     adminKey,
     readFile: async (path) => `{"models": {"mode": "deny", "models": ["${path}"]}}`,
-    createClient: (config) =>
-      new DynamoDBClient({
-        endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
-        credentials,
-        maxAttempts: 1,
-        ...config,
-      }),
+    createClient: (config) => new DynamoDBClient({ ...createOptions('DYNAMODB'), ...config }),
+    createLambda: (config) => new LambdaClient({ ...createOptions('LAMBDA'), ...config }),
+    createSts: (config) => new STSClient({ endpoint, credentials, ...config }),
     cloudFormation: { endpoint, credentials, maxAttempts: 1 },
     print: (line) => void printed.push(line),
     note: (line) => void notes.push(line),
@@ -96,6 +120,14 @@ describe('npm run admin on the laptop', () => {
     const key = await runLocally('keys', 'get', id, '--project', 'acme');
     expect(key.printed).toContainEqual(expect.stringMatching(new RegExp(`^owner +${account}$`)));
     expect(key.printed).toContainEqual(expect.stringMatching(/^scopes +models\.read,responses\.read$/));
+  });
+
+  it('a service account for tokens is made without a key', async () => {
+    const { printed } = await runLocally(
+      ...['service-accounts', 'create', '--project', 'local', '--name', 'ci', '--without-key', 'true'],
+    );
+    expect(printed).toContainEqual(expect.stringMatching(/^role +none$/));
+    expect(printed.join('\n')).not.toContain('sk-');
   });
 
   it('a list has all pages, as a table or as JSON', async () => {
@@ -301,17 +333,40 @@ describe('npm run admin on the laptop', () => {
 });
 
 describe('npm run admin on a stage', () => {
-  it('bootstrap makes an admin key with AWS credentials alone', async () => {
-    const { printed, notes } = await runLocally('bootstrap', '--name', 'first');
+  async function bootstrap(...options: readonly string[]) {
+    const { printed, notes } = await run(['bootstrap', '--name', 'first', ...options]);
     expect(printed).toEqual([expect.stringMatching(/^sk-admin-/)]);
+    const { admin } = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: printed[0] ?? '' });
+    return { admin: admin.organization, notes };
+  }
+
+  it('bootstrap makes an admin key with AWS credentials alone', async () => {
+    const { admin, notes } = await bootstrap('--local');
     expect(notes).toContain('OPENAI_ADMIN_KEY');
-    const admin = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: printed[0] ?? '' }).admin.organization;
     const keys = await admin.adminAPIKeys.list();
     expect(keys.data.map(({ name }) => name)).toContain('first');
     expect((await runLocally('bootstrap', '--expires', 'never')).notes).toContain('It never expires.');
     await expect(run(['bootstrap', '--stage', 'other'])).rejects.toThrow(
       'the stage other in eu-west-1: no table lambent-other-access or lambent-other-admin',
     );
+  });
+
+  it.each([
+    { on: 'the laptop, which knows no operator', options: ['--local'], named: {} },
+    { on: 'a stage, with its operator', options: ['--stage', 'local'], named: { operator: OPERATOR } },
+  ])('bootstrap is recorded in the audit log of $on', async ({ options, named }) => {
+    const { admin, notes } = await bootstrap(...options);
+    const [id] = /key_\w+/.exec(notes) ?? [];
+    const [event] = (await admin.auditLogs.list({ event_types: ['tenant.admin_api_key.created' as never] })).data;
+    expect(event).toMatchObject({ actor: null, 'tenant.admin_api_key.created': { id, ...named } });
+  });
+
+  it('bootstrap prints the key, and fails, if that is not recorded', async () => {
+    const printed: string[] = [];
+    await expect(run(['bootstrap', '--local'], { printed, recordFunction: 'missing' })).rejects.toThrow(
+      /^The key key_\w+ works, but its creation is not recorded in the audit log\. missing: .*not found/i,
+    );
+    expect(printed).toEqual([expect.stringMatching(/^sk-admin-/)]);
   });
 
   it('other commands use the URL of the stack and the key of OPENAI_ADMIN_KEY', async () => {

@@ -1,5 +1,7 @@
 import type { CloudFormationClientConfig } from '@aws-sdk/client-cloudformation';
 import type { DynamoDBClient, DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
+import type { LambdaClient, LambdaClientConfig } from '@aws-sdk/client-lambda';
+import type { STSClient, STSClientConfig } from '@aws-sdk/client-sts';
 
 /** What the command depends on. */
 export interface AdminContext {
@@ -10,6 +12,8 @@ export interface AdminContext {
   /** Returns the text of a file, for `--data @FILE`. */
   readonly readFile: (path: string) => Promise<string>;
   readonly createClient: (config: DynamoDBClientConfig) => DynamoDBClient;
+  readonly createLambda: (config: LambdaClientConfig) => LambdaClient;
+  readonly createSts: (config: STSClientConfig) => STSClient;
   readonly cloudFormation?: CloudFormationClientConfig;
   /** Prints the result, which a script may read. */
   readonly print: (line: string) => void;

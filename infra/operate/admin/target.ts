@@ -2,6 +2,7 @@ import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-clo
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createStackError } from '../aws-error.ts';
 import { createLocalConfig, isLocal, parseLocalEnvironment, type TargetOptions } from '../local-target.ts';
+import type { Recorder } from '../record-act.ts';
 import { resolveStage } from '../stage.ts';
 import type { AdminContext } from './context.ts';
 
@@ -14,11 +15,12 @@ export interface ApiTarget {
   readonly description: string;
 }
 
-/** The tables of a stage or of the laptop. */
+/** The tables and the audit log of a stage or of the laptop. */
 export interface TablesTarget {
   readonly client: DynamoDBClient;
   readonly accessTable: string;
   readonly adminTable: string;
+  readonly recorder: Recorder;
   readonly description: string;
 }
 
@@ -41,16 +43,26 @@ export async function resolveApi(options: TargetOptions, context: AdminContext):
   return { url: await findBaseUrl(prefix, region, context), adminKey, description };
 }
 
-/** Finds the tables, with the operator's own credentials. @throws as `resolveApi` does */
+/** Finds the tables and the audit log, with the operator's own credentials. @throws as `resolveApi` does */
 export async function resolveTables(options: TargetOptions, context: AdminContext): Promise<TablesTarget> {
   if (!isLocal(options)) {
     const { name, region, prefix } = await resolveStage(options);
-    const tables = { accessTable: `${prefix}-access`, adminTable: `${prefix}-admin` };
-    return { client: context.createClient({ region }), ...tables, description: `the stage ${name} in ${region}` };
+    const [lambda, sts] = [context.createLambda({ region }), context.createSts({ region })];
+    return {
+      client: context.createClient({ region }),
+      ...{ accessTable: `${prefix}-access`, adminTable: `${prefix}-admin` },
+      recorder: { functionName: `${prefix}-record`, lambda, sts },
+      description: `the stage ${name} in ${region}`,
+    };
   }
   const read = parseLocalEnvironment(await context.localEnvironment());
-  const client = context.createClient(createLocalConfig(read, 'DYNAMODB'));
-  return { client, accessTable: read('ACCESS_TABLE'), adminTable: read('ADMIN_TABLE'), description: 'the laptop' };
+  const lambda = context.createLambda(createLocalConfig(read, 'LAMBDA'));
+  return {
+    client: context.createClient(createLocalConfig(read, 'DYNAMODB')),
+    ...{ accessTable: read('ACCESS_TABLE'), adminTable: read('ADMIN_TABLE') },
+    recorder: { functionName: read('RECORD_FUNCTION'), lambda, sts: undefined },
+    description: 'the laptop',
+  };
 }
 
 async function findBaseUrl(StackName: string, region: string, { cloudFormation }: AdminContext): Promise<string> {

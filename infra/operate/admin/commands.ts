@@ -50,7 +50,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'service-accounts create',
     method: 'POST',
     path: 'projects/{project}/service_accounts',
-    fields: ['name', 'scopes', 'expires'],
+    fields: ['name', 'scopes', 'expires', 'without-key'],
     required: ['name'],
   },
   {

@@ -8,6 +8,7 @@ export const FIELDS = {
   role: { field: 'role', usage: 'ROLE', parse: (text: string) => text },
   scopes: { field: 'scopes', usage: 'SCOPES', parse: splitList },
   'ip-ranges': { field: 'ip_ranges', usage: 'RANGES', parse: splitList },
+  'without-key': { field: 'create_service_account_only', usage: 'true|false', parse: parseBoolean },
   expires: { field: 'expires_in_seconds', usage: 'WHEN', parse: parseLifetime },
   for: { field: 'hold_seconds', usage: 'SECONDS', parse: parseNumber },
   overlap: { field: 'overlap_seconds', usage: 'SECONDS', parse: parseNumber },

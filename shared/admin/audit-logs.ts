@@ -25,8 +25,13 @@ export function createAuditLogRoutes({ usage }: AuditLogApi) {
         throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");
       const matches = createFilter(query);
       const found: Entry[] = [];
+      const times = readTimes(query);
       // `before` asks for what precedes an entry in the list: newer entries, the nearest first.
-      const range = { before: after, after: before, newestFirst: before === undefined };
+      const range = {
+        after: sortPositions([before, ...times.after]).at(-1),
+        before: sortPositions([after, ...times.before])[0],
+        newestFirst: before === undefined,
+      };
       for await (const entry of listActs(usage, range)) {
         if (matches(entry)) found.push(entry);
         if (found.length > limit) break;
@@ -48,20 +53,30 @@ function createFilter(query: Query): (entry: Entry) => boolean {
     objectId: readList(query, 'resource_ids'),
   };
   const fields = Object.entries(filters) as [keyof typeof filters, readonly string[] | undefined][];
-  const [gt, gte, lt, lte] = ['gt', 'gte', 'lt', 'lte'].map((name) => readNumber(query, `effective_at[${name}]`));
   // Entries have no e-mail address.
   const hasActors = readList(query, 'actor_emails') === undefined;
-  return (entry) => {
-    const at = toSeconds(entry);
-    return (
-      hasActors &&
-      fields.every(([field, values]) => values === undefined || values.includes(entry[field] ?? '')) &&
-      at > (gt ?? -1) &&
-      at >= (gte ?? 0) &&
-      at < (lt ?? Number.POSITIVE_INFINITY) &&
-      at <= (lte ?? Number.POSITIVE_INFINITY)
-    );
+  return (entry) =>
+    hasActors && fields.every(([field, values]) => values === undefined || values.includes(entry[field] ?? ''));
+}
+
+type Position = string | undefined;
+
+/** Returns the positions after and before which the acts are that `effective_at` selects. */
+function readTimes(query: Query): { readonly after: readonly Position[]; readonly before: readonly Position[] } {
+  // `effective_at` is an act's second, without its milliseconds. An act is after the position that is its time alone.
+  const readPosition = (name: string, isNextSecond: boolean): Position => {
+    const seconds = readNumber(query, `effective_at[${name}]`);
+    return seconds === undefined ? undefined : new Date((seconds + Number(isNextSecond)) * 1000).toISOString();
   };
+  return {
+    after: [readPosition('gt', true), readPosition('gte', false)],
+    before: [readPosition('lt', false), readPosition('lte', true)],
+  };
+}
+
+/** Returns positions in their order, which is that of their texts. */
+function sortPositions(positions: readonly Position[]): readonly string[] {
+  return positions.filter((position) => position !== undefined).sort();
 }
 
 function encodeAct(entry: Entry) {

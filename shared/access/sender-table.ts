@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
 import { getItem } from '../aws/table.ts';
 import { BoundedMap } from '../core/bounded-map.ts';
-import { getSenderPartition, parseSenderItem, type Sender } from './senders.ts';
+import { getSenderPartition, parseSenderRecord, type Sender, type SenderRecord, toSender } from './senders.ts';
 
 /** Looks up queue senders in the access table. */
 export interface SenderTable {
@@ -22,18 +22,19 @@ const MAX_SENDERS = 1_000;
 /** Creates the sender table in DynamoDB. Caches results, unknown senders included, for 30 s per environment. */
 export function createSenderTable(client: DynamoDBClient, name: string): SenderTable {
   const table = { client, name };
-  const cache = new BoundedMap<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>(
+  const cache = new BoundedMap<string, { readonly record: SenderRecord | undefined; readonly freshUntil: number }>(
     MAX_SENDERS,
   );
   return {
     async find(senderId, now) {
       const pk = getSenderPartition(senderId);
       const cached = cache.get(pk);
-      if (cached !== undefined && now < cached.freshUntil) return cached.sender;
+      // A cached sender may have expired since it was read.
+      if (cached !== undefined && now < cached.freshUntil) return cached.record && toSender(cached.record, now);
       const item = await getItem(table, marshall({ pk }), { eventual: true });
-      const sender = item && parseSenderItem(item, now);
-      cache.set(pk, { sender, freshUntil: now + TTL_MS });
-      return sender;
+      const record = item && parseSenderRecord(item);
+      cache.set(pk, { record, freshUntil: now + TTL_MS });
+      return record && toSender(record, now);
     },
   };
 }

@@ -94,10 +94,12 @@ export function parseSenderRecord(item: Item): SenderRecord | undefined {
   };
 }
 
-/** Parses a sender's item. Returns undefined if it is invalid, or expired at `now` (epoch milliseconds). */
-export function parseSenderItem(item: Item, now: number): Sender | undefined {
-  const record = parseSenderRecord(item);
-  if (record === undefined || hasExpired(record, now)) return undefined;
+/**
+ * Returns the sender of a record, without what only its administration uses. Returns undefined if it has expired at `now` (epoch
+ * milliseconds).
+ */
+export function toSender(record: SenderRecord, now: number): Sender | undefined {
+  if (hasExpired(record, now)) return undefined;
   const { name: _, createdAt: __, expiresAt: ___, ...sender } = record;
   return sender;
 }

@@ -34,6 +34,15 @@ describe('the table of senders', () => {
     expect(await senders.find('AIDAREVOKED', NOW + 30_000)).toBeUndefined();
   });
 
+  it('a sender that was read before it expires is unknown from the second of its expiry', async () => {
+    const senders = createSenderTable(client, 'access');
+    const expiresAt = NOW / 1_000 + 10;
+    await putItem(table(), createSenderItem('AIDABRIEF', { ...SENDER, expiresAt }));
+    expect(await senders.find('AIDABRIEF', NOW)).toEqual(SENDER);
+    expect(await senders.find('AIDABRIEF', NOW + 9_999)).toEqual(SENDER);
+    expect(await senders.find('AIDABRIEF', NOW + 10_000)).toBeUndefined();
+  });
+
   it('an unknown sender is remembered for 30 s too, so that its messages cost few reads', async () => {
     const senders = createSenderTable(client, 'access');
     await senders.find('AIDANEW', NOW);

@@ -71,11 +71,12 @@ it.each([
   const [spent, dearest] = [costs.reduce((sum, cost) => sum + cost, 0), Math.max(...costs)];
   expect(dearest).toBeGreaterThan(0);
   expect(spent).toBeLessThanOrEqual(BUDGET + Math.max(BUDGET / 100, dearest));
-  expect(spent).toBeGreaterThan(BUDGET / 2);
-
   // What was reserved and not used is given back: the budget is spent in the end, and still not exceeded.
-  const more = (await callAll()).filter((result) => typeof result === 'number');
-  const total = spent + more.reduce((sum, cost) => sum + cost, 0);
+  let total = spent;
+  for (let more = costs; more.length > 0; ) {
+    more = (await callAll()).filter((result) => typeof result === 'number');
+    total += more.reduce((sum, cost) => sum + cost, 0);
+  }
   expect(total).toBeLessThanOrEqual(BUDGET + Math.max(BUDGET / 100, dearest));
   expect(total).toBeGreaterThan(0.8 * BUDGET);
   if (count > 1) return;

@@ -108,7 +108,7 @@ describe('a compacted conversation', () => {
       '',
       'x',
       'lambentc1.',
-      `${content.slice(0, 90)}x${content.slice(91)}`,
+      `${content.slice(0, 90)}${content[90] === 'x' ? 'y' : 'x'}${content.slice(91)}`,
       content.slice(0, -5),
     ]) {
       const input = [

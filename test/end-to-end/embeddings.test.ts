@@ -32,7 +32,8 @@ beforeAll(async () => {
         workers: { targets: [{ provider: 'gpu', model: WORKER_DEFAULTS.model, fleet: 'one' }], embeddings: {} },
       };
     },
-    fleets: { one: { workers: workers.workers.map(({ id, url }) => ({ id, url })) } },
+    // All requests of a test wait for one worker.
+    fleets: { one: { waitMs: 300_000, workers: workers.workers.map(({ id, url }) => ({ id, url })) } },
   });
 });
 afterAll(async () => {

@@ -30,6 +30,11 @@ afterAll(async () => {
   await rm(stateDir, { recursive: true, force: true });
 });
 
+/** Kills a worker, which may be restarting. */
+async function killWorker(id: string): Promise<void> {
+  process.kill(await waitUntil(`the worker ${id} runs`, () => gpuWorkers.getPid(id)), 'SIGKILL');
+}
+
 describe('the local model gpu', () => {
   const messages = [{ role: 'user' as const, content: 'What are you?' }];
 
@@ -67,7 +72,7 @@ describe('the local model gpu', () => {
   });
 
   it('the model gpu answers while a killed worker restarts', async () => {
-    process.kill(gpuWorkers.getPid('gpu-1') ?? 0, 'SIGKILL');
+    await killWorker('gpu-1');
     const answers = await Promise.all(
       [1, 2, 3, 4].map(() => client.chat.completions.create({ model: 'gpu', messages })),
     );
@@ -75,7 +80,7 @@ describe('the local model gpu', () => {
   });
 
   it('the model gpu answers again after all workers were killed, without a schedule', async () => {
-    for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.getPid(id) ?? 0, 'SIGKILL');
+    for (const { id } of gpuWorkers.workers) await killWorker(id);
     // The first call fails, and the workers are marked as suspect. The second waits for a worker, unless its restart
     // takes longer than the fleet's waitMs.
     const answer = await waitUntil('a chat is answered', () =>

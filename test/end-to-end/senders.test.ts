@@ -85,7 +85,7 @@ it('a sender that the API creates may send for its projects, unless one holds it
   });
   const held = ['sender.released', 'sender.held'];
   expect(acts).toEqual(['sender.deleted', ...held, 'sender.created', 'sender.deleted']);
-}, 180_000);
+});
 
 it('lists of senders have pages', async () => {
   const { project } = await admin.createProject();

@@ -291,6 +291,7 @@ describe('AWS credentials', () => {
     const { bedrock } = await discoverModels({
       env: { HOME: folder, AWS_ACCESS_KEY_ID: 'AKIATEST' },
       stateDir: join(folder, 'state'),
+      fetchTimeoutMs: 60_000,
     });
     expect(bedrock).toBe('aws');
   });

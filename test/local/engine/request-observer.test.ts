@@ -59,7 +59,7 @@ describe('a request observer', () => {
   );
 
   it('an observer gets the work of an answer whose client disconnected', async () => {
-    const { client, observed } = await startObserved(1);
+    const { client, observed } = await startObserved(0.1);
     const stream = await client.chat.completions.create({ ...request, stream: true, max_tokens: 500 });
     let chunks = 0;
     for await (const { choices } of stream) {

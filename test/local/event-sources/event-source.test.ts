@@ -184,10 +184,10 @@ describe('the pollers of a mapping', () => {
   });
 
   it('the pollers become five as soon as there are messages, and then grow by one at a time', async () => {
-    const queue = await startMappedQueue({ batchSize: 1, growEveryMs: 500 });
+    const queue = await startMappedQueue({ batchSize: 1, growEveryMs: 2_000 });
     const gate = createGate();
+    const seen = [queue.pollers()];
     await queue.send(createBodies(20, { untilFile: gate.file }));
-    const seen: number[] = [];
     await until(() => {
       if (seen.at(-1) !== queue.pollers()) seen.push(queue.pollers());
       return seen.length === 4;

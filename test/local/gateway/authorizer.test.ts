@@ -41,7 +41,7 @@ describe('an authorizer', () => {
   });
 
   it('an authorizer is invoked again when its cached policy has expired', async () => {
-    const routes = [createRoute('POST', '/closed', { authorizer: { ...authorizer, ttlMs: 2_000 } })];
+    const routes = [createRoute('POST', '/closed', { authorizer: { ...authorizer, ttlMs: 5_000 } })];
     const { getContext } = await startWithAuthorizer({ routes });
     await getContext('good2');
     expect([(await getContext('good')).calls, (await getContext('good')).calls]).toEqual(['2', '2']);

@@ -43,7 +43,7 @@ describe('limits of calls whose attempts break off and are retried', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
   afterEach(() => void vi.useRealTimers());
 
-  it('are never exceeded by 200 parallel callers, some of which die at any moment', { timeout: 240_000 }, async () => {
+  it('are never exceeded by 200 parallel callers, some of which die at any moment', async () => {
     let retries = 0;
     await fc.assert(
       fc.asyncProperty(world, fc.constantFrom(0, 0.01, 0.1), async (options, faults) => {
@@ -61,7 +61,7 @@ describe('limits of calls whose attempts break off and are retried', () => {
     expect(retries).toBeGreaterThan(0);
   });
 
-  it('leave nothing reserved, and count at least what was used', { timeout: 240_000 }, async () => {
+  it('leave nothing reserved, and count at least what was used', async () => {
     await fc.assert(
       fc.asyncProperty(world, async (options) => {
         const { calls, store } = await run({ ...options, faults: 0 });

@@ -65,9 +65,7 @@ function amountOf(job: Job, metric: 'jobs' | 'bytes' | 'weight', sent: ReadonlyM
 }
 
 describe('limits on queued work', () => {
-  it('limits are never exceeded by parallel acceptances, some of which die at any call', {
-    timeout: 240_000,
-  }, async () => {
+  it('limits are never exceeded by parallel acceptances, some of which die at any call', async () => {
     const worlds = { accepted: 0, refused: 0, pages: 0 };
     await fc.assert(
       fc.asyncProperty(
@@ -93,9 +91,7 @@ describe('limits on queued work', () => {
     expect(Math.min(worlds.accepted, worlds.refused)).toBeGreaterThan(10);
   });
 
-  it('limits get back the place of each job, however it ends and whichever function dies', {
-    timeout: 240_000,
-  }, async () => {
+  it('limits get back the place of each job, however it ends and whichever function dies', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.record({ seed: fc.integer(), faults: fc.constantFrom(0.05, 0.3), stepMs: fc.constantFrom(1, 500) }),
@@ -129,7 +125,7 @@ describe('limits on queued work', () => {
     );
   });
 
-  it('limits let exactly as many of 200 parallel jobs pass as they allow', { timeout: 60_000 }, async () => {
+  it('limits let exactly as many of 200 parallel jobs pass as they allow', async () => {
     const policy = { account: { limits: { jobsQueued: 120 } }, project: { limits: { jobsQueued: 100 } } };
     const world = new QueueWorld({ seed: 1, policy, faults: 0, stepMs: 1 }, () => {});
     const environments = Array.from({ length: 8 }, () => world.createLimits());

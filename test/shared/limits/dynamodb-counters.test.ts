@@ -72,7 +72,7 @@ describe('the counters in DynamoDB', () => {
     );
   });
 
-  it('limit 200 parallel callers, some of which die, as those in memory', { timeout: 120_000 }, async () => {
+  it('limit 200 parallel callers, some of which die, as those in memory', async () => {
     const limits = { requestsPerMinute: 30, tokensPerDay: 6_000, requestsInFlight: 5, dollarsPerMonth: 0.05 };
     const policy = {
       account: { limits },

@@ -149,9 +149,6 @@ it.each([
   [5, 2],
 ])(
   'open jobs never exceed limits %i times as large, and all places of ended ones become free',
-  {
-    timeout: 120_000,
-  },
   async (factor, numRuns) => {
     let refused = 0;
     const run = async (seed: number): Promise<void> => {

@@ -29,7 +29,7 @@ const world = fc.record({
 });
 
 describe('limits', () => {
-  it('are never exceeded by 200 parallel callers, some of which die at any moment', { timeout: 120_000 }, async () => {
+  it('are never exceeded by 200 parallel callers, some of which die at any moment', async () => {
     let grown = 0;
     await fc.assert(
       fc.asyncProperty(world, async ({ account, project, model, key, ...options }) => {
@@ -51,7 +51,7 @@ describe('limits', () => {
     expect(grown).toBeGreaterThan(0);
   });
 
-  it('get back every place and reservation of callers that died', { timeout: 120_000 }, async () => {
+  it('get back every place and reservation of callers that died', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.record({ seed: fc.integer(), places: fc.integer({ min: 1, max: 20 }), faults: fc.constantFrom(0.05, 0.3) }),
@@ -91,9 +91,7 @@ describe('limits', () => {
     );
   });
 
-  it('leave at least 95% of a cap to a caller that is alone, even if other keys have portions of it', {
-    timeout: 120_000,
-  }, async () => {
+  it('leave at least 95% of a cap to a caller that is alone, even if other keys have portions of it', async () => {
     const metrics = fc.constantFrom(
       'requestsPerMinute',
       'tokensPerDay',

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { isObject } from '../core/objects.ts';
-import { compilePattern } from './custom-pattern.ts';
+import { checkPattern } from './custom-pattern.ts';
 
 const sides = v.optional(v.picklist(['input', 'output', 'both']));
 
@@ -28,7 +28,7 @@ const pattern = v.pipe(
 /** Returns what is wrong with a pattern; undefined for a valid one. */
 function findProblem(text: string): string | undefined {
   try {
-    compilePattern(text);
+    checkPattern(text);
     return undefined;
   } catch (thrown) {
     return `is not valid: ${thrown instanceof Error ? thrown.message : String(thrown)}`;

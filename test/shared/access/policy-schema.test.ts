@@ -63,6 +63,7 @@ describe('encodeRestrictions', () => {
       "Invalid 'personalData.patterns[0].pattern': ",
     ],
     [{ personalData: { patterns: [makePattern({ pattern: 'a*' })] } }, "Invalid 'personalData.patterns[0].pattern': "],
+    [{ personalData: { patterns: [makePattern({ pattern: '\\b' })] } }, "Invalid 'personalData.patterns[0].pattern': "],
     [{ personalData: { patterns: Array(11).fill(makePattern({})) } }, "Invalid 'personalData.patterns': "],
   ])('the restrictions %j are refused', (restrictions, message) => {
     expect(() => encodeRestrictions('project', restrictions as never)).toThrow(

@@ -22,7 +22,7 @@ import { collectKeyValues, isCalledEachTime, parseKey } from '../shared/access/r
 import { reportExpiry } from '../shared/audit/expiring-key.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createTelemetry } from '../shared/core/telemetry.ts';
+import { createTelemetry, type Telemetry } from '../shared/core/telemetry.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 
@@ -36,7 +36,7 @@ const config = readConfig({
   /** Whether keys of any form are looked up, such as those made by hand. */
   CUSTOM_KEYS: v.optional(v.picklist(['true', 'false']), 'false'),
 });
-const telemetry = createTelemetry(config);
+const processTelemetry = createTelemetry(config);
 const client = createDynamoDBClient();
 const keys = createKeyTable(client, config.ACCESS_TABLE);
 const issuers = createIssuerFinder({ client, name: config.ACCESS_TABLE });
@@ -56,15 +56,19 @@ const MOST_VALUES = 4;
 const UNCACHED_DENIAL = 'Unauthorized';
 
 export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, APIGatewayAuthorizerResult>(
-  telemetry,
+  processTelemetry,
   async (event, context) => {
+    // The id under which the function logs the call, if this invocation allows it.
+    const requestId = event.requestContext?.requestId;
+    if (requestId !== undefined) context.identify(requestId, {});
     const { logger, metrics } = context.telemetry;
     const values = collectKeyValues(event);
     const isAmbiguous = values.length > 1;
     if (isAmbiguous) logger.info('denied', { reason: 'more than one key' });
     if (values.length > MOST_VALUES) throw new Error(UNCACHED_DENIAL);
 
-    const callers = await Promise.all(values.map(isCalledEachTime(event) ? cache : findCaller));
+    const find = isCalledEachTime(event) ? cache : findCaller;
+    const callers = await Promise.all(values.map((value) => find(value, context.telemetry)));
     const caller = callers.find((each) => each !== undefined);
     const isExpired = caller !== undefined && hasExpired(caller);
     if (caller === undefined || isExpired) {
@@ -81,9 +85,9 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
 );
 
 /** Finds the caller with the key or token in a header's value, and what restricts it. */
-async function findCaller(value: string): Promise<AuthorizedCaller | undefined> {
+async function findCaller(value: string, telemetry: Telemetry): Promise<AuthorizedCaller | undefined> {
   const token = findBearerToken(value);
-  const record = await (token === undefined ? findKey(value) : findTokenRecord(token));
+  const record = await (token === undefined ? findKey(value, telemetry) : findTokenRecord(token, telemetry));
   if (record === undefined) return undefined;
   const { tenant, keyId, scopes, expiresAt } = record;
   const [history, { archived, holds, account, project }, key] = await Promise.all([
@@ -114,14 +118,14 @@ interface FoundRecord extends KeyRecord {
   readonly isOfServiceAccount?: boolean;
 }
 
-async function findKey(value: string): Promise<FoundRecord | undefined> {
+async function findKey(value: string, telemetry: Telemetry): Promise<FoundRecord | undefined> {
   const key = parseKey(value);
   if (key === undefined || !(allowsCustomKeys || hasKeyForm(key))) return undefined;
   const record = await keys.find(key);
   if (record === undefined) return undefined;
   if (hasExpired(record)) return { ...record, scopes: [] };
   if (record.federated === undefined) {
-    await reportExpiry(getKeyPartition(key), record, { keys, now: Date.now }, telemetry.forRequest({}));
+    await reportExpiry(getKeyPartition(key), record, { keys, now: Date.now }, telemetry);
     return record;
   }
   // An access token that was issued by rules has the scopes that these still grant.
@@ -131,9 +135,8 @@ async function findKey(value: string): Promise<FoundRecord | undefined> {
 }
 
 /** Finds what a token may do, as if it were a key of its service account or user. */
-async function findTokenRecord(token: string): Promise<FoundRecord | undefined> {
+async function findTokenRecord(token: string, { logger }: Telemetry): Promise<FoundRecord | undefined> {
   const caller = await federation.authenticate(token);
-  const { logger } = telemetry.forRequest({});
   if (typeof caller === 'string') {
     logger.info('token refused', { reason: caller });
     return undefined;

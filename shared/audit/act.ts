@@ -16,7 +16,7 @@ export interface Act {
 
 /**
  * Logs an administrative act, from where it reaches the audit log. The line carries the request's own annotations: its id, and
- * the key of the administrator. Called after the act, once.
+ * the key of the administrator if there is one. Called after the act, once.
  */
 export function logAct({ logger }: Pick<Telemetry, 'logger'>, act: Act): void {
   logger.summarize('administrative act', describeAct(act));

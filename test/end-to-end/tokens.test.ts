@@ -67,6 +67,7 @@ describe.each(Object.entries(TOKEN_SHAPES))('%s', (name, { path, audience, claim
     expect(completion.choices[0]?.message.content).not.toBe('');
     const line = service.logs.find((text) => text.includes('"token accepted"') && text.includes(project.id));
     expect(line).toContain(String(claims.sub));
+    expect(line).toContain(`"requestId":"${completion._request_id}"`);
   });
 });
 

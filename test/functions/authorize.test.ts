@@ -57,6 +57,7 @@ async function decideOn(
     methodArn: 'arn:aws:execute-api:eu-west-1:000000000000:api/test/GET/v1/models',
     headers: Object.fromEntries(fields),
     multiValueHeaders,
+    requestContext: { requestId: 'call' },
   };
   try {
     const { principalId, policyDocument } = (await authorize(event, makeContext())) as APIGatewayAuthorizerResult;
@@ -65,6 +66,10 @@ async function decideOn(
     return `not cached: ${thrown instanceof Error ? thrown.message : ''}`;
   }
 }
+
+/** Returns the lines of the log since it was last cleared. */
+const readLines = (): unknown[] => write.mock.calls.map(([line]) => JSON.parse(String(line)));
+
 const ALLOWED = expect.stringMatching(/^Allow acme:/);
 const DENIED = 'Deny nobody';
 const UNCACHED = 'not cached: Unauthorized';
@@ -214,10 +219,14 @@ describe('a token of a trusted issuer', () => {
   });
   afterAll(() => issuer[Symbol.asyncDispose]());
 
-  async function readContext(credential: string): Promise<APIGatewayAuthorizerResult['context'] | 'denied'> {
+  async function readContext(
+    credential: string,
+    requestId = 'call',
+  ): Promise<APIGatewayAuthorizerResult['context'] | 'denied'> {
+    const requestContext = { requestId };
     const headers = { authorization: `Bearer ${credential}` };
     const methodArn = 'arn:aws:execute-api:eu-west-1:000000000000:api/test/POST/v1/responses';
-    const event = { type: 'REQUEST', resource: '/v1/responses', methodArn, headers };
+    const event = { type: 'REQUEST', resource: '/v1/responses', methodArn, headers, requestContext };
     const { policyDocument, context } = (await authorize(event, makeContext())) as APIGatewayAuthorizerResult;
     return policyDocument.Statement[0]?.Effect === 'Allow' ? context : 'denied';
   }
@@ -309,6 +318,45 @@ describe('a token of a trusted issuer', () => {
     expect(text).toContain('"reason":"unknown key"');
     expect(text).not.toContain(token.split('.')[2]);
   });
+
+  it('what the log says of a token has the id of the call', async () => {
+    await setRule({ ...rule('logged'), id: 'rule-6' });
+    write.mockClear();
+    await readContext(await sign('logged'), 'call-1');
+    await readContext(await sign('unknown'), 'call-2');
+    expect(readLines()).toMatchObject([
+      { message: 'token accepted', tenant: 'logged', requestId: 'call-1' },
+      { message: 'token refused', requestId: 'call-2' },
+      { message: 'denied', requestId: 'call-2' },
+      { KeysRefused: 1 },
+    ]);
+  });
+});
+
+it.each(['/v1/responses', '/v1/messages'])(
+  'a key that expires soon is reported with the id of the call: %s',
+  async (resource) => {
+    const record = {
+      tenant: 'soon',
+      keyId: 'soon-key',
+      scopes: ['generate'],
+      expiresAt: Math.floor(Date.now() / 1000) + 60,
+    };
+    const Item = createKeyItem(`sk-soon-${resource}`, record);
+    await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
+    write.mockClear();
+    expect(await decideOn(resource, ['Authorization', `Bearer sk-soon-${resource}`])).toBe('Allow soon:soon-key');
+    const act = { record: 'act', act: 'api_key.expiring', objectId: 'soon-key', requestId: 'call' };
+    expect(readLines()).toMatchObject([act, { KeysExpiring: 1 }]);
+  },
+);
+
+it('the id of an invocation stands for that of the call where the event has none', async () => {
+  write.mockClear();
+  const headers = { authorization: 'Bearer sk-unknown' };
+  const methodArn = 'arn:aws:execute-api:eu-west-1:000000000000:api/test/GET/v1/models';
+  await authorize({ type: 'REQUEST', resource: '/v1/models', methodArn, headers }, makeContext(60_000, 'invocation'));
+  expect(readLines()).toMatchObject([{ message: 'denied', requestId: 'invocation' }, { KeysRefused: 1 }]);
 });
 
 it('refused keys are counted, and requests without a key are not', async () => {

@@ -52,13 +52,12 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'u
   const holders: Holders = kind === 'user' ? people.users : people.groups;
   const isOfProject = level === 'project';
 
-  const find = async (request: HttpRequest, project: Project | undefined) => {
-    const id = getPathParameter(request, kind);
-    const member = await holders.get(id);
-    return { member, owner: toOwner(project), ids: getRoles(member, project, kind) };
+  /** Returns the roles of the request's user or group, and what owns them. */
+  const findAssignments = async (request: HttpRequest) => {
+    const project = isOfProject ? await getProject(projects, request) : undefined;
+    const member = await holders.get(getPathParameter(request, kind));
+    return { owner: toOwner(project), ids: getRoles(member, project, kind) };
   };
-  const findToRead = async (request: HttpRequest) =>
-    find(request, isOfProject ? await getProject(projects, request) : undefined);
 
   /** Changes the roles of the request's user or group. */
   const change = async (request: HttpRequest, edit: (ids: readonly string[]) => string[]): Promise<Member> => {
@@ -81,7 +80,7 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'u
 
   return {
     list: createAdminRoute(async (request) => {
-      const { owner, ids } = await findToRead(request);
+      const { owner, ids } = await findAssignments(request);
       const found = await Promise.all(ids.map((id) => getRole(roles, owner, id)));
       return listArray(
         request,
@@ -90,7 +89,7 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'u
     }),
 
     create: createBodyRoute(createBody, async (request, { role_id }) => {
-      const { owner } = await findToRead(request);
+      const { owner } = await findAssignments(request);
       const role = await getRole(roles, owner, role_id);
       const member = await change(request, (ids) => addId(ids, role.id));
       log(request, 'role.assignment.created', role.id);
@@ -98,7 +97,7 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'u
     }),
 
     retrieve: createAdminRoute(async (request) => {
-      const { owner, ids } = await findToRead(request);
+      const { owner, ids } = await findAssignments(request);
       const id = getPathParameter(request, 'role');
       if (!ids.includes(id)) throw objectNotFoundError('role_assignment', id);
       return encodeAssignedRole(owner, await getRole(roles, owner, id));

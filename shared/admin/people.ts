@@ -5,9 +5,9 @@ import { mapInParallel } from '../core/map-in-parallel.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import type { AdminApi } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
-import { type Collection, createCollection, objectNotFoundError, toProjectOwner } from './object-table.ts';
+import { type Collection, createCollection, type Owner, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createProjects } from './projects.ts';
-import { createRoles, MAX_ROLES, PREDEFINED_ROLES } from './roles.ts';
+import { createRoles, findRole, MAX_ROLES } from './roles.ts';
 
 /** What users and groups have in common. Roles are ids. */
 const memberFields = {
@@ -68,6 +68,12 @@ export interface People {
   enforceProject(projectId: string): Promise<void>;
   /** Changes the roles of all who have a role, or makes its new permissions effective. Idempotent. */
   changeHolders(roleId: string, change?: (roles: readonly string[]) => string[]): Promise<void>;
+  /**
+   * Must be called after a role was assigned. Takes it away again if it is being deleted: the deletion may have looked for those
+   * who have it before. Idempotent.
+   * @throws LambentError `not_found` if it is being deleted
+   */
+  confirmRole(owner: Owner, roleId: string): Promise<void>;
 }
 
 /** Users that are changed at the same time. */
@@ -82,7 +88,7 @@ export function createPeople(api: AdminApi): People {
 
   const listScopes = async (projectId: string | undefined, ids: readonly string[]): Promise<string[]> => {
     const owner = projectId === undefined ? ORGANIZATION : toProjectOwner(projectId);
-    const found = ids.map((id) => PREDEFINED_ROLES.find((role) => role.id === id) ?? roles.find(owner, id));
+    const found = ids.map((id) => findRole(roles, owner, id));
     return (await Promise.all(found)).flatMap((role) => role?.permissions ?? []);
   };
 
@@ -137,6 +143,17 @@ export function createPeople(api: AdminApi): People {
     return group;
   };
 
+  const changeHolders: People['changeHolders'] = async (roleId, change = (ids) => [...ids]) => {
+    const edit = (member: Member) => ({
+      roles: change(member.roles),
+      projects: member.projects.map((project) => ({ ...project, roles: change(project.roles) })),
+    });
+    for await (const group of groups.listAll(ORGANIZATION))
+      if (hasRole(group, roleId)) await changeGroup(group.id, edit);
+    for await (const user of users.listAll(ORGANIZATION))
+      if (hasRole(user, roleId) && !user.deleted) await changeUser(user.id, edit);
+  };
+
   return {
     users: {
       collection: users,
@@ -158,15 +175,13 @@ export function createPeople(api: AdminApi): People {
       await enforceAll((user) => isIn(user) || user.groups.some((id) => inProject.has(id)));
     },
 
-    async changeHolders(roleId, change = (ids) => [...ids]) {
-      const edit = (member: Member) => ({
-        roles: change(member.roles),
-        projects: member.projects.map((project) => ({ ...project, roles: change(project.roles) })),
-      });
-      for await (const group of groups.listAll(ORGANIZATION))
-        if (hasRole(group, roleId)) await changeGroup(group.id, edit);
-      for await (const user of users.listAll(ORGANIZATION))
-        if (hasRole(user, roleId) && !user.deleted) await changeUser(user.id, edit);
+    changeHolders,
+
+    async confirmRole(owner, roleId) {
+      const role = await findRole(roles, owner, roleId);
+      if (role !== undefined && role.permissions.length > 0) return;
+      await changeHolders(roleId, (ids) => removeId(ids, roleId));
+      throw objectNotFoundError('role', roleId);
     },
   };
 }

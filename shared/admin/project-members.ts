@@ -28,7 +28,7 @@ const groupBody = object({ group_id: id, role: id });
 
 /** Creates the routes of the users and groups of projects. */
 export function createProjectMemberRoutes(api: AdminApi) {
-  const { users, groups } = createPeople(api);
+  const { users, groups, confirmRole } = createPeople(api);
   const projects = createProjects(api);
   const roles = createRoles(api);
 
@@ -45,8 +45,13 @@ export function createProjectMemberRoutes(api: AdminApi) {
   };
 
   /** Adds a user or group to a project, or gives it one role more there. */
-  const add = <T extends Member>(members: Members<T>, memberId: string, projectId: string, roleId: string) =>
-    members.change(memberId, (member) => {
+  const add = async <T extends Member>(
+    members: Members<T>,
+    memberId: string,
+    projectId: string,
+    roleId: string,
+  ): Promise<T> => {
+    const added = await members.change(memberId, (member) => {
       const before = member.projects.find((each) => each.id === projectId);
       const after = {
         id: projectId,
@@ -55,6 +60,9 @@ export function createProjectMemberRoutes(api: AdminApi) {
       };
       return replaceMembership(member, projectId, [after]);
     });
+    await confirmRole(toProjectOwner(projectId), roleId);
+    return added;
+  };
 
   /** Removes a user or group from a project, even if it isn't there, so that a repeated request completes an interrupted one. */
   const remove = async <T extends Member>(members: Members<T>, memberId: string, projectId: string): Promise<void> => {
@@ -105,6 +113,7 @@ export function createProjectMemberRoutes(api: AdminApi) {
           const before = getMembership(each, id);
           return replaceMembership(each, id, [{ ...before, roles: ids ?? before.roles }]);
         });
+        for (const roleId of ids ?? []) await confirmRole(toProjectOwner(id), roleId);
         log(request, 'user.updated', user.id, role ?? undefined);
         return encodeProjectUser(user, id);
       },

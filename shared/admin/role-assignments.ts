@@ -8,7 +8,7 @@ import { encodeGroupSummary } from './groups.ts';
 import { type Owner, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { addId, createPeople, type Member, removeId } from './people.ts';
 import { createProjects, getActiveProject, getProject, type Project } from './projects.ts';
-import { createRoles, encodeAssignedRole, encodeRole, getRole, type Role } from './roles.ts';
+import { createRoles, encodeAssignedRole, encodeRole, findRole, getRole, type Role } from './roles.ts';
 import { encodeUser } from './users.ts';
 
 const createBody = object({ role_id: text({ min: 1, max: 256 }) });
@@ -81,10 +81,12 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'u
   return {
     list: createAdminRoute(async (request) => {
       const { owner, ids } = await findAssignments(request);
-      const found = await Promise.all(ids.map((id) => getRole(roles, owner, id)));
+      const found = await Promise.all(ids.map((id) => findRole(roles, owner, id)));
+      // A crash may have left the id of a role that was deleted.
+      const existing = found.filter((role) => role !== undefined);
       return listArray(
         request,
-        found.map((role) => encodeAssignedRole(owner, role)),
+        existing.map((role) => encodeAssignedRole(owner, role)),
       );
     }),
 
@@ -92,6 +94,7 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project', kind: 'u
       const { owner } = await findAssignments(request);
       const role = await getRole(roles, owner, role_id);
       const member = await change(request, (ids) => addId(ids, role.id));
+      await people.confirmRole(owner, role.id);
       log(request, 'role.assignment.created', role.id);
       return encodeAssignment(member, owner, role);
     }),

@@ -4,7 +4,7 @@ import { BUILT_IN_ROLES } from '../access/roles.ts';
 import { TENANT_SCOPES } from '../access/scopes.ts';
 import { getOrCreate } from '../core/get-or-create.ts';
 import type { AdminApi } from './admin-routes.ts';
-import { type Collection, createCollection, type Owner, toProjectOwner } from './object-table.ts';
+import { type Collection, createCollection, type Owner, objectNotFoundError, toProjectOwner } from './object-table.ts';
 
 const roleSchema = v.object({
   id: v.string(),
@@ -60,9 +60,16 @@ export function isPredefined(id: string): boolean {
   return PREDEFINED_ROLES.some((role) => role.id === id);
 }
 
-/** Returns a predefined role or one of the owner. @throws LambentError `not_found` */
+/** Returns a predefined role or one of the owner. Returns undefined if there is no such role. */
+export async function findRole(roles: Collection<Role>, owner: Owner, id: string): Promise<Role | undefined> {
+  return PREDEFINED_ROLES.find((role) => role.id === id) ?? roles.find(owner, id);
+}
+
+/** Like `findRole`. @throws LambentError `not_found` */
 export async function getRole(roles: Collection<Role>, owner: Owner, id: string): Promise<Role> {
-  return PREDEFINED_ROLES.find((role) => role.id === id) ?? roles.get(owner, id);
+  const role = await findRole(roles, owner, id);
+  if (role === undefined) throw objectNotFoundError('role', id);
+  return role;
 }
 
 /** Returns the id of the role that a request names by its id or, if it is predefined, by its name. @throws LambentError `not_found` */

@@ -31,9 +31,16 @@ const updateBody = object({ role, role_id: role, developer_persona: persona, tec
 
 /** Creates the routes of users. */
 export function createUserRoutes(api: AdminApi) {
-  const { users, claimIdentity, enforce } = createPeople(api);
+  const { users, claimIdentity, confirmRole, enforce } = createPeople(api);
   const providers = createIdentityProviders(api);
   const roles = createRoles(api);
+
+  const remove = async (id: string): Promise<void> => {
+    // A repeated request finds a user whose deletion was interrupted.
+    const user = await users.collection.update(ORGANIZATION, id, (each) => ({ ...each, deleted: true }));
+    await enforce(user);
+    await users.collection.delete(ORGANIZATION, id);
+  };
 
   return {
     'GET /v1/organization/users': createAdminRoute((request) => {
@@ -65,6 +72,12 @@ export function createUserRoutes(api: AdminApi) {
         await enforce(await users.get(user.id));
         throw emailTakenError();
       }
+      try {
+        for (const role of user.roles) await confirmRole(ORGANIZATION, role);
+      } catch (thrown) {
+        await remove(user.id);
+        throw thrown;
+      }
       logAct(request.telemetry, { type: 'user.added', objectId: user.id, details: { data: { role: body.role } } });
       return encodeUser(user);
     }),
@@ -77,16 +90,14 @@ export function createUserRoutes(api: AdminApi) {
       const wanted = body.role_id ?? body.role;
       const ids = typeof wanted === 'string' ? [await resolveRole(roles, ORGANIZATION, wanted)] : undefined;
       const user = await users.change(getPathParameter(request, 'user'), (each) => ({ roles: ids ?? each.roles }));
+      for (const id of ids ?? []) await confirmRole(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'user.updated', objectId: user.id, details: { changes_requested: body } });
       return encodeUser(user);
     }),
 
     'DELETE /v1/organization/users/{user}': createAdminRoute(async (request) => {
-      // A repeated request finds a user whose deletion was interrupted.
       const id = getPathParameter(request, 'user');
-      const user = await users.collection.update(ORGANIZATION, id, (each) => ({ ...each, deleted: true }));
-      await enforce(user);
-      await users.collection.delete(ORGANIZATION, id);
+      await remove(id);
       logAct(request.telemetry, { type: 'user.deleted', objectId: id });
       return { id, object: 'organization.user.deleted' as const, deleted: true };
     }),

@@ -4,6 +4,7 @@ import { isObject } from '../../../shared/core/objects.ts';
 import { createTableInput } from '../../tables.ts';
 import { startAccessTable } from '../access/access-table.ts';
 import { createAdministration } from './administration.ts';
+import { interleave } from './interleave.ts';
 
 const PROJECT = '/v1/organization/projects/{project}';
 const KEY = `${PROJECT}/api_keys/{key}`;
@@ -45,19 +46,8 @@ it('of parallel rotations of a key one succeeds, and its new key remains', async
 });
 
 /** Does something after the first request of a kind, with a text in its key. */
-function doAfter(command: string, text: string, act: () => Promise<unknown>): void {
-  let isDone = false;
-  client.middlewareStack.add(
-    (next, context) => async (args) => {
-      const result = await next(args);
-      if (isDone || context['commandName'] !== command || !JSON.stringify(args.input).includes(text)) return result;
-      isDone = true;
-      await act();
-      return result;
-    },
-    { step: 'initialize' },
-  );
-}
+const doAfter = (command: `${string}Command`, text: string, act: () => Promise<unknown>): void =>
+  interleave(client, 'after', command, text, act);
 
 /** Returns the epoch seconds at which the authorizer refuses the key. */
 async function readEnd(): Promise<number> {

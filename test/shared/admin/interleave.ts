@@ -1,0 +1,44 @@
+import { CreateTableCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { onTestFinished } from 'vitest';
+import { createTableInput } from '../../tables.ts';
+import { startAccessTable } from '../access/access-table.ts';
+import { createAdministration } from './administration.ts';
+
+/** The time at which the requests of `startInterleaving` run. */
+export const NOW = Date.parse('2027-01-31T12:00:00Z');
+
+/**
+ * Makes other requests between two steps of a request.
+ * @param when before or after the first request to DynamoDB with the command whose input contains the text
+ */
+export function interleave(
+  client: DynamoDBClient,
+  when: 'before' | 'after',
+  command: `${string}Command`,
+  text: string,
+  act: () => Promise<unknown>,
+): void {
+  let isDone = false;
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      const isIt = context['commandName'] === command && JSON.stringify(args.input).includes(text);
+      if (isDone || !isIt) return next(args);
+      isDone = true;
+      if (when === 'before') await act();
+      const result = await next(args);
+      if (when === 'after') await act();
+      return result;
+    },
+    { step: 'initialize' },
+  );
+}
+
+/** Starts an administration with empty tables `admin` and `access`, which is closed when the test is finished. */
+export async function startInterleaving() {
+  const access = await startAccessTable();
+  onTestFinished(() => access[Symbol.asyncDispose]());
+  const { client } = access;
+  await client.send(new CreateTableCommand(createTableInput('admin')));
+  const tables = { admin: 'admin', access: access.name };
+  return { client, access: { client, name: access.name }, request: createAdministration(client, tables, () => NOW) };
+}

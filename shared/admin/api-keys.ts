@@ -69,15 +69,20 @@ export function createApiKeyRoutes(api: AdminApi) {
     'POST /v1/organization/projects/{project}/api_keys/{key}': createBodyRoute(updateBody, async (request, body) => {
       const project = await getActiveProject(api, request);
       const key = await getKey(project, request);
-      const { expires_in_seconds: lifetime, scopes } = body;
-      const changed = {
-        ...key,
-        scopes: scopes === undefined ? key.scopes : [...parseScopes(scopes, listKeyScopes(project))],
-        ...(lifetime !== undefined && { expiresAt: computeExpiry(lifetime, api.now()), lifetimeSeconds: undefined }),
-      };
+      const { expires_in_seconds: lifetime } = body;
+      const scopes = body.scopes && [...parseScopes(body.scopes, listKeyScopes(project))];
+      const expiresAt = lifetime === undefined ? undefined : computeExpiry(lifetime, api.now());
       const store = keys.storeOf(project.id);
       const record = await readRecord(store, key, api.now());
-      await changeKey(store, key, record, changed, { scopes: changed.scopes, keepsEnd: lifetime === undefined });
+      const change = (current: ProjectKey): ProjectKey => ({
+        ...current,
+        ...(scopes !== undefined && { scopes }),
+        ...(expiresAt !== undefined && { expiresAt, lifetimeSeconds: undefined }),
+      });
+      const changed = await changeKey(store, key, record, change, [
+        ...(scopes === undefined ? [] : (['scopes'] as const)),
+        ...(expiresAt === undefined ? [] : (['expiresAt'] as const)),
+      ]);
       const details = {
         changes_requested: { scopes: changed.scopes, expires_at: changed.expiresAt },
         previous: { scopes: key.scopes, expires_at: key.expiresAt },

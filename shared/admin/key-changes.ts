@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import type { ExpiringKeys } from '../access/expiring-keys.ts';
 import type { KeyRecord } from '../access/keys.ts';
 import { LambentError } from '../core/errors.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { integer, object } from '../openai/schema.ts';
 import type { EnforcedKeys } from './enforced-keys.ts';
 import { computeExpiry } from './key-fields.ts';
@@ -25,7 +26,8 @@ export const keyFields = {
   lifetimeSeconds: v.optional(v.nullable(v.number())),
 };
 const storedKeySchema = v.object(keyFields);
-type StoredKey = v.InferOutput<typeof storedKeySchema>;
+/** Keys of projects are stored with their scopes, admin keys are not. */
+type StoredKey = v.InferOutput<typeof storedKeySchema> & { readonly scopes?: readonly string[] };
 
 /** The keys of a project, or the admin keys. Methods throw DynamoDB's errors. */
 export interface KeyStore<K extends StoredKey> {
@@ -47,49 +49,73 @@ export const rotateBody = object({ overlap_seconds: v.optional(integer(0, 7 * 86
  */
 export async function readRecord<K extends StoredKey>(
   { enforced }: KeyStore<K>,
-  { id, partition, expiresAt }: K,
+  key: K,
   now: number,
 ): Promise<KeyRecord> {
-  const record = await enforced.read(partition);
-  const hasExpired = expiresAt !== null && expiresAt * 1000 <= now;
-  if (record !== undefined && !hasExpired) return record;
-  throw new LambentError('invalid_value', `The key ${id} has expired or was revoked. It can't be changed.`);
+  const record = await enforced.read(key.partition);
+  const hasExpired = key.expiresAt !== null && key.expiresAt * 1000 <= now;
+  if (record === undefined || hasExpired) throw revokedError(key);
+  return record;
 }
 
+/** The fields of a key that the authorizer reads, too. */
+type EnforcedField = 'scopes' | 'expiresAt';
+
 /**
- * Changes the expiry and the scopes of a key, and what the authorizer reads of it. What takes something away is enforced first.
+ * Changes the expiry or the scopes of a key, and what the authorizer reads of it. What takes something away is enforced first. At
+ * the end, the authorizer gets what is stored then, so that of concurrent changes the last one that was stored is enforced.
  * @param record what the authorizer reads now
- * @param options `scopes`: those of `changed`; `keepsEnd`: true if the request doesn't ask for another expiry
- * @throws LambentError `overloaded` if another request has changed the key
+ * @param change returns the changed key, and may be called again
+ * @param fields those that `change` sets. The others may be about to be changed by another request
+ * @returns the key as it is stored
+ * @throws LambentError `overloaded` if another request has replaced the key or keeps changing it, `invalid_value` if it was revoked
  */
 export async function changeKey<K extends StoredKey>(
-  store: KeyStore<K>,
+  { owner, collection, enforced, expiring }: KeyStore<K>,
   key: K,
   record: KeyRecord,
-  changed: K,
-  options: { readonly scopes?: readonly string[]; readonly keepsEnd?: boolean } = {},
-): Promise<void> {
-  const { scopes = record.scopes, keepsEnd = false } = options;
-  let enforced = record;
-  const enforce = async (expiresAt: number | null) => {
-    const { expiresAt: _, ...others } = enforced;
-    const after = { ...others, ...(expiresAt !== null && { expiresAt }), scopes };
-    if (!(await store.enforced.change(key.partition, enforced, after))) throw changedError(key);
-    enforced = after;
+  change: (current: K) => K,
+  fields: readonly EnforcedField[],
+): Promise<K> {
+  const changed = change(key);
+  const pick = (from: StoredKey, others: KeyRecord): KeyRecord =>
+    omitUndefined({
+      ...others,
+      scopes: (fields.includes('scopes') ? from.scopes : undefined) ?? others.scopes,
+      expiresAt: fields.includes('expiresAt') ? (from.expiresAt ?? undefined) : others.expiresAt,
+    });
+  const applyStored = async (current: KeyRecord): Promise<KeyRecord> => {
+    const stored = await collection.find(owner, key.id);
+    return stored === undefined ? current : pick(stored, current);
   };
-  // Another request may have made the key end sooner, and not have stored that in the key yet.
-  const { expiresAt = null } = record;
-  const sooner = isSooner(changed.expiresAt, expiresAt) ? changed.expiresAt : expiresAt;
-  const last = keepsEnd ? sooner : changed.expiresAt;
-  const isReduced = sooner !== expiresAt || record.scopes.some((each) => !scopes.includes(each));
   // A key that was replaced ends as planned, so only its use is reported.
-  await (changed.successor === undefined ? store.expiring.add(changed) : store.expiring.remove(key));
-  if (isReduced) await enforce(sooner);
-  await store.collection.update(store.owner, key.id, (current) => {
-    if (current.successor !== key.successor || current.expiresAt !== key.expiresAt) throw changedError(key);
-    return { ...changed, name: current.name };
-  });
-  if (!isReduced || last !== sooner) await enforce(last);
+  await (changed.successor === undefined ? expiring.add(changed) : expiring.remove(key));
+  if (isReduced(record, pick(changed, record))) {
+    const reduced = await enforced.change(key.partition, (current) => reduce(current, pick(changed, current)));
+    if (reduced === undefined) throw revokedError(key);
+  }
+  try {
+    return await collection.update(owner, key.id, (current) => {
+      if (current.successor !== key.successor) throw changedError(key);
+      return change(current);
+    });
+  } finally {
+    // Also if the change was refused, but was enforced in part.
+    await enforced.change(key.partition, applyStored);
+  }
+}
+
+/** Returns whether a record permits something that another one doesn't. */
+function isReduced(before: KeyRecord, after: KeyRecord): boolean {
+  return isSooner(after.expiresAt, before.expiresAt) || before.scopes.some((each) => !after.scopes.includes(each));
+}
+
+/** Returns a record without what another one doesn't permit. */
+function reduce(before: KeyRecord, after: KeyRecord): KeyRecord {
+  const kept = before.scopes.filter((each) => after.scopes.includes(each));
+  const expiresAt = isSooner(after.expiresAt, before.expiresAt) ? after.expiresAt : before.expiresAt;
+  // DynamoDB has no empty sets, so a key that keeps none of its scopes gets the new ones at once.
+  return omitUndefined({ ...before, expiresAt, scopes: kept.length === 0 ? after.scopes : kept });
 }
 
 /** A key that a rotation has created. */
@@ -106,7 +132,7 @@ export interface Rotation<K> {
  * @param create creates the new key, which replaces the old one; its lifetime is as long
  * @param confirm throws if the new key may not exist. Default: it may
  * @param now returns epoch milliseconds
- * @throws LambentError `invalid_value` if another key has replaced it, `overloaded` as `changeKey`; as `create` and `confirm`
+ * @throws LambentError `invalid_value` if another key has replaced it; as `changeKey`, `create` and `confirm`
  */
 export async function rotateKey<K extends StoredKey>(
   store: KeyStore<K>,
@@ -123,9 +149,15 @@ export async function rotateKey<K extends StoredKey>(
     replaces: key.id,
   });
   const end = Math.floor(now() / 1000) + overlapSeconds;
-  const expiresAt = key.expiresAt !== null && key.expiresAt < end ? key.expiresAt : end;
+  const replace = (current: K): K => ({
+    ...current,
+    expiresAt: isSooner(current.expiresAt ?? undefined, end) ? current.expiresAt : end,
+    lifetimeSeconds,
+    successor: created.id,
+  });
+  let replaced: K;
   try {
-    await changeKey(store, key, record, { ...key, expiresAt, lifetimeSeconds, successor: created.id });
+    replaced = await changeKey(store, key, record, replace, ['expiresAt']);
     await confirm(created);
   } catch (thrown) {
     await store.delete(created);
@@ -133,7 +165,7 @@ export async function rotateKey<K extends StoredKey>(
   }
   // Only now, because another rotation may complete until then, and one of these keys may be its new one.
   for (const each of unfinished) await store.delete(each);
-  return { created, value, expiresAt };
+  return { created, value, expiresAt: replaced.expiresAt ?? end };
 }
 
 /** Returns the seconds for which a key works, whatever a rotation has made of its expiry. Null for ever. */
@@ -161,10 +193,14 @@ async function listUnfinished<K extends StoredKey>(store: KeyStore<K>, key: K): 
 }
 
 function changedError({ id }: StoredKey): LambentError {
-  return new LambentError('overloaded', `Another request has changed the key ${id}.`);
+  return new LambentError('overloaded', `Another request has replaced the key ${id}.`);
 }
 
-/** Returns whether a time is earlier than another. Null is never. */
-function isSooner(one: number | null, other: number | null): boolean {
-  return one !== null && (other === null || one < other);
+function revokedError({ id }: StoredKey): LambentError {
+  return new LambentError('invalid_value', `The key ${id} has expired or was revoked. It can't be changed.`);
+}
+
+/** Returns whether a time is earlier than another. Undefined is never. */
+function isSooner(one: number | undefined, other: number | undefined): boolean {
+  return one !== undefined && (other === undefined || one < other);
 }

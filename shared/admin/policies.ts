@@ -155,17 +155,17 @@ async function findKeyRestrictions(
   { id, partition }: { readonly id: string; readonly partition: string },
 ): Promise<Pick<Restricted, 'read' | 'change'>> {
   const record = await enforced.read(partition);
-  if (record === undefined) throw new LambentError('invalid_value', `The key ${id} has expired or was revoked.`);
+  const revokedError = new LambentError('invalid_value', `The key ${id} has expired or was revoked.`);
+  if (record === undefined) throw revokedError;
   return {
     read: async () => decodeRestrictions(record.policy),
 
     async change(change) {
-      const restrictions = change(decodeRestrictions(record.policy));
-      const { policy: _, ...others } = record;
-      const policy = encodeRestrictions('key', restrictions);
-      if (await enforced.change(partition, record, policy === undefined ? others : { ...others, policy }))
-        return restrictions;
-      throw new LambentError('overloaded', `Another request has changed the key ${id}.`);
+      const changed = await enforced.change(partition, ({ policy, ...others }) =>
+        omitUndefined({ ...others, policy: encodeRestrictions('key', change(decodeRestrictions(policy))) }),
+      );
+      if (changed === undefined) throw revokedError;
+      return decodeRestrictions(changed.policy);
     },
   };
 }

@@ -5,6 +5,7 @@ import { createExpiringKeys } from '../../shared/access/expiring-keys.ts';
 import { getIssuerPartition } from '../../shared/access/federation/issuers.ts';
 import { createHoldTable } from '../../shared/access/hold-table.ts';
 import { createKeyTable } from '../../shared/access/key-table.ts';
+import { getKeyPartition } from '../../shared/access/keys.ts';
 import { createPolicyAdministration } from '../../shared/access/policy-administration.ts';
 import { ACCOUNT_PARTITION, getProjectPartition } from '../../shared/access/policy-table.ts';
 import { ORGANIZATION } from '../../shared/access/principal.ts';
@@ -215,7 +216,9 @@ describe('the access to the other tables', () => {
     const warn = () => keys.recordWarning('key#1', '2027-01-31');
     expect(await listAllowed('AccessTable', roles, warn)).toEqual(['AuthorizeRole', 'SweepRole']);
     const record = { tenant: 'acme', keyId: 'a', scopes: ['generate'] };
-    const prolong = () => createEnforcedKeys(table).change('key#1', record, { ...record, expiresAt: 9 });
+    const enforced = createEnforcedKeys(table);
+    await enforced.grant('a', record);
+    const prolong = () => enforced.change(getKeyPartition('a'), (before) => ({ ...before, expiresAt: 9 }));
     expect(await listAllowed('AccessTable', roles, prolong)).toEqual([]);
   });
 });

@@ -10,6 +10,7 @@ export const NOW = Date.parse('2027-01-31T12:00:00Z');
 /**
  * Makes other requests between two steps of a request.
  * @param when before or after the first request to DynamoDB with the command whose input contains the text
+ * @returns a function that ends this, if there was no such request
  */
 export function interleave(
   client: DynamoDBClient,
@@ -17,7 +18,7 @@ export function interleave(
   command: `${string}Command`,
   text: string,
   act: () => Promise<unknown>,
-): void {
+): () => void {
   let isDone = false;
   client.middlewareStack.add(
     (next, context) => async (args) => {
@@ -31,6 +32,9 @@ export function interleave(
     },
     { step: 'initialize' },
   );
+  return () => {
+    isDone = true;
+  };
 }
 
 /** Starts an administration with empty tables `admin` and `access`, which is closed when the test is finished. */

@@ -46,7 +46,7 @@ it('of parallel rotations of a key one succeeds, and its new key remains', async
 });
 
 /** Does something after the first request of a kind, with a text in its key. */
-const doAfter = (command: `${string}Command`, text: string, act: () => Promise<unknown>): void =>
+const doAfter = (command: `${string}Command`, text: string, act: () => Promise<unknown>) =>
   interleave(client, 'after', command, text, act);
 
 /** Returns the epoch seconds at which the authorizer refuses the key. */

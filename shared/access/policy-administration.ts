@@ -81,8 +81,9 @@ export function createPolicyAdministration(client: DynamoDBClient, accessTable: 
   ): Promise<EnforcedProject> => {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const before = await read(pk);
-      const next = toNext(toProject(before, level));
-      const policy = encodeRestrictions(level, next.restrictions);
+      const project = toProject(before, level);
+      const next = toNext(project);
+      const policy = encodeRestrictions(level, next.restrictions, project.restrictions);
       if (await write(pk, before, { status: next.status, policy })) return next;
     }
     throw new LambentError('overloaded', `${pk} was changed by others ${MAX_ATTEMPTS} times`);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { formatPath } from '../core/format-path.ts';
@@ -104,15 +105,22 @@ const MAX_BYTES: Readonly<Record<keyof Policy, number>> = { account: 3_000, proj
 
 /**
  * Checks restrictions and returns them as JSON, or undefined if there are none.
+ * @param before the stored restrictions that these replace. An earlier version may have accepted what this one refuses, so sections that
+ * are as before aren't checked again. Default: nothing.
  * @throws LambentError `unknown_parameter`, `missing_required_parameter`, or `invalid_value`, also for restrictions that are too large
  */
-export function encodeRestrictions(level: keyof Policy, restrictions: Restrictions): string | undefined {
+export function encodeRestrictions(
+  level: keyof Policy,
+  restrictions: Restrictions,
+  before: Restrictions = {},
+): string | undefined {
   const inherited = findInheritedName(restrictions);
   if (inherited !== undefined)
     throw new LambentError('invalid_value', `Invalid '${inherited}': no field can have this name.`, {
       param: inherited,
     });
-  const result = v.safeParse(restrictionsSchema, restrictions);
+  const { unchanged, changed } = compareSections(restrictions, before);
+  const result = v.safeParse(restrictionsSchema, changed);
   if (!result.success) {
     const [issue] = result.issues;
     const param = shorten(formatPath(issue.path) || level);
@@ -145,12 +153,22 @@ export function encodeRestrictions(level: keyof Policy, restrictions: Restrictio
       throw new LambentError('invalid_value', `Invalid '${section}': only projects and the organization have it.`, {
         param: section,
       });
-  const json = JSON.stringify(result.output);
+  const json = JSON.stringify({ ...unchanged, ...result.output });
   if (json === '{}') return undefined;
   const sizeBytes = Buffer.byteLength(json);
   if (sizeBytes <= MAX_BYTES[level]) return json;
   const message = `The restrictions of the ${level} have ${sizeBytes} bytes; the maximum is ${MAX_BYTES[level]}.`;
   throw new LambentError('invalid_value', message, { param: level });
+}
+
+/** Returns the known sections that are as before, and all others. */
+function compareSections(restrictions: Restrictions, before: Restrictions) {
+  const isUnchanged = ([section, value]: [string, unknown]): boolean =>
+    Object.hasOwn(restrictionsSchema.entries, section) && isDeepStrictEqual(value, Reflect.get(before, section));
+  const { unchanged = [], changed = [] } = Object.groupBy(Object.entries(restrictions), (each) =>
+    isUnchanged(each) ? 'unchanged' : 'changed',
+  );
+  return { unchanged: Object.fromEntries(unchanged), changed: Object.fromEntries(changed) };
 }
 
 /** Shortens a text that may quote megabytes of a request. */

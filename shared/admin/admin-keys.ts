@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { createExpiringKeys } from '../access/expiring-keys.ts';
 import { isIpRange, isRangeWithin } from '../access/ip-ranges.ts';
+import type { Restrictions } from '../access/policy.ts';
 import { decodeRestrictions } from '../access/policy-json.ts';
 import { encodeRestrictions } from '../access/policy-schema.ts';
 import { ORGANIZATION } from '../access/principal.ts';
@@ -115,7 +116,8 @@ export function createAdminKeyRoutes(api: AdminApi) {
         const { scopes, policy } = record;
         // The response has the new key, which may do no more than the one of the request.
         for (const scope of ADMIN_SCOPES) if (scopes.includes(scope)) requireScope(request, scope);
-        encodeAddresses(decodeRestrictions(policy).ipRanges, request, 'key');
+        const restrictions = decodeRestrictions(policy);
+        encodeAddresses(restrictions.ipRanges, request, 'key', restrictions);
         const { created, value, expiresAt } = await rotateKey(
           store,
           { key, record, overlapSeconds },
@@ -161,12 +163,14 @@ function limitExpiry(
  * so that a key that leaked can't free itself from them.
  * @param ranges undefined for all addresses
  * @param param the field of the request that has them
+ * @param before as for `encodeRestrictions`. Default: the restrictions of the key that the request was sent with
  * @throws LambentError `invalid_value`
  */
 export function encodeAddresses(
   ranges: readonly string[] | undefined,
   { principal }: HttpRequest,
   param: string,
+  before: Restrictions = principal.policy.key ?? {},
 ): string | undefined {
   const invalid = ranges?.find((range) => !isIpRange(range));
   if (invalid !== undefined)
@@ -174,7 +178,7 @@ export function encodeAddresses(
       param,
       `Invalid '${param}': '${invalid.slice(0, 64)}' is not an IPv4 or IPv6 address, nor a block such as 192.0.2.0/24.`,
     );
-  const policy = encodeRestrictions('key', omitUndefined({ ipRanges: ranges }));
+  const policy = encodeRestrictions('key', omitUndefined({ ipRanges: ranges }), before);
   const own = principal.policy.key?.ipRanges;
   if (own === undefined || ranges?.every((range) => isRangeWithin(range, own))) return policy;
   throw invalidValueError(

@@ -132,7 +132,7 @@ function findAdminKey(api: AdminApi): FindRestricted {
       change: (toNext) =>
         change((before) => {
           const next = toNext(before);
-          encodeRestrictions('key', next);
+          encodeRestrictions('key', next, before);
           const { ipRanges, ...others } = next;
           const [section] = Object.keys(others);
           if (section !== undefined)
@@ -142,7 +142,7 @@ function findAdminKey(api: AdminApi): FindRestricted {
               'ipRanges',
               "Invalid 'ipRanges': an admin key can't change its own addresses, because it could lock itself out. Use another one.",
             );
-          encodeAddresses(ipRanges, request, 'ipRanges');
+          encodeAddresses(ipRanges, request, 'ipRanges', before);
           return omitUndefined({ ipRanges });
         }),
     };
@@ -161,9 +161,10 @@ async function findKeyRestrictions(
     read: async () => decodeRestrictions(record.policy),
 
     async change(change) {
-      const changed = await enforced.change(partition, ({ policy, ...others }) =>
-        omitUndefined({ ...others, policy: encodeRestrictions('key', change(decodeRestrictions(policy))) }),
-      );
+      const changed = await enforced.change(partition, ({ policy, ...others }) => {
+        const before = decodeRestrictions(policy);
+        return omitUndefined({ ...others, policy: encodeRestrictions('key', change(before), before) });
+      });
       if (changed === undefined) throw revokedError;
       return decodeRestrictions(changed.policy);
     },
@@ -199,9 +200,10 @@ function findUser(api: AdminApi): FindRestricted {
       readAbove: async () => [await api.policies.readAccount()],
 
       async change(change) {
-        const user = await users.change(id, (before) => ({
-          policy: encodeRestrictions('key', change(decodeRestrictions(before.policy))) ?? null,
-        }));
+        const user = await users.change(id, (current) => {
+          const before = decodeRestrictions(current.policy);
+          return { policy: encodeRestrictions('key', change(before), before) ?? null };
+        });
         return decodeRestrictions(user.policy);
       },
     };

@@ -67,6 +67,28 @@ describe('the administration of projects', () => {
     expect(await administration.readProject(tenant)).toEqual({ status: 'active', restrictions: {} });
   });
 
+  it('sections that an earlier version accepted stay when others change, but can only be changed to valid ones', async () => {
+    const contentRules = [{ id: 'words', pattern: '\\b' }];
+    const policy = JSON.stringify({ contentRules, models: { mode: 'deny', models: ['a'] } });
+    await putItem({ client, name: 'access' }, marshall({ pk: getProjectPartition(tenant), policy }));
+    await administration.changeProject(tenant, archive);
+    const changed = await administration.changeProject(tenant, (project) => ({
+      ...project,
+      restrictions: { ...project.restrictions, models: { mode: 'allow', models: [] } },
+    }));
+    const expected = { contentRules, models: { mode: 'allow', models: [] } };
+    expect(changed).toEqual({ status: 'archived', restrictions: expected });
+    expect(await administration.readProject(tenant)).toEqual(changed);
+    for (const pattern of ['\\b', 'a*']) {
+      const result = administration.changeProject(tenant, (project) => ({
+        ...project,
+        restrictions: { ...project.restrictions, contentRules: [{ id: 'other', pattern }] },
+      }));
+      await expect(result).rejects.toMatchObject({ code: 'invalid_value' });
+    }
+    expect(await administration.readProject(tenant)).toEqual(changed);
+  });
+
   it('the restrictions of the account apply to every tenant', async () => {
     const restrictions = { models: { mode: 'deny' as const, models: ['a'] } };
     expect(await administration.readAccount()).toEqual({});

@@ -25,7 +25,12 @@ const statement = v.object({
   Resource: v.union([v.string(), v.array(v.string())]),
 });
 
-/** @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html */
+/**
+ * Its size isn't limited: AWS documents a quota of 8 KB for WebSocket APIs only, and a user of a REST API reports that larger ones work.
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
+ * @see https://repost.aws/questions/QUzilwCUByQz6iUi-9hwPFJQ/lambda-authorizer-for-api-gateway-maximum-size-of-returned-policy
+ */
 const outputSchema = v.object({
   principalId: v.string(),
   policyDocument: v.object({ Statement: v.union([v.array(statement), statement]) }),

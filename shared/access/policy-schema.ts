@@ -98,15 +98,17 @@ export const restrictionsBody = v.object(
 );
 
 /**
- * The largest sizes in bytes, as JSON: the authorizer's whole response stays below 8 KB, which all kinds of API Gateway
- * accept, and a function's event grows by no more.
+ * The largest sizes in bytes, as `measure` returns them. With them the authorizer's whole response stays below 8 KB, and a function's
+ * event grows by no more. AWS documents 8 KB, which can't be raised, as the quota of WebSocket APIs, and none for REST APIs, of which
+ * a stage has one.
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
  */
 const MAX_BYTES: Readonly<Record<keyof Policy, number>> = { account: 3_000, project: 3_000, key: 1_000 };
 
 /**
  * Checks restrictions and returns them as JSON, or undefined if there are none.
- * @param before the stored restrictions that these replace. An earlier version may have accepted what this one refuses, so sections that
- * are as before aren't checked again. Default: nothing.
+ * @param before the stored restrictions that these replace. An earlier version may have accepted what this one refuses: sections that
+ * are as before aren't checked again, and restrictions that are too large may stay so, but not grow.
  * @throws LambentError `unknown_parameter`, `missing_required_parameter`, or `invalid_value`, also for restrictions that are too large
  */
 export function encodeRestrictions(
@@ -155,9 +157,9 @@ export function encodeRestrictions(
       });
   const json = JSON.stringify({ ...unchanged, ...result.output });
   if (json === '{}') return undefined;
-  const sizeBytes = Buffer.byteLength(json);
-  if (sizeBytes <= MAX_BYTES[level]) return json;
-  const message = `The restrictions of the ${level} have ${sizeBytes} bytes; the maximum is ${MAX_BYTES[level]}.`;
+  const sizeBytes = measure(json);
+  if (sizeBytes <= Math.max(MAX_BYTES[level], measure(JSON.stringify(before)))) return json;
+  const message = `The restrictions of the ${level} have ${sizeBytes} bytes, counting quotation marks and backslashes twice; the maximum is ${MAX_BYTES[level]}.`;
   throw new LambentError('invalid_value', message, { param: level });
 }
 
@@ -169,6 +171,14 @@ function compareSections(restrictions: Restrictions, before: Restrictions) {
     isUnchanged(each) ? 'unchanged' : 'changed',
   );
   return { unchanged: Object.fromEntries(unchanged), changed: Object.fromEntries(changed) };
+}
+
+/**
+ * Returns the bytes that restrictions take in the authorizer's response. There, their JSON is in a string of another JSON text, so
+ * that each quotation mark and backslash is escaped by another backslash.
+ */
+function measure(json: string): number {
+  return Buffer.byteLength(JSON.stringify(json)) - '""'.length;
 }
 
 /** Shortens a text that may quote megabytes of a request. */

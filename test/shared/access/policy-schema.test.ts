@@ -1,8 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { toAuthorizerContext } from '../../../shared/access/authorizer-context.ts';
+import { createAllowPolicy } from '../../../shared/access/iam-policy.ts';
 import { permitsModel } from '../../../shared/access/model-permissions.ts';
-import type { Restrictions } from '../../../shared/access/policy.ts';
+import type { Policy, Restrictions } from '../../../shared/access/policy.ts';
+import { joinPolicy } from '../../../shared/access/policy-json.ts';
 import { encodeRestrictions } from '../../../shared/access/policy-schema.ts';
+import { TENANT_SCOPES } from '../../../shared/access/scopes.ts';
 
 const makePattern = (changes: object) => ({ name: 'STAFF', pattern: 'E-\\d{5}', action: 'mask', ...changes });
 const makeAlert = (changes: object) => ({ name: 'half', per: 'month', dollars: 50, ...changes });
@@ -135,22 +139,71 @@ describe('encodeRestrictions', () => {
     ['project', 3_000],
     ['account', 3_000],
     ['key', 1_000],
-  ] as const)('the restrictions of a %s have at most %i bytes', (level, max) => {
+  ] as const)('the restrictions of a %s have at most %i bytes, in which quotation marks count twice', (level, max) => {
     const make = (sizeBytes: number): Restrictions => {
-      const models = Array.from({ length: 10 }, () => 'm'.repeat(50));
-      const rest = sizeBytes - JSON.stringify({ models: { mode: 'deny', models: [...models, ''] } }).length;
-      const more = Array.from({ length: Math.floor(rest / 103) }, () => 'm'.repeat(100));
-      return { models: { mode: 'deny', models: [...models, ...more, 'm'.repeat(rest % 103)] } };
+      const models = Array.from({ length: 8 }, () => 'm'.repeat(50));
+      const rest = sizeBytes - measure(JSON.stringify({ models: { mode: 'deny', models: [...models, ''] } }));
+      const more = Array.from({ length: Math.floor(rest / 105) }, () => 'm'.repeat(100));
+      return { models: { mode: 'deny', models: [...models, ...more, 'm'.repeat(rest % 105)] } };
     };
-    expect(encodeRestrictions(level, make(max))).toHaveLength(max);
+    expect(measure(encodeRestrictions(level, make(max)) ?? '')).toBe(max);
     expect(() => encodeRestrictions(level, make(max + 1))).toThrow(
       expect.objectContaining({
         code: 'invalid_value',
-        message: `The restrictions of the ${level} have ${max + 1} bytes; the maximum is ${max}.`,
+        message: `The restrictions of the ${level} have ${max + 1} bytes, counting quotation marks and backslashes twice; the maximum is ${max}.`,
       }),
     );
   });
+
+  it.each<[string, (index: number) => string]>([
+    ['short', (index) => String(index)],
+    ['long', (index) => `${index}`.padStart(200, 'm')],
+    ['made of quotation marks', (index) => `${index}""""`],
+    ['made of backslashes', (index) => `${index}\\\\\\`],
+    ['Chinese', (index) => `${index}\u7981`],
+  ])(
+    'the response of the authorizer has less than 8,000 bytes, however large the policy is: names are %s',
+    (_, name) => {
+      const fill = (level: keyof Policy): string => {
+        let json = '';
+        try {
+          for (let length = 0; ; length += 1) {
+            const models = Array.from({ length }, (_each, index) => name(index));
+            json = encodeRestrictions(level, { models: { mode: 'allow', models } }) ?? '';
+          }
+        } catch {
+          return json;
+        }
+      };
+      const policy = joinPolicy({ account: fill('account'), project: fill('project'), key: fill('key') });
+      const longest = 'x'.repeat(64);
+      const caller = { tenant: longest, keyId: longest, scopes: ['models', 'inference', ...TENANT_SCOPES] };
+      const context = toAuthorizerContext({ ...caller, expiresAt: 99_999_999_999, policy });
+      const arn = `arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdefghij/${'s'.repeat(128)}/GET/v1/models`;
+      const sizeBytes = Buffer.byteLength(JSON.stringify(createAllowPolicy(arn, `${longest}:${longest}`, context)));
+      expect(sizeBytes).toBeLessThan(8_000);
+      // Each level is as large as it may be.
+      expect(sizeBytes).toBeGreaterThan(7_000);
+    },
+  );
+
+  it('restrictions that an earlier version accepted may stay too large, but not grow', () => {
+    const deny = (models: readonly string[]): Restrictions => ({ models: { mode: 'deny', models } });
+    const names = Array.from({ length: 190 }, (_, index) => `m${index}`);
+    const before = { ...deny(names), ipRanges: ['192.0.2.1'] };
+    expect(() => encodeRestrictions('key', before)).toThrow('the maximum is 1000');
+    expect(encodeRestrictions('key', before, before)).toBe(JSON.stringify(before));
+    expect(encodeRestrictions('key', deny(names), before)).toBe(JSON.stringify(deny(names)));
+    expect(encodeRestrictions('key', { ...before, ipRanges: ['192.0.2.2'] }, before)).toContain('192.0.2.2');
+    const grown = { ...before, ipRanges: ['192.0.2.10'] };
+    expect(() => encodeRestrictions('key', grown, before)).toThrow('the maximum is 1000');
+  });
 });
+
+/** Returns the bytes of a text of ASCII characters within a string of JSON. */
+function measure(text: string): number {
+  return JSON.stringify(text).length - 2;
+}
 
 describe('permitsModel', () => {
   const allow = (...models: string[]): Restrictions => ({ models: { mode: 'allow', models } });

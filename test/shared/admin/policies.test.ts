@@ -1,6 +1,7 @@
-import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createPolicyAdministration } from '../../../shared/access/policy-administration.ts';
+import { marshall } from '../../../shared/aws/attributes.ts';
 import { createTableInput } from '../../tables.ts';
 import { type AccessTable, startAccessTable } from '../access/access-table.ts';
 import { createAdministration, type Ids } from './administration.ts';
@@ -80,3 +81,38 @@ it('a stored policy with a guardrail that models.json no longer has is read, and
   await request(PROJECT_POLICY, ids, { guardrail: { name: 'strict' } });
   expect(await read()).toMatchObject({ guardrail: { name: 'strict' } });
 });
+
+it('a policy that is larger than this version accepts can be changed, and its key rotated, unless it grows', async () => {
+  const ipRanges = Array.from({ length: 68 }, (_, index) => `192.0.2.${index}`);
+  const grown = [...ipRanges, '198.51.100.1'];
+  const oidc = { type: 'oidc', name: 'Staff', issuer: 'https://id.example.com', audience: 'lambent' };
+  const provider = await request('POST /v1/organization/workload_identity_providers', {}, oidc);
+  const person = { email: 'ann@example.com', identity_provider_id: provider.id };
+  const { id: user } = await request('POST /v1/organization/users', {}, person);
+  const { id: key } = await request('POST /v1/organization/admin_api_keys', {}, { name: 'ops' });
+  const cases = [
+    { route: KEY_POLICY, path: ids, id: ids['key'], table: access.name },
+    { route: 'POST /v1/organization/users/{user}/policy', path: { user }, id: user, table: 'admin' },
+    { route: 'POST /v1/organization/admin_api_keys/{key}/policy', path: { key }, id: key, table: access.name },
+  ];
+  for (const { route, path, id = '', table } of cases) {
+    await overwritePolicy(table, id, JSON.stringify({ ipRanges }));
+    await expect(request(route, path, { ipRanges: grown }), route).rejects.toMatchObject({ code: 'invalid_value' });
+    expect(await request(route, path, { ipRanges: ipRanges.toReversed() }), route).toMatchObject({
+      ipRanges: ipRanges.toReversed(),
+    });
+  }
+  const { id } = await request('POST /v1/organization/admin_api_keys/{key}/rotate', { key });
+  const policy = await request('GET /v1/organization/admin_api_keys/{key}/policy', { key: id });
+  expect(policy).toMatchObject({ ipRanges: ipRanges.toReversed() });
+});
+
+/** Writes a policy as an earlier version did, to the item of a key or user. */
+async function overwritePolicy(table: string, id: string, policy: string): Promise<void> {
+  const { Items = [] } = await access.client.send(new ScanCommand({ TableName: table }));
+  const item = Items.find(({ keyId, sk }) => keyId?.S === id || sk?.S === `user#${id}`);
+  const { json } = item ?? {};
+  // An object of the administration is one attribute.
+  const change = json?.S === undefined ? { policy } : { json: JSON.stringify({ ...JSON.parse(json.S), policy }) };
+  await access.client.send(new PutItemCommand({ TableName: table, Item: { ...item, ...marshall(change) } }));
+}

@@ -1,7 +1,9 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { marshall } from '../aws/attributes.ts';
+import { type AttributeValue, type Item, marshall } from '../aws/attributes.ts';
 import { deleteItem, getItem, updateItem } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { Policy, Restrictions } from './policy.ts';
 import { parsePolicy } from './policy-json.ts';
 import { encodeRestrictions } from './policy-schema.ts';
@@ -28,10 +30,13 @@ export interface PolicyAdministration {
   /** Returns a project. One that was never changed is active and not restricted. */
   readProject(tenant: string): Promise<EnforcedProject>;
   /**
-   * Replaces a project by what `change` makes of it, and returns that. `change` may be called again, with what another writer
-   * has made of it. Idempotent if `change` is.
+   * Replaces a project by what `change` makes of it, and returns that. `change` is called again after each concurrent write, so
+   * that the last writer has seen all that was stored before. Idempotent if `change` is.
    */
-  changeProject(tenant: string, change: (project: EnforcedProject) => EnforcedProject): Promise<EnforcedProject>;
+  changeProject(
+    tenant: string,
+    change: (project: EnforcedProject) => EnforcedProject | Promise<EnforcedProject>,
+  ): Promise<EnforcedProject>;
   readAccount(): Promise<Restrictions>;
   /** Replaces the account's restrictions, as `changeProject` does. */
   changeAccount(change: (restrictions: Restrictions) => Restrictions): Promise<Restrictions>;
@@ -53,38 +58,48 @@ const MAX_ATTEMPTS = 8;
 export function createPolicyAdministration(client: DynamoDBClient, accessTable: string): PolicyAdministration {
   const table = { client, name: accessTable };
 
-  const read = async (pk: string): Promise<PolicyItem> => parsePolicyItem(await getItem(table, marshall({ pk })));
+  const readItem = (pk: string): Promise<Item | undefined> => getItem(table, marshall({ pk }));
+  const read = async (pk: string): Promise<PolicyItem> => parsePolicyItem(await readItem(pk));
 
-  /** Writes the status and policy of an item, if they still are as in `before`. */
-  const write = (pk: string, before: PolicyItem, { status, policy }: PolicyItem): Promise<boolean> => {
+  /**
+   * Writes the status and policy of an item, if it still has those of `before` and its revision: a request may have written them
+   * again. Items written by hand have no revision.
+   */
+  const write = (
+    pk: string,
+    before: PolicyItem & { readonly revision: AttributeValue | undefined },
+    { status, policy }: PolicyItem,
+  ): Promise<boolean> => {
     // An item without a status is active.
     const isStatus =
       before.status === 'active' ? '(attribute_not_exists(#status) OR #status = :status)' : '#status = :status';
     const isPolicy = before.policy === undefined ? 'attribute_not_exists(policy)' : 'policy = :policy';
+    const isRevision = before.revision === undefined ? 'attribute_not_exists(revision)' : 'revision = :revision';
+    const changed = '#status = :next, revision = :nextRevision';
     return updateItem(table, marshall({ pk }), {
-      change: policy === undefined ? 'SET #status = :next REMOVE policy' : 'SET #status = :next, policy = :nextPolicy',
-      condition: `${isStatus} AND ${isPolicy}`,
+      change: policy === undefined ? `SET ${changed} REMOVE policy` : `SET ${changed}, policy = :nextPolicy`,
+      condition: `${isStatus} AND ${isPolicy} AND ${isRevision}`,
       names: { '#status': 'status' },
-      values: marshall({
-        ':status': before.status,
-        ':policy': before.policy,
-        ':next': status,
-        ':nextPolicy': policy,
-      }),
+      values: {
+        ...marshall({ ':status': before.status, ':policy': before.policy }),
+        ...marshall({ ':next': status, ':nextPolicy': policy, ':nextRevision': newId(16) }),
+        ...omitUndefined({ ':revision': before.revision }),
+      },
     });
   };
 
   const change = async (
     pk: string,
     level: keyof Policy,
-    toNext: (project: EnforcedProject) => EnforcedProject,
+    toNext: (project: EnforcedProject) => EnforcedProject | Promise<EnforcedProject>,
   ): Promise<EnforcedProject> => {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const before = await read(pk);
+      const item = await readItem(pk);
+      const before = parsePolicyItem(item);
       const project = toProject(before, level);
-      const next = toNext(project);
+      const next = await toNext(project);
       const policy = encodeRestrictions(level, next.restrictions, project.restrictions);
-      if (await write(pk, before, { status: next.status, policy })) return next;
+      if (await write(pk, { ...before, revision: item?.['revision'] }, { status: next.status, policy })) return next;
     }
     throw new LambentError('overloaded', `${pk} was changed by others ${MAX_ATTEMPTS} times`);
   };

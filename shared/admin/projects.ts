@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { isPrincipalId } from '../access/keys.ts';
+import type { Restrictions } from '../access/policy.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
@@ -15,7 +17,7 @@ import {
   listObjects,
   requireScope,
 } from './admin-routes.ts';
-import { applyPreset, ENVIRONMENTS } from './environments.ts';
+import { applyPreset, applyStricterPreset, ENVIRONMENTS, type Environment } from './environments.ts';
 import { changeExternalKey, createExternalKeys } from './external-keys.ts';
 import { type Collection, createCollection, createObjectId } from './object-table.ts';
 
@@ -106,12 +108,52 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
       throw new LambentError('tenant_deleted', `The tenant ${id} was erased. Its name can't be used again.`, {
         param: 'id',
       });
-    if ((await projects.find(ORGANIZATION, id)) !== undefined)
-      throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+    await requireFree(id);
   };
 
-  const restrict = (id: string, environment: (typeof ENVIRONMENTS)[number]) =>
-    api.policies.changeProject(id, (each) => ({ ...each, restrictions: applyPreset(each.restrictions, environment) }));
+  const requireFree = async (id: string): Promise<void> => {
+    if ((await projects.find(ORGANIZATION, id)) !== undefined) throw takenError(id);
+  };
+
+  /** Changes a project's restrictions, which `change` returns. */
+  const restrict = (id: string, change: (restrictions: Restrictions) => Restrictions | Promise<Restrictions>) =>
+    api.policies.changeProject(id, async ({ status, restrictions }) => ({
+      status,
+      restrictions: await change(restrictions),
+    }));
+
+  /**
+   * Restricts a project by the preset of its environment as it is stored then, so that of concurrent changes the last one that was
+   * stored is enforced.
+   */
+  const enforceEnvironment = (id: string) =>
+    restrict(id, async (each) => {
+      const { environment } = await projects.get(ORGANIZATION, id);
+      return environment === null ? each : applyPreset(each, environment);
+    });
+
+  /** Creates a project that its environment restricts before it exists, so that there are no keys that it wouldn't restrict. */
+  const createRestricted = async (project: Project, environment: Environment): Promise<void> => {
+    const { id } = project;
+    let before: Restrictions | undefined;
+    const { restrictions } = await restrict(id, async (each) => {
+      await requireFree(id);
+      before = each;
+      return applyPreset(each, environment);
+    });
+    if (await projects.create(ORGANIZATION, project)) {
+      // A concurrent creation with this id may have applied its own preset.
+      await enforceEnvironment(id);
+      return;
+    }
+    // The other project has the preset of its own environment instead, or is restricted as before.
+    await restrict(id, async (each) => {
+      const { environment: other } = await projects.get(ORGANIZATION, id);
+      if (other !== null) return applyPreset(each, other);
+      return before !== undefined && isDeepStrictEqual(each, restrictions) ? before : each;
+    });
+    throw takenError(id);
+  };
 
   /**
    * Gives a new project its external key, or deletes the project. Only the request that created a project may do this: two
@@ -150,10 +192,8 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
           externalKeyId: null,
         };
         const { id } = project;
-        // Before there is a project whose keys it wouldn't restrict.
-        if (environment !== undefined) await restrict(id, environment);
-        if (!(await projects.create(ORGANIZATION, project)))
-          throw invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
+        if (environment !== undefined) await createRestricted(project, environment);
+        else if (!(await projects.create(ORGANIZATION, project))) throw takenError(id);
         const created = typeof externalKeyId === 'string' ? await setFirstKey(id, externalKeyId) : project;
         const data = { name, title: name, environment: created.environment, external_key_id: created.externalKeyId };
         const details = { data };
@@ -171,19 +211,23 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
       if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
       const before = await getActiveProject(api, request);
       const { id } = before;
-      if (body.environment !== undefined) await restrict(id, body.environment);
+      const { environment } = body;
+      if (environment !== undefined) await restrict(id, (each) => applyStricterPreset(each, environment));
       const update = () =>
         projects.update(ORGANIZATION, id, (each) => ({
           ...each,
           name: body.name ?? each.name,
-          environment: body.environment ?? each.environment,
+          environment: environment ?? each.environment,
           externalKeyId: body.external_key_id === undefined ? each.externalKeyId : body.external_key_id,
         }));
       const after =
         body.external_key_id === undefined
           ? await update()
           : await changeExternalKey(id, body.external_key_id, ports, update);
-      if (body.environment !== undefined) await enforceRoles(id);
+      if (environment !== undefined) {
+        await enforceEnvironment(id);
+        await enforceRoles(id);
+      }
       const details = {
         changes_requested: {
           title: after.name,
@@ -208,6 +252,10 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
       return encodeProject(project);
     }),
   };
+}
+
+function takenError(id: string): LambentError {
+  return invalidValueError('id', `Invalid 'id': there is a project with the id ${id} already.`);
 }
 
 function encodeProject({ id, createdAt, archivedAt, name, environment, externalKeyId }: Project) {

@@ -17,17 +17,19 @@ declare module 'dynalite/db/index.js' {
   const db: {
     /** dynalite calls it once per server, through this object. */
     create(options: object): object;
+    /** Returns the bytes of an item's names and values. */
+    itemSize(item: Readonly<Record<string, object>>): number;
     lazy(stream: NodeJS.ReadableStream, onError: (error: Error) => void): { join(done: (all: string[]) => void): void };
   };
   export = db;
 }
 
 declare module 'dynalite/validations/index.js' {
-  interface Request {
+  type Request = import('./expression-limits.ts').ExpressionRequest & {
     /** Set if the request has a `ConditionExpression` or `FilterExpression`. */
     readonly _condition?: { expression: unknown };
     readonly _filter?: { expression: unknown };
-  }
+  };
 
   const validations: {
     /** Parses a request's expressions. Returns the message of a fault. dynalite calls it through this object. */

@@ -6,14 +6,16 @@ import projectionParser from 'dynalite/db/projectionParser.js';
 import updateParser from 'dynalite/db/updateParser.js';
 import { evaluateAbsentOperands } from './absent-operands.ts';
 import { cacheExpressions } from './expression-cache.ts';
+import { limitExpressions } from './expression-limits.ts';
 import { openTableStore } from './table-store.ts';
 
 for (const parser of [conditionParser, updateParser, projectionParser]) cacheExpressions(parser);
 evaluateAbsentOperands();
+limitExpressions();
 
 /**
  * Creates a dynalite server with a faster store, with parsed expressions that are used again, and with DynamoDB's answers
- * for absent attributes. These replace properties of dynalite's own modules; see docs/decisions/0020-faster-dynalite.md.
+ * for absent attributes and for expressions that are too large. These replace properties of dynalite's own modules; see docs/decisions/0020-faster-dynalite.md.
  * @param path folder in which tables are stored. When absent, they are lost with the server
  * @throws Error of LevelDB if the folder can't be opened
  */

@@ -57,7 +57,14 @@ function toCounters(item: Item): Counters {
 }
 
 /** Returns the expressions of a write. All names are placeholders, because they contain names of models. */
-function toExpressions({ add = {}, set = {}, remove = [], atMost = {}, atLeast = {}, equal = {} }: CounterWrite) {
+export function toExpressions({
+  add = {},
+  set = {},
+  remove = [],
+  atMost = {},
+  atLeast = {},
+  equal = {},
+}: CounterWrite) {
   const names: Record<string, string> = {};
   const values: Item = {};
   const placeholders = new Map<string, string>();

@@ -1,6 +1,12 @@
 /** The counters of one item, by name. All are whole numbers; money is in picodollars, which exceed a double's precision. */
 export type Counters = Readonly<Record<string, bigint>>;
 
+/**
+ * The most counters that one write removes. DynamoDB refuses a write whose update or condition has more than 4,096 bytes, or more
+ * than 300 operators.
+ */
+export const MAX_REMOVED = 64;
+
 /** A conditional change of one item, as data: `DynamoDBCounters` writes it, and a test's memory does the same. */
 export interface CounterWrite {
   readonly pk: string;

@@ -1,4 +1,4 @@
-import type { CounterStore, Counters } from './counters.ts';
+import { type CounterStore, type Counters, MAX_REMOVED } from './counters.ts';
 import {
   computeSums,
   getLedgerPartition,
@@ -26,8 +26,6 @@ export interface CleaningPorts {
 
 /** A function runs for 15 minutes at most. A job that isn't found so long after its entry is never created. */
 const CREATION_MINUTES = 17;
-/** Entries, and sums of keys, that one write removes. The expressions of a write may have 4 KB. */
-const MAX_REMOVED = 64;
 /** The most pages that one search reads. It ends at the first page with an ended job. */
 const MAX_PAGES = 4;
 

@@ -8,7 +8,7 @@ import {
   getBucketCounters,
 } from './bucket.ts';
 import { type Amounts, type Cap, getAmount, isSoft, type Kind } from './caps.ts';
-import type { CounterStore, Counters, CounterWrite } from './counters.ts';
+import { type CounterStore, type Counters, type CounterWrite, MAX_REMOVED } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
 import { describeState, type LimitState } from './limit-state.ts';
 import {
@@ -200,7 +200,7 @@ export class Limiter {
     return [];
   }
 
-  async #settle({ amounts, holder }: Call, reserved: Reserved, used: Amounts): Promise<void> {
+  async #settle({ amounts, holder, model }: Call, reserved: Reserved, used: Amounts): Promise<void> {
     const { at, own, pools, bucket, counters } = reserved;
     const now = this.#now();
     const isOpen = (window: string): boolean => now < getWindowEnd(window);
@@ -216,8 +216,9 @@ export class Limiter {
       const unused = getAmount(cap.metric, amounts) - getAmount(cap.metric, used);
       if (unused !== 0n && isOpen(window)) add[getChildCounters(id).left] = unused;
     }
-    // As of the reservation: other calls may have begun since in a bucket that was empty then.
-    const remove = listStale(counters, at);
+    // As of the reservation: other calls may have begun since in a bucket that was empty then. Parallel calls have the same list, so
+    // calls of different models begin with different counters. The next calls remove the rest.
+    const remove = listStale(counters, at, model).slice(0, MAX_REMOVED);
     // A bucket that is gone was settled as stranded.
     const atLeast = { [getBucketCounters(bucket).calls]: 1n };
     await this.#store.write({ pk: getHolderPartition(holder), add, remove, atLeast });

@@ -1,6 +1,6 @@
 import type { SenderLimits } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
-import type { CounterStore, Counters } from './counters.ts';
+import { type CounterStore, type Counters, MAX_REMOVED } from './counters.ts';
 import { formatSeconds } from './limit-errors.ts';
 import { getWindow, getWindowEnd, isPast } from './windows.ts';
 
@@ -41,7 +41,7 @@ export async function countMessage(
     const message = `Limit reached for messages on ${name} of the sender: limit ${max}. Please try again in ${formatSeconds(retryAfterMs)}.`;
     throw new LambentError('rate_limit_exceeded', message, { retryAfterMs });
   }
-  const past = listPast(counters, now);
+  const past = listPast(counters, now).slice(0, MAX_REMOVED);
   if (past.length > 0) await store.write({ pk, remove: past }).catch(() => {});
   return async () => {
     await store.write({ pk, add: Object.fromEntries(caps.map(({ window }) => [window, -1n])) });

@@ -3,8 +3,11 @@ import type { AddressInfo } from 'node:net';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { listCaps } from '../../../shared/limits/caps.ts';
 import type { CounterStore, CounterWrite } from '../../../shared/limits/counters.ts';
 import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
+import { Limiter } from '../../../shared/limits/limiter.ts';
+import { getWindow } from '../../../shared/limits/windows.ts';
 import { runCallers } from './callers.ts';
 import { startLimitsTable } from './limits-table.ts';
 import { MemoryCounters } from './memory-counters.ts';
@@ -100,6 +103,37 @@ describe('the counters in DynamoDB', () => {
         pk,
       ).toEqual([]);
     }
+  });
+
+  it('take the reservation of a call with each limit there is', async () => {
+    const each = {
+      ...{ requestsPerMinute: 9, requestsPerDay: 9, tokensPerMinute: 999, tokensPerDay: 999 },
+      ...{ requestsInFlight: 9, dollarsPerDay: 9, dollarsPerMonth: 9 },
+    };
+    const alerts = Array.from(
+      { length: 10 },
+      (_, index) => ({ name: `a${index}`, per: 'day', dollars: 1 + index }) as const,
+    );
+    const model = 'm'.repeat(200);
+    const limits = { ...each, alerts };
+    const policy = {
+      account: { limits },
+      project: { limits: { ...limits, models: { [model]: each } } },
+      key: { limits },
+    };
+    const caps = listCaps(policy, model, 'answers');
+    expect(caps).toHaveLength(4 * 7);
+    const now = Date.UTC(2027, 0, 1);
+    const limiter = new Limiter(store, () => now);
+    const amounts = { requests: 1n, inputTokens: 10n, outputTokens: 10n, spend: 1_000_000n };
+    const holder = { tenant: 'all', keyId: 'k'.repeat(60) };
+    // The first leases a portion of each shared limit.
+    for (let call = 0; call < 2; call += 1) {
+      const reserved = await limiter.reserve({ holder, model, kind: 'answers', caps, amounts });
+      if (!('settle' in reserved)) throw new Error(`refused by ${reserved.cap.name}`);
+      await reserved.settle({ ...amounts, outputTokens: 1n });
+    }
+    expect(await store.read('key#all#'.padEnd(68, 'k'))).toMatchObject({ [`k.r.${getWindow('day', now)}`]: 2n });
   });
 
   it('are written once if the response is lost, because the write may have been made', async () => {

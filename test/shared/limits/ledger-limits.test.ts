@@ -3,6 +3,7 @@ import type { Limits } from '../../../shared/access/limit-policy.ts';
 import { cleanRecent, cleanWholeLedger } from '../../../shared/limits/ledger-cleaning.ts';
 import { encodeEntry, getEntryName, getPoolId, listEntries, listPages } from '../../../shared/limits/ledger-entry.ts';
 import { getChildCounters, getTotalName } from '../../../shared/limits/pools.ts';
+import { QUEUE_METRICS } from '../../../shared/limits/queue-caps.ts';
 import { createTenants } from './ledger-world.ts';
 import { MemoryCounters } from './memory-counters.ts';
 
@@ -180,7 +181,8 @@ describe('the search for ended jobs', () => {
     const { ports, states, read } = createTenants(store);
     const set: Record<string, bigint> = { 'p.j': 100n };
     for (let index = 0; index < 100; index += 1) {
-      const entry = { id: `resp_${index}`, minute: 0, leased: [], amounts: { jobs: 1n, bytes: 0n, weight: 0n } };
+      const amounts = { jobs: 1n, bytes: 1n, weight: 1n };
+      const entry = { id: `resp_${index}`, keyId: `of${index}`, minute: 0, leased: QUEUE_METRICS, amounts };
       set[getEntryName(entry)] = encodeEntry(entry);
       set[`k.j.key${index}`] = 0n;
       states.set(entry.id, 'ended');
@@ -190,7 +192,7 @@ describe('the search for ended jobs', () => {
     expect(after).toEqual(await read());
     expect(await read()).toMatchObject({ 'p.j': 36n });
     expect(listEntries(await read())).toHaveLength(36);
-    expect(Object.keys(await read()).filter((name) => name.startsWith('k.'))).toHaveLength(36);
+    expect(Object.keys(await read()).filter((name) => name.startsWith('k.j.key'))).toHaveLength(36);
   });
 
   it('subtracts an entry once, although two environments have found it', async () => {

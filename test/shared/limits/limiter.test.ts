@@ -107,6 +107,35 @@ describe('a limiter', () => {
     expect(largest).toBeLessThanOrEqual(4 + 12 * 4 + 13 + 2 * 4);
   });
 
+  it("keeps a key's item small, and settles, if the key calls many models", async () => {
+    const limits = { requestsPerMinute: 9, tokensPerMinute: 9_999 };
+    const models = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`org/m-${index}`, limits]));
+    const policy = { project: { limits: { models } } };
+    const call = async (model: string, kind: Call['kind'] = 'answers') => {
+      const { settle } = await reserve({ ...callOf({}, {}, 'one', kind), model, caps: listCaps(policy, model, kind) });
+      now += 10;
+      await settle({ requests: 1n, inputTokens: 10n, outputTokens: 9n, spend: 9n });
+    };
+    for (let minute = 0; minute < 3; minute += 1) {
+      now = START + minute * 60_000;
+      for (const model of Object.keys(models))
+        for (const kind of ['answers', 'streams'] as const) await call(model, kind);
+    }
+    const count = async () => Object.keys(await store.read(KEY)).length;
+    // After the first two minutes some are removed already.
+    expect(await count()).toBeGreaterThan(1_000);
+    now += 60 * 60_000;
+    for (let calls = 0; calls < 50; calls += 1) await call(`org/m-${calls}`);
+    expect(await count()).toBeLessThanOrEqual(50 * 12);
+    now += 60 * 60_000;
+    // Calls that run at the same time see the same counters, and each removes those of its model.
+    const parallel = await Promise.all(
+      Object.keys(models).map((model) => reserve({ ...callOf({}), model, caps: listCaps(policy, model, 'answers') })),
+    );
+    for (const { settle } of parallel) await settle({ requests: 1n, inputTokens: 10n, outputTokens: 9n, spend: 9n });
+    expect(await count()).toBeLessThanOrEqual(60 * 12);
+  });
+
   it('makes about two requests per call if many keys share a limit', async () => {
     const policy = { project: { limits: { requestsPerMinute: 2_000 } } };
     for (let call = 0; call < 1_000; call += 1) {

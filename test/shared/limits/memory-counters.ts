@@ -1,6 +1,11 @@
+import { findExcess } from '../../../local/dynalite/expression-limits.ts';
 import type { CounterResult, CounterStore, Counters, CounterWrite } from '../../../shared/limits/counters.ts';
+import { toExpressions } from '../../../shared/limits/dynamodb-counters.ts';
 
-/** The counters of a table, in memory: the same conditional updates, made one after another. */
+/**
+ * The counters of a table, in memory: the same conditional updates, made one after another. It refuses writes that are too large for
+ * DynamoDB.
+ */
 export class MemoryCounters implements CounterStore {
   readonly items = new Map<string, Counters>();
 
@@ -18,7 +23,9 @@ export class MemoryCounters implements CounterStore {
     }
   }
 
-  apply({ pk, add = {}, set = {}, remove = [], atMost = {}, atLeast = {}, equal = {} }: CounterWrite): CounterResult {
+  apply(write: CounterWrite): CounterResult {
+    refuseExcess(write);
+    const { pk, add = {}, set = {}, remove = [], atMost = {}, atLeast = {}, equal = {} } = write;
     const counters = this.items.get(pk) ?? {};
     const holds =
       Object.entries(atMost).every(([name, value]) => (counters[name] ?? value) <= value) &&
@@ -31,4 +38,15 @@ export class MemoryCounters implements CounterStore {
     this.items.set(pk, after);
     return { isWritten: true, counters: after };
   }
+}
+
+/** Writes that name fewer counters are never too large: each takes at most 60 bytes and 4 operators of a condition. */
+const MANY = 60;
+
+function refuseExcess(write: CounterWrite): void {
+  const { add = {}, set = {}, remove = [], atMost = {}, atLeast = {}, equal = {} } = write;
+  const named = [add, set, remove, atMost, atLeast, equal].reduce((sum, part) => sum + Object.keys(part).length, 0);
+  if (named < MANY) return;
+  const excess = findExcess(toExpressions(write));
+  if (excess !== undefined) throw new Error(excess);
 }

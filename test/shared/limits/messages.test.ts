@@ -31,6 +31,16 @@ describe('the messages of a sender', () => {
     for (const at of [NOON, NOON + 60_000, NOON + DAY_MS]) await countMessage(store, 'sender#a', limits, at);
     expect(Object.values(await store.read('sender#a'))).toEqual([1n, 1n]);
   });
+
+  it('the item of a sender loses the counters of past windows bit by bit, however many there are', async () => {
+    const store = new MemoryCounters();
+    const limits = { messagesPerMinute: 9, messagesPerDay: 99 };
+    store.items.set('sender#a', Object.fromEntries(Array.from({ length: 700 }, (_, index) => [`m${index}`, 1n])));
+    for (let message = 0; message < 11; message += 1) {
+      await countMessage(store, 'sender#a', limits, NOON + message * 60_000);
+    }
+    expect(Object.keys(await store.read('sender#a')).length).toBeLessThan(10);
+  });
 });
 
 describe('a waiting message', () => {

@@ -87,7 +87,7 @@ function createRoute<T>({ usage, now }: UsageApi, kind: UsageKind | 'costs' | un
       const grouped = readGroups(request, kind);
       const query = parseQuery(request, kind, grouped, now());
       const { buckets, next } = await readUsageReport(usage, query);
-      const isNew = next !== undefined;
+      const hasMore = next !== undefined;
       const isCsv = wantsCsv(request);
       const encodeGroups = ({ groups }: UsageBucket<string>) =>
         groups.map(({ fields, sums }) => ({ ...encode(sums, isCsv), ...encodeFields(fields) }));
@@ -97,14 +97,14 @@ function createRoute<T>({ usage, now }: UsageApi, kind: UsageKind | 'costs' | un
         );
         return {
           frames: yieldText(encodeCsv(rows)),
-          headers: { 'content-type': 'text/csv; charset=utf-8', ...(isNew && { 'x-next-page': String(next) }) },
+          headers: { 'content-type': 'text/csv; charset=utf-8', ...(hasMore && { 'x-next-page': String(next) }) },
         };
       }
       const data = buckets.map((bucket) => ({
         ...{ object: 'bucket' as const, start_time: bucket.start, end_time: bucket.end },
         results: encodeGroups(bucket),
       }));
-      return { json: { object: 'page' as const, data, has_more: isNew, next_page: isNew ? String(next) : null } };
+      return { json: { object: 'page' as const, data, has_more: hasMore, next_page: hasMore ? String(next) : null } };
     },
   };
 }

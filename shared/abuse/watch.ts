@@ -32,7 +32,8 @@ export interface WatchPorts {
 
 /**
  * Looks for signs of abuse in the activity of the keys and projects of entries, after these were added to it. A sign is reported
- * once for an hour, and the key is held if the policy says so. A repeated call completes an interrupted one.
+ * once for each subject and hour, and a key is held if the policy says so. The subject of the sign `rate` is a key or the project:
+ * one hour may have a report for each. A repeated call completes an interrupted one.
  * @throws the first error after all tenants were watched, so that the policy of one, which can't be read, hides no other's signs
  */
 export async function watchForAbuse(entries: readonly Entry[], ports: WatchPorts): Promise<void> {

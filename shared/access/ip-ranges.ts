@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { toPlainAddress } from './network.ts';
 
 /** IPv4 addresses that are written as IPv6 addresses. */
 const MAPPED = new BlockList();
@@ -19,7 +20,7 @@ export function isIpRange(text: string): boolean {
  * as an IPv6 address (`::ffff:192.0.2.1`) is the IPv4 address.
  */
 export function isInRanges(address: string, ranges: readonly string[]): boolean {
-  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '');
+  const plain = toPlainAddress(address);
   const version = isIP(plain);
   if (version === 0) return false;
   const family = version === 6 ? 'ipv6' : 'ipv4';

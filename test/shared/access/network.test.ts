@@ -14,10 +14,17 @@ describe('the network of an address', () => {
     expect(toNetwork(address)).toBe(network);
   });
 
-  it.each([undefined, '', 'localhost', '192.0.2', '1:2:3', 'fe80::1%eth0', ':', '192.0.2.7\n{"a":1}'])(
-    '%j has no network',
-    (address) => {
-      expect(toNetwork(address)).toBeUndefined();
-    },
-  );
+  it.each([
+    undefined,
+    '',
+    'localhost',
+    '192.0.2',
+    '1:2:3',
+    '1:2:3:4:5:6:7::8:9',
+    'fe80::1%eth0',
+    ':',
+    '192.0.2.7\n{"a":1}',
+  ])('%j has no network', (address) => {
+    expect(toNetwork(address)).toBeUndefined();
+  });
 });

@@ -45,7 +45,8 @@ export function createAnswerJob({ router, findCaller, compactContext, fingerprin
     }
     const [encodeAnswer, caller] = await Promise.all([ANSWERS[endpoint](), findCaller(job, input)]);
     const { telemetry, notes } = ticketTelemetry === undefined ? {} : collectNotes(ticketTelemetry);
-    telemetry?.logger.annotate({ keyId: caller.keyId, costUsd: undefined, serviceTier: undefined });
+    // Lines that are recorded during the answer, such as a match of a content rule, name whose they are.
+    telemetry?.logger.annotate({ tenant: job.tenant, keyId: caller.keyId, costUsd: undefined, serviceTier: undefined });
     const { input: prepared, compaction } = needsCompaction(input.body)
       ? await compactContext(job, input, { signal, deadlineAt, telemetry, caller })
       : { input };

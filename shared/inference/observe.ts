@@ -58,14 +58,16 @@ export async function reportEnd(
   const total = addUsage(before?.usage, usage);
   const picodollars = cost && cost.sum - (before?.picodollars ?? 0n);
   const answers = [...(before?.answers ?? []), { model: aliasName, serviceTier, usage, picodollars }];
-  spending.set(telemetry, { usage: total, picodollars: cost?.sum ?? before?.picodollars, answers });
+  // An answer without a price leaves the cost of those before it.
+  const costUsd = cost?.exactSum ?? before?.costUsd;
+  spending.set(telemetry, { usage: total, picodollars: cost?.sum ?? before?.picodollars, costUsd, answers });
   const { inputTokens, cachedInputTokens, cacheWriteTokens = 0, outputTokens } = total;
   telemetry.logger.annotate({
     inputTokens,
     outputTokens,
     ...(cachedInputTokens > 0 && { cachedInputTokens }),
     ...(cacheWriteTokens > 0 && { cacheWriteTokens }),
-    costUsd: cost?.exactSum,
+    costUsd,
     serviceTier,
     // The line of a job names the model that was asked for.
     usageModel: aliasName,
@@ -86,6 +88,8 @@ export async function reportEnd(
 interface Spending {
   readonly usage: Usage;
   readonly picodollars: bigint | undefined;
+  /** The same as dollars. */
+  readonly costUsd: string | undefined;
   readonly answers: readonly AnswerUsage[];
 }
 

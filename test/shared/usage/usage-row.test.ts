@@ -6,13 +6,14 @@ import { reportEnd } from '../../../shared/inference/observe.ts';
 import { NO_USAGE, readUsage } from '../../../shared/usage/usage-row.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
-/** Returns the entry of a request with these answers. */
+/** Returns the entry of a request with these answers. The model `free` has no price. */
 async function answer(
   ...answers: readonly (readonly [model: string, inputTokens: number, outputTokens: number, tier?: ServiceTier])[]
 ): Promise<Entry> {
   const telemetry = recordTelemetry();
   for (const [aliasName, inputTokens, outputTokens, serviceTier] of answers) {
-    const price = { inputPerMillion: aliasName === 'large' ? 3 : 0.1, outputPerMillion: 0.3 };
+    const rates = { inputPerMillion: aliasName === 'large' ? 3 : 0.1, outputPerMillion: 0.3 };
+    const price = aliasName === 'free' ? undefined : rates;
     const candidate = { aliasName, alias: {}, target: { price } } as unknown as Candidate;
     const usage: Usage = { inputTokens, outputTokens, cachedInputTokens: 0, reasoningTokens: 0 };
     await reportEnd(telemetry, { candidate, usage, whole: true, serviceTier });
@@ -39,6 +40,19 @@ describe('the usage of a request', () => {
     ]);
     const cost = readUsage(entry).reduce((sum, { sums }) => sum + sums.picodollars, 0n);
     expect(entry.costUsd).toBe(`0.000${cost / 100_000n}`);
+  });
+
+  it.each([
+    ['last', ['large', 'free']],
+    ['first', ['free', 'large']],
+    ['between others', ['large', 'free', 'large']],
+  ])('an answer without a price that comes %s keeps the cost of the others', async (_, models) => {
+    const entry = await answer(...models.map((model) => [model, 100, 1] as const));
+    const priced = BigInt(models.filter((model) => model === 'large').length);
+    expect(summarize(entry).toSorted()).toEqual([
+      ['free', '', 1n, 100n, 0n],
+      ['large', '', 1n, priced * 100n, priced * 300_300_000n],
+    ]);
   });
 
   it('the usage of several answers of one model is one sum', async () => {

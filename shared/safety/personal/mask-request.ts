@@ -4,7 +4,7 @@ import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest } from '../../inference/generation.ts';
 import { type Detect, type Finding, mergeOverlaps, toLabel } from './detector.ts';
 import { mapRequest, type RequestVisitor } from './map-request.ts';
-import { listPlaceholders, Placeholders } from './placeholders.ts';
+import { listHashes, Placeholders } from './placeholders.ts';
 import { type AppliedRules, GUARDRAIL_KINDS } from './rules.ts';
 import type { TextPlace, VisitText } from './visitor.ts';
 
@@ -71,6 +71,7 @@ export class TextSearch implements RequestVisitor {
   readonly #detect: Detect;
   /** The findings by text and field. */
   readonly #found = new Map<string, readonly Finding[]>();
+  /** The hashes of what looks like a placeholder in the caller's own text. */
   readonly reserved = new Set<string>();
   readonly counts = new Map<string, number>();
   #refused: { readonly label: string; readonly param: string } | undefined;
@@ -109,7 +110,7 @@ export class TextSearch implements RequestVisitor {
       this.#found.set(id, found);
       if (place.isName !== true) this.#texts.set(id, { text, param: place.param });
     }
-    if (place.isOfModel !== true) for (const each of listPlaceholders(text)) this.reserved.add(each);
+    if (place.isOfModel !== true) for (const each of listHashes(text)) this.reserved.add(each);
     this.#note(found, place.param);
     return text;
   };

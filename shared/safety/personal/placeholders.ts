@@ -4,12 +4,15 @@ import { createHmac, type KeyObject } from 'node:crypto';
 const HASH_LENGTH = 8;
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** Matches what looks like a placeholder, also in text of the caller or the model. */
-const PLACEHOLDER = new RegExp(`[A-Z][A-Z0-9]*-[a-z2-7]{${HASH_LENGTH}}`, 'g');
+/**
+ * Matches the end of what looks like a placeholder. It has no part for the rest of the label: a search would try that again at
+ * each letter of upper-case text, such as a DNA sequence.
+ */
+const ENDING = new RegExp(`(?<=[A-Z0-9])-[a-z2-7]{${HASH_LENGTH}}`, 'g');
 
-/** Returns what looks like a placeholder in a text. */
-export function listPlaceholders(text: string): string[] {
-  return text.match(PLACEHOLDER) ?? [];
+/** Returns the hashes, with their hyphens, of what looks like a placeholder in a text, also in text of the caller or the model. */
+export function listHashes(text: string): string[] {
+  return text.match(ENDING) ?? [];
 }
 
 /**
@@ -26,7 +29,7 @@ export class Placeholders {
   readonly #byValue = new Map<string, string>();
   readonly #values = new Map<string, string>();
 
-  /** @param reserved what looks like a placeholder in the request's own text; no value gets it */
+  /** @param reserved the hashes of what looks like a placeholder in the request's own text; no value gets them */
   constructor(key: KeyObject, reserved: ReadonlySet<string>) {
     this.#key = key;
     this.#reserved = reserved;
@@ -43,17 +46,19 @@ export class Placeholders {
     const known = this.#byValue.get(id);
     if (known !== undefined) return known;
     for (let attempt = 0; ; attempt++) {
-      const placeholder = `${label}-${this.#hash(`${id}\0${attempt}`)}`;
-      if (this.#reserved.has(placeholder) || this.#values.has(placeholder)) continue;
+      const hash = this.#hash(`${id}\0${attempt}`);
+      const placeholder = label + hash;
+      if (this.#reserved.has(hash) || this.#values.has(placeholder)) continue;
       this.#byValue.set(id, placeholder);
       this.#values.set(placeholder, value);
       return placeholder;
     }
   }
 
+  /** Returns the end of a placeholder: a hyphen and the hash. */
   #hash(text: string): string {
     const digest = createHmac('sha256', this.#key).update(text).digest();
-    let hash = '';
+    let hash = '-';
     for (let index = 0; index < HASH_LENGTH; index++) hash += ALPHABET[(digest[index] ?? 0) % ALPHABET.length];
     return hash;
   }

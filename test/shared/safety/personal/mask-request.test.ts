@@ -49,6 +49,20 @@ it('text of the caller that looks like a placeholder is never restored', async (
   expect(getText(request)).toMatch(new RegExp(`^${placeholder} EMAIL-[a-z2-7]{8}$`));
 });
 
+it('text of the caller is not restored where a placeholder is a part of it', async () => {
+  const [placeholder = ''] = (await mask({ messages: [say('a@example.com')] })).values.keys();
+  const { values } = await mask({ messages: [say(`${'ACGT'.repeat(9)}${placeholder} a@example.com`)] });
+  expect(values.has(placeholder)).toBe(false);
+});
+
+// Without the linear search, this takes longer than the time limit of a test run.
+it('upper-case text such as a DNA sequence is searched for placeholders in linear time', async () => {
+  const sequence = 'ACGT'.repeat(250_000);
+  const { request, values } = await mask({ messages: [say(`${sequence} a@example.com`)] });
+  expect(getText(request)).toMatch(/T EMAIL-[a-z2-7]{8}$/);
+  expect(values.size).toBe(1);
+});
+
 it('numbers in the arguments of a tool call become strings, and everything else stays as it is', async () => {
   const content = [
     { type: 'toolCall' as const, id: 'call_1', name: 'dial', arguments: '{ "phone" : 13812345678, "n": 1.50 }' },

@@ -2,7 +2,7 @@ import { createSecretKey } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { GenerationEvent, OutputFormat } from '../../../../shared/inference/generation.ts';
-import { Placeholders } from '../../../../shared/safety/personal/placeholders.ts';
+import { listHashes, Placeholders } from '../../../../shared/safety/personal/placeholders.ts';
 import { restoreAnswer } from '../../../../shared/safety/personal/restore-answer.ts';
 import { escapeJson, FragmentRestorer, Restorer } from '../../../../shared/safety/personal/restorer.ts';
 
@@ -196,7 +196,7 @@ it('a native event ends the answer with an error, because it can not be restored
 
 it('a value never gets a placeholder that the text of the request already has', () => {
   const first = new Placeholders(KEY, new Set()).get('EMAIL', 'a@example.com');
-  const second = new Placeholders(KEY, new Set([first])).get('EMAIL', 'a@example.com');
+  const second = new Placeholders(KEY, new Set(listHashes(first))).get('EMAIL', 'a@example.com');
   expect(second).toMatch(/^EMAIL-[a-z2-7]{8}$/);
   expect(second).not.toBe(first);
 });

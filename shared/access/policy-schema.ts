@@ -98,6 +98,16 @@ export const restrictionsBody = v.object(
 );
 
 /**
+ * Checks that sections which a request sets or removes exist. One that another version has stored can be removed.
+ * @throws LambentError `unknown_parameter`
+ */
+export function checkSectionNames(sections: object, stored: Restrictions): void {
+  const isKnown = (name: string) => Object.hasOwn(restrictionsSchema.entries, name) || Object.hasOwn(stored, name);
+  const unknown = Object.keys(sections).find((name) => !isKnown(name));
+  if (unknown !== undefined) throw unknownParameterError(shorten(unknown));
+}
+
+/**
  * The largest sizes in bytes, as `measure` returns them. With them the authorizer's whole response stays below 8 KB, and a function's
  * event grows by no more. AWS documents 8 KB, which can't be raised, as the quota of WebSocket APIs, and none for REST APIs, of which
  * a stage has one.
@@ -128,7 +138,7 @@ export function encodeRestrictions(
     const param = shorten(formatPath(issue.path) || level);
     if (issue.type === 'strict_object' && issue.path?.at(-1)?.origin === 'key')
       throw issue.expected === 'never'
-        ? new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param })
+        ? unknownParameterError(param)
         : new LambentError('missing_required_parameter', `Missing required parameter: '${param}'.`, { param });
     throw new LambentError('invalid_value', `Invalid '${param}': ${shorten(issue.message)}`, { param });
   }
@@ -179,6 +189,10 @@ function compareSections(restrictions: Restrictions, before: Restrictions) {
  */
 function measure(json: string): number {
   return Buffer.byteLength(JSON.stringify(json)) - '""'.length;
+}
+
+function unknownParameterError(param: string): LambentError {
+  return new LambentError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
 /** Shortens a text that may quote megabytes of a request. */

@@ -1,6 +1,6 @@
 import type { Restrictions } from '../access/policy.ts';
 import { decodeRestrictions } from '../access/policy-json.ts';
-import { encodeRestrictions, restrictionsBody } from '../access/policy-schema.ts';
+import { checkSectionNames, encodeRestrictions, restrictionsBody } from '../access/policy-schema.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import type { HttpRequest } from '../access/route.ts';
 import { logAct } from '../audit/act.ts';
@@ -243,9 +243,11 @@ function parseSections(request: HttpRequest, { guardrails }: AdminApi): Sections
 
 /**
  * Returns restrictions with sections replaced. `encodeRestrictions` checks them before they are stored.
- * @throws LambentError as `checkModelNames`
+ * @throws LambentError `unknown_parameter`, or as `checkModelNames`
  */
 function replaceSections(restrictions: Restrictions, sections: Sections, api: AdminApi): Restrictions {
+  // Those that are null aren't seen by `encodeRestrictions`, but are logged.
+  checkSectionNames(sections, restrictions);
   checkModelNames(listModelNames(sections), api, restrictions);
   const replaced = Object.entries({ ...restrictions, ...sections }).filter(([, section]) => section !== null);
   return Object.fromEntries(replaced);

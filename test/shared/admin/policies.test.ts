@@ -82,6 +82,25 @@ it('a stored policy with a guardrail that models.json no longer has is read, and
   expect(await read()).toMatchObject({ guardrail: { name: 'strict' } });
 });
 
+it.each([ORGANIZATION_POLICY, PROJECT_POLICY, KEY_POLICY])(
+  'a section that does not exist is refused, also if it is to be removed: %s',
+  async (route) => {
+    for (const name of ['limit', 'constructor', `x${'y'.repeat(400_000)}`])
+      for (const value of [null, {}]) {
+        const refused = request(route, ids, { limits: { requestsPerMinute: 5 }, [name]: value });
+        await expect(refused).rejects.toMatchObject({ code: 'unknown_parameter', param: name.slice(0, 500) });
+      }
+    for (const name of ['limits', 'certificates']) await request(route, ids, { [name]: null });
+  },
+);
+
+it('a section that another version has stored can be removed', async () => {
+  await overwritePolicy(access.name, ids['key'] ?? '', '{"later":{},"readOnly":true}');
+  await request(KEY_POLICY, ids, { later: null, readOnly: null });
+  const read = await request('GET /v1/organization/projects/{project}/api_keys/{key}/policy', ids);
+  expect(read).toEqual({ object: 'organization.project.api_key.policy' });
+});
+
 it('a policy that is larger than this version accepts can be changed, and its key rotated, unless it grows', async () => {
   const ipRanges = Array.from({ length: 68 }, (_, index) => `192.0.2.${index}`);
   const grown = [...ipRanges, '198.51.100.1'];

@@ -1,6 +1,7 @@
 import type { LogFields } from '../core/logger.ts';
 import { recordedAs } from '../core/recorded-line.ts';
 import type { Telemetry } from '../core/telemetry.ts';
+import { limitDetails } from './act-details.ts';
 
 /** A change that an administrator made, or the service itself. */
 export interface Act {
@@ -10,7 +11,7 @@ export interface Act {
   readonly objectId: string;
   /** Id of the project that the object belongs to, or that it is. Absent for the organization's own objects. */
   readonly project?: string;
-  /** What the administration API shows under the event's type, besides the id. Never secrets. */
+  /** What the administration API shows under the event's type, besides the id. Never secrets. At most 32 KB are logged. */
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
@@ -30,6 +31,6 @@ export function describeAct({ type, objectId, project, details }: Act): LogField
     objectId,
     project,
     // One field of text, because fields of a log line are scalars.
-    details: details && JSON.stringify(details),
+    details: details && limitDetails(JSON.stringify(details)),
   };
 }

@@ -16,12 +16,20 @@ export interface Remaining {
   readonly resetMs: number;
 }
 
-/** Returns the state of a call's limits by the counters of its key's item. */
+/** The state of limits whose counters were not read. */
+export const NO_STATE: LimitState = { requests: undefined, tokens: undefined };
+
+/**
+ * Returns the state of a call's limits by the counters of its key's item. What is left of a shared limit is not known before the key
+ * has leased a portion in its window.
+ * @param refusing the limit that has refused the call
+ */
 export function describeState(
   own: readonly OwnCap[],
   pools: readonly Pool[],
   counters: Counters,
   now: number,
+  refusing?: Cap,
 ): LimitState {
   const describe = ({ max }: Cap, left: bigint, window: string): Remaining => ({
     limit: Number(max),
@@ -34,9 +42,12 @@ export function describeState(
       .map(({ cap, window, counter }) => describe(cap, cap.max - (counters[counter] ?? 0n), window));
     const shared = pools
       .filter(({ cap }) => cap.metric === metric)
-      .map(({ cap, window, id }) => {
-        const { left, beyond } = getChildCounters(id);
-        return describe(cap, (counters[left] ?? 0n) + (counters[beyond] ?? 0n), window);
+      .flatMap(({ cap, window, id }) => {
+        const { left, beyond, received } = getChildCounters(id);
+        const leased = counters[left] ?? 0n;
+        // The key has just asked for more.
+        if (cap === refusing) return [describe(cap, leased, window)];
+        return counters[received] === undefined ? [] : [describe(cap, leased + (counters[beyond] ?? 0n), window)];
       });
     const [lowest] = [...ofKey, ...shared].sort((a, b) => a.remaining - b.remaining || b.resetMs - a.resetMs);
     return lowest;

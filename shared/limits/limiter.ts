@@ -10,7 +10,7 @@ import {
 import { type Amounts, type Cap, getAmount, isSoft, type Kind } from './caps.ts';
 import { type CounterStore, type Counters, type CounterWrite, MAX_REMOVED } from './counters.ts';
 import { type Lease, Leases, takeFrom } from './leases.ts';
-import { describeState, type LimitState } from './limit-state.ts';
+import { describeState, type LimitState, NO_STATE } from './limit-state.ts';
 import {
   getChildCounters,
   getCounterName,
@@ -122,17 +122,17 @@ export class Limiter {
         return { cap, window, counter: getCounterName(cap, window, model) };
       });
     const pools = caps.filter(({ level }) => level !== 'key').map((cap) => getPool(cap, holder, model, now));
-    const refuse = (cap: Cap, left: bigint, counters: Counters): Refusal => ({
+    const refuse = (cap: Cap, left: bigint, counters?: Counters): Refusal => ({
       cap,
       left: left > 0n ? left : 0n,
       requested: getAmount(cap.metric, amounts),
       resetAt: cap.span === 'now' ? undefined : getWindowEnd(getWindow(cap.span, now)),
-      state: describeState(own, pools, counters, now),
+      state: counters === undefined ? NO_STATE : describeState(own, pools, counters, now, cap),
       alerts,
     });
 
     const impossible = caps.find((cap) => getAmount(cap.metric, amounts) > cap.max);
-    if (impossible !== undefined) return refuse(impossible, impossible.max, {});
+    if (impossible !== undefined) return refuse(impossible, impossible.max);
 
     const bucket = getBucket(call, caps, now);
     const leases = new Map<Pool, Lease>();

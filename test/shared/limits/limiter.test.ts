@@ -67,6 +67,25 @@ describe('a limiter', () => {
     expect(requests).toBe(0);
   });
 
+  it('says what is left of limits only as far as that is known', async () => {
+    const shared = { requestsPerMinute: 2, tokensPerMinute: 5_000 };
+    const unused = { requests: undefined, tokens: undefined };
+    const large = { key: { limits: { tokensPerMinute: 99 } }, project: { limits: shared } };
+    expect((await refuse(callOf(large))).state).toEqual(unused);
+    const full = { key: { limits: { requestsInFlight: 1 } }, project: { limits: shared } };
+    const first = await reserve(callOf(full));
+    expect((await refuse(callOf(full))).state).toEqual(first.state);
+    now += 30_000;
+    expect((await refuse(callOf(full))).state).toEqual(unused);
+    const one = { project: { limits: { requestsPerMinute: 2 } } };
+    expect((await reserve(callOf(one))).state.requests?.remaining).toBe(1);
+    await reserve(callOf(one, {}, 'two'));
+    // Neither the key that has leased all of its portion nor one that has none can get more.
+    const nothing = { requests: { limit: 2, remaining: 0, resetMs: 60_000 }, tokens: undefined };
+    expect((await refuse(callOf(one))).state).toEqual(nothing);
+    expect((await refuse(callOf(one, {}, 'three'))).state).toEqual(nothing);
+  });
+
   it('counts streams in flight apart from other requests', async () => {
     const policy = { project: { limits: { requestsInFlight: 1, streamsInFlight: 1 } } };
     await reserve(callOf(policy));

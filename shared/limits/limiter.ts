@@ -96,13 +96,14 @@ export class Limiter {
   async reserve(call: Call): Promise<Reservation | Refusal> {
     const alerts: PassedAlert[] = [];
     for (let tries = 1; ; tries += 1) {
-      const result = await this.#reserveAt(this.#now(), call, alerts, tries === MAX_WINDOWS);
+      const result = await this.#reserveAt(this.#now(), call, alerts, tries >= MAX_WINDOWS);
       if (result !== 'late') return result;
     }
   }
 
   /**
-   * Reserves in the windows of `now`. Returns `late` if one of them ends before that is done, unless `isLast`.
+   * Reserves in the windows of `now`. Returns `late` if one of them ends before that is done, or others keep changing the key's item,
+   * unless `isLast`.
    * @param alerts gets the alerts that are passed
    */
   async #reserveAt(
@@ -137,6 +138,7 @@ export class Limiter {
     const bucket = getBucket(call, caps, now);
     const leases = new Map<Pool, Lease>();
     let counters: Counters = {};
+    let [contended] = caps;
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       // Others may already have removed the counters of a window that has ended.
       if (getWindow('minute', this.#now()) !== getWindow('minute', now)) break;
@@ -166,6 +168,7 @@ export class Limiter {
         const lacking = getAmount(pool.cap.metric, amounts) - (counters[names.left] ?? 0n);
         leases.delete(pool);
         if (lacking <= 0n) continue;
+        contended = pool.cap;
         const lease = await this.#leases.lease(pool, lacking, counters[names.received] ?? 0n, {
           report: (passed) => alerts.push(...passed),
           isPressed: tries >= MAX_CALM_TRIES,
@@ -175,9 +178,11 @@ export class Limiter {
         leases.set(pool, lease);
       }
     }
-    const [first] = caps;
-    if (first === undefined) throw new Error('Nothing refuses a call without caps');
-    return isLast ? refuse(first, 0n, counters) : 'late';
+    if (!isLast || contended === undefined) return 'late';
+    // What counts only for alerts refuses no call, even if it can't be counted.
+    const hard = call.caps.filter((cap) => !isSoft(cap));
+    if (hard.length < call.caps.length) return this.#reserveAt(now, { ...call, caps: hard }, alerts, isLast);
+    return refuse(contended, 0n, counters);
   }
 
   /** Marks a key's alerts up to an amount, and returns them. Makes no request if all are marked. */

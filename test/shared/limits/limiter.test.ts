@@ -199,6 +199,38 @@ describe('a limiter', () => {
     expect((await reserve(callOf(policy))).at).toBe(START + 30_000);
   });
 
+  it('reserves a call that uses none of its limits, also if a minute ends meanwhile', async () => {
+    const times = [START + 29_999, START + 30_000];
+    const changing = new Limiter(store, () => times.shift() ?? START + 30_000);
+    const result = await changing.reserve(callOf({ key: { limits: { dollarsPerDay: 1 } } }, { spend: 0n }));
+    expect('settle' in result && result.at).toBe(START + 30_000);
+  });
+
+  /** Lets other calls of the key take all that it leases of its shared limits. */
+  function takeLeases(): void {
+    const write = store.write.bind(store);
+    store.write = async (change) => {
+      if (change.pk !== KEY || change.atLeast === undefined) return write(change);
+      const taken = Object.keys({ ...change.set, ...change.atLeast }).filter((name) => /^[LRF]/.test(name));
+      if (taken.length === 0) return write(change);
+      const { counters } = store.apply({ pk: KEY, ...(change.set && { set: change.set }) });
+      return { isWritten: false, counters };
+    };
+  }
+
+  it('names the limit of which other calls took all that was leased', async () => {
+    takeLeases();
+    const policy = { key: { limits: { requestsPerMinute: 9 } }, project: { limits: { tokensPerMinute: 1e15 } } };
+    expect((await refuse(callOf(policy))).cap).toMatchObject({ level: 'project', name: 'tokensPerMinute' });
+  });
+
+  it('does not refuse a call because of an alert, even if other calls took all that was leased', async () => {
+    takeLeases();
+    const alerts = [{ name: 'half', per: 'day', dollars: 9 }] as const;
+    await reserve(callOf({ key: { limits: { requestsPerMinute: 9 } }, project: { limits: { alerts: [...alerts] } } }));
+    expect(await store.read(KEY)).toMatchObject({ [`k.r.m${Math.floor(START / 60_000)}`]: 1n });
+  });
+
   it('settles the calls of a dead function once, at what they had reserved', async () => {
     const policy = { key: { limits: { requestsInFlight: 1, tokensPerDay: 1_000 } } };
     const late = await reserve(callOf(policy));

@@ -209,8 +209,8 @@ function isGivenUp(thrown: unknown, { aborted }: AbortSignal): boolean {
 }
 
 function findAnswerTokens({ policy }: Caller): number | undefined {
-  const each = [policy.key, policy.project, policy.account].map((level) => level?.limits?.answerTokens);
-  return each.find((tokens) => tokens !== undefined);
+  const each = [policy.key, policy.project, policy.account].flatMap((level) => level?.limits?.answerTokens ?? []);
+  return each.length === 0 ? undefined : Math.min(...each);
 }
 
 /** Passes events on, and settles when they end. The last one is passed on while that goes on. */

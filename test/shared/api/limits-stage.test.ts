@@ -222,6 +222,15 @@ describe('a limited call', () => {
     expect(sent[0]?.maxOutputTokens).toBe(maximum);
   });
 
+  it('the lowest maximum of the key, the project and the account applies to an answer', async () => {
+    const of = (answerTokens?: number) => ({
+      limits: { tokensPerMinute: 20_000, ...(answerTokens && { answerTokens }) },
+    });
+    await collect((await generate({ key: of(300), project: of(), account: of(200) })).events);
+    await collect((await generate({ key: of(100), project: of(150), account: of(200) })).events);
+    expect(sent.map(({ maxOutputTokens }) => maxOutputTokens)).toEqual([200, 100]);
+  });
+
   it('a stream that its client leaves counts with its prompt and what was sent', async () => {
     answer = async function* () {
       for (;;) yield { type: 'text', text: 'x'.repeat(40) };

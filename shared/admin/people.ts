@@ -150,8 +150,10 @@ export function createPeople(api: AdminApi): People {
     });
     for await (const group of groups.listAll(ORGANIZATION))
       if (hasRole(group, roleId)) await changeGroup(group.id, edit);
+    const holders: User[] = [];
     for await (const user of users.listAll(ORGANIZATION))
-      if (hasRole(user, roleId) && !user.deleted) await changeUser(user.id, edit);
+      if (hasRole(user, roleId) && !user.deleted) holders.push(user);
+    await mapInParallel(holders, CONCURRENCY, ({ id }) => changeUser(id, edit));
   };
 
   return {

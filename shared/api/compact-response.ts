@@ -1,8 +1,12 @@
 import { mayStoreContent } from '../access/retention.ts';
 import type { HttpRequest } from '../access/route.ts';
+import type { ModerationUse } from '../inference/moderation.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
+import { toModeration } from '../openai/parameters.ts';
 import { parseResponsesBody } from '../openai/responses/request.ts';
 import { encodeUsage } from '../openai/responses/response.ts';
+import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { createItemIdGenerator, toStoredInput } from '../openai/responses/stored-items.ts';
 import { missingParameterError } from '../openai/validation.ts';
 import type { ApiState } from './api-state.ts';
@@ -40,10 +44,12 @@ export async function compactResponse(
   if (items.length === 0) throw missingParameterError('input');
   const { signal, deadlineAt, telemetry } = request;
   const call = { signal, deadlineAt, telemetry, streamed: false, caller: request.principal };
-  const summary = await summarize(parsed, items, { router, registry, tenant }, call, createItemId);
+  const moderation = findBlocking(parsed.body, registry);
+  const summary = await summarize(parsed, items, { router, registry, tenant }, call, createItemId, moderation);
+  const ignored = parsed.body.moderation != null && moderation === undefined ? ['moderation'] : [];
   const kept = [...items.filter(isInstruction), summary.item, ...findOpenCalls(items)];
   return {
-    headers: describeHandling(parsed.ignored, summary.handling),
+    headers: describeHandling([...parsed.ignored, ...ignored], summary.handling),
     json: {
       id,
       object: 'response.compaction',
@@ -52,4 +58,13 @@ export async function compactResponse(
       usage: encodeUsage(summary.usage),
     },
   };
+}
+
+/** Returns the moderation of a summary: only what blocks, because the answer has no field for results. */
+function findBlocking(body: ResponsesBody, registry: ModelRegistry): ModerationUse | undefined {
+  const { moderation } = toModeration(body.moderation, registry);
+  if (moderation === undefined) return undefined;
+  const { model, input, output } = moderation;
+  if (input === 'score' && output === 'score') return undefined;
+  return { model, input: input === 'block' ? input : 'skip', output: output === 'block' ? output : 'skip' };
 }

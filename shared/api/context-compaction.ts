@@ -9,6 +9,7 @@ import { createItemIdGenerator, type StoredItem, toStoredInput } from '../openai
 import type { Vault } from '../vault/vault.ts';
 import { type ExpandedItem, sealCompaction } from './compaction.ts';
 import type { GovernedOptions } from './governed-router.ts';
+import { moderateFirst } from './moderate-first.ts';
 import { isCall, isCallOutput, isFromUser, isInstruction, isNotes, type SummaryPorts, summarize } from './summary.ts';
 import { addContinuation } from './turn-items.ts';
 
@@ -24,6 +25,8 @@ export interface CompactionPlan {
 
 /** A plan, and how the request is built from its result. */
 export interface ContextCompaction extends CompactionPlan {
+  /** The request with all items. */
+  readonly whole: GenerationRequest;
   /** Returns the request with these items in place of all others, fitted into its model's context. */
   readonly rebuild: (items: readonly StoredItem[]) => {
     readonly request: GenerationRequest;
@@ -112,22 +115,24 @@ function findCallOfLaterOutput(items: readonly StoredItem[], start: number): num
 }
 
 /**
- * Has the model summarize the beginning of a context, and builds the request with the summary in its place.
- * @throws LambentError as `summarize` does, `context_length_exceeded`, and the errors of the vault
+ * Has the model summarize the beginning of a context, and builds the request with the summary in its place. If the request asks for
+ * moderation, all of it is moderated before.
+ * @throws LambentError as `moderateFirst` and `summarize` do, `context_length_exceeded`, and the errors of the vault
  */
 export async function compactContext(
-  { summarized, kept, userTokens, rebuild }: ContextCompaction,
+  { whole, summarized, kept, userTokens, rebuild }: ContextCompaction,
   parsed: ParsedResponsesBody,
   { vault, ...ports }: SummaryPorts & { readonly vault: Pick<Vault, 'seal'> },
   call: GovernedOptions,
   createItemId: () => string,
 ): Promise<CompactedContext> {
+  const moderation = await moderateFirst(whole, summarized, ports.router, call);
   const summary = await summarize(parsed, summarized, ports, call, createItemId);
   const userMessages = summarized.filter((item) => isFromUser(item) && !isNotes(item));
   const items = [...summarized.filter(isInstruction), ...selectNewest(userMessages, userTokens), summary.item, ...kept];
   const { request, droppedItems } = rebuild(items);
   const item = await sealCompaction(items, ports.tenant, vault, createItemId, { replacesEarlier: true });
-  return { generation: request, droppedItems, item, usage: summary.usage };
+  return { generation: { ...request, ...moderation }, droppedItems, item, usage: summary.usage };
 }
 
 /** Returns the newest items that have at most `limit` tokens together. */

@@ -59,8 +59,10 @@ export class LimitsStage implements StreamLimits {
     const { policy } = caller;
     const registry = this.#registry;
     const kind = options.streamed && !queued ? 'streams' : 'answers';
-    const caps = listCaps(policy, request.model, kind);
-    const [, ...fallbacks] = expandFallbacks(request.model, registry);
+    // Without a call of the model, only the moderation is limited.
+    const models = request.moderation?.isAlone ? [] : expandFallbacks(request.model, registry);
+    const caps = models.length === 0 ? [] : listCaps(policy, request.model, kind);
+    const [, ...fallbacks] = models;
     const capsOf = new Map(fallbacks.map((model) => [model, listModelCaps(policy, model, kind)]));
     const all = [...caps, ...[...capsOf.values()].flat()];
     const moderation = await this.#reserveModeration(request, options);
@@ -165,12 +167,15 @@ export class LimitsStage implements StreamLimits {
     options: LimitedOptions,
   ): Promise<ReservedModeration | undefined> {
     if (request.moderation === undefined) return undefined;
+    const { input, output } = request.moderation;
     const model = resolveModeration(request.moderation.model, this.#registry, 'moderation.model');
     // It takes no place in flight besides that of its call.
     const caps = listCaps(options.caller.policy, model, 'answers').filter(({ metric }) => metric === 'requests');
     if (caps.length === 0) return undefined;
     const { countContent } = await import('../safety/moderation/score-content.ts');
-    const estimated = BigInt(countContent(request) + MODERATED_ANSWER);
+    const estimated = BigInt(
+      (input === 'skip' ? 0 : countContent(request)) + (output === 'skip' ? 0 : MODERATED_ANSWER),
+    );
     const call = { model, kind: 'answers', caps, part: 'fallback', amounts: onlyRequests(estimated) } as const;
     const reserved = await this.#reservations.reserve(call, options);
     let inputs = 0;

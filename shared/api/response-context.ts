@@ -58,7 +58,7 @@ export async function buildResponseContext(
   if (plan !== undefined) {
     const resolve = (item: StoredItem) => parseStoredItem(item, true);
     const rebuild = (kept: readonly StoredItem[]) => fitRequest(parsed, build([], kept.map(resolve)), true);
-    const compaction = { ...plan, rebuild };
+    const compaction = { ...plan, whole: request, rebuild };
     return { body, generation: request, droppedItems: earlier.droppedItems, compaction, ...raw };
   }
   const fitted = fitRequest(parsed, request, items.followsStored);

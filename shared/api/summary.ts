@@ -1,10 +1,13 @@
 import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../inference/generation.ts';
+import type { ModerationUse } from '../inference/moderation.ts';
 import type { Generation } from '../inference/router.ts';
 import type { ParseContext } from '../openai/parameters.ts';
+import { isHostedItem } from '../openai/responses/items.ts';
 import { type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { StoredItem } from '../openai/responses/stored-items.ts';
+import { contentRefusedError } from '../safety/content-refused-error.ts';
 import type { GovernedOptions, GovernedRouter } from './governed-router.ts';
 
 /** What summarizing depends on. */
@@ -23,8 +26,9 @@ export interface Summary {
 /**
  * Lets the request's own model summarize items.
  * @param items without compaction items
+ * @param moderation of the items and the summary
  * @throws LambentError `upstream_malformed` if the model writes no summary, `upstream_cut` if the summary is incomplete,
- * and the errors of the router
+ * `content_filter` if it is refused, and the errors of the router
  */
 export async function summarize(
   parsed: ParsedResponsesBody,
@@ -32,8 +36,10 @@ export async function summarize(
   { router, ...context }: SummaryPorts,
   call: GovernedOptions,
   createItemId: () => string,
+  moderation?: ModerationUse,
 ): Promise<Summary> {
-  const { events, ...handling } = await router.generate(createSummaryRequest(parsed, items, context), call);
+  const request = createSummaryRequest(parsed, items, context);
+  const { events, ...handling } = await router.generate({ ...request, ...(moderation && { moderation }) }, call);
   const { summary, usage } = await readSummary(events);
   return { item: createNotes(summary, createItemId), usage, handling };
 }
@@ -79,6 +85,11 @@ function renderItem(item: Readonly<Record<string, unknown>>): string {
   return `<item>${JSON.stringify(item)}</item>`;
 }
 
+/** Returns the text that a summary is made of, but no request to a model has: the items of hosted tools. */
+export function renderUntranslated(items: readonly StoredItem[]): string {
+  return items.filter(isHostedItem).map(renderItem).join('\n');
+}
+
 function renderContent(content: unknown): string {
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return JSON.stringify(content ?? '');
@@ -99,6 +110,7 @@ async function readSummary(
   for await (const event of events) {
     if (event.type === 'text') summary += event.text;
     if (event.type !== 'finish') continue;
+    if (event.reason === 'contentFilter') throw contentRefusedError();
     if (event.reason !== 'stop') throw new LambentError('upstream_cut', `The summary ended with ${event.reason}`);
     usage = event.usage ?? usage;
   }

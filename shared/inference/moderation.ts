@@ -35,15 +35,23 @@ export interface Moderation {
 export interface ModerationUse {
   /** The caller's name of the moderation model. */
   readonly model: string;
-  readonly input: ModerationMode;
-  readonly output: ModerationMode;
+  /** `skip` leaves a side out. Callers can't ask for that. */
+  readonly input: ModerationMode | 'skip';
+  readonly output: ModerationMode | 'skip';
+  /** The result for an input that was moderated before and is left out now. */
+  readonly inputResult?: ModerationOutcome;
+  /** True if the request is moderated, but sent to no model: the only event of its answer is `finish`, with the report. */
+  readonly isAlone?: true;
 }
 
 /** `score` only reports the result, `block` also refuses what is flagged. */
 export type ModerationMode = 'score' | 'block';
 
+/** A result, or why there is none. */
+export type ModerationOutcome = Moderation | ModerationFailure;
+
 /** The results for a request and its answer. */
-export interface ModerationReport extends Record<'input' | 'output', Moderation | ModerationFailure> {
+export interface ModerationReport extends Record<'input' | 'output', ModerationOutcome> {
   /** The caller's name of the moderation model. */
   readonly model: string;
 }

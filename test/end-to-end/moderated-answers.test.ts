@@ -10,6 +10,8 @@ const PNG = 'data:image/png;base64,iVBORw0KGgo=';
 /** What the model answers to `Tell me` and a number. */
 const ANSWERS = ['A calm walk.', 'First calm words, then a hit.', 'A calm outage.'];
 
+const SUMMARY = 'Notes with a hit.';
+
 /** A moderation model that flags texts with `hit` and fails for those with `outage`, and a chat model. */
 function reply(path: string, body: unknown): Reply {
   if (!isObject(body)) return { status: 400 };
@@ -24,13 +26,17 @@ function reply(path: string, body: unknown): Reply {
     }));
     return { body: { results } };
   }
+  if (JSON.stringify(body).includes('<conversation>')) return replyWith(SUMMARY);
   const text = ANSWERS[Number(/Tell me (\d)/.exec(JSON.stringify(body))?.[1] ?? 0)] ?? '';
-  const usage = { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7 };
-  const message = { role: 'assistant', content: text };
-  if (body['stream'] !== true) return { body: { choices: [{ index: 0, message, finish_reason: 'stop' }], usage } };
+  if (body['stream'] !== true) return replyWith(text);
   const chunks = [...text].map((each) => ({ choices: [{ index: 0, delta: { content: each } }] }));
   return streamEvents([...chunks, { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }], usage }, '[DONE]']);
 }
+
+const usage = { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7 };
+const replyWith = (content: string): Reply => ({
+  body: { choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: 'stop' }], usage },
+});
 
 let service: Service;
 let client: OpenAI;
@@ -278,6 +284,73 @@ describe('moderation that blocks', () => {
           moderation: { ...block, model: name },
         }),
       ).rejects.toMatchObject({ status: 400, code: 'unsupported_value', param: 'moderation' });
+  });
+});
+
+describe('the moderation of a context that is compacted', () => {
+  type Input = OpenAI.Responses.ResponseInputItem[];
+  const context_management = [{ type: 'compaction', compact_threshold: 1_000 }];
+  const LONG = 'A calm walk. '.repeat(500);
+  /** A conversation that is compacted, with a text in its first message, and another one in its last. */
+  const talk = (first: string, last = 'Tell me 0'): Input => [
+    { role: 'user', content: first },
+    { role: 'assistant', content: LONG },
+    { role: 'user', content: last },
+  ];
+  const search = { type: 'web_search_call', id: 'ws_1', status: 'completed', action: { type: 'search', query: 'hit' } };
+  const listCalls = (from: number) => service.upstream.requests.slice(from);
+  const isModeration = ({ path }: { path: string }) => path === '/v1/moderations';
+  const listModerated = (from: number) =>
+    listCalls(from)
+      .filter(isModeration)
+      .flatMap(({ body }) => Object(body).input as string[]);
+
+  it.each([
+    ['an earlier message', talk('I hit.')],
+    ['the last message', talk('A walk', 'I hit.')],
+    ['a call of a hosted tool', [search, ...talk('A walk')] as Input],
+  ])('a request with a hit in %s is refused before a model summarizes it', async (_, input) => {
+    const from = service.upstream.requests.length;
+    const body = { model, input, context_management, moderation: block };
+    await expect(client.responses.create(body)).rejects.toMatchObject(REFUSED);
+    await expect(client.responses.create({ ...body, store: false, stream: true })).rejects.toMatchObject(REFUSED);
+    const job = await waitUntilEnded((await client.responses.create({ ...body, background: true })).id);
+    expect(job).toMatchObject({ status: 'failed', error: { code: 'invalid_prompt' } });
+    await expect(client.responses.compact({ model, input, moderation: block } as never)).rejects.toMatchObject(REFUSED);
+    expect(listCalls(from).filter((call) => !isModeration(call))).toEqual([]);
+  });
+
+  it.each([
+    ['foreground', false],
+    ['background', true],
+  ])('the results are of the whole request and of the answer, not of the summary, in the %s', async (_, background) => {
+    for (const [moderation, first, flagged] of [
+      [score, 'I hit.', true],
+      [block, 'A walk', false],
+    ] as const) {
+      const from = service.upstream.requests.length;
+      const body = { model, input: talk(first), context_management, moderation, background };
+      const response = await waitUntilEnded((await client.responses.create(body)).id);
+      expect(response.output.map(({ type }) => type)).toEqual(['compaction', 'message']);
+      expect(response.moderation).toEqual({ input: result(flagged), output: result(false) });
+      // Each text is moderated once.
+      const [input, answer, ...more] = listModerated(from);
+      expect(input).toBe([first, LONG, 'Tell me 0'].join('\n'));
+      expect([answer, ...more]).toEqual([ANSWERS[0]]);
+    }
+  });
+
+  it('compaction itself moderates only what is to be blocked, and refuses a flagged summary', async () => {
+    const compact = (moderation: object) =>
+      client.responses.compact({ model, input: talk('A walk'), moderation } as never).withResponse();
+    const from = service.upstream.requests.length;
+    const scored = await compact(score);
+    expect(scored.response.headers.get('x-lambent-ignored')).toBe('moderation');
+    expect(listModerated(from)).toEqual([]);
+    await compact({ ...score, policy: { input: { mode: 'block' } } });
+    expect(listModerated(from)).toEqual([expect.stringContaining('A walk')]);
+    await expect(compact({ ...score, policy: { output: { mode: 'block' } } })).rejects.toMatchObject(REFUSED);
+    expect(listModerated(from).slice(1)).toEqual([SUMMARY]);
   });
 });
 

@@ -1,12 +1,6 @@
 import { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../inference/generation.ts';
-import type {
-  Moderation,
-  ModerationFailure,
-  ModerationMode,
-  ModerationUse,
-  Moderator,
-} from '../../inference/moderation.ts';
+import type { ModerationMode, ModerationOutcome, ModerationUse, Moderator } from '../../inference/moderation.ts';
 import type { GenerateOptions, Router } from '../../inference/router.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
 import { createGuardrailWatcher } from '../guardrail/guardrail-watcher.ts';
@@ -19,7 +13,6 @@ import { countModerations } from './count-moderations.ts';
 import type { ResolvedModerator } from './create-moderators.ts';
 import { type Content, listContent, mergeModerations, scoreContent } from './score-content.ts';
 
-type Outcome = Moderation | ModerationFailure;
 type Call = Pick<GenerateOptions, 'signal' | 'telemetry' | 'onModeration'>;
 
 /** Codes of failures of the model. Others are those of the request or of the configuration, which `onFailure: pass` never ignores. */
@@ -33,24 +26,33 @@ const UNAVAILABLE = 'The content of this request could not be moderated. Please 
  * Returns a router that moderates requests and answers, and reports the results with the end of the answer. In the mode `block`,
  * flagged requests aren't sent, and each kind of text of an answer (reasoning, text, the arguments of a tool call) is held back
  * until the moderation model has answered for all of it. The router throws LambentError `content_filter` if the request is flagged,
- * and `guardrail_unavailable` if the model fails and its setting doesn't let content pass then.
+ * and `guardrail_unavailable` if the model fails and its setting doesn't let content pass then. A request that is only to be
+ * moderated isn't sent.
  */
 export function withModeration(use: ModerationUse, moderator: ResolvedModerator, router: Router): Router {
   return {
     async generate(request, call) {
       const moderate = createModerate(moderator, call);
-      const input = moderate(() => listContent(request), 'input', use.input);
+      const input =
+        use.input === 'skip'
+          ? Promise.resolve(use.inputResult ?? NOTHING)
+          : moderate(() => listContent(request), 'input', use.input);
       if (use.input === 'block') {
         if (isFlagged(await input)) throw contentRefusedError();
         // A call that fails first doesn't wait for the result.
       } else input.catch(() => {});
+      if (use.isAlone) return { events: reportInput(use.model, await input) };
       const generation = await router.generate(omitOriginal(request), call);
-      return { ...generation, events: reportResults(generation.events, request, use, input, moderate) };
+      if (use.output === 'skip') return generation;
+      return {
+        ...generation,
+        events: reportResults(generation.events, request, { ...use, output: use.output }, input, moderate),
+      };
     },
   };
 }
 
-type Moderate = (list: () => Content, side: 'input' | 'output', mode: ModerationMode) => Promise<Outcome>;
+type Moderate = (list: () => Content, side: 'input' | 'output', mode: ModerationMode) => Promise<ModerationOutcome>;
 
 /** Returns the function that moderates content. It throws the reason of an abort, and in the mode `block` as the router does. */
 function createModerate(resolved: ResolvedModerator, { signal, telemetry, onModeration }: Call): Moderate {
@@ -83,15 +85,22 @@ function toModerationError(thrown: unknown): LambentError {
   return new LambentError(thrown.code, thrown.message.replace("'input'", "'moderation'"), { param: 'moderation' });
 }
 
+/** The result for nothing, which isn't flagged. */
+const NOTHING = mergeModerations([]);
+
+async function* reportInput(model: string, input: ModerationOutcome): AsyncGenerator<GenerationEvent> {
+  yield { type: 'finish', reason: 'stop', usage: undefined, moderation: { model, input, output: NOTHING } };
+}
+
 async function* reportResults(
   events: AsyncIterable<GenerationEvent>,
   { format }: GenerationRequest,
-  { model, output: mode }: ModerationUse,
-  input: Promise<Outcome>,
+  { model, output: mode }: { readonly model: string; readonly output: ModerationMode },
+  input: Promise<ModerationOutcome>,
   moderate: Moderate,
 ): AsyncGenerator<GenerationEvent> {
   const scoreOutput = (texts: readonly string[]) => moderate(() => ({ texts, images: [] }), 'output', mode);
-  const outcomes: Outcome[] = [];
+  const outcomes: ModerationOutcome[] = [];
   const texts: string[] = [];
   const createWatcher = (): Watcher => {
     if (mode === 'score') return createCollector(texts);
@@ -129,12 +138,12 @@ function createCollector(texts: string[]): Watcher {
 }
 
 /** Returns the results of all texts as one: a failure, unless one is flagged. */
-function mergeOutcomes(outcomes: readonly Outcome[]): Outcome {
+function mergeOutcomes(outcomes: readonly ModerationOutcome[]): ModerationOutcome {
   const results = outcomes.filter((each) => 'flagged' in each);
   const failure = outcomes.find((each) => 'code' in each);
   return failure !== undefined && !results.some(isFlagged) ? failure : mergeModerations(results);
 }
 
-function isFlagged(outcome: Outcome): boolean {
+function isFlagged(outcome: ModerationOutcome): boolean {
   return 'flagged' in outcome && outcome.flagged;
 }

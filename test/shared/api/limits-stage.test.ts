@@ -351,6 +351,21 @@ describe('a limited call', () => {
       expect(await readKey()).toMatchObject({ 'k.r.d20787': 2n });
     });
 
+    it('reserves and counts each side where it is moderated, if the request is moderated before', async () => {
+      const one: Policy = { ...policy, project: { limits: { models: { moderator: { requestsPerDay: 2 } } } } };
+      const alone = { ...moderation, output: 'skip', isAlone: true } as const;
+      const [report] = await collect((await generate(one, { moderation: alone })).events);
+      if (report?.type !== 'finish' || report.moderation === undefined) throw new Error('There is no report');
+      expect(report.moderation.input).toMatchObject({ flagged: true });
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 1n });
+      expect((await readKey())['k.t.d20787'] ?? 0n).toBe(0n);
+      const later = { ...moderation, input: 'skip', inputResult: report.moderation.input } as const;
+      const events = await collect((await generate(one, { moderation: later })).events);
+      expect(events.at(-1)).toMatchObject({ moderation: { input: report.moderation.input } });
+      expect(await readKey()).toMatchObject({ 'k.r.d20787': 3n, 'k.t.d20787': 50n, 'k.f.now': 0n });
+      expect(await refuse(one, { moderation: alone })).toMatchObject({ code: 'rate_limit_exceeded' });
+    });
+
     it('counts each piece of a long text', async () => {
       const text = 'x'.repeat(50_000);
       const messages = makeRequest({}).messages.map((each) => ({

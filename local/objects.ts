@@ -3,6 +3,7 @@ import { LambentError } from '../shared/core/errors.ts';
 import type { AccessKeys } from './access/access-keys.ts';
 import { SignatureVerifier } from './access/signature.ts';
 import { enforceConditionalWrites } from './conditional-writes.ts';
+import { refuseLongKeys } from './key-length.ts';
 import { listen } from './listen.ts';
 import { restoreObjects } from './object-files.ts';
 import { acceptLargeObjects } from './object-size.ts';
@@ -33,6 +34,7 @@ export interface ObjectsOptions {
 export async function startObjects({ path, port = 0, accessKeys }: ObjectsOptions = {}): Promise<Objects> {
   const app = buildApp({ logger: false });
   acceptLargeObjects(app);
+  refuseLongKeys(app);
   enforceConditionalWrites(app);
   if (path === undefined) await app.ready();
   else await restoreObjects(app, path);

@@ -6,10 +6,17 @@ import { isObject } from '../core/objects.ts';
 import { type TicketMessage, ticketSchema } from '../jobs/ticket-message.ts';
 import { ENDPOINTS } from './endpoints.ts';
 
+const MAX_KEY_BYTES = 1024;
+
 /** The location of a body that is too large for a message: in Lambent's bucket, under the tenant's `inbox/`. */
 const bodyPointer = v.strictObject({
   bucket: v.pipe(v.string(), v.minLength(1)),
-  key: v.pipe(v.string(), v.minLength(1), v.maxLength(1024)),
+  /** @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html */
+  key: v.pipe(
+    v.string(),
+    v.minLength(1),
+    v.check((key) => Buffer.byteLength(key) <= MAX_KEY_BYTES, 'at most 1,024 bytes in UTF-8'),
+  ),
 });
 
 /** An object that is kept as it is. valibot's `record` drops members such as `constructor`. */
@@ -110,7 +117,7 @@ function toError(issue: v.BaseIssue<unknown>): LambentError {
   }
   return new LambentError(
     'invalid_value',
-    `Invalid '${param ?? 'message'}': expected ${issue.type === 'custom' ? issue.message : issue.expected}.`,
+    `Invalid '${param ?? 'message'}': expected ${['custom', 'check'].includes(issue.type) ? issue.message : issue.expected}.`,
     details,
   );
 }

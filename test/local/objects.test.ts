@@ -75,6 +75,16 @@ describe('the S3 stand-in', () => {
     for (const status of refused) expect([409, 412]).toContain(status);
   });
 
+  it('refuses an S3 key of more than 1,024 bytes', async () => {
+    const { put, get } = await start(await createFolder());
+    const longest = `folder/${'语'.repeat(339)}`;
+    await put(longest, 'text');
+    expect(await get(longest)).toMatchObject({ text: 'text' });
+    const tooLong = { name: 'KeyTooLongError', $metadata: { httpStatusCode: 400 } };
+    await expect(put(`${longest}x`, 'text')).rejects.toMatchObject(tooLong);
+    await expect(get(`${longest}x`)).rejects.toMatchObject(tooLong);
+  });
+
   it('an S3 object survives a restart with its bytes, content type and metadata', async () => {
     const path = await createFolder();
     const first = await start(path);

@@ -89,3 +89,14 @@ it.each([
   if (message.type !== 'generate') throw new Error('unreachable');
   expect(() => getInboxKey(message, 'ours')).toThrow(expect.objectContaining({ code: 'invalid_value' }));
 });
+
+it('a body pointer to a key of more than 1,024 bytes is rejected', () => {
+  const parseKey = (name: string) =>
+    parseMessage(
+      JSON.stringify({ ...MESSAGE, body: undefined, bodyPointer: { bucket: 'ours', key: `acme/inbox/${name}` } }),
+    );
+  for (const name of ['x'.repeat(1013), '语'.repeat(337), '🌍'.repeat(253)])
+    expect(parseKey(name)).toMatchObject({ type: 'generate' });
+  for (const name of ['x'.repeat(1014), '语'.repeat(338), '🌍'.repeat(254)])
+    expect(() => parseKey(name)).toThrow(expect.objectContaining({ code: 'invalid_value', param: 'bodyPointer.key' }));
+});

@@ -26,6 +26,8 @@ export interface CleaningPorts {
 
 /** A function runs for 15 minutes at most. A job that isn't found so long after its entry is never created. */
 const CREATION_MINUTES = 17;
+/** The most sums that one write removes: each takes two operators of its condition. */
+const MAX_SUMS_REMOVED = 128;
 /** The most pages that one search reads. It ends at the first page with an ended job. */
 const MAX_PAGES = 4;
 
@@ -48,6 +50,7 @@ export async function cleanLedger(
   lastPage = '',
 ): Promise<Cleaned> {
   let isFound = (await cleanRecent(ports, tenant, counters)) !== undefined;
+  if (!isFound) await removeEmptySums(ports, tenant, counters);
   const pages = listPages(counters);
   const inTurn = [...pages.filter(({ id }) => id > lastPage), ...pages.filter(({ id }) => id <= lastPage)];
   let last = lastPage;
@@ -68,8 +71,13 @@ export async function cleanWholeLedger(
   until: number,
 ): Promise<void> {
   const isOver = () => ports.now() >= until;
-  let found: Counters | undefined = counters;
-  while (found !== undefined && !isOver()) found = await cleanRecent(ports, tenant, found);
+  let latest = counters;
+  for (let found: Counters | undefined = counters; found !== undefined; ) {
+    if (isOver()) return;
+    found = await cleanRecent(ports, tenant, latest);
+    latest = found ?? latest;
+  }
+  await removeEmptySums(ports, tenant, latest);
   for (const page of listPages(counters)) {
     if (isOver()) return;
     await cleanPage(ports, tenant, page);
@@ -84,17 +92,33 @@ export async function cleanRecent(
 ): Promise<Counters | undefined> {
   const ended = (await findEnded(ports, tenant, listEntries(counters))).slice(0, MAX_REMOVED);
   if (ended.length === 0) return undefined;
-  const add = addBack(ended.map(({ entry }) => entry));
-  const removed: Record<string, bigint> = Object.fromEntries(ended.map(({ name, value }) => [name, value]));
-  for (const name of listEmptySums(counters).slice(0, MAX_REMOVED)) removed[name] = 0n;
+  const removed = Object.fromEntries(ended.map(({ name, value }) => [name, value]));
   const result = await ports.store.write({
     pk: getLedgerPartition(tenant),
-    add,
+    add: addBack(ended.map(({ entry }) => entry)),
     remove: Object.keys(removed),
     equal: removed,
   });
-  // Otherwise another caller has removed some of them.
-  return result.counters;
+  // If it isn't written, another caller has removed some of them.
+  return removeEmptySums(ports, tenant, result.counters);
+}
+
+/**
+ * Removes the sums of keys that have no jobs any more, so that a tenant's item doesn't list all keys that ever queued one. This is a
+ * write of its own: a job that one of these keys enters meanwhile would otherwise keep all entries that are removed with the sums.
+ * @returns the item after that
+ */
+async function removeEmptySums({ store }: CleaningPorts, tenant: string, counters: Counters): Promise<Counters> {
+  const pk = getLedgerPartition(tenant);
+  let after = counters;
+  for (;;) {
+    const remove = listEmptySums(after).slice(0, MAX_SUMS_REMOVED);
+    if (remove.length === 0) return after;
+    const result = await store.write({ pk, remove, equal: Object.fromEntries(remove.map((name) => [name, 0n])) });
+    after = result.counters;
+    // Another caller has changed one of them. The next search removes the others.
+    if (!result.isWritten) return after;
+  }
 }
 
 async function cleanPage(
@@ -117,7 +141,7 @@ async function cleanPage(
     equal: { [name]: bits },
   });
   if (isWritten && left === 0n) await store.write({ pk, set: { expiresAt: BigInt(Math.ceil(now() / 1000)) } });
-  return counters;
+  return removeEmptySums(ports, tenant, counters);
 }
 
 async function findEnded<T extends { readonly entry: LedgerEntry }>(

@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { Limits } from '../../../shared/access/limit-policy.ts';
+import type { Counters } from '../../../shared/limits/counters.ts';
 import { cleanRecent, cleanWholeLedger } from '../../../shared/limits/ledger-cleaning.ts';
-import { encodeEntry, getEntryName, getPoolId, listEntries, listPages } from '../../../shared/limits/ledger-entry.ts';
+import {
+  encodeEntry,
+  getEntryName,
+  getPoolId,
+  getSumName,
+  listEntries,
+  listPages,
+} from '../../../shared/limits/ledger-entry.ts';
 import { getChildCounters, getTotalName } from '../../../shared/limits/pools.ts';
 import { QUEUE_METRICS } from '../../../shared/limits/queue-caps.ts';
 import { createTenants } from './ledger-world.ts';
@@ -10,6 +18,7 @@ import { MemoryCounters } from './memory-counters.ts';
 const ofProject = (limits: Limits) => ({ project: { limits } });
 const ofKey = (limits: Limits) => ({ key: { limits } });
 const ofAccount = (limits: Limits) => ({ account: { limits } });
+const listKeySums = (counters: Counters) => Object.keys(counters).filter((name) => name.startsWith('k.'));
 
 describe('what a job counts for', () => {
   it('a job without limits is not entered', async () => {
@@ -162,21 +171,18 @@ describe('the search for ended jobs', () => {
     expect(await enter(policy, 'resp_4')).toBeDefined();
   });
 
-  it('removes up to 64 entries at once, and the sums of keys that have become zero', async () => {
+  it('removes the sums of keys whose last jobs have ended, and those alone', async () => {
     const { enter, states, ports, read } = createTenants();
     const policy = ofKey({ jobsQueued: 100 });
     await enter(policy, 'resp_two', { keyId: 'two' });
     for (let index = 0; index < 5; index += 1) await enter(policy, `resp_${index}`);
-    states.set('resp_two', 'ended');
-    await cleanRecent(ports, 'acme', await read());
-    expect(await read()).toMatchObject({ 'k.j.one': 5n, 'k.j.two': 0n });
-    states.set('resp_0', 'ended');
+    for (const id of ['resp_two', 'resp_0']) states.set(id, 'ended');
     await cleanRecent(ports, 'acme', await read());
     expect(await read()).toMatchObject({ 'p.j': 4n, 'k.j.one': 4n });
     expect(await read()).not.toHaveProperty(['k.j.two']);
   });
 
-  it('removes no more entries and sums than one write of DynamoDB can', async () => {
+  it('removes no more entries and sums than one write of DynamoDB can, and all sums in further writes', async () => {
     const store = new MemoryCounters();
     const { ports, states, read } = createTenants(store);
     const set: Record<string, bigint> = { 'p.j': 100n };
@@ -184,15 +190,62 @@ describe('the search for ended jobs', () => {
       const amounts = { jobs: 1n, bytes: 1n, weight: 1n };
       const entry = { id: `resp_${index}`, keyId: `of${index}`, minute: 0, leased: QUEUE_METRICS, amounts };
       set[getEntryName(entry)] = encodeEntry(entry);
-      set[`k.j.key${index}`] = 0n;
+      for (const metric of QUEUE_METRICS) set[getSumName(metric, entry.keyId)] = 1n;
+      for (const metric of QUEUE_METRICS) set[getSumName(metric, `key${index}`)] = 0n;
       states.set(entry.id, 'ended');
     }
-    await store.write({ pk: 'jobs#acme', set });
+    store.items.set('jobs#acme', set);
     const after = await cleanRecent(ports, 'acme', await read());
     expect(after).toEqual(await read());
     expect(await read()).toMatchObject({ 'p.j': 36n });
     expect(listEntries(await read())).toHaveLength(36);
-    expect(Object.keys(await read()).filter((name) => name.startsWith('k.j.key'))).toHaveLength(36);
+    expect(listKeySums(await read())).toHaveLength(36 * 3);
+  });
+
+  it('removes the sums of keys without jobs although no further job has ended', async () => {
+    const store = new MemoryCounters();
+    const { enter, ports, read } = createTenants(store);
+    const policy = { ...ofProject({ jobsQueued: 1 }), ...ofKey({ jobsQueued: 9 }) };
+    await enter(policy, 'resp_1');
+    const leave = () => store.write({ pk: 'jobs#acme', set: { 'k.j.two': 0n, 'k.b.two': 0n } });
+    await leave();
+    expect(await enter(policy, 'resp_2')).toBeDefined();
+    expect(listKeySums(await read())).toEqual(['k.j.one']);
+    await leave();
+    await cleanWholeLedger(ports, 'acme', await read(), Number.POSITIVE_INFINITY);
+    expect(listKeySums(await read())).toEqual(['k.j.one']);
+  });
+
+  it('removes the sums of keys whose last jobs are those of a page', async () => {
+    const { enter, states, ports, read } = createTenants();
+    const policy = ofKey({ jobsQueued: 9 });
+    for (let index = 0; index < 64; index += 1) await enter(policy, `resp_${index}`, { keyId: `key${index}` });
+    expect(listPages(await read())).toHaveLength(1);
+    for (let index = 0; index < 63; index += 1) states.set(`resp_${index}`, 'ended');
+    await cleanWholeLedger(ports, 'acme', await read(), Number.POSITIVE_INFINITY);
+    expect(listKeySums(await read())).toEqual(['k.j.key63']);
+  });
+
+  it('keeps the sum of a key that enters a job while it is removed', async () => {
+    const store = new MemoryCounters();
+    let isRacing = true;
+    const world = createTenants({
+      read: (pk) => store.read(pk),
+      list: (prefixes) => store.list(prefixes),
+      write: async (write) => {
+        if (isRacing && write.remove?.includes('k.j.one')) {
+          isRacing = false;
+          await world.enter(policy, 'resp_2');
+        }
+        return store.write(write);
+      },
+    });
+    const policy = ofKey({ jobsQueued: 9 });
+    await world.enter(policy, 'resp_1');
+    world.states.set('resp_1', 'ended');
+    await cleanRecent(world.ports, 'acme', await world.read());
+    expect(isRacing).toBe(false);
+    expect(await world.read()).toMatchObject({ 'p.j': 1n, 'k.j.one': 1n });
   });
 
   it('subtracts an entry once, although two environments have found it', async () => {

@@ -11,6 +11,7 @@ import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobDependencies } from '../shared/api/job-dependencies.ts';
 import { readJobState } from '../shared/api/read-job-state.ts';
 import { isExpirySweepDue, sweepExpiringKeys } from '../shared/audit/sweep-expiring-keys.ts';
+import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createFailureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -47,9 +48,11 @@ const watch = createBacklogWatch(
   createDynamoDBSamples(clients.dynamodb, config.JOBS_TABLE),
 );
 
+const { list, read } = createDynamoDBCounters(clients.dynamodb, config.LIMITS_TABLE);
+/** Its writes are made once. The repetition of one whose response was lost would find nothing to settle, and log nothing. */
+const { write } = createDynamoDBCounters(createDynamoDBClient({ maxAttempts: 1 }), config.LIMITS_TABLE);
 const limits = {
-  /** Its writes may be repeated: each changes what the one before it has not. */
-  store: createDynamoDBCounters(clients.dynamodb, config.LIMITS_TABLE),
+  store: { list, read, write },
   readState: (tenant: string, id: string) => readJobState(dependencies.jobs, tenant, id),
   now: Date.now,
 };

@@ -48,8 +48,11 @@ export interface FaultProxyOptions {
   readonly service: FaultyService;
   /** Base URL of the stand-in, or a function that is called for each request if the stand-in starts later. */
   readonly target: string | (() => string);
-  /** Returns a number from 0 up to 1. Called once for each request, so that the same seed repeats the same faults. */
-  readonly random: () => number;
+  /**
+   * Returns a number from 0 up to 1. Called once for each request, so that the same seed repeats the same faults.
+   * @param operation as the `target` of an `Exchange`
+   */
+  readonly random: (operation: string) => number;
   readonly shares?: FaultShares;
   /** Milliseconds by which `slow` requests are delayed. Default: 1000. */
   readonly slowMs?: number;
@@ -86,7 +89,7 @@ export async function startFaultProxy({
   const targetUrl = typeof target === 'string' ? () => target : target;
 
   async function handle(request: IncomingMessage, client: ServerResponse): Promise<void> {
-    const fault = chooseFault(current, random());
+    const fault = chooseFault(current, random(getOperation(request)));
     counts.requests += 1;
     if (fault !== undefined) counts[fault] += 1;
     if (fault === 'cutBefore') return void request.socket.destroy();
@@ -123,7 +126,7 @@ export async function startFaultProxy({
       service,
       method: request.method ?? '',
       path: request.url ?? '',
-      target: String(request.headers['x-amz-target'] ?? ''),
+      target: getOperation(request),
       requestId: /^Root=1-([^;]+)/.exec(String(request.headers['x-amzn-trace-id'] ?? ''))?.[1] ?? '',
       request: body,
       status,
@@ -163,6 +166,10 @@ export async function startFaultProxy({
       agent.destroy();
     },
   };
+}
+
+function getOperation({ headers }: IncomingMessage): string {
+  return String(headers['x-amz-target'] ?? '');
 }
 
 function chooseFault(shares: FaultShares, random: number): Fault | undefined {

@@ -10,7 +10,8 @@ const BASE_PAUSE_MS = 25;
 
 /**
  * Creates the store of counters in a DynamoDB table.
- * @param client one that makes a single attempt per request: an addition must not be repeated if it may have been made
+ * @param client one that makes a single attempt per request: an addition must not be repeated if it may have been made. If it makes
+ * more, only read with the store
  */
 export function createDynamoDBCounters(client: DynamoDBClient, tableName: string): CounterStore {
   const table: Table = { client, name: tableName };

@@ -1,5 +1,6 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type FaultProxy, startFaultProxy } from '../../local/faults/proxy.ts';
 import { createExpiringKeys } from '../../shared/access/expiring-keys.ts';
 import { createKeyItem, getKeyPartition } from '../../shared/access/keys.ts';
 import type { Policy } from '../../shared/access/policy.ts';
@@ -21,6 +22,9 @@ import {
 } from './test-environment.ts';
 
 let testEnvironment: TestEnvironment;
+let proxy: FaultProxy;
+/** The response of the next such operation of DynamoDB is lost. */
+let lost: string | undefined;
 let sweep: Handler;
 let authorize: Handler;
 /** The log. */
@@ -29,6 +33,17 @@ const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
 beforeAll(async () => {
   testEnvironment = await startTestEnvironment();
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
+  proxy = await startFaultProxy({
+    service: 'dynamodb',
+    target: testEnvironment.services.urls.dynamodb,
+    random: (operation) => {
+      if (operation !== lost) return 0.9;
+      lost = undefined;
+      return 0;
+    },
+    shares: { cutAfter: 0.5 },
+  });
+  vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', proxy.url);
   vi.stubEnv('LOG_LEVEL', 'info');
   // Before the functions are loaded, because they take their clock then.
   vi.useFakeTimers({ toFake: ['Date'] });
@@ -42,6 +57,7 @@ afterAll(async () => {
   vi.useRealTimers();
   write.mockRestore();
   vi.unstubAllEnvs();
+  await proxy.close();
   await testEnvironment[Symbol.asyncDispose]();
 });
 
@@ -216,6 +232,21 @@ describe('limits', () => {
     expect(counters).toMatchObject({ 'k.f.now': 0n, 'k.t.d20787': 100n });
     expect(Object.keys(counters).filter((name) => name.startsWith('b.'))).toEqual([]);
     expect(await sweepAt('2026-11-30T13:00:00Z')).toEqual([]);
+  });
+
+  it('calls that were settled by a write without a response are reported as not settled', async () => {
+    vi.setSystemTime('2026-11-29T12:00:30Z');
+    const store = createStore();
+    const caps = listCaps({ key: { limits: { requestsInFlight: 9 } } }, 'main', 'answers');
+    const amounts = { requests: 1n, inputTokens: 10n, outputTokens: 90n, spend: 5n };
+    const holder = { tenant: 'acme', keyId: 'lost' };
+    const limiter = new Limiter(store, Date.now);
+    expect(await limiter.reserve({ holder, kind: 'answers', amounts, model: 'main', caps })).toHaveProperty('settle');
+    lost = 'DynamoDB_20120810.UpdateItem';
+    expect(await sweepAt('2026-11-29T12:30:00Z')).toEqual([]);
+    expect(lost).toBeUndefined();
+    expect(readLines()).toContainEqual(expect.objectContaining({ message: 'calls of a key not settled' }));
+    expect(await store.read('key#acme#lost')).toEqual({ 'k.f.now': 0n });
   });
 
   it('a job that was counted and never created is counted no more', async () => {

@@ -8,6 +8,7 @@ import {
   listBuckets,
 } from './bucket.ts';
 import type { CounterStore, Counters } from './counters.ts';
+import { MINUTE_MS } from './windows.ts';
 
 /** Calls of one minute and model that never settled, because their function died, and what they had reserved. */
 export interface Stranded {
@@ -56,7 +57,7 @@ function describe(pk: string, bucket: Bucket, counters: Counters): Stranded {
   return {
     pk,
     model: bucket.model,
-    startedAt: bucket.minute * 60_000,
+    startedAt: bucket.minute * MINUTE_MS,
     calls: hasRetries(bucket) ? 0 : Number(counters[names.calls] ?? 0n),
     inputTokens: Number(counters[names.inputTokens] ?? 0n),
     outputTokens: Number(counters[names.outputTokens] ?? 0n),

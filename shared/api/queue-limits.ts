@@ -12,6 +12,7 @@ import type { Admitted } from '../jobs/submit.ts';
 import type { CounterStore } from '../limits/counters.ts';
 import { JobLedger } from '../limits/job-ledger.ts';
 import { queueLimitError } from '../limits/limit-errors.ts';
+import { encodeLimitName } from '../limits/limit-name.ts';
 import { listQueueCaps } from '../limits/queue-caps.ts';
 import { countMessage } from '../limits/sender-messages.ts';
 import { type Delivery, hasWaited, noteWait } from '../limits/waiting-messages.ts';
@@ -70,7 +71,7 @@ export class QueueLimits {
       .catch((thrown: unknown) => this.#passIfDown(thrown, telemetry));
     // A repeated request gets its job, which is counted already, or was accepted before there was a limit.
     if (refusal === undefined || (await readJobState(jobs, tenant, id)) !== 'absent') return;
-    telemetry?.logger.annotate({ limit: `${refusal.cap.level}.${refusal.cap.name}` });
+    telemetry?.logger.annotate({ limit: encodeLimitName(refusal.cap) });
     telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
     throw queueLimitError(refusal);
   }

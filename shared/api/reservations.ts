@@ -8,6 +8,7 @@ import type { CounterStore } from '../limits/counters.ts';
 import { GrowingReservation, type Settleable } from '../limits/growing-reservation.ts';
 import { limitError } from '../limits/limit-errors.ts';
 import { encodeLimitHeaders, type HeaderStyle } from '../limits/limit-headers.ts';
+import { encodeLimitName } from '../limits/limit-name.ts';
 import { type Call, Limiter, type Reservation } from '../limits/limiter.ts';
 import { logAlerts } from '../limits/log-alerts.ts';
 import { logStranded } from '../limits/log-stranded.ts';
@@ -120,7 +121,7 @@ export class Reservations implements StreamLimits {
     if (telemetry !== undefined) logAlerts(telemetry, holder, reserved.alerts);
     const headers = encodeLimitHeaders(reserved.state, headerStyle, this.#now());
     if (!('settle' in reserved)) {
-      telemetry?.logger.annotate({ limit: `${reserved.cap.level}.${reserved.cap.name}` });
+      telemetry?.logger.annotate({ limit: encodeLimitName(reserved.cap) });
       telemetry?.metrics.gather({ LimitedCalls: [1, 'Count'] });
       throw limitError(reserved, call.model, this.#now(), { queued, headers });
     }

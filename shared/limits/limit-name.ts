@@ -1,8 +1,9 @@
 import type { Cap } from './caps.ts';
 import { OWNERS } from './owners.ts';
+import type { QueueCap } from './queue-caps.ts';
 
-/** A limit as errors carry it, and as jobs store it: `key.dollarsPerMonth`. */
-export function encodeLimitName({ level, name }: Pick<Cap, 'level' | 'name'>): string {
+/** A limit as errors and log lines carry it, and as jobs store it: `key.dollarsPerMonth`. */
+export function encodeLimitName({ level, name }: Pick<Cap | QueueCap, 'level' | 'name'>): string {
   return `${level}.${name}`;
 }
 

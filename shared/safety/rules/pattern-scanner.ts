@@ -14,6 +14,12 @@ export interface CompiledPattern {
 const DEFAULT_MAX_LENGTH = 128;
 
 /**
+ * Characters that are searched together for a rule that allows texts. It may need all matches, and each of them may look at all
+ * that follows it.
+ */
+const PART = 1_024;
+
+/**
  * Compiles the patterns of a rule.
  * @throws Error for an invalid pattern
  */
@@ -47,9 +53,12 @@ export class PatternScanner implements Scanner {
   }
 
   push(text: string): void {
-    this.#kept += text;
-    this.#search(false);
-    this.#forget();
+    const size = this.#compiled.allow.length === 0 ? text.length : PART;
+    for (let from = 0; from < text.length; from += size) {
+      this.#kept += text.slice(from, from + size);
+      this.#search(false);
+      this.#forget();
+    }
   }
 
   end(): void {
@@ -65,19 +74,46 @@ export class PatternScanner implements Scanner {
   }
 
   #search(isEnd: boolean): void {
-    const { rule, pattern, allow, maxLength } = this.#compiled;
     if (this.#hits.size > 0) return;
-    const context = this.#kept.slice(0, this.#context).normalize('NFKC').length;
-    const text = this.#kept.normalize('NFKC');
-    const matches = listMatches(pattern, text, context);
-    // At the end of the text so far, a match may become longer, or none. An allowed text around it may become longer, too.
-    const isDecided = ([start, end]: Span): boolean =>
-      isEnd || text.length - start >= maxLength + 1 || (allow.length === 0 && end < text.length);
-    const decided = matches.filter(isDecided);
-    if (decided.length === 0) return;
-    const allowed = allow.flatMap((each) => listMatches(each, text, this.#keptFrom === 0 ? 0 : 1));
-    const isAllowed = ([start, end]: Span): boolean => allowed.some(([from, to]) => from <= start && end <= to);
-    if (!decided.every(isAllowed)) this.#hits.add(rule);
+    const context = normalize(this.#kept.slice(0, this.#context)).length;
+    const text = normalize(this.#kept);
+    const decided = this.#listDecided(text, context, isEnd);
+    if (decided.length > 0 && !this.#areAllowed(decided, text)) this.#hits.add(this.#compiled.rule);
+  }
+
+  /** Lists the matches that further text can't change, in their order. Without allowed texts, the first one is enough. */
+  #listDecided(text: string, from: number, isEnd: boolean): Span[] {
+    const { pattern, allow, maxLength } = this.#compiled;
+    const decided: Span[] = [];
+    for (const match of findMatches(pattern, text, from)) {
+      const [start, end] = match;
+      const canBeAllowed = allow.length > 0;
+      // At the end of the text so far, a match may become longer, or none. An allowed text around it may become longer, too.
+      const isDecided = isEnd || text.length - start >= maxLength + 1 || (!canBeAllowed && end < text.length);
+      // Later matches begin later. If this one reaches the end, there are none.
+      if (!isDecided) break;
+      decided.push(match);
+      if (!canBeAllowed) break;
+    }
+    return decided;
+  }
+
+  /** Returns whether each of some matches, which are in their order, is within an allowed text. */
+  #areAllowed(matches: readonly Span[], text: string): boolean {
+    const from = this.#keptFrom === 0 ? 0 : 1;
+    const allowed = this.#compiled.allow
+      .flatMap((each) => [...findMatches(each, text, from)])
+      .sort(([first], [second]) => first - second);
+    let next = 0;
+    /** The end of the allowed text that ends last, of those that begin no later than the match. */
+    let allowedTo = 0;
+    return matches.every(([start, end]) => {
+      for (let span = allowed[next]; span !== undefined && span[0] <= start; span = allowed[next]) {
+        allowedTo = Math.max(allowedTo, span[1]);
+        next += 1;
+      }
+      return end <= allowedTo;
+    });
   }
 
   /** Drops the text in which no match can begin, except for its end. */
@@ -87,7 +123,7 @@ export class PatternScanner implements Scanner {
     if (this.#kept.length <= size) return;
     let at = this.#kept.length - maxLength - 1;
     // Characters that are composed when the text is normalised make it shorter.
-    while (at > this.#context && this.#kept.slice(at).normalize('NFKC').length < maxLength + 1) at -= maxLength;
+    while (at > this.#context && normalize(this.#kept.slice(at)).length < maxLength + 1) at -= maxLength;
     at = findCharacterStart(this.#kept, at);
     if (at <= this.#context) return;
     const from = findCharacterStart(this.#kept, Math.max(0, at - 1 - (allow.length === 0 ? 0 : maxLength)));
@@ -99,18 +135,44 @@ export class PatternScanner implements Scanner {
 
 type Span = readonly [start: number, end: number];
 
-function listMatches(pattern: RE2JS, text: string, from: number): Span[] {
+function* findMatches(pattern: RE2JS, text: string, from: number): Generator<Span> {
   const matcher = pattern.matcher(text);
-  const spans: Span[] = [];
-  for (let found = matcher.find(from); found; found = matcher.find()) spans.push([matcher.start(), matcher.end()]);
-  return spans;
+  for (let found = matcher.find(from); found; found = matcher.find()) yield [matcher.start(), matcher.end()];
+}
+
+/**
+ * Marks of one character that are put in order together. Each may move before all others, which takes long if there are many. No
+ * language needs more than 30.
+ * @see https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format
+ */
+const MAX_MARKS = 64;
+/** Marks, and two other characters that become marks, more than can be put in order. */
+const CROWD = new RegExp(`([\\p{M}\\uFF9E\\uFF9F]{${MAX_MARKS}})`, 'u');
+
+/** Returns a text in the form NFKC, besides characters with more marks than the limit. */
+function normalize(text: string): string {
+  const parts = text.split(CROWD).map((part) => part.normalize('NFKC'));
+  return parts.join('');
 }
 
 const JOINED = /^[\p{M}\u1160-\u11FF\uDC00-\uDFFF]/u;
 
-/** Returns the offset at or before `at` at which no mark and no half of a surrogate pair begins. */
+/**
+ * Returns the offset at or before `at` at which no mark and no half of a surrogate pair begins; among more marks than are put in
+ * order, one at which no half begins.
+ */
 function findCharacterStart(text: string, at: number): number {
   let start = at;
-  while (start > 0 && JOINED.test(text.slice(start, start + 2))) start -= 1;
+  while (
+    start > 0 &&
+    JOINED.test(text.slice(start, start + 2)) &&
+    (at - start < MAX_MARKS || isLowSurrogate(text, start))
+  )
+    start -= 1;
   return start;
+}
+
+function isLowSurrogate(text: string, at: number): boolean {
+  const code = text.charCodeAt(at);
+  return code >= 0xdc00 && code <= 0xdfff;
 }

@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ContentRule } from '../../../../shared/access/content-policy-schema.ts';
+import type { ContentRule, PatternRule } from '../../../../shared/access/content-policy-schema.ts';
 import type { Policy } from '../../../../shared/access/policy.ts';
 import type { GenerationRequest } from '../../../../shared/inference/generation.ts';
 import { withRules } from '../../../../shared/safety/rules/rules-router.ts';
@@ -103,5 +104,60 @@ describe('the input of a model', () => {
   it('a stored pattern that is invalid lets nothing pass', async () => {
     const policy = { project: { contentRules: [{ id: 'p', pattern: '(' }] } };
     await expect(isSent(user('Hello'), policy)).rejects.toMatchObject({ code: 'configuration' });
+  });
+});
+
+describe('a long text', () => {
+  it('a text is sent if and only if all matches of a pattern are within allowed texts', async () => {
+    const rule: ContentRule = { id: 'digits', pattern: '\\b\\d{6}\\b', allow: ['TCK-\\d{6}', 'é \\d{6} ok'] };
+    // Long texts are searched in parts. The character with a mark is composed before.
+    const allowed: fc.Arbitrary<string> = fc.constantFrom(
+      'TCK-123456 ',
+      '1234567 ',
+      'e\u0301 123456 ok ',
+      'TCK-1',
+      'e\u0301 ',
+      'x ',
+      '\u{1F600}',
+    );
+    const long = fc.array(allowed, { minLength: 300, maxLength: 600 });
+    const some = fc.array(fc.tuple(fc.nat(), fc.constantFrom('123456 ', 'e 123456 ok ')), { maxLength: 2 });
+    await fc.assert(
+      fc.asyncProperty(long, some, async (parts, others) => {
+        const whole = others
+          .reduce((list, [at, other]) => list.toSpliced(at % (list.length + 1), 0, other), parts)
+          .join('');
+        const isAllowed = !/\b\d{6}\b/.test(whole.normalize('NFKC').replace(/TCK-\d{6}|é \d{6} ok/g, 'x'));
+        expect(await isSent(user(whole), { key: { contentRules: [rule] } })).toBe(isAllowed);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  const TICKET = 'TCK-\\d+(.*approved)?';
+  // In time that grows with the square of the text, each of these takes longer than the time limit of a test.
+  it.each<[string, PatternRule, string, boolean]>([
+    ['matches that may extend to the end', { id: 'a', pattern: TICKET }, 'TCK-1 '.repeat(100_000), false],
+    [
+      'allowed matches that may extend to the end',
+      { id: 'a', pattern: TICKET, allow: ['TCK-1'] },
+      `TCK-1 ${'other text '.repeat(9)}`.repeat(10_000),
+      true,
+    ],
+    ['one character with many marks', { id: 'a', pattern: TICKET }, `e${'\u0301\u0323'.repeat(500_000)}`, true],
+    [
+      'one character with many marks, for a pattern with allowed texts',
+      { id: 'a', pattern: TICKET, allow: ['TCK-1'] },
+      `e${'\u0301\uff9e'.repeat(500_000)}`,
+      true,
+    ],
+  ])('a text of %s is searched in linear time', async (_, rule, content, expected) => {
+    expect(await isSent(user(content), { project: { contentRules: [rule] } })).toBe(expected);
+  });
+
+  it('a match after many marks is found', async () => {
+    const rule = { id: 'a', pattern: 'é$|TCK-\\d+' };
+    for (const content of [`e${'\u0323\u0301'.repeat(500)}TCK-1`, `${'e\u0301'.repeat(500)}`])
+      expect(await isSent(user(content), { project: { contentRules: [rule] } })).toBe(false);
   });
 });

@@ -23,7 +23,14 @@ import {
   toSettings,
 } from './identity-providers.ts';
 import { createObjectId } from './object-table.ts';
-import { checkVerification, identifier, parseTransformations, transformations, verification } from './verification.ts';
+import {
+  checkVerification,
+  identifier,
+  parseTransformations,
+  parseVerification,
+  transformations,
+  verification,
+} from './verification.ts';
 
 const name = text({ min: 1, max: 256 });
 const description = text({ max: 1_024 });
@@ -85,7 +92,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
         issuer: body.issuer,
         audience: body.audience,
         transformations: body.attribute_transformations ?? [],
-        verification: body.verification ?? { type: 'discovery', discovery_url: null },
+        verification: parseVerification(body.verification ?? { type: 'discovery', discovery_url: null }),
       };
       await check(provider);
       await providers.create(ORGANIZATION, provider);
@@ -101,7 +108,8 @@ export function createIdentityProviderRoutes(api: AdminApi) {
 
     'POST /v1/organization/workload_identity_providers/{provider}': createOptionalBodyRoute(
       updateBody,
-      async (request, { attribute_transformations, ...changes }) => {
+      async (request, { attribute_transformations, verification, ...others }) => {
+        const changes = { ...others, verification: verification && parseVerification(verification) };
         const before = await getIdentityProvider(providers, request);
         const change = (provider: IdentityProvider): IdentityProvider => ({
           ...provider,

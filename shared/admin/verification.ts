@@ -26,14 +26,25 @@ export const verification = variant('type', {
 export type Verification = v.InferOutput<typeof verification>;
 
 /**
- * Checks an issuer, which is a URL as tokens have it, and how its tokens are verified.
+ * Returns how tokens are verified, with the fields of uploaded keys that this needs: key sets may have certificates and fields of
+ * any size, and all that is stored is read with each token.
+ * @throws LambentError `invalid_value` for keys that aren't public ones
+ */
+export function parseVerification(verification: Verification): Verification {
+  if (verification.type === 'discovery') return verification;
+  const keys = parseKeys(verification.jwks['keys']);
+  return { type: 'uploaded_jwks', jwks: { keys } };
+}
+
+/**
+ * Checks an issuer, which is a URL as tokens have it, and the URL from which its keys are fetched.
  * @throws LambentError `invalid_value`
  */
 export function checkVerification(issuer: string, verification: Verification, isLoopbackAllowed: boolean): void {
   const expected = 'it must be an https URL without user name and fragment';
   if (!isPublicUrl(issuer, isLoopbackAllowed)) throw invalidValueError('issuer', `Invalid 'issuer': ${expected}.`);
-  if (verification.type === 'uploaded_jwks') checkKeys(verification.jwks['keys']);
-  else if (verification.discovery_url !== null && !isPublicUrl(verification.discovery_url, isLoopbackAllowed))
+  if (verification.type === 'uploaded_jwks') return;
+  if (verification.discovery_url !== null && !isPublicUrl(verification.discovery_url, isLoopbackAllowed))
     throw invalidValueError('verification.discovery_url', `Invalid 'verification.discovery_url': ${expected}.`);
   else checkHost(issuer, verification.discovery_url, isLoopbackAllowed);
 }
@@ -51,14 +62,23 @@ export function getDiscoveryUrl(issuer: string): string {
   return `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
 }
 
-function checkKeys(keys: unknown): void {
+/** The fields of RFC 7517 and 7518 that a key is selected by, or a signature verified with. */
+const KEY_FIELDS = ['kty', 'kid', 'use', 'key_ops', 'alg', 'n', 'e', 'crv', 'x', 'y'];
+
+/** Enough for the largest keys that are in use: an RSA key of 16,384 bits has 2.8 KB. */
+const MAX_KEYS_BYTES = 64 * 1024;
+
+function parseKeys(keys: unknown): readonly object[] {
   const param = 'verification.jwks';
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > MAX_KEYS)
     throw invalidValueError(param, `Invalid '${param}': it must have 1 to ${MAX_KEYS} 'keys'.`);
-  for (const [index, key] of keys.entries()) {
+  const parsed = keys.map((key: unknown, index) => {
     const fault = findFault(key);
     if (fault !== undefined) throw invalidValueError(param, `Invalid '${param}.keys[${index}]': ${fault}.`);
-  }
+    return Object.fromEntries(Object.entries(Object(key)).filter(([name]) => KEY_FIELDS.includes(name)));
+  });
+  if (Buffer.byteLength(JSON.stringify(parsed)) <= MAX_KEYS_BYTES) return parsed;
+  throw invalidValueError(param, `Invalid '${param}': its keys are larger than ${MAX_KEYS_BYTES / 1024} KB together.`);
 }
 
 function findFault(key: unknown): string | undefined {

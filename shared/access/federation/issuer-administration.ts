@@ -42,7 +42,7 @@ export interface IssuerAdministration {
 const MAX_ATTEMPTS = 8;
 
 /** Below the 400 KB that an item of DynamoDB may have. Far fewer are advisable: they are read with each token. */
-const MAX_LENGTH = 200_000;
+const MAX_BYTES = 200_000;
 
 /** Creates the administration of the issuers in an access table. */
 export function createIssuerAdministration(access: Table): IssuerAdministration {
@@ -63,7 +63,7 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
           ? { condition: 'attribute_not_exists(pk)' }
           : { condition: 'revision = :revision', values: marshall({ ':revision': before.revision }) };
       const item = createIssuerItem(after, revision);
-      if (JSON.stringify(item).length > MAX_LENGTH)
+      if (Buffer.byteLength(JSON.stringify(item)) > MAX_BYTES)
         throw new LambentError('invalid_value', 'The provider has too many rules, or too large ones.');
       if (await putItem(access, item, condition)) return true;
     }

@@ -14,7 +14,12 @@ import {
 } from './admin-routes.ts';
 import { listKeyScopes } from './environments.ts';
 import { createFederationRules, encodeRule, type FederationRule } from './federation-rules.ts';
-import { createIdentityProviders, getIdentityProvider, type IdentityProvider } from './identity-providers.ts';
+import {
+  createIdentityProviders,
+  getIdentityProvider,
+  getProvider,
+  type IdentityProvider,
+} from './identity-providers.ts';
 import { createObjectId, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { findActiveProject } from './projects.ts';
 import { createRoleReader } from './roles.ts';
@@ -128,7 +133,7 @@ export function createFederationRuleRoutes(api: AdminApi) {
         try {
           await rules.enforce([rule]);
           // If provider or account were deleted meanwhile, their rules may have been listed before this one was stored.
-          await providers.get(ORGANIZATION, provider.id);
+          await getProvider(providers, provider.id);
           await getAccount(rule.projectId, rule.serviceAccountId);
         } catch (thrown) {
           await rules.remove(rule);

@@ -1,8 +1,7 @@
 import * as v from 'valibot';
-import { createIssuerAdministration } from '../access/federation/issuer-administration.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import { logAct } from '../audit/act.ts';
-import type { LambentError } from '../core/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { boolean, object, oneOf, text } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
@@ -11,6 +10,7 @@ import {
   createAdminRoute,
   createBodyRoute,
   createOptionalBodyRoute,
+  getPathParameter,
   listObjects,
 } from './admin-routes.ts';
 import { createFederationRules } from './federation-rules.ts';
@@ -18,11 +18,13 @@ import {
   createIdentityProviders,
   encodeProvider,
   getIdentityProvider,
+  hasSameIssuer,
   type IdentityProvider,
+  providerNotFoundError,
   toIssuerName,
-  toSettings,
 } from './identity-providers.ts';
 import { createObjectId } from './object-table.ts';
+import { createProviderTrust, takenError } from './provider-trust.ts';
 import {
   checkVerification,
   identifier,
@@ -58,25 +60,62 @@ const updateBody = object({
 export function createIdentityProviderRoutes(api: AdminApi) {
   const providers = createIdentityProviders(api);
   const rules = createFederationRules(api);
-  const issuers = createIssuerAdministration(api.access);
+  const trust = createProviderTrust(api);
 
   /** @throws LambentError `invalid_value` */
   const check = async (provider: IdentityProvider): Promise<void> => {
     checkVerification(provider.issuer, provider.verification, api.isLoopbackIssuerAllowed);
     parseTransformations(provider.transformations);
-    for await (const other of providers.listAll(ORGANIZATION))
-      if (other.id !== provider.id && other.issuer === provider.issuer && other.audience === provider.audience)
-        throw takenError(other.id);
+    for await (const other of providers.listAll(ORGANIZATION)) {
+      if (other.id === provider.id || other.deleted || !hasSameIssuer(other, provider)) continue;
+      // Its creation may have been interrupted, and this request be the repeated one.
+      await trust.apply(toIssuerName(other));
+      throw takenError(other.id);
+    }
   };
 
-  /** Makes the authorizer trust the provider, as it is. */
-  const trust = async (provider: IdentityProvider): Promise<void> => {
-    if (!(await issuers.trust(toSettings(provider)))) throw takenError('of another request');
+  /**
+   * Applies the issuer that a stored provider has, and those that it had.
+   * @returns the id of another provider that has taken its issuer meanwhile. Then the rest is not done
+   */
+  const applyStored = async (provider: IdentityProvider): Promise<string | undefined> => {
+    const { id, former } = provider;
+    const other = await trust.apply(toIssuerName(provider));
+    if (other !== undefined && !provider.deleted) return other;
+    for (const name of former) await trust.apply({ ...name, providerId: id });
+    const isLeft = (name: (typeof former)[number]) => !former.some((each) => hasSameIssuer(each, name));
+    if (former.length > 0)
+      await providers.update(ORGANIZATION, id, (current) => ({ ...current, former: current.former.filter(isLeft) }));
+    return undefined;
+  };
+
+  /** Stores a changed provider. @throws LambentError `overloaded` if another request has changed its issuer or audience */
+  const store = async (
+    before: IdentityProvider,
+    change: (provider: IdentityProvider) => IdentityProvider,
+  ): Promise<IdentityProvider> => {
+    const { id } = before;
+    const changed = change(before);
+    const isMoved = !hasSameIssuer(changed, before);
+    await trust.reserve(changed, before);
+    // What is taken away comes first: the old issuer, or all that the provider admits.
+    if (isMoved || !changed.enabled) await trust.suspend(before);
+    try {
+      return await providers.update(ORGANIZATION, id, (current) => {
+        if (current.deleted) throw providerNotFoundError(id);
+        if (!hasSameIssuer(current, before))
+          throw new LambentError('overloaded', `Another request has changed the issuer of the provider ${id}.`);
+        return isMoved ? move(current, change(current)) : change(current);
+      });
+    } catch (thrown) {
+      for (const each of [before, changed]) await trust.apply(toIssuerName(each));
+      throw thrown;
+    }
   };
 
   return {
     'GET /v1/organization/workload_identity_providers': createAdminRoute((request) =>
-      listObjects(request, providers, ORGANIZATION, encodeProvider),
+      listObjects(request, providers, ORGANIZATION, encodeProvider, ({ deleted }) => !deleted),
     ),
 
     'POST /v1/organization/workload_identity_providers': createBodyRoute(createBody, async (request, body) => {
@@ -93,10 +132,18 @@ export function createIdentityProviderRoutes(api: AdminApi) {
         audience: body.audience,
         transformations: body.attribute_transformations ?? [],
         verification: parseVerification(body.verification ?? { type: 'discovery', discovery_url: null }),
+        former: [],
+        deleted: false,
       };
       await check(provider);
+      await trust.reserve(provider);
       await providers.create(ORGANIZATION, provider);
-      await trust(provider);
+      const other = await trust.apply(toIssuerName(provider));
+      if (other !== undefined) {
+        // Another request has taken the issuer before this provider was stored.
+        await providers.delete(ORGANIZATION, provider.id);
+        throw takenError(other);
+      }
       const details = { data: encodeProvider(provider) };
       logAct(request.telemetry, { type: 'workload_identity_provider.created', objectId: provider.id, details });
       return encodeProvider(provider);
@@ -118,12 +165,15 @@ export function createIdentityProviderRoutes(api: AdminApi) {
           updatedAt: Math.floor(api.now() / 1000),
         });
         await check(change(before));
-        // Taken away first: the old issuer, or what the provider is no more.
-        if (change(before).issuer !== before.issuer || change(before).audience !== before.audience)
-          await issuers.distrust(toIssuerName(before));
-        else if (!change(before).enabled) await trust(change(before));
-        const after = await providers.update(ORGANIZATION, before.id, change);
-        await trust(after);
+        const after = await store(before, change);
+        const other = await applyStored(after);
+        if (other !== undefined) {
+          const { issuer, audience } = before;
+          const moveBack = (current: IdentityProvider) =>
+            hasSameIssuer(current, after) ? move(current, { ...current, issuer, audience }) : current;
+          await applyStored(await providers.update(ORGANIZATION, after.id, moveBack));
+          throw takenError(other);
+        }
         await rules.enforce(await rules.listOf(after.id));
         const details = { changes_requested: encodeProvider(after), previous: encodeProvider(before) };
         logAct(request.telemetry, { type: 'workload_identity_provider.updated', objectId: after.id, details });
@@ -132,12 +182,16 @@ export function createIdentityProviderRoutes(api: AdminApi) {
     ),
 
     'DELETE /v1/organization/workload_identity_providers/{provider}': createAdminRoute(async (request) => {
-      const provider = await getIdentityProvider(providers, request);
+      // A repeated request finds a provider whose deletion was interrupted.
+      const provider = await providers.get(ORGANIZATION, getPathParameter(request, 'provider'));
       const { id } = provider;
-      const [rule] = await rules.listOf(id);
+      const [rule] = provider.deleted ? [] : await rules.listOf(id);
       if (rule !== undefined)
         throw invalidValueError('id', `The provider ${id} has federation rules. Delete them first: ${rule.id}.`);
-      await issuers.distrust(toIssuerName(provider));
+      await trust.suspend(provider);
+      await applyStored(await providers.update(ORGANIZATION, id, (current) => ({ ...current, deleted: true })));
+      // Those that were created meanwhile.
+      for (const each of await rules.listOf(id)) await rules.remove(each);
       await providers.delete(ORGANIZATION, id);
       logAct(request.telemetry, { type: 'workload_identity_provider.deleted', objectId: id });
       return { id, object: 'organization.workload_identity_provider.deleted' as const, deleted: true };
@@ -145,6 +199,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
   };
 }
 
-function takenError(other: string): LambentError {
-  return invalidValueError('issuer', `Invalid 'issuer': the provider ${other} has this issuer and audience already.`);
+/** Returns `after` with the issuer of `before` among the former ones. */
+function move({ issuer, audience, former }: IdentityProvider, after: IdentityProvider): IdentityProvider {
+  return { ...after, former: [...former, { issuer, audience }] };
 }

@@ -12,7 +12,7 @@ import {
   getPathParameter,
   listObjects,
 } from './admin-routes.ts';
-import { createIdentityProviders } from './identity-providers.ts';
+import { createIdentityProviders, getProvider } from './identity-providers.ts';
 import { createPeople, type User } from './people.ts';
 import { readList } from './query.ts';
 import { createRoles, resolveRole, showRole } from './roles.ts';
@@ -50,7 +50,7 @@ export function createUserRoutes(api: AdminApi) {
     }),
 
     'POST /v1/organization/users': createBodyRoute(createBody, async (request, body) => {
-      const provider = await providers.get(ORGANIZATION, body.identity_provider_id);
+      const provider = await getProvider(providers, body.identity_provider_id);
       const email = body.email.toLowerCase();
       const user: User = {
         id: createUserId(provider.id, email),

@@ -207,6 +207,10 @@ describe('a token of a trusted issuer', () => {
   let issuer: OidcIssuer;
   const issuers = () => createIssuerAdministration({ client: testEnvironment.services.dynamodb, name: 'access' });
   const name = () => ({ providerId: 'provider-1', issuer: issuer.url, audience: 'lambent' });
+  const trust = (enabled: boolean) => {
+    const keys = { discoveryUrl: `${issuer.url}/.well-known/openid-configuration` };
+    return issuers().apply(name(), async () => ({ ...name(), enabled, keys, attributes: {} }));
+  };
   const replaceRule = (id: string, rules: readonly FederationRule[]) =>
     issuers().replaceRules(name(), [id], async () => rules);
   const setRule = (changed: FederationRule) => replaceRule(changed.id, [changed]);
@@ -214,8 +218,7 @@ describe('a token of a trusted issuer', () => {
 
   beforeAll(async () => {
     issuer = await startOidcIssuer();
-    const keys = { discoveryUrl: `${issuer.url}/.well-known/openid-configuration` };
-    await issuers().trust({ ...name(), enabled: true, keys, attributes: {} });
+    await trust(true);
   });
   afterAll(() => issuer[Symbol.asyncDispose]());
 
@@ -279,10 +282,9 @@ describe('a token of a trusted issuer', () => {
     await setRule({ ...rule('brief'), id: 'rule-4' });
     const token = await sign('brief');
     expect(await readContext(token)).toMatchObject({ tenant: 'brief' });
-    const keys = { discoveryUrl: `${issuer.url}/.well-known/openid-configuration` };
-    await issuers().trust({ ...name(), enabled: false, keys, attributes: {} });
+    await trust(false);
     expect(await readContext(token)).toBe('denied');
-    await issuers().trust({ ...name(), enabled: true, keys, attributes: {} });
+    await trust(true);
     expect(await readContext(token)).toMatchObject({ tenant: 'brief' });
     await replaceRule('rule-4', []);
     expect(await readContext(token)).toBe('denied');

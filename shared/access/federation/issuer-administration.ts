@@ -1,5 +1,6 @@
-import { marshall } from '../../aws/attributes.ts';
-import { deleteItem, getItem, putItem, type Table } from '../../aws/table.ts';
+import { randomInt } from 'node:crypto';
+import { type Item, marshall } from '../../aws/attributes.ts';
+import { type Condition, deleteItem, getItem, putItem, type Table } from '../../aws/table.ts';
 import { LambentError } from '../../core/errors.ts';
 import {
   createIssuerItem,
@@ -21,15 +22,23 @@ export type IssuerName = Pick<TrustedIssuer, 'providerId' | 'issuer' | 'audience
  */
 export interface IssuerAdministration {
   /**
-   * Trusts an issuer, or changes how. Its rules stay; a new one has none.
-   * @returns false, and changes nothing, if another provider has this issuer and audience
+   * Reserves an issuer and audience for a provider that is about to be stored with them. The authorizer doesn't trust the issuer
+   * yet. Throws `invalid_value` already if the settings and the provider's rules don't fit into one item.
+   * @param before the issuer and audience that the provider has, with its rules. Default: it is a new one
+   * @returns the id of the provider that they are reserved for, which may be another one
    */
-  trust(settings: IssuerSettings): Promise<boolean>;
-  /** Trusts an issuer no more. */
-  distrust(name: IssuerName): Promise<void>;
+  reserve(settings: IssuerSettings, before?: IssuerName): Promise<string>;
+  /** Makes the authorizer trust an issuer no more, until `apply` is called for it. */
+  suspend(name: IssuerName): Promise<void>;
+  /**
+   * Makes the authorizer trust an issuer as `compute` returns, and no more if that is undefined. Rules stay; a new issuer has
+   * none. `compute` is called after each concurrent write, so that the last writer has seen all that was stored before.
+   * @returns the id of another provider that has this issuer and audience. Then nothing is changed
+   */
+  apply(name: IssuerName, compute: () => Promise<IssuerSettings | undefined>): Promise<string | undefined>;
   /**
    * Replaces the rules of a trusted issuer that have certain ids by those that `compute` returns. Does nothing if the issuer isn't
-   * trusted. `compute` is called after each concurrent write, so that the last write has seen all that was stored before it.
+   * trusted. `compute` is called as that of `apply`.
    */
   replaceRules(
     name: IssuerName,
@@ -44,47 +53,91 @@ const MAX_ATTEMPTS = 8;
 /** Below the 400 KB that an item of DynamoDB may have. Far fewer are advisable: they are read with each token. */
 const MAX_BYTES = 200_000;
 
+/** An item of a trusted issuer. */
+interface StoredIssuer {
+  readonly trust: TrustedIssuer;
+  readonly revision: number;
+}
+
 /** Creates the administration of the issuers in an access table. */
 export function createIssuerAdministration(access: Table): IssuerAdministration {
-  /** Replaces an issuer by what `change` makes of it, unless that is undefined. `change` may be called again. */
-  const update = async (
-    { providerId, issuer, audience }: IssuerName,
-    change: (trust: TrustedIssuer | undefined) => Promise<TrustedIssuer | undefined>,
-  ): Promise<boolean> => {
+  const toKey = ({ issuer, audience }: IssuerName): Item => marshall({ pk: getIssuerPartition(issuer, audience) });
+  const read = async (name: IssuerName): Promise<StoredIssuer | undefined> => {
+    const item = await getItem(access, toKey(name));
+    return item && parseIssuerItem(item);
+  };
+
+  /** Writes a new issuer. Returns false if there is one already. */
+  const create = (trust: TrustedIssuer): Promise<boolean> =>
+    // Random, so that an issuer that was removed and created again is not taken for what it was before.
+    putItem(access, createItem(trust, randomInt(2 ** 47)), { condition: 'attribute_not_exists(pk)' });
+  const replace = ({ revision }: StoredIssuer, trust: TrustedIssuer): Promise<boolean> =>
+    putItem(access, createItem(trust, revision + 1), isUnchanged(revision));
+  const remove = ({ trust, revision }: StoredIssuer): Promise<boolean> =>
+    deleteItem(access, toKey(trust), isUnchanged(revision));
+
+  /** Calls `run` until it returns something. */
+  const repeat = async <T>({ providerId }: IssuerName, run: () => Promise<T | 'changed'>): Promise<T> => {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const stored = await getItem(access, marshall({ pk: getIssuerPartition(issuer, audience) }));
-      const before = stored && parseIssuerItem(stored);
-      if (before !== undefined && before.trust.providerId !== providerId) return false;
-      const after = await change(before?.trust);
-      if (after === undefined) return true;
-      const revision = (before?.revision ?? 0) + 1;
-      const condition =
-        before === undefined
-          ? { condition: 'attribute_not_exists(pk)' }
-          : { condition: 'revision = :revision', values: marshall({ ':revision': before.revision }) };
-      const item = createIssuerItem(after, revision);
-      if (Buffer.byteLength(JSON.stringify(item)) > MAX_BYTES)
-        throw new LambentError('invalid_value', 'The provider has too many rules, or too large ones.');
-      if (await putItem(access, item, condition)) return true;
+      const result = await run();
+      if (result !== 'changed') return result;
     }
     throw new LambentError('overloaded', `Other requests kept changing the provider ${providerId}.`);
   };
 
+  /** Replaces an issuer that a provider has by what `change` makes of it. */
+  const change = (name: IssuerName, toNext: (trust: TrustedIssuer) => Promise<TrustedIssuer>): Promise<void> =>
+    repeat(name, async () => {
+      const before = await read(name);
+      if (before === undefined || before.trust.providerId !== name.providerId) return undefined;
+      return (await replace(before, await toNext(before.trust))) ? undefined : 'changed';
+    });
+
   return {
-    trust: (settings) => update(settings, async (trust) => ({ ...settings, rules: trust?.rules ?? [] })),
-
-    async distrust({ providerId, issuer, audience }) {
-      const pk = getIssuerPartition(issuer, audience);
-      const item = await getItem(access, marshall({ pk }));
-      if (item !== undefined && parseIssuerItem(item).trust.providerId === providerId)
-        await deleteItem(access, marshall({ pk }));
-    },
-
-    async replaceRules(name, ids, compute) {
-      await update(name, async (trust) => {
-        if (trust === undefined) return undefined;
-        return { ...trust, rules: [...trust.rules.filter(({ id }) => !ids.includes(id)), ...(await compute())] };
+    async reserve(settings, name) {
+      const present = name && (await read(name))?.trust;
+      const rules = present?.providerId === settings.providerId ? present.rules : [];
+      createItem({ ...settings, rules }, 0);
+      return repeat(settings, async () => {
+        const before = await read(settings);
+        if (before !== undefined) return before.trust.providerId;
+        return (await create({ ...settings, enabled: false, rules: [] })) ? settings.providerId : 'changed';
       });
     },
+
+    suspend: (name) => change(name, async (trust) => ({ ...trust, enabled: false })),
+
+    apply: (name, compute) =>
+      repeat(name, async () => {
+        const before = await read(name);
+        if (before !== undefined && before.trust.providerId !== name.providerId) return before.trust.providerId;
+        const settings = await compute();
+        if (before === undefined) {
+          if (settings === undefined) return undefined;
+          // Not trusted before `compute` was called again: a request that removes the issuer may have found nothing to remove.
+          await create({ ...settings, enabled: false, rules: [] });
+          return 'changed';
+        }
+        const { rules } = before.trust;
+        const isWritten = await (settings === undefined ? remove(before) : replace(before, { ...settings, rules }));
+        return isWritten ? undefined : 'changed';
+      }),
+
+    replaceRules: (name, ids, compute) =>
+      change(name, async (trust) => ({
+        ...trust,
+        rules: [...trust.rules.filter(({ id }) => !ids.includes(id)), ...(await compute())],
+      })),
   };
+}
+
+function isUnchanged(revision: number): Condition {
+  return { condition: 'revision = :revision', values: marshall({ ':revision': revision }) };
+}
+
+/** @throws LambentError `invalid_value` if the item is too large */
+function createItem(trust: TrustedIssuer, revision: number): Item {
+  const item = createIssuerItem(trust, revision);
+  if (Buffer.byteLength(JSON.stringify(item)) <= MAX_BYTES) return item;
+  throw new LambentError('invalid_value', 'The provider has too many rules, or too large ones.');
 }

@@ -1,4 +1,4 @@
-import { CreateTableCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { onTestFinished } from 'vitest';
 import { createTableInput } from '../../tables.ts';
 import { startAccessTable } from '../access/access-table.ts';
@@ -37,6 +37,22 @@ export function interleave(
   };
 }
 
+/** Kills the function that uses a client at one of its writes from here on. Returns a function that counts the writes. */
+export function killAt(client: DynamoDBClient, write: number): () => number {
+  let writes = 0;
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      if (writes >= write) throw new Error('killed');
+      const result = await next(args);
+      if (/^(Put|Update|Delete)Item/.test(String(context['commandName']))) writes += 1;
+      if (writes >= write) throw new Error('killed');
+      return result;
+    },
+    { step: 'initialize' },
+  );
+  return () => writes;
+}
+
 /** Starts an administration with empty tables `admin` and `access`, which is closed when the test is finished. */
 export async function startInterleaving() {
   const access = await startAccessTable();
@@ -44,5 +60,17 @@ export async function startInterleaving() {
   const { client } = access;
   await client.send(new CreateTableCommand(createTableInput('admin')));
   const tables = { admin: 'admin', access: access.name };
-  return { client, access: { client, name: access.name }, request: createAdministration(client, tables, () => NOW) };
+  const { endpoint } = client.config;
+  return {
+    client,
+    access: { client, name: access.name },
+    request: createAdministration(client, tables, () => NOW),
+    /** Returns another function with the same tables, and a client of its own. */
+    connect() {
+      const { region, credentials } = client.config;
+      const own = new DynamoDBClient({ region, credentials, ...(endpoint && { endpoint }) });
+      onTestFinished(() => own.destroy());
+      return { client: own, request: createAdministration(own, tables, () => NOW) };
+    },
+  };
 }

@@ -110,7 +110,8 @@ async function createObjects({ request }: Administration): Promise<Ids> {
 
 const SENDER = { id: 'AROAEXAMPLEBILLING001', project_ids: ['acme'] };
 const PROJECT = '/v1/organization/projects/{project}';
-const RULE = '/v1/organization/workload_identity_providers/{provider}/federation_rules/{rule}';
+const PROVIDER = '/v1/organization/workload_identity_providers/{provider}';
+const RULE = `${PROVIDER}/federation_rules/{rule}`;
 const models = { models: { mode: 'allow', models: ['lean'] } };
 /** Requests, by what they do. A repeated one may be refused, because the interrupted one was complete. */
 const REQUESTS: readonly (readonly [name: string, route: string, body?: unknown])[] = [
@@ -131,6 +132,8 @@ const REQUESTS: readonly (readonly [name: string, route: string, body?: unknown]
   ['the deletion of a role', 'DELETE /v1/projects/{project}/roles/{role}'],
   ['a change of a federation rule', `POST ${RULE}`, { permissions: { type: 'restricted', scopes: ['role_member'] } }],
   ['the deletion of a federation rule', `DELETE ${RULE}`],
+  ['another issuer', `POST ${PROVIDER}`, { issuer: 'https://new.example.com' }],
+  ['a provider that is switched off', `POST ${PROVIDER}`, { enabled: false }],
   ['the roles of a user', 'POST /v1/organization/users/{user}/roles', { role_id: 'role_owner' }],
   ['the removal of a user from a project', `DELETE ${PROJECT}/users/{user}`],
   ['the removal of a user from a group', 'DELETE /v1/organization/groups/{group}/users/{user}'],

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   createIssuerAdministration,
   type IssuerAdministration,
+  type IssuerSettings,
 } from '../../../../shared/access/federation/issuer-administration.ts';
 import {
   createIssuerFinder,
@@ -38,14 +39,15 @@ const makeRule = (id: string, sub = 'x'): FederationRule => ({
   scopes: ['generate'],
 });
 
+const trust = (trusted: IssuerSettings) => issuers.apply(trusted, async () => trusted);
 const setRule = (issuer: string, rule: FederationRule) =>
   issuers.replaceRules(name(issuer), [rule.id], async () => [rule]);
 const removeRule = (issuer: string, id: string) => issuers.replaceRules(name(issuer), [id], async () => []);
 
 it('an issuer is found by its name and audience, and its rules survive a change of its settings', async () => {
-  expect(await issuers.trust(settings('https://a.example.com'))).toBe(true);
+  expect(await trust(settings('https://a.example.com'))).toBeUndefined();
   await setRule('https://a.example.com', makeRule('rule-1'));
-  expect(await issuers.trust({ ...settings('https://a.example.com'), enabled: false })).toBe(true);
+  expect(await trust({ ...settings('https://a.example.com'), enabled: false })).toBeUndefined();
   expect(await find('https://a.example.com', 'lambent')).toEqual({
     ...settings('https://a.example.com'),
     enabled: false,
@@ -55,21 +57,25 @@ it('an issuer is found by its name and audience, and its rules survive a change 
 });
 
 it('two providers can not have the same issuer and audience', async () => {
-  await issuers.trust(settings('https://b.example.com'));
+  await trust(settings('https://b.example.com'));
   const other = { ...settings('https://b.example.com'), providerId: 'provider-2' };
-  expect(await issuers.trust(other)).toBe(false);
+  expect(await trust(other)).toBe('provider-1');
+  expect(await issuers.reserve(other)).toBe('provider-1');
   await issuers.replaceRules(other, ['rule-1'], async () => [makeRule('rule-1')]);
-  await issuers.distrust(other);
-  expect(await find('https://b.example.com', 'lambent')).toMatchObject({ providerId: 'provider-1', rules: [] });
+  await issuers.suspend(other);
+  await issuers.apply(other, async () => undefined);
+  expect(await find('https://b.example.com', 'lambent')).toMatchObject({
+    ...{ providerId: 'provider-1', enabled: true, rules: [] },
+  });
 });
 
 it('rules that many requests change at the same time are all kept', async () => {
   const issuer = 'https://c.example.com';
-  await issuers.trust(settings(issuer));
+  await trust(settings(issuer));
   await Promise.all(['1', '2', '3', '4'].map((id) => setRule(issuer, makeRule(id))));
   await Promise.all([removeRule(issuer, '1'), setRule(issuer, makeRule('2', 'y')), removeRule(issuer, '3')]);
-  const trust = await find(issuer, 'lambent');
-  expect(trust?.rules.toSorted((one, other) => one.id.localeCompare(other.id))).toEqual([
+  const trusted = await find(issuer, 'lambent');
+  expect(trusted?.rules.toSorted((one, other) => one.id.localeCompare(other.id))).toEqual([
     makeRule('2', 'y'),
     makeRule('4'),
   ]);
@@ -77,15 +83,15 @@ it('rules that many requests change at the same time are all kept', async () => 
 
 it('rules are computed again after another request changed their issuer', async () => {
   const issuer = 'https://f.example.com';
-  await issuers.trust(settings(issuer));
+  await trust(settings(issuer));
   const subjects = ['before', 'after'];
   await issuers.replaceRules(name(issuer), ['rule-1'], async () => {
     const sub = subjects.shift();
     if (sub === 'before') await setRule(issuer, makeRule('rule-2'));
     return [makeRule('rule-1', sub)];
   });
-  const trust = await find(issuer, 'lambent');
-  expect(trust?.rules).toEqual([makeRule('rule-2'), makeRule('rule-1', 'after')]);
+  const trusted = await find(issuer, 'lambent');
+  expect(trusted?.rules).toEqual([makeRule('rule-2'), makeRule('rule-1', 'after')]);
 });
 
 it('a rule of an issuer that is not trusted is not stored', async () => {
@@ -95,7 +101,42 @@ it('a rule of an issuer that is not trusted is not stored', async () => {
 
 it('rules that do not fit into one item are refused', async () => {
   const issuer = 'https://e.example.com';
-  await issuers.trust(settings(issuer));
+  await trust(settings(issuer));
   const rule = makeRule('rule-1', 'x'.repeat(200_000));
   await expect(setRule(issuer, rule)).rejects.toMatchObject({ code: 'invalid_value' });
+});
+
+it('an issuer is not trusted while it is reserved or suspended, and keeps its rules', async () => {
+  const reserved = settings('https://g.example.com');
+  expect(await issuers.reserve(reserved)).toBe('provider-1');
+  expect(await find('https://g.example.com', 'lambent')).toMatchObject({ enabled: false });
+  await trust(reserved);
+  await setRule('https://g.example.com', makeRule('rule-1'));
+  await issuers.suspend(reserved);
+  await issuers.reserve(reserved);
+  expect(await find('https://g.example.com', 'lambent')).toMatchObject({ enabled: false });
+  await trust(reserved);
+  expect(await find('https://g.example.com', 'lambent')).toEqual({ ...reserved, rules: [makeRule('rule-1')] });
+});
+
+it('settings that do not fit into one item with the rules of the provider are refused when they are reserved', async () => {
+  await trust(settings('https://h.example.com'));
+  await setRule('https://h.example.com', makeRule('rule-1', 'x'.repeat(150_000)));
+  const moved = { ...settings('https://i.example.com'), keys: { jwks: { keys: ['x'.repeat(60_000)] } } };
+  const reserve = issuers.reserve(moved, settings('https://h.example.com'));
+  await expect(reserve).rejects.toMatchObject({ code: 'invalid_value' });
+  expect(await find('https://i.example.com', 'lambent')).toBeUndefined();
+});
+
+it('an issuer that is removed while it is applied stays removed', async () => {
+  const removed = settings('https://j.example.com');
+  let isStored = true;
+  await issuers.apply(removed, async () => {
+    if (!isStored) return undefined;
+    isStored = false;
+    // It finds nothing to remove yet.
+    await issuers.apply(removed, async () => undefined);
+    return removed;
+  });
+  expect(await find('https://j.example.com', 'lambent')).toBeUndefined();
 });

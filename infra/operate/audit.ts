@@ -24,19 +24,22 @@ import {
 import { resolveStage } from './stage.ts';
 
 const USAGE = `usage:
-  npm run audit -- verify (--stage STAGE [--region REGION] | --local)
-  npm run audit -- export --project NAME (--stage STAGE [--region REGION] | --local)
+  npm run audit -- verify [--retention-days DAYS] (--stage STAGE [--region REGION] | --local)
+  npm run audit -- export --project NAME [--retention-days DAYS] (--stage STAGE [--region REGION] | --local)
 
-  --project     the tenant whose entries are written, as lines of JSON
-  --local       the laptop, while npm start runs
-  --region      default: that of the stage in stages.json, else in serverless.yml`;
+  --project         the tenant whose entries are written, as lines of JSON
+  --retention-days  the former auditRetentionDays, if it was raised: what is as old may be missing
+  --local           the laptop, while npm start runs
+  --region          default: that of the stage in stages.json, else in serverless.yml`;
 
 const OPTIONS = {
   stage: { type: 'string' },
   region: { type: 'string' },
   local: { type: 'boolean', default: false },
   project: { type: 'string' },
+  'retention-days': { type: 'string' },
 } as const;
+const DAYS = /^[1-9]\d{0,4}$/;
 const TENANT = /^[A-Za-z0-9#][A-Za-z0-9._-]{0,63}$/;
 
 interface AuditCommandContext {
@@ -108,11 +111,12 @@ async function verify(log: AuditLog, project: string | undefined, context: Audit
         if (project === undefined) return;
         for (const entry of entries) if (belongsTo(entry, project)) print(JSON.stringify(entry));
       };
-      const problem = await verifyChain(chain, { objects, publicKey, head, keptDays: log.keptDays, now, onDigest });
+      const expiry = { keptDays: log.keptDays, now };
+      const problem = await verifyChain(chain, { objects, publicKey, head, ...expiry, onDigest });
       if (problem !== undefined) problems.push(problem);
       const end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
       report(`chain ${chain}: ${seen.digests} digests, ${seen.entries} entries, ${end}`);
-      const strays = findStrays(chain, names, referred);
+      const strays = findStrays(chain, names, referred, expiry);
       unknown.push(...strays.others.map((name) => `chain ${chain}: ${name}`));
       // Behind a problem, no digest was read.
       if (problem === undefined) for (const name of strays.entries) report(`chain ${chain}: no digest for ${name}`);
@@ -134,7 +138,17 @@ function belongsTo({ tenant, project }: Entry, name: string): boolean {
   return tenant === name || project === name;
 }
 
-async function findAuditLog(options: TargetOptions, { localEnvironment }: AuditCommandContext): Promise<AuditLog> {
+/** Finds the log of the command's target. What has expired under an earlier, shorter retention is not missed. */
+async function findAuditLog(
+  { 'retention-days': days, ...target }: TargetOptions & { readonly 'retention-days'?: string | undefined },
+  context: AuditCommandContext,
+): Promise<AuditLog> {
+  const former = days && checkArgument('--retention-days', days, DAYS, 'a number of days');
+  const log = await findTarget(target, context);
+  return former ? { ...log, keptDays: Math.min(log.keptDays, Number(former)) } : log;
+}
+
+async function findTarget(options: TargetOptions, { localEnvironment }: AuditCommandContext): Promise<AuditLog> {
   if (isLocal(options)) {
     const read = parseLocalEnvironment(await localEnvironment());
     return {

@@ -274,14 +274,15 @@ it('an act of the service itself has no actor in the list', async () => {
 
 describe('npm run audit -- … --local', () => {
   /** Runs a command. Returns the lines that it exports and its report. */
-  async function audit(...args: string[]) {
+  const audit = (...args: string[]) => auditAt(Date.now(), ...args);
+  async function auditAt(now: number, ...args: string[]) {
     const exported: string[] = [];
     const report: string[] = [];
     await runAuditCommand([...args, '--local'], {
       localEnvironment: () => readFile(join(service.stateDir, 'env'), 'utf8'),
       print: (line) => void exported.push(line),
       report: (line) => void report.push(line),
-      now: Date.now,
+      now: () => now,
     });
     return { exported, report: report.join('\n') };
   }
@@ -331,6 +332,7 @@ describe('npm run audit -- … --local', () => {
   it.each([
     [['export'], '--project is missing'],
     [['verify', '--project', 'local'], 'verify takes no --project'],
+    [['verify', '--retention-days', '0'], "--retention-days has an invalid value: '0'"],
     [['verify', '--stage', 'dev'], '--local takes neither --stage nor --region'],
   ])('refuses invalid arguments: %j', async (args, message) => {
     await expect(audit(...args)).rejects.toThrow(message);
@@ -365,6 +367,10 @@ describe('npm run audit -- … --local', () => {
     await aws.s3.send(new DeleteObjectCommand({ Bucket, Key: second.entries.key }));
     const missing = `chain ${first.chain}, digest ${second.sequence}: its entries are missing: ${second.entries.key}`;
     await expect(audit('verify')).rejects.toThrow(missing);
+    await expect(audit('verify', '--retention-days', '30')).rejects.toThrow(missing);
+    const later = Date.now() + 31 * 86_400_000;
+    await expect(auditAt(later, 'verify')).rejects.toThrow(missing);
+    expect((await auditAt(later, 'verify', '--retention-days', '30')).report).toContain('complete and unchanged');
 
     await aws.s3.send(new PutObjectCommand({ Bucket, Key: first.entries.key, Body: gzipSync('{}\n') }));
     const changed = `chain ${first.chain}, digest ${first.sequence}: its entries were changed: ${first.entries.key}`;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { appendToChain } from '../../../shared/audit/chain.ts';
 import {
   findChain,
@@ -92,6 +92,87 @@ it('digests that have expired are not missed', async () => {
   const none = Object.fromEntries([1, 2, 3, 4].map((sequence) => [digestKey(sequence), undefined]));
   expect(await verifyChanged(none, { now: later })).toBeUndefined();
   expect(await verifyChanged(none)).toMatchObject({ sequence: 1 });
+});
+
+describe('while S3 removes expired objects, in no order', () => {
+  const DAY_MS = 86_400_000;
+  /** Verifies at `now` with the digests and the entries of these sequence numbers removed. */
+  async function verifyWithout(
+    removed: { readonly digests?: readonly number[]; readonly entries?: readonly number[] },
+    now: number,
+    more?: Partial<VerifyOptions>,
+  ) {
+    const entries = await Promise.all(
+      (removed.entries ?? []).map(async (each) => (await readDigest(each)).digest.digest.entries.key),
+    );
+    const keys = [...(removed.digests ?? []).map(digestKey), ...entries];
+    return verifyChanged(Object.fromEntries(keys.map((key) => [key, undefined])), { now: () => now, ...more });
+  }
+  /** Returns when a digest expires. */
+  const readExpiry = async (sequence: number) =>
+    Date.parse((await readDigest(sequence)).digest.digest.at) + KEPT_DAYS * DAY_MS;
+
+  it('a digest that has expired may be missing between others, and only then', async () => {
+    const expiry = await readExpiry(2);
+    expect(await verifyWithout({ digests: [2] }, expiry)).toBeUndefined();
+    const problem = 'the digest 2 is missing';
+    expect(await verifyWithout({ digests: [2] }, expiry - 1)).toEqual({ chain, sequence: 3, problem });
+    expect(await verifyWithout({ digests: [2, 3] }, expiry)).toEqual({ chain, sequence: 4, problem });
+    expect(await verifyWithout({ digests: [2, 3] }, await readExpiry(3))).toBeUndefined();
+  });
+
+  it('the last digests may be missing once the head has expired, and only then', async () => {
+    const expiry = await readExpiry(4);
+    expect(await verifyWithout({ digests: [3, 4] }, expiry)).toBeUndefined();
+    const problem = 'the digest is missing: the head is 4';
+    expect(await verifyWithout({ digests: [4] }, expiry - 1)).toEqual({ chain, sequence: 4, problem });
+    const head = await log.ports.store.readHead(chain);
+    const unsettled = { head: head && { ...head, isSettled: false } };
+    expect(await verifyWithout({ digests: [3, 4] }, await readExpiry(3), unsettled)).toBeUndefined();
+    expect(await verifyWithout({ digests: [3, 4] }, (await readExpiry(3)) - 1, unsettled)).toMatchObject({ problem });
+  });
+
+  it('entries that have expired may be missing before their digest, and only then', async () => {
+    const expiry = await readExpiry(2);
+    const read: number[] = [];
+    const onDigest: VerifyOptions['onDigest'] = (_, entries) => void read.push(entries.length);
+    expect(await verifyWithout({ digests: [1], entries: [2] }, expiry, { onDigest })).toBeUndefined();
+    expect(read).toEqual([0, 1, 1]);
+    expect(await verifyWithout({ entries: [2] }, expiry - 1)).toMatchObject({
+      ...{ sequence: 2, problem: expect.stringMatching(/entries are missing/) },
+    });
+  });
+
+  it('an object that is removed after it was listed is missing as any other', async () => {
+    const get = async (key: string) => (key === digestKey(2) ? undefined : log.objects.get(key));
+    const objects = { ...log.objects, get };
+    const expiry = await readExpiry(2);
+    expect(await log.verify(chain, { objects, now: () => expiry })).toBeUndefined();
+    expect(await log.verify(chain, { objects, now: () => expiry - 1 })).toMatchObject({ sequence: 3 });
+  });
+
+  it('entries without a digest are strays until they have expired', async () => {
+    const names = await log.objects.list(getChainPrefix(chain));
+    const find = (now: number) => findStrays(chain, names, new Set(), { keptDays: KEPT_DAYS, now: () => now }).entries;
+    expect(find(log.ports.now())).toHaveLength(4);
+    expect(find(await readExpiry(4))).toEqual([]);
+  });
+});
+
+it('entries of the day before their digest expire before it', async () => {
+  const own = await world.newLog();
+  const midnight = Date.parse('2026-12-01');
+  const times = [midnight - 1_000, midnight + 1_000];
+  const ports = { ...own.ports, now: () => times.shift() ?? midnight + 2_000 };
+  const batch = makeBatch('night', 'stream', [{ requestId: 'night' }]);
+  await appendToChain(batch, readEntries(batch).entries, ports);
+  const { entries } = (await own.ports.store.readHead(chain))?.digest ?? {};
+  expect(entries?.key).toContain('/2026-11-30/');
+  const get = async (key: string) => (key === entries?.key ? undefined : own.objects.get(key));
+  const verifyAt = (now: number) => own.verify(chain, { objects: { ...own.objects, get }, now: () => now });
+  const removed = midnight + KEPT_DAYS * 86_400_000;
+  expect(await verifyAt(removed)).toBeUndefined();
+  expect(await verifyAt(removed - 1)).toMatchObject({ problem: expect.stringMatching(/entries are missing/) });
 });
 
 it('a changed entry, and entries that are missing, are named', async () => {

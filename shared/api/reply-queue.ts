@@ -30,16 +30,17 @@ export function createReplyStep(
     const queueUrl = queues[replyTo];
     if (queueUrl === undefined) return;
     try {
-      await send(queueUrl, await encodeAnswer(ended), tenant);
+      await sendAnswer((text) => send(queueUrl, text, tenant), ended);
     } catch (thrown) {
       // A queue that doesn't exist may be created again, but SQS would refuse the same message each time.
-      const isRefused = thrown instanceof Error && thrown.name === 'InvalidMessageContents';
+      const isRefused = isTooLarge(thrown) || (thrown instanceof Error && thrown.name === 'InvalidMessageContents');
       throw isRefused ? new StepFailedError('The reply can not be sent', { cause: thrown }) : thrown;
     }
   };
 }
 
-async function encodeAnswer(ended: EndedJob): Promise<string> {
+/** Sends the answer of a job, without the response if that is too large for SQS or for the queue. */
+async function sendAnswer(send: (text: string) => Promise<void>, ended: EndedJob): Promise<void> {
   // Imported here, because most jobs have no reply queue.
   const { viewEndedJob } = await import('./job-view.ts');
   const { job, input } = ended;
@@ -52,7 +53,21 @@ async function encodeAnswer(ended: EndedJob): Promise<string> {
     status: job.status,
   };
   const text = encodeMessage({ ...head, response: viewEndedJob(ended) });
-  return Buffer.byteLength(text) <= MAX_MESSAGE_BYTES ? text : encodeMessage(head);
+  if (Buffer.byteLength(text) <= MAX_MESSAGE_BYTES)
+    try {
+      return await send(text);
+    } catch (thrown) {
+      if (!isTooLarge(thrown)) throw thrown;
+    }
+  await send(encodeMessage(head));
+}
+
+/**
+ * Returns whether SQS refused a message because it is larger than the queue's `MaximumMessageSize`. The error's name is that of any
+ * invalid parameter.
+ */
+function isTooLarge(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.message.includes('Message must be shorter than');
 }
 
 /** Encodes a message as JSON and escapes U+FFFE and U+FFFF, which JSON allows and SQS rejects. */

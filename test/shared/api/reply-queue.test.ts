@@ -1,3 +1,4 @@
+import { SetQueueAttributesCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { createReplyStep } from '../../../shared/api/reply-queue.ts';
@@ -23,12 +24,26 @@ afterAll(() => services[Symbol.asyncDispose]());
 
 const { tenant, id, expiresAt } = aJob();
 
+interface EndedJobOptions {
+  readonly text?: string;
+  readonly errorCode?: ErrorCode;
+  readonly idempotencyKey?: string;
+}
+
 /** Creates an ended job with output or `errorCode`, whose completion steps are pending, and a real reply queue. */
-async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; errorCode?: ErrorCode } = {}) {
+async function createEndedJob({ text = 'Hello', errorCode, idempotencyKey = 'key' }: EndedJobOptions = {}) {
   const queueUrl = await services.newQueue();
+  /** Sets the largest message that the queue accepts, in bytes. */
+  const limitSize = async (bytes: number) => {
+    const Attributes = { MaximumMessageSize: String(bytes) };
+    await services.sqs.send(new SetQueueAttributesCommand({ QueueUrl: queueUrl, Attributes }));
+  };
   const bodies = createBodies(aVault(), createMemoryBlobs());
   const jobs = createMemoryStore(() => START);
-  const input = await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, anInput());
+  const input = await bodies.write(
+    { tenant, id, kind: 'input', epoch: 0, expiresAt },
+    { ...anInput(), idempotencyKey },
+  );
   const answer = { object: 'response', id, output: [{ type: 'message', content: [{ type: 'output_text', text }] }] };
   const output = await bodies.write({ tenant, id, kind: 'output', epoch: 1, expiresAt }, { answer });
   const fanIn = ['conversation', 'reply'] as const;
@@ -50,6 +65,7 @@ async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; er
   const onError = (_message: string, thrown: unknown) => void errors.push(thrown);
   return {
     answer,
+    limitSize,
     turns,
     errors,
     job: () => jobs.read(tenant, id),
@@ -88,6 +104,23 @@ it('a response is delivered if its size in bytes is within the limit of SQS', as
   const { answer, sweep, answers } = await createEndedJob({ text: '€'.repeat(333_000) });
   await sweep();
   expect(await answers()).toMatchObject([{ response: answer }]);
+});
+
+it('a message is sent without the response if that is too large for the reply queue', async () => {
+  const { job, sweep, answers, limitSize } = await createEndedJob({ text: 'x'.repeat(3_000) });
+  await limitSize(2_048);
+  expect(await sweep()).toMatchObject({ completed: 1, failed: 0 });
+  const sent = await answers();
+  expect(sent).toEqual([{ version: 1, type: 'answer', tenant, id, idempotencyKey: 'key', status: 'completed' }]);
+  expect((await job())?.fanIn).toBeUndefined();
+});
+
+it('a message that is too large for the reply queue without the response, too, is given up', async () => {
+  const { job, sweep, answers, limitSize } = await createEndedJob({ idempotencyKey: '\u0000'.repeat(255) });
+  await limitSize(1_024);
+  expect(await sweep()).toMatchObject({ completed: 1, failed: 0 });
+  expect(await answers()).toEqual([]);
+  expect((await job())?.fanIn).toBeUndefined();
 });
 
 describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fails with %s', (code) => {

@@ -1,3 +1,4 @@
+import { LambentError } from '../../core/errors.ts';
 import { isJson } from '../../core/is-json.ts';
 
 /** Where a text of a request is. */
@@ -17,17 +18,20 @@ export type VisitText = (text: string, place: TextPlace) => string;
 
 /** Keywords of JSON schemas whose numbers are bounds. */
 const BOUNDS = /^(?:m(?:in|ax)(?:imum|Length|Items|Properties)|exclusiveM(?:in|ax)imum|multipleOf)$/;
-/** Deeper values can't be searched without a risk for the stack. Parsers refuse most requests that are as deep. */
-const MAX_DEPTH = 200;
+/** The depth up to which the body of a request is accepted. Deeper values can't be searched without a risk for the stack. */
+const MAX_DEPTH = 256;
 
-/** Returns a JSON value with its texts and field names replaced, and the numbers that change as texts. */
+/**
+ * Returns a JSON value with its texts and field names replaced, and the numbers that change as texts.
+ * @throws LambentError `invalid_value` if it is nested deeper than 256 levels
+ */
 export function mapJsonValue<Value>(value: Value, visit: VisitText, place: TextPlace): Value;
 export function mapJsonValue(value: unknown, visit: VisitText, place: TextPlace): unknown {
   return mapValue(value, visit, place, 0);
 }
 
 function mapValue(value: unknown, visit: VisitText, place: TextPlace, depth: number): unknown {
-  if (depth > MAX_DEPTH) throw new RangeError('A value is nested too deep to be searched');
+  if (depth > MAX_DEPTH) throw tooDeepError(place);
   if (typeof value === 'string') return visit(value, place);
   if (typeof value === 'number') {
     if (BOUNDS.test(place.field ?? '')) return value;
@@ -43,6 +47,11 @@ function mapValue(value: unknown, visit: VisitText, place: TextPlace, depth: num
       mapValue(each, visit, { param, field }, depth + 1),
     ]),
   );
+}
+
+function tooDeepError({ param }: TextPlace): LambentError {
+  const message = `Invalid value: '${param}' is nested too deeply to be searched for personal data: at most ${MAX_DEPTH} levels are accepted.`;
+  return new LambentError('invalid_value', message, { param });
 }
 
 /** The strings and numbers of a JSON text. Each alternative begins with a character that ends the others. */

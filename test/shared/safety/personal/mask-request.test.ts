@@ -122,6 +122,24 @@ it('bounds in schemas are no personal data', async () => {
   });
 });
 
+const nest = (levels: number): Record<string, unknown> => {
+  let value: Record<string, unknown> = { default: 'a@example.com' };
+  for (let level = 1; level < levels; level++) value = { items: value };
+  return value;
+};
+const useTool = (parameters: Record<string, unknown>) =>
+  mask({ tools: [{ name: 'count', parameters, strict: false }] });
+
+it('a value is masked at each depth that the body of a request may have', async () => {
+  const { request, values } = await useTool(nest(256));
+  expect(JSON.stringify(request.tools)).toContain([...values.keys()].join());
+  expect([...values.values()]).toEqual(['a@example.com']);
+});
+
+it('a value that is too deep to be searched is an error of the caller, which names the parameter', async () => {
+  await expect(useTool(nest(10_000))).rejects.toMatchObject({ code: 'invalid_value', param: 'tools' });
+});
+
 it('a request is sent translated even if it has no values, and no key is derived for it', async () => {
   const original = { protocol: 'chat' as const, body: { messages: [] }, ignored: [] };
   const openKey = () => Promise.reject(new Error('not needed'));

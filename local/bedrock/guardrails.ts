@@ -31,6 +31,10 @@ export interface Finding {
   readonly words?: readonly string[];
   /** The personal data that was found, if the guardrail has filters for some. */
   readonly pii?: readonly PiiEntity[];
+  /** What the guardrail's own regular expressions match. They are a part of its filter of personal data. */
+  readonly regexes?: readonly { readonly match: string; readonly action: PiiEntity['action'] }[];
+  /** The denied topics that were found. */
+  readonly topics?: readonly string[];
 }
 
 /** @see https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailPiiEntityFilter.html */
@@ -114,14 +118,16 @@ function reportAll(finding: Finding): Finding {
   return { ...finding, pii: [{ type: 'NAME', match: '', action: 'NONE' }] };
 }
 
-function describe({ filters = [], words = [], pii }: Finding, units: number, texts: readonly string[]): object {
-  const blocks = words.length > 0 || [...filters, ...(pii ?? [])].some(({ action }) => action === 'BLOCKED');
-  const masks = !blocks && (pii ?? []).some(({ action }) => action === 'ANONYMIZED');
+function describe(finding: Finding, units: number, texts: readonly string[]): object {
+  const { filters = [], words = [], topics = [], regexes = [], pii } = finding;
+  const actions = [...filters, ...regexes, ...(pii ?? [])].map(({ action }) => action);
+  const blocks = words.length > 0 || topics.length > 0 || actions.includes('BLOCKED');
+  const masks = !blocks && actions.includes('ANONYMIZED');
   const characters = texts.join('').length;
   const outputs = blocks
     ? [{ text: 'Sorry, the model cannot answer this question.' }]
     : masks
-      ? texts.map((text) => ({ text: maskAll(text, pii ?? []) }))
+      ? texts.map((text) => ({ text: maskAll(text, finding) }))
       : [];
   return {
     usage: {
@@ -146,13 +152,15 @@ function describe({ filters = [], words = [], pii }: Finding, units: number, tex
             managedWordLists: [],
           },
         }),
-        ...(pii !== undefined &&
-          pii.length > 0 && {
-            sensitiveInformationPolicy: {
-              piiEntities: pii.map((each) => ({ ...each, detected: each.match !== '' })),
-              regexes: [],
-            },
-          }),
+        ...(topics.length > 0 && {
+          topicPolicy: { topics: topics.map((name) => ({ name, type: 'DENY', action: 'BLOCKED', detected: true })) },
+        }),
+        ...([...(pii ?? []), ...regexes].length > 0 && {
+          sensitiveInformationPolicy: {
+            piiEntities: (pii ?? []).map((each) => ({ ...each, detected: each.match !== '' })),
+            regexes: regexes.map((each) => ({ name: 'pattern', ...each, detected: true })),
+          },
+        }),
         invocationMetrics: { guardrailProcessingLatency: 1 },
       },
     ],
@@ -160,9 +168,9 @@ function describe({ filters = [], words = [], pii }: Finding, units: number, tex
   };
 }
 
-/** Returns a text as the guardrail masks it: with the types in the place of the values. */
-function maskAll(text: string, pii: readonly PiiEntity[]): string {
-  return pii
+/** Returns a text as the guardrail masks it: with the types or names in the place of the values. */
+function maskAll(text: string, { pii = [], regexes = [] }: Finding): string {
+  return [...pii, ...regexes.map((each) => ({ type: 'pattern', ...each }))]
     .filter(({ action }) => action === 'ANONYMIZED')
     .reduce((masked, { type, match }) => masked.replaceAll(match, `{${type}}`), text);
 }

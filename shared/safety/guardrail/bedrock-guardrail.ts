@@ -3,10 +3,13 @@ import {
   ApplyGuardrailCommand,
   type ApplyGuardrailResponse,
   type BedrockRuntimeClient,
+  type GuardrailAssessment,
   type GuardrailContentFilter,
+  type GuardrailPiiEntityFilter,
   type GuardrailPiiEntityType,
 } from '@aws-sdk/client-bedrock-runtime';
 import { LambentError } from '../../core/errors.ts';
+import { isObject } from '../../core/objects.ts';
 import type { Destination } from '../../inference/destinations.ts';
 import { bedrockError } from '../../inference/providers/bedrock/errors.ts';
 import type { GuardrailTarget } from '../../inference/registry.ts';
@@ -153,9 +156,24 @@ function listEntities(response: ApplyGuardrailResponse): PiiEntity[] {
       'configuration',
       'A guardrail that finds names and addresses has no filter of personal data',
     );
-  if (isIntervention(response) && entities.every(({ action }) => action === 'NONE')) throw contentRefusedError();
+  if (isOtherIntervention(response, entities)) throw contentRefusedError();
   return entities.flatMap(({ type, match, detected }) =>
     type === undefined || match === undefined || detected === false ? [] : [{ type, value: match }],
+  );
+}
+
+/** Returns whether a guardrail intervenes by anything but the personal data that it has found, alone or besides. */
+function isOtherIntervention(response: ApplyGuardrailResponse, entities: readonly GuardrailPiiEntityFilter[]): boolean {
+  if (!isIntervention(response)) return false;
+  return entities.every(({ action }) => action === 'NONE') || (response.assessments ?? []).some(hasOtherAction);
+}
+
+/** Searches all policies, so that those of a later version of the API count, too. */
+function hasOtherAction({ sensitiveInformationPolicy, ...policies }: GuardrailAssessment): boolean {
+  const ofPolicies = Object.values(policies).flatMap((policy): unknown[] => Object.values(policy ?? {}));
+  const findings = [...ofPolicies, sensitiveInformationPolicy?.regexes].flat();
+  return findings.some(
+    (finding) => isObject(finding) && finding['action'] !== undefined && finding['action'] !== 'NONE',
   );
 }
 

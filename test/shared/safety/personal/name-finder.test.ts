@@ -5,17 +5,27 @@ import { type BedrockStandIn, startBedrock } from '../../../../local/bedrock/ser
 import { createNameFinder } from '../../../../shared/safety/personal/name-finder.ts';
 import { recordTelemetry } from '../../core/recorded-telemetry.ts';
 
+const NAME = { type: 'NAME', match: 'Ada', action: 'ANONYMIZED' } as const;
 const FOUND: Readonly<Record<string, Finding>> = {
   masks: {
-    pii: [
-      { type: 'NAME', match: 'Ada', action: 'ANONYMIZED' },
-      { type: 'EMAIL', match: 'a@b.c', action: 'NONE' },
-    ],
+    pii: [NAME, { type: 'EMAIL', match: 'a@b.c', action: 'NONE' }],
   },
   blocks: { pii: [{ type: 'ADDRESS', match: '1 Main St', action: 'BLOCKED' }] },
   detects: { pii: [{ type: 'NAME', match: 'Grace', action: 'NONE' }] },
   filters: { pii: [], words: ['bad'] },
   words: {},
+  nameandfilter: {
+    pii: [NAME],
+    filters: [{ type: 'HATE', confidence: 'HIGH', action: 'BLOCKED' }],
+  },
+  nameandword: { pii: [NAME], words: ['bad'] },
+  nameandtopic: { pii: [NAME], topics: ['investment'] },
+  nameandpattern: { pii: [NAME], regexes: [{ match: 'E-1', action: 'ANONYMIZED' }] },
+  nameandreport: {
+    pii: [NAME],
+    filters: [{ type: 'HATE', confidence: 'HIGH', action: 'NONE' }],
+    regexes: [{ match: 'E-1', action: 'NONE' }],
+  },
 };
 
 let bedrock: BedrockStandIn;
@@ -42,6 +52,17 @@ it('names and addresses are found whether a guardrail masks, blocks or only dete
     { kind: 'address', value: '1 Main St' },
     { kind: 'name', value: 'Grace' },
   ]);
+});
+
+it.each(['nameandfilter', 'nameandword', 'nameandtopic', 'nameandpattern'])(
+  'a guardrail that masks a name refuses what another of its filters intervenes in: %s',
+  async (name) => {
+    await expect(find([name])).rejects.toMatchObject({ code: 'content_filter' });
+  },
+);
+
+it('a guardrail that masks a name refuses nothing that its other filters only detect', async () => {
+  expect(await find(['nameandreport'])).toEqual([{ kind: 'name', value: 'Ada' }]);
 });
 
 it('all texts are searched, after a text with a name too', async () => {

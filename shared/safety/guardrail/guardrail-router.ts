@@ -12,7 +12,7 @@ import { listRequestTexts } from '../request-texts.ts';
 import type { AssessOptions, Guardrail } from './bedrock-guardrail.ts';
 import { findGuardrail } from './get-guardrail.ts';
 import { createGuardrailWatcher } from './guardrail-watcher.ts';
-import { noteGuardrail } from './note-guardrail.ts';
+import { noteCheck, noteGuardrail } from './note-guardrail.ts';
 import { reportFailure } from './report-failure.ts';
 
 type Call = Pick<GenerateOptions, 'signal' | 'telemetry'>;
@@ -66,8 +66,6 @@ interface Use {
 
 function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, 'guardrails'>, call: Call): Use[] {
   const uses = listRestrictions(policy).flatMap(({ guardrail }) => guardrail ?? []);
-  let calls = 0;
-  let ms = 0;
   return uses.map((use) => {
     const guardrail = findGuardrail(targets, use.name);
     let isSkipped = false;
@@ -80,9 +78,7 @@ function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, '
         const intervened = await assess(guardrail, use, texts, { source, call });
         // One timeout is enough: the rest of a long answer doesn't wait for further ones.
         isSkipped = intervened === undefined;
-        calls += 1;
-        ms += performance.now() - startedAt;
-        call.telemetry?.logger.annotate({ guardrailChecks: calls, guardrailMs: Math.round(ms) });
+        noteCheck(call.telemetry, performance.now() - startedAt);
         if (intervened === true) {
           const side = source === 'INPUT' ? 'input' : 'output';
           reportHit(call.telemetry, { kind: 'guardrail', rule: use.name, side, action: 'refuse' });

@@ -117,6 +117,23 @@ describe('the input of a guardrail', () => {
     expect(lines.at(-1)).toMatchObject({ guardrails: 'strict abroad', sentTo: 'bedrock bedrock:eu-central-1' });
   });
 
+  it('the log line of a request counts the checks of all its calls, such as that of a summary before the answer', async () => {
+    const { lines, ...telemetry } = recordTelemetry();
+    const policy = { account: { guardrail: { name: 'strict' } }, project: { guardrail: { name: 'abroad' } } };
+    const router = withGuardrails(policy, { generate: async () => ({ events: stream([FINISH]) }) }, registry);
+    const checks: unknown[] = [];
+    const times: number[] = [];
+    for (const text of ['Summarize', 'Answer']) {
+      const request = makeRequest({ messages: [{ role: 'user', content: [{ type: 'text', text }] }] });
+      await collect((await router.generate(request, { ...OPTIONS, telemetry })).events);
+      telemetry.logger.summarize('request', {});
+      checks.push(lines.at(-1)?.['guardrailChecks']);
+      times.push(Number(lines.at(-1)?.['guardrailMs']));
+    }
+    expect(checks).toEqual([2, 4]);
+    expect(times).toEqual(times.toSorted((first, second) => first - second));
+  });
+
   it('a policy that names an unknown guardrail refuses all requests', async () => {
     for (const name of ['unknown', 'missing', 'constructor']) {
       await expect(send({ name, onFailure: 'pass' }, stream([]))).rejects.toMatchObject({ code: 'configuration' });

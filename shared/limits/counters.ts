@@ -33,6 +33,6 @@ export interface CounterStore {
   write(write: CounterWrite): Promise<CounterResult>;
   /** Returns the counters of an item; none if it doesn't exist. */
   read(pk: string): Promise<Counters>;
-  /** Yields the items whose partition keys begin with one of `prefixes`. */
+  /** Yields the items whose partition keys begin with one of `prefixes`. What follows a `*` in a prefix may be anywhere in the key. */
   list(prefixes: readonly string[]): AsyncIterable<{ readonly pk: string; readonly counters: Counters }>;
 }

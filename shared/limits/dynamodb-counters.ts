@@ -42,10 +42,14 @@ export function createDynamoDBCounters(client: DynamoDBClient, tableName: string
     },
     read,
     async *list(prefixes) {
-      const found = scanItems(table, {
-        filter: prefixes.map((_, index) => `begins_with(pk, :prefix${index})`).join(' OR '),
-        values: Object.fromEntries(prefixes.map((prefix, index) => [`:prefix${index}`, { S: prefix }])),
+      const values: Item = {};
+      const conditions = prefixes.map((each, index) => {
+        const [prefix = '', part] = each.split('*');
+        values[`:prefix${index}`] = { S: prefix };
+        if (part !== undefined) values[`:part${index}`] = { S: part };
+        return `begins_with(pk, :prefix${index})${part === undefined ? '' : ` AND contains(pk, :part${index})`}`;
       });
+      const found = scanItems(table, { filter: conditions.join(' OR '), values });
       for await (const item of found) yield { pk: item['pk']?.S ?? '', counters: toCounters(item) };
     },
   };

@@ -4,6 +4,8 @@ import { isSoft } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import {
   buildExpiry,
+  FORGETS,
+  forgetsChildren,
   getChildCounters,
   getChildPool,
   getParentCounters,
@@ -79,8 +81,9 @@ export class Leases {
     const { parent, child, isRoot } = getRelation(pool, index);
     const { granted } = getParentCounters(pool.id, child.name);
     const own = getChildCounters(pool.id);
-    let counters = this.#known.get(parent.pk) ?? {};
-    let isFresh = false;
+    const known = this.#known.get(parent.pk);
+    let isFresh = known === undefined && forgetsChildren(pool);
+    let counters = known ?? (isFresh ? await this.#store.read(parent.pk) : {});
     let mayReclaim = true;
     let arrival: Lease | undefined;
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
@@ -126,8 +129,15 @@ export class Leases {
       const taken: Taking = isRoot
         ? { add: { [getTotalName(pool.id)]: portion }, atMost: { [getTotalName(pool.id)]: ceiling - portion } }
         : takeFrom(pool.id, counters, portion, arrival);
-      const write = { ...taken, add: { ...taken.add, [granted]: portion }, pk: parent.pk };
-      const result = await this.#store.write({ ...write, set: { ...taken.set, ...buildExpiry(pool) } });
+      const grant = await this.#buildGrant(pool, child, portion, counters);
+      const result = await this.#store.write({
+        pk: parent.pk,
+        add: { ...taken.add, ...grant.add },
+        set: { ...taken.set, ...grant.set, ...buildExpiry(pool) },
+        atMost: taken.atMost ?? {},
+        atLeast: { ...taken.atLeast, ...grant.atLeast },
+        equal: { ...taken.equal, ...grant.equal },
+      });
       counters = result.counters;
       isFresh = true;
       this.#known.set(parent.pk, counters);
@@ -139,6 +149,27 @@ export class Leases {
       }
     }
     return undefined;
+  }
+
+  /**
+   * Returns the part of a parent's write that grants a portion to a child. A child that the parent doesn't list may have been forgotten.
+   * It is then adopted with all that it has received, and given back, so far.
+   */
+  async #buildGrant(
+    pool: SharedPool,
+    child: Node,
+    portion: bigint,
+    counters: Counters,
+  ): Promise<Omit<CounterWrite, 'pk'>> {
+    const { granted, recovered } = getParentCounters(pool.id, child.name);
+    if (!forgetsChildren(pool)) return { add: { [granted]: portion } };
+    if (counters[granted] !== undefined) return { add: { [granted]: portion }, atLeast: { [granted]: 1n } };
+    // Read after the parent: what the child has received can't change while the parent neither lists nor forgets it.
+    const received = (await this.#store.read(child.pk))[getChildCounters(pool.id).received] ?? 0n;
+    return {
+      set: { [granted]: received + portion, ...(received > 0n && { [recovered]: received }) },
+      equal: { [granted]: undefined, [FORGETS]: counters[FORGETS] },
+    };
   }
 
   /**
@@ -160,11 +191,13 @@ export class Leases {
       for (let tries = 0; tries < MAX_TRIES; tries += 1) {
         const recovered = known[names.recovered];
         const found = returned - (recovered ?? 0n);
-        if (found <= 0n) break;
+        // A child that is not listed was forgotten, with all that it had given back.
+        if (found <= 0n || known[names.granted] === undefined) break;
         const { isWritten, counters: after } = await this.#store.write({
           pk: parent.pk,
           set: { [names.recovered]: returned },
           add: isRoot ? { [getTotalName(pool.id)]: -found } : { [getChildCounters(pool.id).left]: found },
+          atLeast: { [names.granted]: 1n },
           equal: { [names.recovered]: recovered },
         });
         known = after;

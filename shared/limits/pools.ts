@@ -126,6 +126,17 @@ export function getTotalName(id: string): string {
   return `T.${id}`;
 }
 
+/**
+ * Name of the counter of a parent's writes that have forgotten children. What a forgotten child has received is known from its own
+ * item, if that was read later than this counter, and the counter hasn't changed since.
+ */
+export const FORGETS = 'E';
+
+/** True if the parents of a pool may forget children: items of other windows expire instead. */
+export function forgetsChildren({ window }: SharedPool): boolean {
+  return window === 'now';
+}
+
 /** Lists the children of a parent that have got portions, those with the largest first. */
 export function listChildren(id: string, counters: Counters): string[] {
   const prefix = `G.${id}.`;

@@ -1,4 +1,5 @@
 import type { RequestLogger } from '../core/logger.ts';
+import { IdleChildren, PARENTS } from './forget-idle.ts';
 import { type CleaningPorts, cleanWholeLedger } from './ledger-cleaning.ts';
 import { getLedgerPartition, LEDGER_PREFIX } from './ledger-entry.ts';
 import { logStranded } from './log-stranded.ts';
@@ -21,25 +22,36 @@ export interface LimitSweepPorts extends CleaningPorts {
 
 /**
  * Settles and logs the calls of dead functions whose keys aren't used any more, and removes the entries of ended jobs of tenants that
- * send none. Others are settled by the next call of their key, and removed when a limit is reached.
+ * send none. Others are settled by the next call of their key, and removed when a limit is reached. Keys and projects that hold
+ * nothing are removed from the items that grant them places in flight.
  * @param until epoch milliseconds after which no further item is swept
  * @throws the error of the table of limits if its items can't be listed
  */
 export async function sweepLimits(ports: LimitSweepPorts, until: number): Promise<void> {
   const { store, logger, now, onError } = ports;
   const tenants: string[] = [];
-  for await (const { pk, counters } of store.list([KEY_PREFIX, LEDGER_PREFIX])) {
+  const children = new IdleChildren();
+  for await (const { pk, counters } of store.list([KEY_PREFIX, LEDGER_PREFIX, ...PARENTS])) {
     if (now() >= until) return;
+    children.see(pk, counters);
     if (pk.startsWith(LEDGER_PREFIX)) {
       tenants.push(pk.slice(LEDGER_PREFIX.length));
       continue;
     }
+    if (!pk.startsWith(KEY_PREFIX)) continue;
     try {
       for (const stranded of await settleStranded(store, pk, counters, now())) logStranded(logger, stranded);
     } catch (thrown) {
       onError('calls of a key not settled', thrown);
     }
   }
+  await Promise.all([children.forget(ports, until), cleanLedgers(ports, tenants, until)]);
+}
+
+const KEY_PREFIX = 'key#';
+
+async function cleanLedgers(ports: LimitSweepPorts, tenants: readonly string[], until: number): Promise<void> {
+  const { store, now, onError } = ports;
   // Begins anywhere, so that no tenant always waits for another one with too many jobs for one sweep.
   const start = Math.floor(Math.random() * tenants.length);
   for (const tenant of [...tenants.slice(start), ...tenants.slice(0, start)]) {
@@ -51,5 +63,3 @@ export async function sweepLimits(ports: LimitSweepPorts, until: number): Promis
     }
   }
 }
-
-const KEY_PREFIX = 'key#';

@@ -75,6 +75,24 @@ describe('the counters in DynamoDB', () => {
     );
   });
 
+  it('are listed by the beginning of their keys, and by what follows somewhere, as those in memory', async () => {
+    const memory = new MemoryCounters();
+    const keys = ['list#a', 'list#a#now', 'list#b#now#m', 'list#b#m1', 'listed#now'];
+    for (const pk of keys) {
+      const change = { pk, set: { n: 1n } };
+      await store.write(change);
+      memory.apply(change);
+    }
+    const listKeys = async (by: CounterStore, prefixes: readonly string[]): Promise<string[]> => {
+      const found: string[] = [];
+      for await (const { pk } of by.list(prefixes)) found.push(pk);
+      return found.sort();
+    };
+    for (const prefixes of [['list#'], ['list#*#now'], ['list#*#now', 'listed#'], ['list#a', 'list#*#now#m']])
+      expect(await listKeys(store, prefixes)).toEqual(await listKeys(memory, prefixes));
+    expect(await listKeys(store, ['list#*#now'])).toEqual(['list#a#now', 'list#b#now#m']);
+  });
+
   it('limit 200 parallel callers, some of which die, as those in memory', async () => {
     const limits = { requestsPerMinute: 30, tokensPerDay: 6_000, requestsInFlight: 5, dollarsPerMonth: 0.05 };
     const policy = {

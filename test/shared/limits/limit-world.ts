@@ -3,7 +3,7 @@ import { type Amounts, addConsumption, type Cap, getAmount, listCaps } from '../
 import type { CounterResult, CounterStore, CounterWrite } from '../../../shared/limits/counters.ts';
 import { GrowingReservation } from '../../../shared/limits/growing-reservation.ts';
 import { type Call, Limiter, type Refusal, type Reservation } from '../../../shared/limits/limiter.ts';
-import { settleStranded } from '../../../shared/limits/stranded.ts';
+import { sweepLimits } from '../../../shared/limits/sweep-limits.ts';
 import { getWindow } from '../../../shared/limits/windows.ts';
 
 /** A call that was made: the limits let it pass. */
@@ -147,14 +147,32 @@ export class LimitWorld {
     return most;
   }
 
-  /** Settles the stranded calls of all keys, as the sweep does. Returns their number. */
-  async sweep(): Promise<number> {
-    let calls = 0;
-    for await (const { pk, counters } of this.#options.store.list(['key#'])) {
-      const settled = await settleStranded(this.#options.store, pk, counters, this.now);
-      calls += settled.reduce((sum, each) => sum + each.calls, 0);
+  /** Runs the sweep of limits, without faults unless its store has some. */
+  async sweep(store = this.#options.store, onError?: (what: string, thrown: unknown) => void): Promise<void> {
+    const onFailure = (_what: string, thrown: unknown) => {
+      throw thrown;
+    };
+    const ports = { store, now: () => this.now, readState: async () => 'absent' as const };
+    await sweepLimits(
+      { ...ports, logger: { summarize: () => {} }, onError: onError ?? onFailure },
+      Number.POSITIVE_INFINITY,
+    );
+  }
+
+  /**
+   * Starts sweeps that run while calls do: so many at once, one after another at any moment, and as many whose requests wait for their
+   * turn, and may fail.
+   */
+  startSweeps(count: number): void {
+    const runAtOnce = async (left: number): Promise<void> => {
+      if (left === 0) return;
+      await this.sweep();
+      this.#addStep(() => runAtOnce(left - 1));
+    };
+    this.#addStep(() => runAtOnce(count));
+    for (let index = 0; index < count; index += 1) {
+      this.#addStep(() => void this.sweep(this.createStore(), () => {}).catch(() => {}));
     }
-    return calls;
   }
 
   /** Returns what was used by window of each cap, beside the cap. */

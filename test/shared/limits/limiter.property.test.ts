@@ -22,8 +22,12 @@ const limits = fc.record(
   { requiredKeys: [] },
 ) as fc.Arbitrary<Limits>;
 
+/** How many keys each tenant has, and how often the sweep runs meanwhile. */
+const sweeping = { keys: fc.constantFrom(3, 40), sweeps: fc.constantFrom(0, 3, 12) };
+
 const world = fc.record({
   ...makeWorldFields(limits),
+  ...sweeping,
   faults: fc.constantFrom(0, 0.01, 0.1),
   stepMs: fc.constantFrom(1, 50, 500),
 });
@@ -54,8 +58,13 @@ describe('limits', () => {
   it('get back every place and reservation of callers that died', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.record({ seed: fc.integer(), places: fc.integer({ min: 1, max: 20 }), faults: fc.constantFrom(0.05, 0.3) }),
-        async ({ seed, places, faults }) => {
+        fc.record({
+          ...sweeping,
+          seed: fc.integer(),
+          places: fc.integer({ min: 1, max: 20 }),
+          faults: fc.constantFrom(0.05, 0.3),
+        }),
+        async ({ seed, places, faults, keys, sweeps }) => {
           const flying = { requestsInFlight: places, streamsInFlight: places, resumedStreamsInFlight: places };
           const policy = {
             account: { limits: flying },
@@ -71,9 +80,22 @@ describe('limits', () => {
             environments: 10,
             stepMs: 100,
             callers: 200,
+            keys,
+            sweeps,
           });
           callers.now += 18 * 60_000;
           await callers.sweep();
+          await callers.sweep();
+          let parents = 0;
+          for (const [pk, counters] of store.items) {
+            if (pk.startsWith('key#')) continue;
+            parents += 1;
+            const listed = Object.entries(counters).filter(
+              ([name, value]) => /^[GB]\./.test(name) || (/^[TL]\./.test(name) && value !== 0n),
+            );
+            expect(listed, pk).toEqual([]);
+          }
+          expect(parents).toBeGreaterThan(2);
           for (const [pk, counters] of store.items) {
             const held = Object.entries(counters).filter(
               ([name, value]) => /^k\.[fsu]\.|^b\..*\.n\./.test(name) && value > 0n,

@@ -19,7 +19,7 @@ export class MemoryCounters implements CounterStore {
 
   async *list(prefixes: readonly string[]) {
     for (const [pk, counters] of this.items) {
-      if (prefixes.some((prefix) => pk.startsWith(prefix))) yield { pk, counters };
+      if (prefixes.some((each) => matches(pk, each))) yield { pk, counters };
     }
   }
 
@@ -49,4 +49,9 @@ function refuseExcess(write: CounterWrite): void {
   if (named < MANY) return;
   const excess = findExcess(toExpressions(write));
   if (excess !== undefined) throw new Error(excess);
+}
+
+function matches(pk: string, pattern: string): boolean {
+  const [prefix = '', part = ''] = pattern.split('*');
+  return pk.startsWith(prefix) && pk.includes(part);
 }

@@ -18,6 +18,14 @@ const SESSIONS_TIMEOUT_SECONDS = 29;
  * https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
  */
 const MAX_EXTERNAL_KEYS = 30;
+/** The variables of a function that has both as settings leave room for these. */
+const MAX_KEYS_AND_QUEUES_BYTES = 3_000;
+/**
+ * The policy of a queue may have 50 principals and 8,192 bytes. It names everybody and two services besides the senders.
+ * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html
+ */
+const MAX_SENDER_PRINCIPALS = 47;
+const MAX_SENDERS_BYTES = 6_500;
 
 export const RULES: readonly Rule[] = [
   isAtMost('chatProvisioned', 'chatProvisionedMax'),
@@ -62,6 +70,32 @@ export const RULES: readonly Rule[] = [
       externalKeys.length > MAX_EXTERNAL_KEYS
         ? `externalKeys can name at most ${MAX_EXTERNAL_KEYS} keys: a role's policies and a function's variables have no room for more`
         : undefined,
+  },
+  {
+    settings: ['replyQueues', 'externalKeys'],
+    findConflict: ({ replyQueues, externalKeys }) => {
+      // AWS measures the variables as JSON, in which the quotation marks of their values are escaped.
+      const bytes = JSON.stringify(JSON.stringify(replyQueues)).length + externalKeys.join(',').length;
+      return bytes > MAX_KEYS_AND_QUEUES_BYTES
+        ? `replyQueues and externalKeys have ${bytes} bytes together, above ${MAX_KEYS_AND_QUEUES_BYTES}: a function's variables have no room for more`
+        : undefined;
+    },
+  },
+  {
+    settings: ['senderPrincipals'],
+    findConflict: ({ senderPrincipals }) =>
+      senderPrincipals.length > MAX_SENDER_PRINCIPALS
+        ? `senderPrincipals can name at most ${MAX_SENDER_PRINCIPALS} identities: the policy of a queue has no room for more`
+        : undefined,
+  },
+  {
+    settings: ['senderSources', 'senderPrincipals'],
+    findConflict: ({ senderSources, senderPrincipals }) => {
+      const bytes = JSON.stringify([...senderSources, ...senderPrincipals]).length;
+      return bytes > MAX_SENDERS_BYTES
+        ? `senderSources and senderPrincipals have ${bytes} bytes together, above ${MAX_SENDERS_BYTES}: the policy of a queue has no room for more`
+        : undefined;
+    },
   },
   {
     settings: ['domainTruststore', 'domainName'],

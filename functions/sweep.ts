@@ -73,7 +73,9 @@ export const handler = createEventPipeline<unknown, void>(telemetry, async (even
   const until = Math.min(Date.now() + RUN_MS, context.deadlineAt);
   const sweepingLimits =
     isFirst && isLimitSweepDue(Date.now())
-      ? sweepLimits({ ...limits, logger, onError }, until).catch((thrown) => onError('limits not swept', thrown))
+      ? sweepLimits({ ...limits, logger, onError }, until)
+          .then((isComplete) => isComplete || logger.warn('limits not swept to the end', { seconds: RUN_MS / 1000 }))
+          .catch((thrown) => onError('limits not swept', thrown))
       : undefined;
   const reporting =
     isFirst && isExpirySweepDue(Date.now())

@@ -280,7 +280,16 @@ async function readPage({ client, name }: Table, query: Query, after?: Item) {
 /** Yields each item of a table that meets a filter. Makes one request per page; all items are read, and billed. */
 export async function* scanItems(
   { client, name }: Table,
-  { filter, fields, values }: Pick<Query, 'fields' | 'values'> & { readonly filter: string },
+  {
+    filter,
+    fields,
+    values,
+    segment,
+  }: Pick<Query, 'fields' | 'values'> & {
+    readonly filter: string;
+    /** Only one of `total` parts of the table, from 0. Default: all of it. */
+    readonly segment?: { readonly index: number; readonly total: number };
+  },
 ): AsyncGenerator<Item> {
   let after: Item | undefined;
   do {
@@ -292,6 +301,8 @@ export async function* scanItems(
         ExpressionAttributeValues: values,
         ConsistentRead: true,
         ExclusiveStartKey: after,
+        Segment: segment?.index,
+        TotalSegments: segment?.total,
       }),
     );
     yield* Items;

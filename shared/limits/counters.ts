@@ -27,12 +27,21 @@ export interface CounterResult {
   readonly counters: Counters;
 }
 
+/** Parts of equal size in which the table of limits is listed. */
+export const LIST_PARTS = 16;
+
 /** The table of limits. */
 export interface CounterStore {
   /** Makes the write once, or not at all: it is not repeated if it may have been made. Throws the table's errors. */
   write(write: CounterWrite): Promise<CounterResult>;
   /** Returns the counters of an item; none if it doesn't exist. */
   read(pk: string): Promise<Counters>;
-  /** Yields the items whose partition keys begin with one of `prefixes`. What follows a `*` in a prefix may be anywhere in the key. */
-  list(prefixes: readonly string[]): AsyncIterable<{ readonly pk: string; readonly counters: Counters }>;
+  /**
+   * Yields the items whose partition keys begin with one of `prefixes`. What follows a `*` in a prefix may be anywhere in the key.
+   * @param firstPart the part of the table, below `LIST_PARTS`, that is listed first. The others follow it. Default: 0
+   */
+  list(
+    prefixes: readonly string[],
+    firstPart?: number,
+  ): AsyncIterable<{ readonly pk: string; readonly counters: Counters }>;
 }

@@ -2,7 +2,7 @@ import { ConditionalCheckFailedException, type DynamoDBClient, UpdateItemCommand
 import type { Item } from '../aws/attributes.ts';
 import { isThrottling } from '../aws/outage.ts';
 import { getItem, scanItems, type Table } from '../aws/table.ts';
-import type { CounterStore, Counters, CounterWrite } from './counters.ts';
+import { type CounterStore, type Counters, type CounterWrite, LIST_PARTS } from './counters.ts';
 
 /** A throttled write was not made. It is repeated so often, after a pause that doubles. */
 const MAX_ATTEMPTS = 3;
@@ -41,7 +41,7 @@ export function createDynamoDBCounters(client: DynamoDBClient, tableName: string
       }
     },
     read,
-    async *list(prefixes) {
+    async *list(prefixes, firstPart = 0) {
       const values: Item = {};
       const conditions = prefixes.map((each, index) => {
         const [prefix = '', part] = each.split('*');
@@ -49,8 +49,12 @@ export function createDynamoDBCounters(client: DynamoDBClient, tableName: string
         if (part !== undefined) values[`:part${index}`] = { S: part };
         return `begins_with(pk, :prefix${index})${part === undefined ? '' : ` AND contains(pk, :part${index})`}`;
       });
-      const found = scanItems(table, { filter: conditions.join(' OR '), values });
-      for await (const item of found) yield { pk: item['pk']?.S ?? '', counters: toCounters(item) };
+      const query = { filter: conditions.join(' OR '), values };
+      for (let part = 0; part < LIST_PARTS; part += 1) {
+        const segment = { index: (firstPart + part) % LIST_PARTS, total: LIST_PARTS };
+        for await (const item of scanItems(table, { ...query, segment }))
+          yield { pk: item['pk']?.S ?? '', counters: toCounters(item) };
+      }
     },
   };
 }

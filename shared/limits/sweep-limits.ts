@@ -1,4 +1,5 @@
 import type { RequestLogger } from '../core/logger.ts';
+import { LIST_PARTS } from './counters.ts';
 import { IdleChildren, PARENTS } from './forget-idle.ts';
 import { type CleaningPorts, cleanWholeLedger } from './ledger-cleaning.ts';
 import { getLedgerPartition, LEDGER_PREFIX } from './ledger-entry.ts';
@@ -23,19 +24,20 @@ export interface LimitSweepPorts extends CleaningPorts {
 /**
  * Settles and logs the calls of dead functions whose keys aren't used any more, and removes the entries of ended jobs of tenants that
  * send none. Others are settled by the next call of their key, and removed when a limit is reached. Keys and projects that hold
- * nothing are removed from the items that grant them places in flight.
+ * nothing are removed from the items that grant them places in flight, once all items were read. Each sweep begins in another part of
+ * the table, so that all items have their turn although there are too many for one sweep.
  * @param until epoch milliseconds after which no further item is swept
+ * @returns false if the time was over before all items were swept
  * @throws the error of the table of limits if its items can't be listed
  */
-export async function sweepLimits(ports: LimitSweepPorts, until: number): Promise<void> {
+export async function sweepLimits(ports: LimitSweepPorts, until: number): Promise<boolean> {
   const { store, logger, now, onError } = ports;
-  const tenants: string[] = [];
   const children = new IdleChildren();
-  for await (const { pk, counters } of store.list([KEY_PREFIX, LEDGER_PREFIX, ...PARENTS])) {
-    if (now() >= until) return;
+  for await (const { pk, counters } of store.list([KEY_PREFIX, LEDGER_PREFIX, ...PARENTS], getFirstPart(now()))) {
+    if (now() >= until) return false;
     children.see(pk, counters);
     if (pk.startsWith(LEDGER_PREFIX)) {
-      tenants.push(pk.slice(LEDGER_PREFIX.length));
+      await cleanTenant(ports, pk.slice(LEDGER_PREFIX.length), until);
       continue;
     }
     if (!pk.startsWith(KEY_PREFIX)) continue;
@@ -45,21 +47,26 @@ export async function sweepLimits(ports: LimitSweepPorts, until: number): Promis
       onError('calls of a key not settled', thrown);
     }
   }
-  await Promise.all([children.forget(ports, until), cleanLedgers(ports, tenants, until)]);
+  await children.forget(ports, until);
+  return now() < until;
 }
 
 const KEY_PREFIX = 'key#';
 
-async function cleanLedgers(ports: LimitSweepPorts, tenants: readonly string[], until: number): Promise<void> {
+/** Has no divisor in common with the number of parts. Two sweeps in a row begin far from each other. */
+const PARTS_STEP = 5;
+
+function getFirstPart(now: number): number {
+  return (Math.floor(now / MINUTE_MS / INTERVAL_MINUTES) * PARTS_STEP) % LIST_PARTS;
+}
+
+async function cleanTenant(ports: LimitSweepPorts, tenant: string, until: number): Promise<void> {
   const { store, now, onError } = ports;
-  // Begins anywhere, so that no tenant always waits for another one with too many jobs for one sweep.
-  const start = Math.floor(Math.random() * tenants.length);
-  for (const tenant of [...tenants.slice(start), ...tenants.slice(0, start)]) {
-    if (now() >= until) return;
-    try {
-      await cleanWholeLedger(ports, tenant, await store.read(getLedgerPartition(tenant)), until);
-    } catch (thrown) {
-      onError('ended jobs of a tenant still counted', thrown);
-    }
+  // A tenant with too many jobs for one sweep takes half of the time, so that others have theirs.
+  const half = now() + (until - now()) / 2;
+  try {
+    await cleanWholeLedger(ports, tenant, await store.read(getLedgerPartition(tenant)), half);
+  } catch (thrown) {
+    onError('ended jobs of a tenant still counted', thrown);
   }
 }

@@ -4,7 +4,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listCaps } from '../../../shared/limits/caps.ts';
-import type { CounterStore, CounterWrite } from '../../../shared/limits/counters.ts';
+import { type CounterStore, type CounterWrite, LIST_PARTS } from '../../../shared/limits/counters.ts';
 import { createDynamoDBCounters } from '../../../shared/limits/dynamodb-counters.ts';
 import { Limiter } from '../../../shared/limits/limiter.ts';
 import { getWindow } from '../../../shared/limits/windows.ts';
@@ -182,4 +182,21 @@ describe('the counters in DynamoDB', () => {
     expect(requests).toBe(3);
     server.close();
   });
+});
+
+it('lists each item once, whichever part of the table is first, and the others in the same order', async () => {
+  for (let index = 0; index < 40; index += 1) await store.write({ pk: `parts#${index}`, set: { n: 1n } });
+  const listFrom = async (part: number): Promise<string[]> => {
+    const found: string[] = [];
+    for await (const { pk } of store.list(['parts#'], part)) found.push(pk);
+    return found;
+  };
+  const all = await listFrom(0);
+  expect(new Set(all).size).toBe(40);
+  for (const part of [5, LIST_PARTS - 1]) {
+    const found = await listFrom(part);
+    const start = all.indexOf(found[0] ?? '');
+    expect(start).toBeGreaterThan(0);
+    expect(found).toEqual([...all.slice(start), ...all.slice(0, start)]);
+  }
 });

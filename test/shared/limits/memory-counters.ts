@@ -1,5 +1,11 @@
 import { findExcess } from '../../../local/dynalite/expression-limits.ts';
-import type { CounterResult, CounterStore, Counters, CounterWrite } from '../../../shared/limits/counters.ts';
+import {
+  type CounterResult,
+  type CounterStore,
+  type Counters,
+  type CounterWrite,
+  LIST_PARTS,
+} from '../../../shared/limits/counters.ts';
 import { toExpressions } from '../../../shared/limits/dynamodb-counters.ts';
 
 /**
@@ -17,8 +23,10 @@ export class MemoryCounters implements CounterStore {
     return this.items.get(pk) ?? {};
   }
 
-  async *list(prefixes: readonly string[]) {
-    for (const [pk, counters] of this.items) {
+  async *list(prefixes: readonly string[], firstPart = 0) {
+    const items = [...this.items];
+    const start = Math.floor((items.length * firstPart) / LIST_PARTS);
+    for (const [pk, counters] of [...items.slice(start), ...items.slice(0, start)]) {
       if (prefixes.some((each) => matches(pk, each))) yield { pk, counters };
     }
   }

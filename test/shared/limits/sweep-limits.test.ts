@@ -59,7 +59,7 @@ describe('the sweep of limits', () => {
   it('settles the calls of dead functions and removes the entries of ended jobs', async () => {
     const { sweep, countLeft, errors } = await createSwept();
     expect(await countLeft()).toEqual({ calls: 3, jobs: 3 });
-    await sweep();
+    expect(await sweep()).toBe(true);
     expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
     expect(errors).toEqual([]);
   });
@@ -74,25 +74,56 @@ describe('the sweep of limits', () => {
       },
     });
     expect(await countLeft()).toEqual({ calls: 1, jobs: 1 });
-    expect(errors).toEqual(['calls of a key not settled', 'ended jobs of a tenant still counted']);
+    expect(errors.sort()).toEqual(['calls of a key not settled', 'ended jobs of a tenant still counted']);
   });
 
   it('ends when its time is up, and leaves the rest to the next one', async () => {
     const { clock, sweep, countLeft } = await createSwept();
     const until = clock.now + 2;
-    await sweep(
-      {
-        readState: async () => {
-          clock.now += 1;
-          return 'ended';
-        },
-      },
-      until,
-    );
-    expect(await countLeft()).toEqual({ calls: 0, jobs: 1 });
-    await sweep({}, until);
-    expect(await countLeft()).toEqual({ calls: 0, jobs: 1 });
+    const slow = async (): Promise<JobState> => {
+      clock.now += 1;
+      return 'ended';
+    };
+    expect(await sweep({ readState: slow }, until)).toBe(false);
+    const left = await countLeft();
+    expect(left.jobs).toBe(1);
+    expect(await sweep({}, until)).toBe(false);
+    expect(await countLeft()).toEqual(left);
     await sweep();
+    expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
+  });
+
+  it('has all items swept in turn, although each sweep has time for only one of them', async () => {
+    const { clock, store, sweep, countLeft } = await createSwept();
+    const before = new Set<string>();
+    for (let sweeps = 0; sweeps < 16; sweeps += 1) {
+      clock.now += 15 * 60_000;
+      const list: CounterStore['list'] = async function* (prefixes, firstPart) {
+        for await (const item of store.list(prefixes, firstPart)) {
+          before.add(item.pk);
+          yield item;
+          clock.now += 1;
+        }
+      };
+      await sweep({ list }, clock.now + 1);
+    }
+    expect(before.size).toBe(6);
+    expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
+  });
+
+  it('gives a tenant with many jobs half of its time', async () => {
+    const { clock, store, sweep, countLeft } = await createSwept();
+    const ledger = { 'p.j': 5n, 'g.1': 1n, 'g.2': 1n, 'g.3': 1n, 'g.4': 1n, 'g.5': 1n };
+    for (const page of [1, 2, 3, 4, 5])
+      store.items.set(`jobpage#many#${page}`, { [`e.resp_${page}`]: 10n ** 34n * 3n });
+    store.items.set('jobs#many', ledger);
+    const readState = async (tenant: string): Promise<JobState> => {
+      if (tenant !== 'many') return 'ended';
+      clock.now += 1;
+      return 'ended';
+    };
+    await sweep({ readState }, clock.now + 6);
+    expect((await store.read('jobs#many'))['p.j']).toBe(2n);
     expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
   });
 

@@ -140,3 +140,12 @@ it('an issuer that is removed while it is applied stays removed', async () => {
   });
   expect(await find('https://j.example.com', 'lambent')).toBeUndefined();
 });
+
+it('rules are refused whose text has too many bytes for an item, though not too many characters', async () => {
+  const issuer = 'https://large.example.com';
+  await trust(settings(issuer));
+  await setRule(issuer, makeRule('rule-1', '语'.repeat(66_000)));
+  const refused = setRule(issuer, makeRule('rule-2', '语'.repeat(100_000)));
+  await expect(refused).rejects.toMatchObject({ code: 'invalid_value' });
+  expect((await find(issuer, 'lambent'))?.rules).toEqual([makeRule('rule-1', '语'.repeat(66_000))]);
+});

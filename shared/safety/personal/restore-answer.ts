@@ -19,7 +19,7 @@ export async function* restoreAnswer(
   const restorer = new Restorer(values);
   /** The text that is being written: a placeholder doesn't continue after an event of another kind. */
   let open: { readonly type: TextEvent['type']; readonly fragments: FragmentRestorer } | undefined;
-  /** The arguments of tool calls, by their index: those of parallel calls may be interleaved. */
+  /** The arguments of tool calls, by their index. They may go on until the end, because those of parallel calls may be interleaved. */
   const calls = new Map<number, FragmentRestorer>();
 
   function* endText(): Generator<GenerationEvent> {
@@ -32,7 +32,6 @@ export async function* restoreAnswer(
       const fragment = fragments.end();
       if (fragment !== '') yield { type: 'toolArguments', index, fragment };
     }
-    calls.clear();
   }
 
   for await (const event of events) {
@@ -40,7 +39,6 @@ export async function* restoreAnswer(
       case 'text':
       case 'refusal':
       case 'reasoning': {
-        yield* endCalls();
         if (open?.type !== event.type) yield* endText();
         const write = event.type === 'text' && format !== 'text' ? escapeJson : keep;
         open ??= { type: event.type, fragments: new FragmentRestorer(restorer, write) };
@@ -61,7 +59,6 @@ export async function* restoreAnswer(
       }
       case 'toolCall':
         yield* endText();
-        yield* endCalls();
         yield { ...event, name: restorer.restore(event.name) };
         break;
       case 'reasoningEnd': {

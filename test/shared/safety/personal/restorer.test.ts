@@ -130,6 +130,44 @@ it('texts, reasoning, refusals and interleaved tool arguments are restored at an
   );
 });
 
+it.each<GenerationEvent>([
+  { type: 'toolCall', index: 1, id: 'call_1', name: 'tool' },
+  { type: 'text', text: 'see' },
+  { type: 'reasoning', text: 'see' },
+  { type: 'reasoningEnd' },
+])(
+  'the arguments of a tool call are restored at any split, although another event is in between: $type',
+  async (event) => {
+    const placeholders = new Placeholders(KEY, new Set());
+    const json = JSON.stringify({ to: placeholders.get('EMAIL', 'a@example.com') });
+    for (let at = 0; at <= json.length; at++) {
+      const restored = await restoreAll(
+        [
+          { type: 'toolCall', index: 0, id: 'call_0', name: 'tool' },
+          { type: 'toolArguments', index: 0, fragment: json.slice(0, at) },
+          event,
+          { type: 'toolArguments', index: 0, fragment: json.slice(at) },
+          FINISH,
+        ],
+        placeholders.values,
+      );
+      expect(joinArguments(restored, 0)).toBe('{"to":"a@example.com"}');
+      expect(restored).toContainEqual(event);
+      expect(restored.at(-1)).toEqual(FINISH);
+    }
+  },
+);
+
+it('arguments that are cut within a placeholder arrive before the end', async () => {
+  const placeholders = new Placeholders(KEY, new Set());
+  const fragment = placeholders.get('EMAIL', 'a@example.com').slice(0, 9);
+  const restored = await restoreAll(
+    [{ type: 'toolCall', index: 0, id: 'call_0', name: 'tool' }, { type: 'toolArguments', index: 0, fragment }, FINISH],
+    placeholders.values,
+  );
+  expect(restored.slice(1)).toEqual([{ type: 'toolArguments', index: 0, fragment }, FINISH]);
+});
+
 it.each(['json', 'jsonSchema'] as const)(
   'an answer in the format %s is valid JSON at any split, and its refusal and reasoning are plain text',
   async (format) => {

@@ -70,7 +70,10 @@ const FIELDS: { readonly [Name in keyof Fields]: MapField<Name> | 'kept' | 'drop
   moderation: 'kept',
   unknown: (unknown, { visit }) =>
     Object.fromEntries(
-      Object.entries(unknown).map(([field, value]) => [field, mapJsonValue(value, visit, { param: field, field })]),
+      Object.entries(unknown).map(([field, value]) => [
+        visit(field, { param: field, isName: true }),
+        mapJsonValue(value, visit, { param: field, field }),
+      ]),
     ),
   parameterNames: 'kept',
 };

@@ -97,9 +97,15 @@ export class TextSearch implements RequestVisitor {
   /** @throws LambentError `content_filter` if a value was found that is refused */
   throwRefusal(): void {
     if (this.#refused === undefined) return;
-    const { label, param } = this.#refused;
+    const { label } = this.#refused;
+    const param = this.#toShown(this.#refused.param);
     const message = `The policy of this project refuses '${param}': it contains personal data (${label.toLowerCase()}).`;
     throw new LambentError('content_filter', message, { param, refusal: message });
+  }
+
+  /** Returns a parameter as an error may name it: the caller may have put a value into the name. */
+  #toShown(param: string): string {
+    return this.getFound(param, { param, isName: true }).length === 0 ? param : 'body';
   }
 
   readonly visit: VisitText = (text, place) => {

@@ -112,6 +112,22 @@ it('names and ids keep different placeholders even if their values are redacted'
   expect(request.hints.user).toMatch(/^PHONE-[a-z2-7]{8}$/);
 });
 
+it('the names of fields that are passed on are masked, and no refusal repeats them', async () => {
+  const unknown = { 'bob@example.com': { 'amy@example.com': 1 }, extra: 'eve@example.com' };
+  const { request, values } = await mask({ unknown });
+  const [bob, amy, eve] = values.keys();
+  expect([...values.values()]).toEqual(['bob@example.com', 'amy@example.com', 'eve@example.com']);
+  expect(request.unknown).toEqual({ [bob ?? '']: { [amy ?? '']: 1 }, extra: eve });
+
+  const refuse = (each: Record<string, unknown>) => mask({ unknown: each }, { all: 'refuse' });
+  await expect(refuse({ 'bob@example.com': 1 })).rejects.toMatchObject({
+    code: 'content_filter',
+    param: 'body',
+    message: "The policy of this project refuses 'body': it contains personal data (email).",
+  });
+  await expect(refuse({ extra: 'eve@example.com' })).rejects.toMatchObject({ param: 'extra' });
+});
+
 it('bounds in schemas are no personal data', async () => {
   const parameters = {
     properties: { n: { type: 'integer', maximum: 13812345678, minLength: 1, enum: [13812345678] } },

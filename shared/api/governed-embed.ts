@@ -1,3 +1,5 @@
+import type { ContentRule, GuardrailUse } from '../access/content-policy-schema.ts';
+import { listRestrictions } from '../access/list-restrictions.ts';
 import { checkModel } from '../access/model-permissions.ts';
 import type { Policy } from '../access/policy.ts';
 import { LambentError } from '../core/errors.ts';
@@ -36,8 +38,9 @@ function createStages(policy: Policy, { registry, loadLimits }: EmbedPorts): Sta
   return {
     async guardrail(next) {
       const { checkTexts } = await import('../safety/guardrail/guardrail-router.ts');
+      const isChecked = listRestrictions(policy).some(({ guardrail }) => guardrail && isForInput(guardrail));
       return async (request, options) => {
-        await checkTexts(policy, listTexts(request), registry, options);
+        await checkTexts(policy, isChecked ? listTexts(request) : [], registry, options);
         return next(request, options);
       };
     },
@@ -49,8 +52,9 @@ function createStages(policy: Policy, { registry, loadLimits }: EmbedPorts): Sta
 
     async contentRules(next) {
       const { checkTexts } = await import('../safety/rules/rules-router.ts');
+      const isChecked = listRestrictions(policy).some(({ contentRules = [] }) => contentRules.some(isForInput));
       return async (request, options) => {
-        const groups = listTexts(request).map((text) => [text]);
+        const groups = isChecked ? listTexts(request).map((text) => [text]) : [];
         checkTexts(policy, groups, options.telemetry);
         return next(request, options);
       };
@@ -64,6 +68,11 @@ function createStages(policy: Policy, { registry, loadLimits }: EmbedPorts): Sta
   };
 }
 
+function isForInput({ on }: Pick<ContentRule | GuardrailUse, 'on'>): boolean {
+  return on !== 'output';
+}
+
+/** @throws LambentError `invalid_value` for token arrays */
 function listTexts({ inputs }: EmbeddingRequest): string[] {
   return inputs.map((input) => {
     if (typeof input === 'string') return input;

@@ -1,5 +1,4 @@
 import * as v from 'valibot';
-import { createExpiringKeys } from '../access/expiring-keys.ts';
 import { isIpRange, isRangeWithin } from '../access/ip-ranges.ts';
 import type { Restrictions } from '../access/policy.ts';
 import { decodeRestrictions } from '../access/policy-json.ts';
@@ -21,9 +20,9 @@ import {
   listObjects,
   requireScope,
 } from './admin-routes.ts';
-import { createEnforcedKeys } from './enforced-keys.ts';
-import { type KeyStore, keyFields, readRecord, rotateBody, rotateKey } from './key-changes.ts';
+import { keyFields, readRecord, rotateBody, rotateKey } from './key-changes.ts';
 import { computeExpiry, expiresInSeconds, makeKey, parseScopes, scopeNames } from './key-fields.ts';
+import { createKeyStore } from './key-store.ts';
 import { type Collection, createCollection } from './object-table.ts';
 
 const adminKeySchema = v.object(keyFields);
@@ -47,15 +46,14 @@ interface NewAdminKey extends Pick<AdminKey, 'name' | 'expiresAt'> {
 
 /** Creates an admin key. Its value can't be read again. Throws DynamoDB's errors. */
 export async function createAdminKey(
-  { table, access, now }: Pick<AdminApi, 'table' | 'access' | 'now'>,
+  api: Pick<AdminApi, 'table' | 'access' | 'now'>,
   { name, scopes, expiresAt, policy, replaces }: NewAdminKey,
 ): Promise<{ readonly key: AdminKey; readonly value: string }> {
-  const { value, fields } = makeKey('admin', name, now());
+  const { value, fields } = makeKey('admin', name, api.now());
   const key = { ...fields, expiresAt, ...(replaces !== undefined && { replaces }) };
-  await createAdminKeys(table).create(ORGANIZATION, key);
-  await createExpiringKeys(table).add(key);
   const optional = omitUndefined({ expiresAt: expiresAt ?? undefined, policy });
-  await createEnforcedKeys(access).grant(value, { tenant: ORGANIZATION, keyId: key.id, scopes, ...optional });
+  const record = { tenant: ORGANIZATION, keyId: key.id, scopes, ...optional };
+  await createKeyStore(api, ORGANIZATION, createAdminKeys(api.table)).create(key, value, record);
   return { key, value };
 }
 
@@ -67,14 +65,7 @@ export function createAdminKeys(table: Table): Collection<AdminKey> {
 /** Creates the routes of admin keys. */
 export function createAdminKeyRoutes(api: AdminApi) {
   const keys = createAdminKeys(api.table);
-  const enforced = createEnforcedKeys(api.access);
-  const expiring = createExpiringKeys(api.table);
-  const remove = async (key: AdminKey): Promise<void> => {
-    await enforced.revoke(key.partition);
-    await expiring.remove(key);
-    await keys.delete(ORGANIZATION, key.id);
-  };
-  const store: KeyStore<AdminKey> = { owner: ORGANIZATION, collection: keys, enforced, expiring, delete: remove };
+  const store = createKeyStore(api, ORGANIZATION, keys);
   return {
     'GET /v1/organization/admin_api_keys': createAdminRoute((request) =>
       listObjects(request, keys, ORGANIZATION, encodeKey),
@@ -102,7 +93,7 @@ export function createAdminKeyRoutes(api: AdminApi) {
     'DELETE /v1/organization/admin_api_keys/{key}': createAdminRoute(async (request) => {
       const key = await keys.get(ORGANIZATION, getPathParameter(request, 'key'));
       const { id } = key;
-      await remove(key);
+      await store.delete(key);
       logAct(request.telemetry, { type: 'tenant.admin_api_key.deleted', objectId: id });
       return { id, object: 'organization.admin_api_key.deleted' as const, deleted: true };
     }),

@@ -27,7 +27,7 @@ export const keyFields = {
 };
 const storedKeySchema = v.object(keyFields);
 /** Keys of projects are stored with their scopes, admin keys are not. */
-type StoredKey = v.InferOutput<typeof storedKeySchema> & { readonly scopes?: readonly string[] };
+export type StoredKey = v.InferOutput<typeof storedKeySchema> & { readonly scopes?: readonly string[] };
 
 /** The keys of a project, or the admin keys. Methods throw DynamoDB's errors. */
 export interface KeyStore<K extends StoredKey> {
@@ -35,6 +35,8 @@ export interface KeyStore<K extends StoredKey> {
   readonly collection: Collection<K>;
   readonly enforced: EnforcedKeys;
   readonly expiring: ExpiringKeys;
+  /** Stores a new key, then makes the authorizer accept its value. Throws LambentError `not_found` if it was deleted meanwhile. */
+  create(key: K, value: string, record: KeyRecord): Promise<void>;
   /** Makes the authorizer refuse a key, then deletes it. Idempotent. */
   delete(key: K): Promise<void>;
 }

@@ -104,15 +104,17 @@ export function createPeople(api: AdminApi): People {
     );
     const memberships = members.flatMap((member) => member.projects);
     const granted = [...new Set(memberships.map((membership) => membership.id))].map(async (tenant) => {
-      const project = await projects.get(ORGANIZATION, tenant);
+      const project = await projects.find(ORGANIZATION, tenant);
+      // It was removed again, because its creation failed.
+      if (project === undefined) return [];
       const own = memberships
         .filter((membership) => membership.id === tenant)
         .flatMap((membership) => membership.roles);
       const names = new Set([...everywhere, ...(await listScopes(tenant, own))]);
-      return { tenant, scopes: listKeyScopes(project).filter((scope) => names.has(scope)) };
+      return [{ tenant, scopes: listKeyScopes(project).filter((scope) => names.has(scope)) }];
     });
     const policy = user.policy === null ? {} : { policy: user.policy };
-    return { userId: id, subject: user.subject, projects: await Promise.all(granted), ...policy };
+    return { userId: id, subject: user.subject, projects: (await Promise.all(granted)).flat(), ...policy };
   };
 
   const replace = async (user: User, compute: () => Promise<TrustedUser | undefined>): Promise<void> => {

@@ -111,7 +111,7 @@ function findKey(api: AdminApi): FindRestricted {
     return {
       name: 'organization.project.api_key',
       act: { type: 'api_key.updated', objectId: key.id, project: project.id },
-      ...(await findKeyRestrictions(keys.enforced, key)),
+      ...(await findKeyRestrictions(keys.storeOf(project.id).enforced, key)),
       readAbove: () => readProjectAndAccount(api, project.id),
     };
   };

@@ -1,11 +1,10 @@
 import * as v from 'valibot';
-import { createExpiringKeys, type ExpiringKeys } from '../access/expiring-keys.ts';
 import type { KeyRecord } from '../access/keys.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { AdminApi } from './admin-routes.ts';
-import { createEnforcedKeys, type EnforcedKeys } from './enforced-keys.ts';
 import { type KeyStore, keyFields } from './key-changes.ts';
 import { makeKey } from './key-fields.ts';
+import { createKeyStore } from './key-store.ts';
 import { type Collection, createCollection, toProjectOwner } from './object-table.ts';
 
 const projectKeySchema = v.object({
@@ -29,8 +28,6 @@ export interface NewKey extends Pick<ProjectKey, 'name' | 'owner' | 'expiresAt'>
 /** The API keys of projects. Methods throw DynamoDB's errors. */
 export interface ProjectKeys {
   readonly collection: Collection<ProjectKey>;
-  readonly enforced: EnforcedKeys;
-  readonly expiring: ExpiringKeys;
   /** Creates a key. Its value can't be read again: only its hash is stored. */
   create(key: NewKey): Promise<{ readonly key: ProjectKey; readonly value: string }>;
   /** Makes the authorizer refuse a key, then deletes it. Idempotent. */
@@ -40,33 +37,19 @@ export interface ProjectKeys {
 }
 
 /** Creates the API keys of projects. */
-export function createProjectKeys({ table, access, now }: AdminApi): ProjectKeys {
-  const collection = createCollection(table, { type: 'api_key', schema: projectKeySchema });
-  const enforced = createEnforcedKeys(access);
-  const expiring = createExpiringKeys(table);
-  const remove = async (project: string, key: ProjectKey): Promise<void> => {
-    await enforced.revoke(key.partition);
-    await expiring.remove(key);
-    await collection.delete(toProjectOwner(project), key.id);
-  };
+export function createProjectKeys(api: AdminApi): ProjectKeys {
+  const collection = createCollection(api.table, { type: 'api_key', schema: projectKeySchema });
+  const storeOf = (project: string) => createKeyStore(api, toProjectOwner(project), collection);
   return {
     collection,
-    enforced,
-    expiring,
-    delete: remove,
-
-    storeOf: (project) => ({
-      ...{ owner: toProjectOwner(project), collection, enforced, expiring },
-      delete: (key) => remove(project, key),
-    }),
+    delete: (project, key) => storeOf(project).delete(key),
+    storeOf,
 
     async create({ project, name, owner, scopes, expiresAt, policy, replaces }) {
       const kind = owner.type === 'service_account' ? 'serviceAccount' : 'project';
-      const { value, fields } = makeKey(kind, name, now());
+      const { value, fields } = makeKey(kind, name, api.now());
       const key = { ...fields, scopes: [...scopes], expiresAt, owner, ...(replaces !== undefined && { replaces }) };
-      await collection.create(toProjectOwner(project), key);
-      await expiring.add(key);
-      await enforced.grant(value, toRecord(project, key, policy));
+      await storeOf(project).create(key, value, toRecord(project, key, policy));
       return { key, value };
     },
   };

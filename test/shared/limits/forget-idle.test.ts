@@ -10,7 +10,7 @@ import { getChildCounters, getPool, type Pool } from '../../../shared/limits/poo
 import { listQueueCaps } from '../../../shared/limits/queue-caps.ts';
 import { sweepLimits } from '../../../shared/limits/sweep-limits.ts';
 import { startLimitsTable } from './limits-table.ts';
-import { MemoryCounters } from './memory-counters.ts';
+import { MemoryCounters, recordRequests } from './memory-counters.ts';
 
 const START = Date.UTC(2026, 10, 30, 12);
 const PROJECT = 'project#acme#now';
@@ -26,18 +26,8 @@ let leases: Leases;
 beforeEach(() => {
   store = new MemoryCounters();
   now = START;
-  [written, read, errors] = [[], [], []];
-  counting = {
-    write: (write) => {
-      written.push(write);
-      return store.write(write);
-    },
-    read: (pk) => {
-      read.push(pk);
-      return store.read(pk);
-    },
-    list: (prefixes) => store.list(prefixes),
-  };
+  errors = [];
+  ({ counting, written, read } = recordRequests(() => store));
   leases = new Leases(counting, () => now);
 });
 

@@ -12,7 +12,7 @@ import {
   type SharedPool,
 } from '../../../shared/limits/pools.ts';
 import { createRandom } from './limit-world.ts';
-import { MemoryCounters } from './memory-counters.ts';
+import { MemoryCounters, recordRequests } from './memory-counters.ts';
 
 const START = Date.UTC(2026, 10, 30);
 const WINDOW = 'y2026-11';
@@ -28,18 +28,8 @@ let leases: Leases;
 beforeEach(() => {
   store = new MemoryCounters();
   now = START;
-  [written, read, passed] = [[], [], []];
-  counting = {
-    write: (write) => {
-      written.push(write);
-      return store.write(write);
-    },
-    read: (pk) => {
-      read.push(pk);
-      return store.read(pk);
-    },
-    list: (prefixes) => store.list(prefixes),
-  };
+  passed = [];
+  ({ counting, written, read } = recordRequests(() => store));
   leases = createLeases();
 });
 const createLeases = () => new Leases(counting, () => now);

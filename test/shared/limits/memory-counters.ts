@@ -63,3 +63,21 @@ function matches(pk: string, pattern: string): boolean {
   const [prefix = '', part = ''] = pattern.split('*');
   return pk.startsWith(prefix) && pk.includes(part);
 }
+
+/** Returns a store that passes requests on to `getStore()`, and the requests that it gets. */
+export function recordRequests(getStore: () => CounterStore) {
+  const written: CounterWrite[] = [];
+  const read: string[] = [];
+  const counting: CounterStore = {
+    write: (write) => {
+      written.push(write);
+      return getStore().write(write);
+    },
+    read: (pk) => {
+      read.push(pk);
+      return getStore().read(pk);
+    },
+    list: (...parts) => getStore().list(...parts),
+  };
+  return { counting, written, read };
+}

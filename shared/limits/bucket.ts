@@ -97,12 +97,15 @@ export function hasRetries({ held }: Bucket): boolean {
   return held.endsWith(MARKS.retry);
 }
 
-/** Lists the counters of buckets whose calls have all settled. */
+/** Lists the counters of buckets whose calls have all settled. The number of calls, by which a bucket is found, is the last of each. */
 export function listEmptyBuckets(counters: Counters, now: number): string[] {
   return listBuckets(counters)
     .filter((bucket) => (bucket.minute + 1) * MINUTE_MS + EMPTY_KEPT_MS <= now)
     .filter((bucket) => counters[getBucketCounters(bucket).calls] === 0n)
-    .flatMap((bucket) => Object.values(getBucketCounters(bucket)));
+    .flatMap((bucket) => {
+      const { calls, ...others } = getBucketCounters(bucket);
+      return [...Object.values(others), calls];
+    });
 }
 
 /** Returns the change by which calls of a bucket give back their places in flight. */

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { listBuckets } from './bucket.ts';
 import type { Kind } from './caps.ts';
 import type { CounterStore, Counters, CounterWrite } from './counters.ts';
 import { takeFrom } from './leases.ts';
@@ -12,6 +14,7 @@ import {
   listChildren,
 } from './pools.ts';
 import { QUEUE_METRICS } from './queue-caps.ts';
+import { MINUTE_MS } from './windows.ts';
 
 /** An item that grants portions of pools of what is in flight. */
 interface Parent {
@@ -31,12 +34,16 @@ interface IdleChild {
   readonly granted: bigint;
 }
 
-interface ForgettingPorts {
+export interface ForgettingPorts {
   readonly store: CounterStore;
   /** Returns epoch milliseconds. */
   readonly now: () => number;
   /** Called if an item could not be written. The next sweep tries it again. */
   readonly onError: (what: string, thrown: unknown) => void;
+  /** Waits for so many milliseconds. Default: a timer. */
+  readonly pause?: (ms: number) => Promise<unknown>;
+  /** Minutes for which a key must not have called. Default: 15, because others would soon lease again what is taken back from them. */
+  readonly idleMinutes?: number;
 }
 
 /** The beginnings of the partition keys of parents, as `CounterStore.list` takes them. */
@@ -52,6 +59,9 @@ const PARALLEL_CHILDREN = 16;
 const MAX_FORGOTTEN = 32;
 /** Other callers may change an item between two requests of this one. */
 const MAX_TRIES = 8;
+const IDLE_MINUTES = 15;
+/** A parent that forgets refuses children that it adopts at the same moment. They try again in less than this time. */
+const PAUSE_MS = 100;
 
 /**
  * Makes parents of pools of what is in flight forget the children that hold nothing, because the items of these pools never expire:
@@ -63,9 +73,14 @@ const MAX_TRIES = 8;
  */
 export class IdleChildren {
   readonly #items = new Map<string, Counters>();
+  readonly #seen = new Set<string>();
+  readonly #lastMinutes = new Map<string, number>();
 
   /** Remembers what is needed of an item. It may have changed until `forget`: each write has its conditions. */
   see(pk: string, counters: Counters): void {
+    this.#seen.add(pk);
+    const minutes = listBuckets(counters).map(({ minute }) => minute);
+    if (minutes.length > 0) this.#lastMinutes.set(pk, Math.max(...minutes));
     const isParent = describeParent(pk) !== undefined;
     const needed = Object.entries(counters).filter(([name]) => isParent || IN_FLIGHT.test(name));
     if (needed.length > 0) this.#items.set(pk, Object.fromEntries(needed));
@@ -74,8 +89,9 @@ export class IdleChildren {
   /**
    * Forgets the idle children of the parents that were seen. Makes no request for a parent without any.
    * @param until epoch milliseconds after which no further child is looked at
+   * @param isComplete false if there are items that were not seen. Children among them are left alone
    */
-  async forget(ports: ForgettingPorts, until: number): Promise<void> {
+  async forget(ports: ForgettingPorts, until: number, isComplete: boolean): Promise<void> {
     const parents = [...this.#items.keys()].map(describeParent).filter((each) => each !== undefined);
     // What projects get back from their keys, the account gets back from projects.
     for (const isTop of [false, true]) {
@@ -83,7 +99,7 @@ export class IdleChildren {
       for (const some of divide(level, PARALLEL_PARENTS)) {
         await Promise.all(
           some.map((parent) =>
-            this.#forgetChildren(ports, parent, until).catch((thrown: unknown) =>
+            this.#forgetChildren(ports, parent, until, isComplete).catch((thrown: unknown) =>
               ports.onError('idle keys or projects not forgotten', thrown),
             ),
           ),
@@ -92,22 +108,28 @@ export class IdleChildren {
     }
   }
 
-  async #forgetChildren(ports: ForgettingPorts, parent: Parent, until: number): Promise<void> {
+  async #forgetChildren(ports: ForgettingPorts, parent: Parent, until: number, isComplete: boolean): Promise<void> {
+    const { store, now, onError, pause = sleep, idleMinutes = IDLE_MINUTES } = ports;
+    const idleSince = now() / MINUTE_MS - idleMinutes;
     let counters = this.#items.get(parent.pk) ?? {};
-    const names = new Set(parent.pools.flatMap((pool) => listChildren(pool, counters)));
-    for (const some of divide([...names], PARALLEL_CHILDREN)) {
-      if (ports.now() >= until) return;
+    const names = [...new Set(parent.pools.flatMap((pool) => listChildren(pool, counters)))].filter((name) => {
+      const pk = getChildPartition(parent, name);
+      return (this.#lastMinutes.get(pk) ?? 0) <= idleSince && (isComplete || this.#seen.has(pk));
+    });
+    for (const some of divide(names, PARALLEL_CHILDREN)) {
+      if (now() >= until) return;
       const known = counters;
       const found = await Promise.all(
         some.map((name) =>
-          this.#emptyChild(ports.store, parent, name, known).catch((thrown: unknown) => {
-            ports.onError('what a key or project does not use not taken back', thrown);
+          this.#emptyChild(store, parent, name, known).catch((thrown: unknown) => {
+            onError('what a key or project does not use not taken back', thrown);
             return [];
           }),
         ),
       );
       for (const idle of divide(found.flat(), MAX_FORGOTTEN)) {
-        counters = await forgetChildren(ports.store, parent.pk, idle, counters);
+        counters = await forgetChildren(store, parent.pk, idle, counters);
+        await pause(PAUSE_MS);
       }
     }
     this.#items.set(parent.pk, counters);
@@ -115,8 +137,7 @@ export class IdleChildren {
 
   /** Takes back all that a child has of the pools of which it uses nothing. Returns these pools, if nothing is left of them. */
   async #emptyChild(store: CounterStore, parent: Parent, name: string, ofParent: Counters): Promise<IdleChild[]> {
-    const [prefix, end] = parent.children;
-    const pk = `${prefix}${name}${end}`;
+    const pk = getChildPartition(parent, name);
     const before = this.#items.get(pk) ?? {};
     const idle = parent.pools.flatMap((pool): IdleChild[] => {
       const granted = ofParent[getParentCounters(pool, name).granted];
@@ -128,6 +149,8 @@ export class IdleChildren {
     return idle.filter((each) => hasNothing(each, counters));
   }
 }
+
+const getChildPartition = ({ children: [prefix, end] }: Parent, name: string): string => `${prefix}${name}${end}`;
 
 /** Returns what a partition key says of a parent, or undefined if its item grants nothing of what is in flight. */
 function describeParent(pk: string): Parent | undefined {

@@ -28,6 +28,8 @@ export interface CleaningPorts {
 const CREATION_MINUTES = 17;
 /** The most sums that one write removes: each takes two operators of its condition. */
 const MAX_SUMS_REMOVED = 128;
+/** Writes of a search that remove them. */
+const MAX_SUM_WRITES = 8;
 /** The most pages that one search reads. It ends at the first page with an ended job. */
 const MAX_PAGES = 4;
 
@@ -111,14 +113,16 @@ export async function cleanRecent(
 async function removeEmptySums({ store }: CleaningPorts, tenant: string, counters: Counters): Promise<Counters> {
   const pk = getLedgerPartition(tenant);
   let after = counters;
-  for (;;) {
+  for (let writes = 0; writes < MAX_SUM_WRITES; writes += 1) {
     const remove = listEmptySums(after).slice(0, MAX_SUMS_REMOVED);
-    if (remove.length === 0) return after;
-    const result = await store.write({ pk, remove, equal: Object.fromEntries(remove.map((name) => [name, 0n])) });
-    after = result.counters;
-    // Another caller has changed one of them. The next search removes the others.
-    if (!result.isWritten) return after;
+    if (remove.length === 0) break;
+    const write = { pk, remove, equal: Object.fromEntries(remove.map((name) => [name, 0n])) };
+    // The next search removes what this one can't, because the table fails or another caller has changed one of them.
+    const result = await store.write(write).catch(() => undefined);
+    after = result?.counters ?? after;
+    if (!result?.isWritten) break;
   }
+  return after;
 }
 
 async function cleanPage(

@@ -8,7 +8,7 @@ import type { JobState } from '../../../shared/limits/ledger-cleaning.ts';
 import { type Call, Limiter } from '../../../shared/limits/limiter.ts';
 import { getChildCounters, getPool, type Pool } from '../../../shared/limits/pools.ts';
 import { listQueueCaps } from '../../../shared/limits/queue-caps.ts';
-import { sweepLimits } from '../../../shared/limits/sweep-limits.ts';
+import { type LimitSweepPorts, sweepLimits } from '../../../shared/limits/sweep-limits.ts';
 import { startLimitsTable } from './limits-table.ts';
 import { MemoryCounters, recordRequests } from './memory-counters.ts';
 
@@ -60,10 +60,15 @@ async function give(pool: Pool, amount: bigint): Promise<void> {
   await store.write({ pk: getLeaf(pool), add: { [getChildCounters(pool.id).left]: amount } });
 }
 
-async function sweep(by: CounterStore = counting, until = Number.POSITIVE_INFINITY): Promise<void> {
+async function sweep(
+  by: CounterStore = counting,
+  until = Number.POSITIVE_INFINITY,
+  changes: Partial<LimitSweepPorts> = {},
+): Promise<void> {
   const ports = { store: by, now: () => now, readState: async (): Promise<JobState> => 'ended' };
   const onError = (_what: string, thrown: unknown) => void errors.push(thrown);
-  await sweepLimits({ ...ports, logger: { summarize: () => {} }, onError }, until);
+  const options = { pause: async () => {}, idleMinutes: 0 };
+  await sweepLimits({ ...ports, ...options, logger: { summarize: () => {} }, onError, ...changes }, until);
 }
 
 /** Returns the counters of an item by their letters and children, without the pool: `G.one`. */
@@ -128,6 +133,51 @@ describe('the sweep', () => {
     await sweep();
     expect(written).toEqual([]);
     expect(await show('key#acme#two')).toMatchObject({ L: 17n, R: 18n });
+  });
+
+  it('leaves a key alone that has called in the last 15 minutes', async () => {
+    const limits = { requestsInFlight: 100 };
+    const caps = listCaps({ project: { limits } }, 'm', 'answers');
+    const amounts = { requests: 1n, inputTokens: 0n, outputTokens: 0n, spend: 0n };
+    const call: Call = { holder: { tenant: 'acme', keyId: 'one' }, model: 'm', kind: 'answers', caps, amounts };
+    const reservation = await new Limiter(counting, () => now).reserve(call);
+    if (!('settle' in reservation)) throw new Error('refused');
+    await reservation.settle(amounts);
+    now += 14 * 60_000;
+    await sweep(counting, undefined, { idleMinutes: 15 });
+    expect(await show(PROJECT)).toMatchObject({ 'G.one': 25n });
+    now += 2 * 60_000;
+    await sweep(counting, undefined, { idleMinutes: 15 });
+    expect(await show(PROJECT)).toEqual({ T: 0n, E: 1n });
+  });
+
+  it('pauses after each write that forgets, so that keys that lease meanwhile are not refused', async () => {
+    for (let index = 0; index < 60; index += 1) {
+      await take(ofProject(`key${index}`), 1n);
+      await give(ofProject(`key${index}`), 1n);
+    }
+    const pauses: number[] = [];
+    const pause = async (ms: number) => void pauses.push(ms);
+    await sweep(counting, undefined, { pause });
+    const { E: forgets } = await show(PROJECT);
+    expect(pauses).toEqual(Array.from({ length: Number(forgets) }, () => 100));
+    expect(pauses.length).toBeGreaterThan(1);
+  });
+
+  it('forgets the keys that it has read if its time does not suffice for all', async () => {
+    for (const keyId of ['one', 'two']) {
+      await take(ofProject(keyId), 1n);
+      await give(ofProject(keyId), 1n);
+    }
+    const list: CounterStore['list'] = async function* (...parts) {
+      for await (const item of store.list(...parts)) if (item.pk !== 'key#acme#two') yield item;
+      // Time is over before the last item is read.
+      now += 7;
+      yield { pk: 'key#acme#two', counters: {} };
+    };
+    await sweep({ ...counting, list }, now + 10);
+    expect(await show(PROJECT)).toMatchObject({ 'G.two': 18n, E: 1n });
+    expect(await show(PROJECT)).not.toHaveProperty('G.one');
   });
 
   it('takes back what was granted to a key whose caller died before it arrived', async () => {
@@ -446,7 +496,7 @@ describe('what grows', () => {
       const ports = { now: () => now, readState: async (_: string, id: string) => states.get(id) ?? 'absent' };
       const onError = (_what: string, thrown: unknown) => void errors.push(thrown);
       await sweepLimits(
-        { ...ports, store: counting, logger: { summarize: () => {} }, onError },
+        { ...ports, pause: async () => {}, store: counting, logger: { summarize: () => {} }, onError },
         Number.POSITIVE_INFINITY,
       );
     };

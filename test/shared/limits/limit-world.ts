@@ -152,7 +152,13 @@ export class LimitWorld {
     const onFailure = (_what: string, thrown: unknown) => {
       throw thrown;
     };
-    const ports = { store, now: () => this.now, readState: async () => 'absent' as const };
+    const ports = {
+      store,
+      now: () => this.now,
+      readState: async () => 'absent' as const,
+      pause: async () => {},
+      idleMinutes: 0,
+    };
     await sweepLimits(
       { ...ports, logger: { summarize: () => {} }, onError: onError ?? onFailure },
       Number.POSITIVE_INFINITY,

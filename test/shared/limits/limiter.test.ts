@@ -155,6 +155,23 @@ describe('a limiter', () => {
     expect(await count()).toBeLessThanOrEqual(60 * 12);
   });
 
+  it('leaves nothing of a bucket behind if one call cannot remove all of its counters', async () => {
+    const limits = { requestsPerMinute: 100, tokensPerMinute: 100_000 };
+    const models = Object.fromEntries(Array.from({ length: 13 }, (_, index) => [`m-${index}`, limits]));
+    const policy = { key: { limits }, project: { limits: { requestsPerMinute: 100, models } } };
+    const counts: number[] = [];
+    for (let round = 0; round < 20; round += 1) {
+      for (const model of Object.keys(models)) {
+        const call = { ...callOf({}), model, caps: listCaps(policy, model, 'answers') };
+        await (await reserve(call)).settle(call.amounts);
+        now += 300;
+      }
+      counts.push(Object.keys(await store.read(KEY)).length);
+      now += 5 * 60_000;
+    }
+    expect(Math.max(...counts.slice(10))).toBeLessThanOrEqual(Math.max(...counts.slice(0, 10)));
+  });
+
   it('makes about two requests per call if many keys share a limit', async () => {
     const policy = { project: { limits: { requestsPerMinute: 2_000 } } };
     for (let call = 0; call < 1_000; call += 1) {

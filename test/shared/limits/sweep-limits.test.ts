@@ -40,7 +40,7 @@ async function createSwept() {
       list: store.list.bind(store),
       ...methods,
     };
-    const ports = { store: bound, now, readState: read, logger: { summarize: () => {} } };
+    const ports = { store: bound, now, readState: read, pause: async () => {}, logger: { summarize: () => {} } };
     return sweepLimits({ ...ports, onError: (what) => void errors.push(what) }, until);
   };
   const countLeft = async () => {
@@ -122,7 +122,7 @@ describe('the sweep of limits', () => {
       clock.now += 1;
       return 'ended';
     };
-    await sweep({ readState }, clock.now + 6);
+    await sweep({ readState }, clock.now + 10);
     expect((await store.read('jobs#many'))['p.j']).toBe(2n);
     expect(await countLeft()).toEqual({ calls: 0, jobs: 0 });
   });

@@ -83,14 +83,17 @@ export async function openTableStore(path: string | undefined) {
       getSection(toIndex(type, table, index)).clear(done),
     deleteTagDb: (name: string, done: Done) => getSection(`tag-${name}`).clear(done),
 
-    /** Finds a table's definition. With `false`, also one that is being created or deleted, for the caller to change. */
+    /**
+     * Finds a table's definition. With `false`, also one that is being deleted, for the caller to change. A table is created without a
+     * delay, but dynalite makes it active by a timer: on a busy machine, a request may come first.
+     */
     getTable(name: string, ...[check, callback]: [false, FoundTable] | [FoundTable, undefined?]): void {
       const done = check === false ? callback : check;
       const json = tables.find(name);
       const known = definitions.get(name);
       const definition: TableDefinition | undefined =
         json === undefined ? undefined : check !== false && known?.json === json ? known.definition : JSON.parse(json);
-      if (definition === undefined || (check !== false && /CREATING|DELETING/.test(definition.TableStatus))) {
+      if (definition === undefined || (check !== false && definition.TableStatus === 'DELETING')) {
         done?.(createNotFoundError(check === false ? `: Table: ${name} not found` : ''));
         return;
       }

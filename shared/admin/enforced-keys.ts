@@ -41,7 +41,7 @@ export function createEnforcedKeys(access: Table): EnforcedKeys {
       else set.push(`${name} = :${name}`);
     return updateItem(access, omitUndefined({ pk }), {
       change: `SET ${set.join(', ')}${removed.length === 0 ? '' : ` REMOVE ${removed.join(', ')}`}`,
-      // A new key has no revision, and neither has one that was revoked, but that has no tenant either.
+      // A new key has no revision. A revoked key has no item, so its tenant's condition fails.
       condition: `tenant = :tenant AND ${revision ? 'revision = :before' : 'attribute_not_exists(revision)'}`,
       values: {
         ...marshall({ ':scopes': new Set(scopes), ':tenant': tenant, ':revision': newId(16) }),

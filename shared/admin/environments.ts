@@ -14,7 +14,7 @@ export function applyPreset({ readOnly: _, ...others }: Restrictions, environmen
   return environment === 'sandbox' ? { ...others, limits, readOnly: true } : { ...others, limits };
 }
 
-/** Returns restrictions with what `applyPreset` takes away, but without what it permits. */
+/** Returns restrictions that are as strict as both the present ones and those of `applyPreset`. */
 export function applyStricterPreset(before: Restrictions, environment: Environment): Restrictions {
   const preset = LIMIT_PRESETS[environment];
   const requestsPerMinute = Math.min(

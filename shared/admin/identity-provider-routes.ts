@@ -76,7 +76,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
 
   /**
    * Applies the issuer that a stored provider has, and those that it had.
-   * @returns the id of another provider that has taken its issuer meanwhile. Then the rest is not done
+   * @returns the id of another provider that has taken its issuer meanwhile. In this case, its former issuers aren't applied
    */
   const applyStored = async (provider: IdentityProvider): Promise<string | undefined> => {
     const { id, former } = provider;
@@ -109,6 +109,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
       });
     } catch (thrown) {
       for (const each of [before, changed]) await trust.apply(toIssuerName(each));
+      await rules.enforce(await rules.listOf(id));
       throw thrown;
     }
   };
@@ -172,6 +173,7 @@ export function createIdentityProviderRoutes(api: AdminApi) {
           const moveBack = (current: IdentityProvider) =>
             hasSameIssuer(current, after) ? move(current, { ...current, issuer, audience }) : current;
           await applyStored(await providers.update(ORGANIZATION, after.id, moveBack));
+          await rules.enforce(await rules.listOf(after.id));
           throw takenError(other);
         }
         await rules.enforce(await rules.listOf(after.id));

@@ -68,7 +68,7 @@ type EnforcedField = 'scopes' | 'expiresAt';
  * the end, the authorizer gets what is stored then, so that of concurrent changes the last one that was stored is enforced.
  * @param record what the authorizer reads now
  * @param change returns the changed key, and may be called again
- * @param fields those that `change` sets. The others may be about to be changed by another request
+ * @param fields the fields that `change` sets. The others stay as the authorizer has them, because another request may change them
  * @returns the key as it is stored
  * @throws LambentError `overloaded` if another request has replaced the key or keeps changing it, `invalid_value` if it was revoked
  */

@@ -18,6 +18,7 @@ export function createKeyStore<K extends StoredKey>(
     await collection.delete(owner, key.id);
     // The request that creates it may have granted it since, and found it stored.
     await enforced.revoke(key.partition);
+    await expiring.remove(key);
   };
   return {
     ...{ owner, collection, enforced, expiring },

@@ -148,7 +148,8 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
     }
     // The other project has the preset of its own environment instead, or is restricted as before.
     await restrict(id, async (each) => {
-      const { environment: other } = await projects.get(ORGANIZATION, id);
+      // It is gone if its creation failed.
+      const other = (await projects.find(ORGANIZATION, id))?.environment ?? null;
       if (other !== null) return applyPreset(each, other);
       return before !== undefined && isDeepStrictEqual(each, restrictions) ? before : each;
     });
@@ -211,19 +212,18 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
       if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
       const before = await getActiveProject(api, request);
       const { id } = before;
-      const { environment } = body;
+      const { environment, external_key_id: externalKeyId } = body;
+      // First, because the key may be refused, and the request then changes nothing.
+      if (externalKeyId !== undefined) {
+        const record = () => projects.update(ORGANIZATION, id, (each) => ({ ...each, externalKeyId }));
+        await changeExternalKey(id, externalKeyId, ports, record);
+      }
       if (environment !== undefined) await restrict(id, (each) => applyStricterPreset(each, environment));
-      const update = () =>
-        projects.update(ORGANIZATION, id, (each) => ({
-          ...each,
-          name: body.name ?? each.name,
-          environment: environment ?? each.environment,
-          externalKeyId: body.external_key_id === undefined ? each.externalKeyId : body.external_key_id,
-        }));
-      const after =
-        body.external_key_id === undefined
-          ? await update()
-          : await changeExternalKey(id, body.external_key_id, ports, update);
+      const after = await projects.update(ORGANIZATION, id, (each) => ({
+        ...each,
+        name: body.name ?? each.name,
+        environment: environment ?? each.environment,
+      }));
       if (environment !== undefined) {
         await enforceEnvironment(id);
         await enforceRoles(id);

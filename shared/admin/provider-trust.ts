@@ -23,7 +23,7 @@ export interface ProviderTrust {
    * @throws LambentError `invalid_value` if another provider has the issuer and audience
    */
   reserve(provider: IdentityProvider, before?: IdentityProvider): Promise<void>;
-  /** Makes the authorizer not trust the issuer of a provider until it is applied. */
+  /** Makes the authorizer not trust the issuer of a provider until it is applied and its rules are enforced. */
   suspend(provider: IdentityProvider): Promise<void>;
   /**
    * Makes the authorizer trust an issuer as its provider is stored now, or no more if the provider doesn't have it or is deleted.

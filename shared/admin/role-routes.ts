@@ -17,7 +17,7 @@ import {
 } from './admin-routes.ts';
 import { createFederationRules } from './federation-rules.ts';
 import { parseScopes } from './key-fields.ts';
-import { createObjectId, type Owner, toProjectOwner } from './object-table.ts';
+import { createObjectId, type Owner, objectNotFoundError, toProjectOwner } from './object-table.ts';
 import { createPeople, removeId } from './people.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
 import {
@@ -136,13 +136,17 @@ function createRoutes(api: AdminApi, level: 'organization' | 'project') {
       const before = await getCustomRole(owner, request);
       if (scopes) await requireScopeOfRules(request, before);
       if (typeof body.role_name === 'string') await checkName(owner, body.role_name, before.id);
-      const after = await roles.update(owner, before.id, (role) => ({
-        ...role,
-        name: body.role_name ?? role.name,
-        description: body.description === undefined ? role.description : body.description,
-        permissions: scopes ? [...scopes] : role.permissions,
-        updatedAt: Math.floor(api.now() / 1000),
-      }));
+      const after = await roles.update(owner, before.id, (role) => {
+        // A role without permissions is being deleted.
+        if (role.permissions.length === 0) throw objectNotFoundError('role', role.id);
+        return {
+          ...role,
+          name: body.role_name ?? role.name,
+          description: body.description === undefined ? role.description : body.description,
+          permissions: scopes ? [...scopes] : role.permissions,
+          updatedAt: Math.floor(api.now() / 1000),
+        };
+      });
       await people.changeHolders(after.id);
       await rules.enforceRole(after.id);
       log(request, 'role.updated', after.id, { changes_requested: body });

@@ -85,9 +85,13 @@ function renderItem(item: Readonly<Record<string, unknown>>): string {
   return `<item>${JSON.stringify(item)}</item>`;
 }
 
-/** Returns the text that a summary is made of, but no request to a model has: the items of hosted tools. */
+/**
+ * Returns the text that a summary is made of, but that a request to a model may lack: the items of hosted tools, and those of tool
+ * search.
+ */
 export function renderUntranslated(items: readonly StoredItem[]): string {
-  return items.filter(isHostedItem).map(renderItem).join('\n');
+  const isUntranslated = (item: StoredItem) => isHostedItem(item) || String(item.type).startsWith('tool_search_');
+  return items.filter(isUntranslated).map(renderItem).join('\n');
 }
 
 function renderContent(content: unknown): string {

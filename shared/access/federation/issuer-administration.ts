@@ -28,7 +28,10 @@ export interface IssuerAdministration {
    * @returns the id of the provider that they are reserved for, which may be another one
    */
   reserve(settings: IssuerSettings, before?: IssuerName): Promise<string>;
-  /** Makes the authorizer trust an issuer no more, until `apply` is called for it. */
+  /**
+   * Makes the authorizer trust an issuer no more, until `apply` is called for it. Removes its rules, because rules that are deleted
+   * while the provider has another issuer are not looked for here.
+   */
   suspend(name: IssuerName): Promise<void>;
   /**
    * Makes the authorizer trust an issuer as `compute` returns, and no more if that is undefined. Rules stay; a new issuer has
@@ -38,7 +41,7 @@ export interface IssuerAdministration {
   apply(name: IssuerName, compute: () => Promise<IssuerSettings | undefined>): Promise<string | undefined>;
   /**
    * Replaces the rules of a trusted issuer that have certain ids by those that `compute` returns. Does nothing if the issuer isn't
-   * trusted. `compute` is called as that of `apply`.
+   * trusted. As in `apply`, `compute` is called again after each concurrent write.
    */
   replaceRules(
     name: IssuerName,
@@ -105,7 +108,7 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
       });
     },
 
-    suspend: (name) => change(name, async (trust) => ({ ...trust, enabled: false })),
+    suspend: (name) => change(name, async (trust) => ({ ...trust, enabled: false, rules: [] })),
 
     apply: (name, compute) =>
       repeat(name, async () => {
@@ -114,7 +117,8 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
         const settings = await compute();
         if (before === undefined) {
           if (settings === undefined) return undefined;
-          // Not trusted before `compute` was called again: a request that removes the issuer may have found nothing to remove.
+          // Reserved first, and trusted only after `compute` was called again: until the item exists, a request that removes the
+          // issuer finds nothing.
           await create({ ...settings, enabled: false, rules: [] });
           return 'changed';
         }

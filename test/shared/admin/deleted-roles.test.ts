@@ -122,3 +122,14 @@ it('a role that a crash has left with a user after its deletion is not listed', 
   expect(await request(`GET ${roles}`, ids)).toMatchObject({ data: [] });
   expect(await request(`DELETE ${roles}/{role}`, ids)).toMatchObject({ deleted: true });
 });
+
+it('a role that is being deleted cannot get permissions again', async () => {
+  const { request, client } = world;
+  const update = () => request(`POST ${ORG}/roles/{role}`, ids, { permissions: ['generate'] });
+  let refused: unknown;
+  interleave(client, 'after', 'PutItemCommand', '"role#', async () => {
+    refused = await update().catch(({ code }) => code);
+  });
+  await request(`DELETE ${ORG}/roles/{role}`, ids);
+  expect(refused).toBe('not_found');
+});

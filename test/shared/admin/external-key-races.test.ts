@@ -92,3 +92,13 @@ it('a project keeps an external key that is deleted while the project gets it', 
   await request(`POST ${P}/{project}`, { project }, { external_key_id: key });
   expect(await request(`GET ${K}/{externalKey}`, { externalKey: key })).toMatchObject({ api_project_ids: [project] });
 });
+
+it('a change of a project is made in no part if its external key is refused', async () => {
+  const { request } = await start();
+  await request(`POST ${P}`, {}, { id: project, name: 'Acme', environment: 'production' });
+  const read = () => Promise.all(['', '/policy'].map((path) => request(`GET ${P}/{project}${path}`, { project })));
+  const before = await read();
+  const body = { name: 'New', environment: 'sandbox', external_key_id: 'extkey_unknown' };
+  await expect(request(`POST ${P}/{project}`, { project }, body)).rejects.toMatchObject({ code: 'not_found' });
+  expect(await read()).toEqual(before);
+});

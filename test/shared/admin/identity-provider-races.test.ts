@@ -164,6 +164,24 @@ describe('the issuer of a provider', () => {
     await expectShown(one, 'one');
   });
 
+  it('a rule that is deleted while the issuer changes is not enforced if the change is undone meanwhile', async () => {
+    const rules = `${PROVIDER}/federation_rules`;
+    const target = { project_id: project, service_account_id: account, attribute_matchers: { team: 'first' } };
+    const provider = await createProvider();
+    const { id: rule } = await world.request(`POST ${rules}`, { provider }, target);
+    const end = interleave(world.client, 'after', 'PutItemCommand', toUrl('there'), async () => {
+      await world.request(`DELETE ${rules}/{rule}`, { provider, rule });
+      await world.request(`POST ${PROVIDER}`, { provider }, { issuer: toUrl(`old-${count}`) }).catch(ignoreRefusal);
+    });
+    await world.request(`POST ${PROVIDER}`, { provider }, { issuer: toUrl('there') }).catch(ignoreRefusal);
+    end();
+    const { Items = [] } = await world.client.send(new ScanCommand({ TableName: 'access' }));
+    const enforced = Items.filter(({ json }) => json?.S?.includes(provider)).flatMap(
+      (item) => parseIssuerItem(item).trust.rules,
+    );
+    expect(enforced).toEqual([]);
+  });
+
   it('rules that are created and removed while the issuer changes are those that are shown', async () => {
     const rules = `${PROVIDER}/federation_rules`;
     const target = { project_id: project, service_account_id: account };

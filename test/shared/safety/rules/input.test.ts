@@ -71,6 +71,7 @@ describe('the input of a model', () => {
     ["a tool's schema", { tools: [{ name: 'look', parameters: { properties: { falcon: {} } }, strict: false }] }],
     ['a hosted tool', { hostedTools: { tools: [{ type: 'web_search', user_location: { city: 'Falcon' } }] } }],
     ['a field that is passed on', { unknown: { extra: ['falcon'] } }],
+    ['the name of a field that is passed on', { unknown: { falcon: 1 } }],
   ])('%s with a denied term is refused', async (_, request) => {
     expect(await isSent(request, { project: { contentRules: [FALCON] } })).toBe(false);
   });

@@ -47,7 +47,8 @@ const DAY_MS = 86_400_000;
 
 /**
  * Checks a chain from its first digest to its head: sequence numbers, hashes, signatures and entries. Returns the first problem;
- * undefined if there is none. Expired digests and entries may be missing anywhere. Ignores objects whose names are not those of digests: `findStrays` returns them.
+ * undefined if there is none. Expired digests and entries may be missing anywhere. Ignores objects whose names are not those of
+ * digests: `findStrays` returns them.
  */
 export async function verifyChain(chain: number, options: VerifyOptions): Promise<AuditProblem | undefined> {
   const { objects } = options;

@@ -10,9 +10,7 @@ import { isOpaque } from './opaque.ts';
 export function listRequestTexts(request: GenerationRequest): string[][] {
   const { messages, tools, hostedTools, format, unknown, stop } = request;
   const { type: _, ...schema } = format;
-  const others = listStrings([tools, hostedTools, Object.values(schema), unknown, stop]).map((text) => [
-    text,
-  ]);
+  const others = listStrings([tools, hostedTools, Object.values(schema), unknown, stop]).map((text) => [text]);
   return [...messages.map(listMessageTexts), ...others];
 }
 

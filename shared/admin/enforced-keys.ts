@@ -1,7 +1,7 @@
 import { createKeyItem, type KeyRecord, parseKeyRecord } from '../access/keys.ts';
+import { repeatChange } from '../access/repeat-changes.ts';
 import { type Item, marshall } from '../aws/attributes.ts';
 import { deleteItem, getItem, putItem, type Table, updateItem } from '../aws/table.ts';
-import { LambentError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import { omitUndefined } from '../core/objects.ts';
 
@@ -24,9 +24,6 @@ export interface EnforcedKeys {
   /** Makes the authorizer refuse a key. Idempotent. */
   revoke(partition: string): Promise<void>;
 }
-
-/** Attempts to change an item that others change at the same time. */
-const MAX_ATTEMPTS = 8;
 
 /** Creates the keys of an access table. */
 export function createEnforcedKeys(access: Table): EnforcedKeys {
@@ -61,16 +58,14 @@ export function createEnforcedKeys(access: Table): EnforcedKeys {
       return item && parseKeyRecord(item);
     },
 
-    async change(partition, change) {
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+    change: (partition, change) =>
+      repeatChange('the key', async () => {
         const item = await getItem(access, marshall({ pk: partition }));
         const before = item && parseKeyRecord(item);
         if (item === undefined || before === undefined) return undefined;
         const after = await change(before);
-        if (await replace(item, after)) return after;
-      }
-      throw new LambentError('overloaded', 'Other requests kept changing the key.');
-    },
+        return (await replace(item, after)) ? after : 'changed';
+      }),
 
     async revoke(partition) {
       await deleteItem(access, marshall({ pk: partition }));

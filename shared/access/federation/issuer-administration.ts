@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { type Item, marshall } from '../../aws/attributes.ts';
 import { type Condition, deleteItem, getItem, putItem, type Table } from '../../aws/table.ts';
 import { LambentError } from '../../core/errors.ts';
+import { repeatChange } from '../repeat-changes.ts';
 import {
   createIssuerItem,
   type FederationRule,
@@ -50,9 +51,6 @@ export interface IssuerAdministration {
   ): Promise<void>;
 }
 
-/** Attempts to change an item that others change at the same time. */
-const MAX_ATTEMPTS = 8;
-
 /** Below the 400 KB that an item of DynamoDB may have. Far fewer are advisable: they are read with each token. */
 const MAX_BYTES = 200_000;
 
@@ -72,21 +70,15 @@ export function createIssuerAdministration(access: Table): IssuerAdministration 
 
   /** Writes a new issuer. Returns false if there is one already. */
   const create = (trust: TrustedIssuer): Promise<boolean> =>
-    // Random, so that an issuer that was removed and created again is not taken for what it was before.
+    // Random, so that an issuer that was removed and created again has another revision than before.
     putItem(access, createItem(trust, randomInt(2 ** 47)), { condition: 'attribute_not_exists(pk)' });
   const replace = ({ revision }: StoredIssuer, trust: TrustedIssuer): Promise<boolean> =>
     putItem(access, createItem(trust, revision + 1), isUnchanged(revision));
   const remove = ({ trust, revision }: StoredIssuer): Promise<boolean> =>
     deleteItem(access, toKey(trust), isUnchanged(revision));
 
-  /** Calls `run` until it returns something. */
-  const repeat = async <T>({ providerId }: IssuerName, run: () => Promise<T | 'changed'>): Promise<T> => {
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const result = await run();
-      if (result !== 'changed') return result;
-    }
-    throw new LambentError('overloaded', `Other requests kept changing the provider ${providerId}.`);
-  };
+  const repeat = <T>({ providerId }: IssuerName, attempt: () => Promise<T | 'changed'>): Promise<T> =>
+    repeatChange(`the provider ${providerId}`, attempt);
 
   /** Replaces an issuer that a provider has by what `change` makes of it. */
   const change = (name: IssuerName, toNext: (trust: TrustedIssuer) => Promise<TrustedIssuer>): Promise<void> =>

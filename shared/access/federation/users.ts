@@ -4,6 +4,7 @@ import { type Item, marshall, unmarshall } from '../../aws/attributes.ts';
 import { deleteItem, getItem, putItem, type Table } from '../../aws/table.ts';
 import { LambentError } from '../../core/errors.ts';
 import { newId } from '../../core/ids.ts';
+import { repeatChange } from '../repeat-changes.ts';
 import type { TrustedIssuer } from './issuers.ts';
 import { type Claims, findAttribute } from './rules.ts';
 
@@ -64,23 +65,20 @@ export function createUserFinder(access: Table): FindUser {
   };
 }
 
-/** Attempts to change an item that others change at the same time. */
-const MAX_ATTEMPTS = 8;
-
 /**
  * Replaces what the authorizer knows of a user by what `compute` returns, or forgets the user if that is undefined. `compute` is
  * called after each concurrent write, so that the last write has seen all that was stored before it. Idempotent.
  * @returns false, and changes nothing, if another user has the identity
  * @throws DynamoDB's errors; LambentError `overloaded` if other writers keep changing the same user
  */
-export async function replaceUser(
+export function replaceUser(
   access: Table,
   identity: Identity,
   userId: string,
   compute: () => Promise<TrustedUser | undefined>,
 ): Promise<boolean> {
   const key = toKey(identity);
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+  return repeatChange(`the user ${userId}`, async () => {
     const stored = await getItem(access, key);
     const before = stored && parseItem(stored);
     if (before !== undefined && before.user.userId !== userId) return false;
@@ -94,9 +92,8 @@ export async function replaceUser(
       user === undefined
         ? await deleteItem(access, key, condition)
         : await putItem(access, { ...key, ...marshall({ version: newId(16), json: JSON.stringify(user) }) }, condition);
-    if (isWritten) return true;
-  }
-  throw new LambentError('overloaded', `Other requests kept changing the user ${userId}.`);
+    return isWritten || 'changed';
+  });
 }
 
 function toKey({ providerId, claim, value }: Identity): Item {

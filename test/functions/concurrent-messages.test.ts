@@ -291,7 +291,9 @@ it('the sweep keeps the log lines and deadlines of 64 runs at once apart, and se
   };
   await waitUntil('all tickets are logged', () => countSent() >= CONCURRENCY);
   expect(countSent()).toBe(CONCURRENCY);
-  for (const { message, requestId } of lines.filter(({ message }) => message !== undefined)) {
+  // Every 15 minutes, runs look for stranded calls too. Those without time warn of it.
+  const messages = lines.filter(({ message }) => message !== undefined && message !== 'limits not swept to the end');
+  for (const { message, requestId } of messages) {
     expect(message).toBe('swept');
     expect(indices.filter(hasTime).map((run) => `r${run}`)).toContain(requestId);
   }

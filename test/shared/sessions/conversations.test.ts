@@ -284,7 +284,8 @@ describe('a stored conversation', () => {
   it('a deletion that failed half-way can be repeated', async () => {
     const key = await createConversation('a', 'b');
     const failing = { ...table, deleteHead: () => Promise.reject(new Error('no answer')) };
-    const broken = createConversations({ table: failing, vault: stores.vault, retentionDays: 30 });
+    const now = () => clock.now;
+    const broken = createConversations({ table: failing, vault: stores.vault, retentionDays: 30, now });
     await expect(broken.delete(key)).rejects.toThrow('no answer');
     await conversations.delete(key);
     expect(await readRows(key)).toEqual([]);

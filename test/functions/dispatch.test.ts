@@ -7,6 +7,7 @@ import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { waitUntil } from '../wait.ts';
 import {
   countMessages,
+  deleteMessages,
   getHandler,
   type Handler,
   makeContext,
@@ -158,6 +159,8 @@ it('a job that gets no slot waits again, keeps its ticket and uses no attempt', 
     errorCode: 'overloaded',
   });
   expect([...w1.served, ...w2.served]).toEqual([]);
+  expect(await countTickets()).toBe(1);
+  await deleteMessages(testEnvironment, testEnvironment.gpuQueueUrl, ticket);
   expect(await testEnvironment.jobs.delete('local', getId(message))).toBeDefined();
 });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
-import { GetQueueAttributesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
+import { DeleteMessageCommand, GetQueueAttributesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { startKms } from '../../local/kms/server.ts';
 import { seedAccess } from '../../local/seed.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
@@ -199,6 +199,16 @@ export async function countMessages({ services: { sqs } }: TestEnvironment, queu
   );
   const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible } = Attributes;
   return Number(ApproximateNumberOfMessages) + Number(ApproximateNumberOfMessagesNotVisible);
+}
+
+/** Deletes received messages that a function has left hidden in the queue, before they become visible in a later test. */
+export async function deleteMessages(
+  { services: { sqs } }: TestEnvironment,
+  queueUrl: string,
+  { Records }: Awaited<ReturnType<typeof receiveEvent>>,
+): Promise<void> {
+  for (const { receiptHandle: ReceiptHandle } of Records)
+    await sqs.send(new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle }));
 }
 
 /** Creates the context that Lambda passes to a handler. */

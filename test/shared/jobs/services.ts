@@ -15,13 +15,16 @@ export interface Services extends AsyncDisposable {
   readonly urls: { readonly dynamodb: string; readonly s3: string; readonly sqs: string };
   /** A new table. */
   newTable(): Promise<string>;
-  /** The URL of a new queue. */
+  /** The URL of a new queue. A message that a test has received comes back only if its visibility is changed. */
   newQueue(): Promise<string>;
   /** Receives up to ten visible messages of a queue and deletes them. */
   messagesOf(queueUrl: string): Promise<{ body: string; attributes: Record<string, string | undefined> }[]>;
   /** Everything in a table, as text: binary attributes as the bytes they are. */
   textOf(tableName: string): Promise<string>;
 }
+
+/** Longer than any test file takes, so that no test on a busy machine receives what an earlier one has left hidden. */
+const VISIBILITY_SECONDS = '3600';
 
 /** Starts DynamoDB's, S3's and SQS's stand-ins. */
 export async function startServices(): Promise<Services> {
@@ -75,7 +78,7 @@ export async function startServices(): Promise<Services> {
     async newQueue() {
       made += 1;
       const QueueName = `queue-${made}`;
-      await sqs.send(new CreateQueueCommand({ QueueName }));
+      await sqs.send(new CreateQueueCommand({ QueueName, Attributes: { VisibilityTimeout: VISIBILITY_SECONDS } }));
       // Its own host names don't resolve.
       return `${queues.url}/000000000000/${QueueName}`;
     },

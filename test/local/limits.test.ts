@@ -9,7 +9,7 @@ import { startInvokeApi } from '../../local/lambda/invoke-api.ts';
 import { startObjects } from '../../local/objects.ts';
 import { startQueues } from '../../local/queues.ts';
 import { startTables } from '../../local/tables.ts';
-import { startTestGateway } from './gateway/gateways.ts';
+import { createRoute, startTestGateway } from './gateway/gateways.ts';
 import { closeAfterwards, defineFunction, startTestRunner, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -174,7 +174,12 @@ describe('Lambda', () => {
   });
 
   it('Lambda streams 200 MiB, and cuts a longer stream', async () => {
-    const { gateway } = await startTestGateway();
+    // Longer than any machine takes.
+    const timeoutMs = 600_000;
+    const { gateway } = await startTestGateway(
+      { routes: [createRoute('POST', '/stream', { function: 'stream', streamed: true, timeoutMs })] },
+      { functions: [defineFunction('stream', { timeoutMs })] },
+    );
     const readStream = async (bytes: number) => {
       const body = JSON.stringify({ chunks: [], bytes });
       const response = await fetch(`${gateway.url}/stream`, { method: 'POST', body });

@@ -157,7 +157,8 @@ describe('a record that must not open', () => {
 
   it('a record with a header, segment or tag of another record with the same name and key does not open', () => {
     const [one, two] = [seal(text('the one record')), seal(text('the two record'))];
-    const splices = [6, 37, HEADER_BYTES, one.length - 16].map((at) =>
+    // Not right behind the first byte of the salt, which is the same in one of 256 pairs of records.
+    const splices = [21, 37, HEADER_BYTES, one.length - 16].map((at) =>
       Buffer.concat([one.subarray(0, at), two.subarray(at)]),
     );
     expect(splices.map((sealed) => tryOpen(sealed))).toEqual(splices.map(() => 'record_unreadable'));

@@ -143,7 +143,6 @@ describe('agents', () => {
         { numRuns: 5, endOnFailure: true },
       );
     },
-    120_000,
   );
 
   // Clients set no marks in responses. The same conversation in a chat, which reaches Bedrock by the same API, has them.
@@ -171,7 +170,6 @@ describe('agents', () => {
         { numRuns: 15, endOnFailure: true },
       );
     },
-    120_000,
   );
 });
 

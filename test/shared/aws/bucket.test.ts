@@ -54,15 +54,11 @@ afterEach(async () => {
 it.each([
   ['with a content length', 'sized'],
   ['without a content length', 'unsized'],
-])(
-  'an object %s that is too large reads as undefined and frees its connection',
-  async (_name, key) => {
-    const bucket = createBucket(client, 'bodies');
-    expect(await bucket.get(key, MAX_BYTES)).toBeUndefined();
-    expect(Buffer.from((await bucket.get('small', MAX_BYTES)) ?? '').toString()).toBe('small');
-  },
-  10_000,
-);
+])('an object %s that is too large reads as undefined and frees its connection', async (_name, key) => {
+  const bucket = createBucket(client, 'bodies');
+  expect(await bucket.get(key, MAX_BYTES)).toBeUndefined();
+  expect(Buffer.from((await bucket.get('small', MAX_BYTES)) ?? '').toString()).toBe('small');
+});
 
 it('remove fails if S3 reports that an object was not deleted', async () => {
   await expect(createBucket(client, 'bodies').remove(['gone', 'stuck'])).rejects.toThrow('SlowDown');

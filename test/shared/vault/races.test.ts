@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import type { RecordName } from '../../../shared/vault/vault.ts';
@@ -11,8 +11,6 @@ import { NAME } from './records.ts';
  * Environments create, rotate and delete a tenant's keys at the same time, with real clients of the table and KMS, in
  * every possible order of their requests to the table.
  */
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const DAY = 86_400_000;
 const PLAINTEXT = Buffer.from('Hello');

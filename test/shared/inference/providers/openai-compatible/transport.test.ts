@@ -120,8 +120,12 @@ it('each token is yielded when it arrives, not when the next one does', async ()
   expect(texts).toBe(3);
 });
 
-/** Waits until both sides have handled what is on the wire. All of it is in this process, so a few turns are enough. */
+/**
+ * Waits until both sides have handled what is on the wire. All of it is in this process, so a few turns are enough, unless the kernel
+ * of a busy machine delivers it late.
+ */
 async function settle(): Promise<void> {
+  await sleep(20);
   for (let turn = 0; turn < 10; turn += 1) await nextTurn();
 }
 

@@ -1,6 +1,7 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
+import { waitUntil } from '../wait.ts';
 import {
   answerByInstruction,
   type Behavior,
@@ -277,6 +278,9 @@ it('the authorizer keeps the principals and log lines of 64 interleaved requests
     const event = { headers: { authorization: `Bearer ${key}` }, methodArn: 'arn:aws:execute-api:r:a:api/v1/GET/x' };
     return Object(await functions.call('authorize', event, { requestId: `r${index}` }));
   });
+  const denied = results.filter((_, index) => !isKnown(index)).length;
+  // A log line may arrive later than the response.
+  await waitUntil('all denials are logged', () => lines.filter(({ message }) => message === 'denied').length >= denied);
   for (const [index, { policyDocument, context }] of results.entries()) {
     const known = isKnown(index);
     expect(policyDocument.Statement[0].Effect).toBe(known ? 'Allow' : 'Deny');

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 /** An address that neither accepts nor refuses connections, like that of a terminated machine. */
 export interface SilentAddress extends Disposable {
@@ -28,7 +28,10 @@ export async function startSilentAddress(): Promise<SilentAddress> {
   for (let connected = true; connected && sockets.length < MAX_CONNECTIONS; ) {
     const socket = connect(port, '127.0.0.1').on('error', () => {});
     sockets.push(socket);
-    connected = await Promise.race([once(socket, 'connect').then(() => true), sleep(300, false)]);
+    await Promise.race([once(socket, 'connect'), sleep(300)]);
+    // If this process was held up, the timer comes before the event of a connection that was made at once.
+    await nextTurn();
+    connected = !socket.connecting;
   }
   return {
     url: `http://127.0.0.1:${port}/v1`,

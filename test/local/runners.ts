@@ -90,6 +90,8 @@ export async function startTestRunner({
     functions:
       mode === 'standard' ? functions : functions.map((each) => ({ managedInstances: MANAGED_INSTANCES, ...each })),
     region: 'eu-west-1',
+    // Longer than Lambda's 10 s: on a busy machine, a process is slow to start.
+    initTimeoutMs: 120_000,
     onLog: (line) => logs.push(line),
     ...options,
   });

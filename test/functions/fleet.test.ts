@@ -41,6 +41,7 @@ beforeAll(async () => {
   await writeFile(join(folder, 'models.json'), JSON.stringify(makeRegistry()));
   const environment = {
     AWS_REGION: 'eu-west-1',
+    AWS_TIMEOUT_FACTOR: '20',
     AWS_ACCESS_KEY_ID: 'test',
     AWS_SECRET_ACCESS_KEY: 'test',
     AWS_ENDPOINT_URL_DYNAMODB: services.urls.dynamodb,

@@ -101,7 +101,8 @@ async function verify(log: AuditLog, project: string | undefined, context: Audit
     const publicKey = await readPublicKey(kms, log.key);
     for (let chain = 0; chain < CHAINS; chain += 1) {
       const names = await objects.list(getChainPrefix(chain));
-      const head = await store.readHead(chain);
+      const readHead = () => store.readHead(chain);
+      const head = await readHead();
       const referred = new Set(head === undefined ? [] : [head.digest.entries.key]);
       const seen = { digests: 0, entries: 0 };
       const onDigest = (digest: Digest, entries: readonly Entry[]): void => {
@@ -112,7 +113,7 @@ async function verify(log: AuditLog, project: string | undefined, context: Audit
         for (const entry of entries) if (belongsTo(entry, project)) print(JSON.stringify(entry));
       };
       const expiry = { keptDays: log.keptDays, now };
-      const problem = await verifyChain(chain, { objects, publicKey, head, ...expiry, onDigest });
+      const problem = await verifyChain(chain, { objects, publicKey, head, readHead, ...expiry, onDigest });
       if (problem !== undefined) problems.push(problem);
       const end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
       report(`chain ${chain}: ${seen.digests} digests, ${seen.entries} entries, ${end}`);

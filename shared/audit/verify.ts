@@ -32,6 +32,8 @@ export interface VerifyOptions extends Expiry {
   readonly publicKey: Uint8Array;
   /** The last digest of the chain, by the table. Undefined if the chain is empty. */
   readonly head: (DigestText & { readonly isSettled: boolean }) | undefined;
+  /** Reads the head again. The first digest of an empty chain may be added after `head` was read. */
+  readonly readHead: () => Promise<DigestText | undefined>;
   /** Called with each digest that is in order, and its entries, in the order of the chain. None if they have expired. */
   readonly onDigest?: (digest: Digest, entries: readonly Entry[]) => void;
 }
@@ -65,7 +67,8 @@ export async function verifyChain(chain: number, options: VerifyOptions): Promis
     last = checked.digest;
     options.onDigest?.(checked.digest.digest, checked.entries);
   }
-  const problem = checkEnd(last, options);
+  const isBegun = options.head === undefined && last !== undefined && (await options.readHead()) !== undefined;
+  const problem = isBegun ? undefined : checkEnd(last, options);
   return problem === undefined ? undefined : { chain, sequence: (last?.digest.sequence ?? 0) + 1, problem };
 }
 

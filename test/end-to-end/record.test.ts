@@ -58,9 +58,10 @@ async function readAudit(onDigest: (digest: Digest) => void = () => {}): Promise
   const publicKey = await readPublicKey(aws.kms, AUDIT_KEY_ID);
   const entries: Entry[] = [];
   for (let chain = 0; chain < CHAINS; chain += 1) {
+    const readHead = () => store.readHead(chain);
     const problem = await verifyChain(chain, {
-      ...{ objects, publicKey, keptDays: 400, now: Date.now },
-      head: await store.readHead(chain),
+      ...{ objects, publicKey, keptDays: 400, now: Date.now, readHead },
+      head: await readHead(),
       onDigest(digest, found) {
         onDigest(digest);
         entries.push(...found);

@@ -85,8 +85,9 @@ export async function startAuditWorld(): Promise<AuditWorld> {
           sleep: (ms) => sleep(ms / SPEED),
         },
         async verify(chain, changes) {
-          const options = { objects: read, publicKey, keptDays: KEPT_DAYS, now };
-          return verifyChain(chain, { ...options, head: await store.readHead(chain), ...changes });
+          const readHead = () => store.readHead(chain);
+          const options = { objects: read, publicKey, keptDays: KEPT_DAYS, now, readHead };
+          return verifyChain(chain, { ...options, head: await readHead(), ...changes });
         },
       };
     },

@@ -34,17 +34,21 @@ export function combineRules({ account, project, key }: Policy): AppliedRules | 
   }
   const patterns = levels.flatMap((rules) => rules.patterns ?? []).filter(({ action }) => action !== 'off');
   if (kinds.size === 0 && patterns.length === 0) return undefined;
-  const active = levels.filter(asksForAnything);
   return {
     kinds,
     patterns,
     guardrails: [...new Set(levels.flatMap(({ guardrail }) => guardrail ?? []))],
-    passesUnsearchable: active.every(({ unsearchable }) => unsearchable === 'pass'),
+    passesUnsearchable: levels.every(passesUnsearchable),
   };
 }
 
 function getAction({ all = 'off', kinds = {} }: PersonalDataRules, kind: PersonalDataKind): PersonalDataAction {
   return kinds[kind] ?? (GUARDRAIL_KINDS.has(kind) ? 'off' : all);
+}
+
+/** A level that asks for nothing says nothing about unsearchable content, unless it refuses it by name. */
+function passesUnsearchable(rules: PersonalDataRules): boolean {
+  return (rules.unsearchable ?? (asksForAnything(rules) ? 'refuse' : 'pass')) === 'pass';
 }
 
 function asksForAnything(rules: PersonalDataRules): boolean {

@@ -32,6 +32,15 @@ it('unsearchable content passes only if each level that asks for something lets 
   expect(combine({ all: 'mask', unsearchable: 'pass' }, { kinds: { ip: 'mask' } })?.passesUnsearchable).toBe(false);
 });
 
+it.each<PersonalDataRules>([{ unsearchable: 'refuse' }, { all: 'off', unsearchable: 'refuse' }])(
+  'unsearchable content is refused if a level refuses it that asks for nothing else: %j',
+  (rules) => {
+    const passing: PersonalDataRules = { all: 'mask', unsearchable: 'pass' };
+    expect(combine(rules, passing)?.passesUnsearchable).toBe(false);
+    expect(combine(passing, rules)?.passesUnsearchable).toBe(false);
+  },
+);
+
 it('the patterns of all levels apply, without those that are off', () => {
   const pattern = (name: string, action: 'mask' | 'off') => ({ name, pattern: 'x', action });
   const rules = combine(

@@ -132,8 +132,11 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
       return environment === null ? each : applyPreset(each, environment);
     });
 
-  /** Creates a project that its environment restricts before it exists, so that there are no keys that it wouldn't restrict. */
-  const createRestricted = async (project: Project, environment: Environment): Promise<void> => {
+  /**
+   * Creates a project that its environment restricts before it exists, so that there are no keys that it wouldn't restrict.
+   * @returns a function that must be called if the project is deleted again. It restricts the tenant as before
+   */
+  const createRestricted = async (project: Project, environment: Environment): Promise<() => Promise<void>> => {
     const { id } = project;
     let before: Restrictions | undefined;
     const { restrictions } = await restrict(id, async (each) => {
@@ -141,31 +144,52 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
       before = each;
       return applyPreset(each, environment);
     });
+    /** Restricts the tenant as before, or by the preset of another project with its id. */
+    const restore = async (): Promise<void> => {
+      await restrict(id, async (each) => {
+        // It is gone if its creation failed.
+        const other = (await projects.find(ORGANIZATION, id))?.environment ?? null;
+        if (other !== null) return applyPreset(each, other);
+        return before !== undefined && isDeepStrictEqual(each, restrictions) ? before : each;
+      });
+    };
     if (await projects.create(ORGANIZATION, project)) {
       // A concurrent creation with this id may have applied its own preset.
       await enforceEnvironment(id);
-      return;
+      return restore;
     }
-    // The other project has the preset of its own environment instead, or is restricted as before.
-    await restrict(id, async (each) => {
-      // It is gone if its creation failed.
-      const other = (await projects.find(ORGANIZATION, id))?.environment ?? null;
-      if (other !== null) return applyPreset(each, other);
-      return before !== undefined && isDeepStrictEqual(each, restrictions) ? before : each;
-    });
+    await restore();
     throw takenError(id);
   };
 
+  /** Creates a project without an environment. @returns as `createRestricted` */
+  const createUnrestricted = async (project: Project): Promise<() => Promise<void>> => {
+    if (!(await projects.create(ORGANIZATION, project))) throw takenError(project.id);
+    return async () => {};
+  };
+
   /**
-   * Gives a new project its external key, or deletes the project. Only the request that created a project may do this: two
-   * requests with one id could leave the key of one wrapping the project of the other.
+   * Checks that KMS accepts an external key, before a project is created that gets it.
+   * @throws LambentError `not_found`; as `WrappingKeys.validate`
    */
-  const setFirstKey = async (id: string, externalKeyId: string): Promise<Project> => {
+  const checkExternalKey = async (id: string): Promise<void> => {
+    const { kmsArn } = await ports.externalKeys.get(ORGANIZATION, id);
+    await api.wrappingKeys.validate(kmsArn);
+  };
+
+  /**
+   * Gives a new project its external key, or deletes the project and calls `restore`. Only the request that created a project may do
+   * this: two requests with one id could leave the key of one wrapping the project of the other.
+   */
+  const setFirstKey = async (id: string, externalKeyId: string, restore: () => Promise<void>): Promise<Project> => {
     try {
       const record = () => projects.update(ORGANIZATION, id, (each) => ({ ...each, externalKeyId }));
       return await changeExternalKey(id, externalKeyId, ports, record);
     } catch (thrown) {
-      if ((await projects.find(ORGANIZATION, id))?.externalKeyId === null) await projects.delete(ORGANIZATION, id);
+      if ((await projects.find(ORGANIZATION, id))?.externalKeyId === null) {
+        await projects.delete(ORGANIZATION, id);
+        await restore();
+      }
       throw thrown;
     }
   };
@@ -193,9 +217,11 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
           externalKeyId: null,
         };
         const { id } = project;
-        if (environment !== undefined) await createRestricted(project, environment);
-        else if (!(await projects.create(ORGANIZATION, project))) throw takenError(id);
-        const created = typeof externalKeyId === 'string' ? await setFirstKey(id, externalKeyId) : project;
+        if (typeof externalKeyId === 'string') await checkExternalKey(externalKeyId);
+        const restore = await (environment === undefined
+          ? createUnrestricted(project)
+          : createRestricted(project, environment));
+        const created = typeof externalKeyId === 'string' ? await setFirstKey(id, externalKeyId, restore) : project;
         const data = { name, title: name, environment: created.environment, external_key_id: created.externalKeyId };
         const details = { data };
         logAct(request.telemetry, { type: 'project.created', objectId: id, project: id, details });

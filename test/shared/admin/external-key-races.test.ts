@@ -1,6 +1,7 @@
 import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
 import { CreateKeyCommand } from '@aws-sdk/client-kms';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createPolicyAdministration } from '../../../shared/access/policy-administration.ts';
 import { createKeyGenerator, createKeyRewrapper, createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
 import { createWrappingKeys } from '../../../shared/vault/wrapping-key.ts';
 import { createKeyedTable, createTableInput } from '../../tables.ts';
@@ -72,6 +73,63 @@ it('a project is not created if it does not get its external key', async () => {
   await expect(created).rejects.toMatchObject({ code: 'external_key_unavailable' });
   await expect(request(`GET ${P}/{project}`, { project })).rejects.toMatchObject({ code: 'not_found' });
 });
+
+/** Lets a tenant that is not registered as a project call seven times a minute. Returns a function that reads what restricts it. */
+async function restrictTenant() {
+  const policies = createPolicyAdministration(services.dynamodb, 'access');
+  await policies.changeProject(project, (each) => ({ ...each, restrictions: { limits: { requestsPerMinute: 7 } } }));
+  return () => policies.readProject(project);
+}
+
+describe.each(['dev', 'production', 'sandbox'])(
+  'a project in the environment %s that does not get its key',
+  (environment) => {
+    const disabled = { status: 400, type: 'DisabledException' };
+
+    it.each([
+      ['unknown', 'not_found'],
+      ['refused by KMS', 'external_key_unavailable'],
+    ])('its tenant is not restricted for a moment if the key is %s', async (name, code) => {
+      const { request, key, runBefore } = await start();
+      const read = await restrictTenant();
+      const before = await read();
+      const writes: string[] = [];
+      runBefore('UpdateItemCommand', 'access', async () => writes.push('access'));
+      services.faults.kms = () => disabled;
+      const body = { id: project, name: 'Acme', environment, external_key_id: name === 'unknown' ? 'extkey_1' : key };
+      await expect(request(`POST ${P}`, {}, body)).rejects.toMatchObject({ code });
+      expect(writes).toEqual([]);
+      expect(await read()).toEqual(before);
+    });
+
+    it('its tenant is restricted as before if KMS refuses the key for this tenant only', async () => {
+      const { request, key } = await start();
+      const read = await restrictTenant();
+      const before = await read();
+      services.kmsOperations.length = 0;
+      services.faults.kms = () => (services.kmsOperations.length > 2 ? disabled : undefined);
+      const body = { id: project, name: 'Acme', environment, external_key_id: key };
+      await expect(request(`POST ${P}`, {}, body)).rejects.toMatchObject({ code: 'external_key_unavailable' });
+      expect(services.kmsOperations).toEqual(['GenerateDataKey', 'Decrypt', 'GenerateDataKey']);
+      expect(await read()).toEqual(before);
+      await expect(request(`GET ${P}/{project}`, { project })).rejects.toMatchObject({ code: 'not_found' });
+    });
+
+    it('limits that another request gives its tenant meanwhile are kept', async () => {
+      const { request, key, runBefore } = await start();
+      const read = await restrictTenant();
+      const limits = { requestsPerMinute: 9 };
+      services.kmsOperations.length = 0;
+      services.faults.kms = () => (services.kmsOperations.length > 2 ? disabled : undefined);
+      runBefore('DeleteItemCommand', 'admin', () =>
+        request(`POST ${P}/{project}/policy`, { project }, { limits, readOnly: null }),
+      );
+      const body = { id: project, name: 'Acme', environment, external_key_id: key };
+      await expect(request(`POST ${P}`, {}, body)).rejects.toMatchObject({ code: 'external_key_unavailable' });
+      expect(await read()).toEqual({ status: 'active', restrictions: { limits } });
+    });
+  },
+);
 
 it('an external key is not deleted while a project gets it', async () => {
   const { request, key, runBefore } = await start();

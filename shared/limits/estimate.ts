@@ -6,7 +6,7 @@ import type { GenerationRequest, Usage } from '../inference/generation.ts';
 import { getLimits } from '../inference/model-limits.ts';
 import type { EndedAnswer } from '../inference/observe.ts';
 import { estimatePromptTokens } from '../inference/prompt-tokens.ts';
-import { expandFallbacks, type ModelRegistry } from '../inference/registry.ts';
+import { expandFallbacks, type ModelRegistry, type Target } from '../inference/registry.ts';
 import { type Amounts, addConsumption, type Cap, type Consumption, isSoft, NO_CONSUMPTION } from './caps.ts';
 
 /** Share of the estimated prompt that is added to it, because dense text has more tokens than the estimate. */
@@ -178,9 +178,15 @@ function computeHighestCost(
     { ...plain, cacheWriteTokens: inputTokens },
     { ...plain, cacheWriteTokens: inputTokens, hourCacheWriteTokens: inputTokens },
   ];
-  const tiers: PriceTier[] = requested === undefined || requested === 'auto' ? ['default'] : ['default', requested];
-  const costs = inputs.flatMap((usage) => tiers.map((tier) => computeCost(usage, price, tier)));
+  const costs = inputs.flatMap((usage) => listTiers(requested, target).map((tier) => computeCost(usage, price, tier)));
   return findHighest(costs);
+}
+
+/** Lists the tiers that may serve a request: also the target's own, which replaces one that its model doesn't sell. */
+function listTiers(requested: GenerationRequest['serviceTier'], target: Target): PriceTier[] {
+  const own = requested !== 'default' && 'serviceTier' in target ? target.serviceTier : undefined;
+  const tiers: (PriceTier | undefined)[] = ['default', requested, own];
+  return tiers.filter((tier) => tier !== undefined);
 }
 
 function findHighest(costs: readonly bigint[]): bigint {

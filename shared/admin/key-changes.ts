@@ -98,7 +98,8 @@ export async function changeKey<K extends StoredKey>(
   }
   try {
     return await collection.update(owner, key.id, (current) => {
-      if (current.successor !== key.successor) throw changedError(key);
+      // DynamoDB's client repeats a write whose response was lost, and then this change is what is stored.
+      if (![key.successor, changed.successor].includes(current.successor)) throw changedError(key);
       return change(current);
     });
   } finally {
@@ -159,10 +160,13 @@ export async function rotateKey<K extends StoredKey>(
   });
   let replaced: K;
   try {
-    replaced = await changeKey(store, key, record, replace, ['expiresAt']);
+    // Before the old key changes, which may be meant to work for ever.
     await confirm(created);
+    replaced = await changeKey(store, key, record, replace, ['expiresAt']);
   } catch (thrown) {
-    await store.delete(created);
+    // Once the end of the old key is stored, the new one stays, so that the old key doesn't end without a successor.
+    const stored = await store.collection.find(store.owner, key.id);
+    if (stored?.successor !== created.id) await store.delete(created);
     throw thrown;
   }
   // Only now, because another rotation may complete until then, and one of these keys may be its new one.
@@ -198,8 +202,9 @@ function changedError({ id }: StoredKey): LambentError {
   return new LambentError('overloaded', `Another request has replaced the key ${id}.`);
 }
 
-function revokedError({ id }: StoredKey): LambentError {
-  return new LambentError('invalid_value', `The key ${id} has expired or was revoked. It can't be changed.`);
+function revokedError({ id, successor }: StoredKey): LambentError {
+  const reason = successor === undefined ? '' : ` It was replaced by ${successor}.`;
+  return new LambentError('invalid_value', `The key ${id} has expired or was revoked. It can't be changed.${reason}`);
 }
 
 /** Returns whether a time is earlier than another. Undefined is never. */

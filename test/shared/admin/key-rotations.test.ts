@@ -1,5 +1,5 @@
 import { CreateTableCommand, type DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
-import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { isObject } from '../../../shared/core/objects.ts';
 import { createTableInput } from '../../tables.ts';
 import { startAccessTable } from '../access/access-table.ts';
@@ -13,8 +13,9 @@ const project = 'acme';
 let client: DynamoDBClient;
 let now: number;
 let request: (route: string, ids: object, body?: unknown) => Promise<Record<string, unknown>>;
-/** The key that is rotated. */
+/** The key that is rotated, and the service account that owns it. */
 let key: string;
+let account: string;
 beforeEach(async () => {
   const access = await startAccessTable();
   onTestFinished(() => access[Symbol.asyncDispose]());
@@ -24,7 +25,8 @@ beforeEach(async () => {
   const administration = createAdministration(client, { admin: 'admin', access: access.name }, () => now);
   request = async (route, ids, body) => ({ ...(await administration(route, { project, ...ids }, body)) });
   await request('POST /v1/organization/projects', {}, { name: 'Acme', id: project });
-  const { api_key: created } = await request(`POST ${PROJECT}/service_accounts`, {}, { name: 'web' });
+  const { id, api_key: created } = await request(`POST ${PROJECT}/service_accounts`, {}, { name: 'web' });
+  account = String(id);
   key = isObject(created) ? String(created['id']) : '';
 });
 
@@ -99,3 +101,63 @@ it.each([null, 3_600, 864_000])(
     expect(readLifetime(await rotate())).toBe(1_000);
   },
 );
+
+describe('rotations that fail', () => {
+  const fail = () => Promise.reject(new Error('failed'));
+
+  it('a rotation that fails once the end of the old key is stored leaves the new key, which a repetition names', async () => {
+    await request(`POST ${KEY}`, { key }, { expires_in_seconds: null });
+    doAfter('PutItemCommand', `api_key#${key}`, async () => {
+      interleave(client, 'before', 'UpdateItemCommand', '"access"', fail);
+    });
+    await expect(rotate()).rejects.toThrow('failed');
+    expect(await readEnd()).toBe(now / 1000 + 60);
+    const [created, ...others] = [...(await listKeys())].filter((id) => id !== key);
+    expect(others).toEqual([]);
+    const message = `The key ${key} was replaced by ${created}. If that key's value was lost, delete it first.`;
+    await expect(rotate()).rejects.toMatchObject({ code: 'invalid_value', message });
+
+    await remove(created);
+    expect(await rotate()).toMatchObject({ value: expect.any(String), expires_at: null });
+  });
+
+  it('a repeated rotation names the new key even if the old one has ended', async () => {
+    const { id } = await rotate();
+    now += 60_000;
+    await expect(rotate()).rejects.toMatchObject({
+      code: 'invalid_value',
+      message: expect.stringContaining(`It was replaced by ${id}.`),
+    });
+  });
+
+  it('a rotation that fails because its service account is being deleted leaves the old key as it was', async () => {
+    const end = await readEnd();
+    doAfter('PutItemCommand', 'replaces', async () => {
+      interleave(client, 'before', 'DeleteItemCommand', '"access"', fail);
+      await expect(request(`DELETE ${PROJECT}/service_accounts/{account}`, { account })).rejects.toThrow('failed');
+    });
+    await expect(rotate()).rejects.toMatchObject({ code: 'not_found' });
+    expect(await readEnd()).toBe(end);
+    expect(await listKeys()).toEqual(new Set([key]));
+  });
+});
+
+it('a rotation succeeds although the client of DynamoDB sends the end of the old key twice, because a response was lost', async () => {
+  let isSent = false;
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      const isEnd =
+        context['commandName'] === 'PutItemCommand' && JSON.stringify(args.input).includes(`api_key#${key}`);
+      if (isEnd && !isSent) {
+        isSent = true;
+        await next(args);
+      }
+      return next(args);
+    },
+    { step: 'initialize' },
+  );
+  const { id } = await rotate();
+  expect(isSent).toBe(true);
+  expect(await listKeys()).toEqual(new Set([key, id]));
+  expect(await readEnd()).toBe(now / 1000 + 60);
+});

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
-import { toCounts, type Unit } from '../core/metrics.ts';
+import { type MetricValues, toCounts } from '../core/metrics.ts';
 import { recordedAs } from '../core/recorded-line.ts';
 import { createKeepAliveStream } from './keep-alive.ts';
 import type { RequestContext } from './request-context.ts';
@@ -53,15 +53,19 @@ export interface ResponderOptions {
 /** Comments keep idle connections open through proxies, some of which close them after 30 s. */
 const KEEP_ALIVE_INTERVAL_MS = 15_000;
 
+/** How long after its deadline a stream's sources may take to close before its line is written: the function is about to time out. */
+const CLOSING_MS = 500;
+
 /**
  * Encodes the response to one HTTP request, and writes the request's log line with its metrics when the response ends.
  */
 export class HttpResponder {
   readonly #context: RequestContext;
   readonly #corsOrigin: string | undefined;
-  readonly #responseMetrics: Record<string, readonly [number, Unit]> = {};
+  #responseMetrics: MetricValues | undefined;
 
   #format: ApiFormat;
+  #isClosed: true | undefined;
 
   constructor(context: RequestContext, { format, corsOrigin }: ResponderOptions) {
     this.#context = context;
@@ -80,8 +84,8 @@ export class HttpResponder {
     const iterator = response.frames[Symbol.asyncIterator]();
     const first = await iterator.next();
     this.#context.endSilence();
-    this.#responseMetrics['FirstByteMs'] = [this.#context.elapsedMs, 'Milliseconds'];
-    this.#responseMetrics['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
+    const ms = [this.#context.elapsedMs, 'Milliseconds'] as const;
+    this.#responseMetrics = { FirstByteMs: ms, FirstTokenMs: ms };
     const frames = this.#yieldFrames(first, iterator);
     // A generator that was not started closes nothing if the connection is broken already.
     await frames.next();
@@ -97,10 +101,7 @@ export class HttpResponder {
 
   /** Encodes an error that was thrown before the first byte. */
   fail(thrown: unknown): LambdaResponse {
-    const error = toLambentError(thrown);
-    const { status, headers, json } = this.#format.errorResponse(error, this.#context.requestId);
-    this.#context.telemetry.logger[status >= 500 ? 'error' : 'info']('request failed', describeError(error));
-    this.#context.telemetry.logger.annotate({ errorCode: error.code });
+    const { status, headers, json } = this.#report('request failed', toLambentError(thrown));
     return this.#respondWithJson(status, json, headers);
   }
 
@@ -110,7 +111,6 @@ export class HttpResponder {
     headers: Readonly<Record<string, string>> | undefined,
   ): LambdaResponse {
     const body = JSON.stringify(json);
-    this.#responseMetrics['FirstByteMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     this.#close(statusCode);
     return { statusCode, headers: this.#buildHeaders('application/json', headers), body };
   }
@@ -125,15 +125,27 @@ export class HttpResponder {
       for (let frame = first; !frame.done; frame = await iterator.next()) yield frame.value;
     } catch (thrown) {
       const error = toLambentError(thrown);
-      const { requestId } = this.#context;
-      status = this.#format.errorResponse(error, requestId).status;
-      this.#context.telemetry.logger.error('stream failed', describeError(error));
-      this.#context.telemetry.logger.annotate({ errorCode: error.code });
-      yield this.#format.errorFrame(error, requestId);
+      ({ status } = this.#report('stream failed', error));
+      yield this.#format.errorFrame(error, this.#context.requestId);
     } finally {
-      this.#close(status);
-      await iterator.return?.();
+      // What ends now still adds to the line: the usage of an answer whose client has left, for example.
+      const late = setTimeout(() => this.#close(status), this.#context.deadlineAt + CLOSING_MS - Date.now());
+      try {
+        await iterator.return?.();
+      } finally {
+        clearTimeout(late);
+        this.#close(status);
+      }
     }
+  }
+
+  /** Logs an error. Returns its encoding. */
+  #report(message: string, error: LambentError): ReturnType<ApiFormat['errorResponse']> {
+    const { requestId, telemetry } = this.#context;
+    const response = this.#format.errorResponse(error, requestId);
+    telemetry.logger[response.status >= 500 ? 'error' : 'info'](message, describeError(error));
+    telemetry.logger.annotate({ errorCode: error.code });
+    return response;
   }
 
   #buildHeaders(contentType: string, more: Readonly<Record<string, string>> | undefined): Record<string, string> {
@@ -150,11 +162,15 @@ export class HttpResponder {
   }
 
   #close(status: number): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#context.end();
     const { elapsedMs, cold, telemetry } = this.#context;
     telemetry.metrics.gather({
       ...this.#context.getStartMetrics(),
       ...toCounts({ ServerErrors: status >= 500 ? 1 : 0 }),
+      // JSON is sent at once.
+      FirstByteMs: [elapsedMs, 'Milliseconds'],
       ...this.#responseMetrics,
     });
     telemetry.logger.summarize(

@@ -1,11 +1,15 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
+import { parseModelRegistry } from '../../../shared/inference/registry.ts';
+import { createRouter } from '../../../shared/inference/router.ts';
 import { createHttpPipeline, type HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
+import { encodeStream } from '../../../shared/wire/sse.ts';
 import { callHttp, makeHttpEvent, ResponseRecorder, stubStreamingGlobals } from '../../functions/concurrency.ts';
 import { getHandler, makeContext } from '../../functions/test-environment.ts';
 import { waitUntil } from '../../wait.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
+import { makeAnswer, makeRequest } from '../inference/requests.ts';
 
 const TIMEOUT_MS = 30_000;
 /** The time that a function needs to send an error and to write its log line. */
@@ -174,6 +178,76 @@ it('a stream whose connection broke before its first frame closes its sources, a
   await handler(event, stream, makeContext(TIMEOUT_MS)).catch(() => steps.push('ended'));
   expect(steps).toEqual(['worked', 'ended']);
   expect(lines.at(-1)).toMatchObject({ message: 'request', record: 'call', status: 200 });
+});
+
+const ROUTER = createRouter({
+  registry: parseModelRegistry(
+    JSON.stringify({
+      models: {
+        default: { targets: [{ provider: 'openai-compatible', baseUrl: 'https://x.example/v1', model: 'm' }] },
+      },
+    }),
+    'the models',
+  ),
+  getCapabilities: () => new Set(),
+  createModel: async () => ({
+    async *generate() {
+      for (let event = 0; event < 20; event += 1) {
+        await nextTick();
+        yield { type: 'text', text: 'Hello' };
+      }
+      yield* makeAnswer('.');
+    },
+  }),
+});
+
+it.each([
+  ['before its end', 'text', { whole: false }],
+  ['while it is stored', 'end', { whole: true, inputTokens: 3, outputTokens: 2 }],
+] as const)('the line of a stream that its client leaves %s says how the answer ended', async (_, leftAt, ending) => {
+  const stream = new ResponseRecorder();
+  const leave = () => stream.destroy(new Error('The client left'));
+  const { handler, lines } = createHandler(async ({ signal, deadlineAt, telemetry }) => {
+    const { events } = await ROUTER.generate(makeRequest(), { signal, deadlineAt, streamed: true, telemetry });
+    const frames = encodeStream(events, {
+      encode({ type }) {
+        if (type === leftAt) setImmediate(leave);
+        return `data: ${type}\n\n`;
+      },
+      async end() {
+        if (leftAt === 'end') leave();
+        for (let tick = 0; tick < 20; tick += 1) await nextTick();
+        return 'data: [DONE]\n\n';
+      },
+      fail: () => '',
+    });
+    return { frames };
+  });
+  const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
+  await handler(event, stream, makeContext(TIMEOUT_MS)).catch(() => {});
+  const calls = lines.filter(({ record }) => record === 'call');
+  expect(
+    calls.map(({ status, whole, inputTokens, outputTokens }) => ({ status, whole, inputTokens, outputTokens })),
+  ).toEqual([{ status: 200, inputTokens: undefined, outputTokens: undefined, ...ending }]);
+});
+
+it('the line of a stream whose source does not close is written before the function times out, once', async () => {
+  const { promise: closed, resolve: close } = Promise.withResolvers<IteratorReturnResult<unknown>>();
+  const { call, advance, lines } = startCall(async () => {
+    async function* writeFrames() {
+      yield 'data: first\n\n';
+    }
+    const frames = writeFrames();
+    return { frames: { [Symbol.asyncIterator]: () => ({ next: () => frames.next(), return: () => closed }) } };
+  }, TIMEOUT_MS);
+  const countLines = () => lines.filter(({ record }) => record === 'call').length;
+  await advance(0);
+  expect(countLines()).toBe(0);
+  await advance(TIMEOUT_MS - NEEDED_MS);
+  expect(countLines()).toBe(1);
+  close({ done: true, value: undefined });
+  await call;
+  expect(countLines()).toBe(1);
 });
 
 it('work that deferred work defers is done before the invocation ends, too', async () => {

@@ -137,8 +137,11 @@ export class TextSearch implements RequestVisitor {
         'configuration',
         'Names and addresses are only found by a guardrail, and the policy names no guardrail',
       );
-    const masked = texts.map(([id, { text }]) => replaceFound(text, this.#found.get(id), ({ label }) => `[${label}]`));
-    const found = (await find(masked, kinds)).flatMap(splitAtLabels);
+    const labelled = texts.map(([id, { text }]) => putLabels(text, this.#found.get(id)));
+    const masked = labelled.map(({ text }) => text);
+    const found = (await find(masked, kinds)).flatMap(({ kind, value }) =>
+      listOwnParts(value, labelled).map((part) => ({ kind, value: part })),
+    );
     // What can't be replaced must not be sent.
     if (!found.every(({ value }) => texts.some(([, { text }]) => text.includes(value))))
       throw new LambentError('guardrail_unavailable', 'A guardrail has found personal data that can not be located');
@@ -168,10 +171,28 @@ export class TextSearch implements RequestVisitor {
   }
 }
 
-/** Returns what is left of a value without the labels of values that were replaced before. */
-function splitAtLabels({ kind, value }: FoundName): FoundName[] {
-  const parts = value.split(/\[[A-Z][A-Z0-9]*\]/).map((part) => part.trim());
-  return parts.filter((part) => /[\p{L}\p{N}]/u.test(part)).map((part) => ({ kind, value: part }));
+/** A text as a guardrail gets it: with labels in the place of the values that were found before. */
+interface LabelledText {
+  readonly text: string;
+  /** The same with null characters in the place of the labels, because text of the caller may look like a label. */
+  readonly own: string;
+}
+
+function putLabels(text: string, found: readonly Finding[] | undefined): LabelledText {
+  return {
+    text: replaceFound(text, found, ({ label }) => `[${label}]`),
+    own: replaceFound(text, found, ({ label }) => '\0'.repeat(label.length + 2)),
+  };
+}
+
+/** Returns what the caller wrote of a value: its parts between labels, at each of its places, or all of it if it has none. */
+function listOwnParts(value: string, texts: readonly LabelledText[]): string[] {
+  const parts = new Set<string>();
+  for (const { text, own } of texts) {
+    for (let start = text.indexOf(value); start !== -1; start = text.indexOf(value, start + 1))
+      for (const part of own.slice(start, start + value.length).split(/\0+/)) parts.add(part.trim());
+  }
+  return parts.size === 0 ? [value] : [...parts].filter((part) => /[\p{L}\p{N}]/u.test(part));
 }
 
 /** Longer values don't depend on the name of their field. */

@@ -228,6 +228,31 @@ it('an address around a value that was replaced before, and one that overlaps a 
   expect(getText(request, 1)).toBe('[REDACTED NAME]');
 });
 
+it("a caller's own text in brackets is a part of the name around it, and a label of a value is not", async () => {
+  const given: string[] = [];
+  const findNames: FindNames = async (texts) => {
+    given.push(...texts);
+    return [
+      { kind: 'name', value: 'Anna [SMITH] Doe' },
+      { kind: 'name', value: 'Bob [EMAIL] Roe' },
+      { kind: 'name', value: 'PHONE], Zed' },
+    ];
+  };
+  const messages = [
+    say('From: Anna [SMITH] Doe'),
+    say('Bob [EMAIL] Roe, Bob b@example.com Roe'),
+    say('+44 20 7946 0958, Zed'),
+  ];
+  const { request, values } = await mask({ messages }, rules, { findNames });
+  expect(given[1]).toBe('Bob [EMAIL] Roe, Bob [EMAIL] Roe');
+  expect(getText(request)).toMatch(/^From: NAME-[a-z2-7]{8}$/);
+  expect(getText(request, 1)).toMatch(/^(NAME-\w{8}), (NAME-\w{8}) EMAIL-\w{8} (NAME-\w{8})$/);
+  expect(getText(request, 2)).toMatch(/^PHONE-[a-z2-7]{8}NAME-[a-z2-7]{8}$/);
+  expect([...values.values()].sort()).toEqual(
+    ['Anna [SMITH] Doe', 'Bob [EMAIL] Roe', 'Bob', 'b@example.com', 'Roe', '+44 20 7946 0958', ', Zed'].sort(),
+  );
+});
+
 it('names are refused without a guardrail, and if what it has found is in no text', async () => {
   const request = { messages: [say('Anna')] };
   await expect(mask(request, rules)).rejects.toMatchObject({ code: 'configuration' });

@@ -14,7 +14,8 @@ import type { Destination } from '../../inference/destinations.ts';
 import { bedrockError } from '../../inference/providers/bedrock/errors.ts';
 import type { GuardrailTarget } from '../../inference/registry.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
-import { packTexts } from './pack-texts.ts';
+import { GuardrailError } from './guardrail-error.ts';
+import { joinShortTexts, packTexts } from './pack-texts.ts';
 
 /** What a guardrail has found. */
 export interface Assessment {
@@ -27,9 +28,9 @@ export interface Assessment {
 export interface Guardrail {
   readonly destination: Destination;
   /**
-   * Assesses texts together.
-   * @throws LambentError `guardrail_unavailable` if the guardrail fails or doesn't answer within `timeoutMs`, or `configuration`
-   * if it doesn't exist or may not be used; the reason of an abort
+   * Assesses texts together. An intervention counts although the guardrail has failed for other texts.
+   * @throws GuardrailError `guardrail_unavailable` if the guardrail fails or doesn't answer within `timeoutMs`; LambentError
+   * `configuration` if it doesn't exist or may not be used; the reason of an abort
    */
   assess(texts: readonly string[], options: AssessOptions): Promise<Assessment>;
   /**
@@ -58,12 +59,11 @@ export interface AssessOptions {
   readonly signal: AbortSignal;
 }
 
-/** Callers see this message. */
-const UNAVAILABLE = 'The content of this request could not be checked. Please try again later.';
-
 const MAX_CALLS_AT_ONCE = 4;
+/** Attempts of a call that fails. One that is throttled is repeated until the timeout: the quota is one of text units per second. */
 const MAX_ATTEMPTS = 3;
 const BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 1_000;
 
 /** Creates the guardrail that Bedrock's ApplyGuardrail applies. */
 export function createBedrockGuardrail(
@@ -82,19 +82,24 @@ export function createBedrockGuardrail(
       content: texts.map((text) => ({ text: { text: text.toWellFormed() } })),
       outputScope: scope,
     });
+    let failure: GuardrailError | undefined;
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await client.send(command, { abortSignal: signal });
       } catch (thrown) {
-        signal.throwIfAborted();
-        const error = toGuardrailError(thrown);
-        if (!error.retryable || attempt === MAX_ATTEMPTS) throw error;
-        await sleep(BACKOFF_MS * 2 ** (attempt - 1), undefined, { signal });
+        if (signal.aborted) throw failure ?? thrown;
+        failure = toGuardrailError(thrown);
+        if (!failure.isReachable && attempt >= MAX_ATTEMPTS) throw failure;
+        await sleep(Math.min(BACKOFF_MS * 2 ** (attempt - 1), MAX_BACKOFF_MS), undefined, { signal }).catch(() => {});
+        if (signal.aborted) throw failure;
       }
     }
   }
 
-  /** Applies the guardrail to texts, in several calls if they are long, until a response is the last that is needed. */
+  /**
+   * Applies the guardrail to texts, in several calls if they are long, until a response is the last that is needed.
+   * @throws as `Guardrail.assess`, unless a response is the last that is needed
+   */
   async function applyToAll(
     texts: readonly string[],
     options: AssessOptions,
@@ -105,15 +110,13 @@ export function createBedrockGuardrail(
     const either = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     const calls = packTexts(texts);
     const responses: ApplyGuardrailResponse[] = [];
-    try {
-      for (let index = 0; index < calls.length && !responses.some(isLast); index += MAX_CALLS_AT_ONCE) {
-        const batch = calls.slice(index, index + MAX_CALLS_AT_ONCE);
-        responses.push(...(await Promise.all(batch.map((call) => apply(call, options, either)))));
-      }
-    } catch (thrown) {
+    for (let index = 0; index < calls.length && !responses.some(isLast); index += MAX_CALLS_AT_ONCE) {
+      const batch = calls.slice(index, index + MAX_CALLS_AT_ONCE);
+      const results = await Promise.allSettled(batch.map((call) => apply(call, options, either)));
+      responses.push(...results.flatMap((result) => (result.status === 'fulfilled' ? result.value : [])));
+      const failures = results.flatMap((result): unknown[] => (result.status === 'rejected' ? [result.reason] : []));
       if (signal.aborted) throw signal.reason;
-      if (thrown instanceof LambentError) throw thrown;
-      throw new LambentError('guardrail_unavailable', UNAVAILABLE, { cause: thrown });
+      if (failures.length > 0 && !responses.some(isLast)) throw toError(failures, responses.length > 0);
     }
     return responses;
   }
@@ -121,7 +124,7 @@ export function createBedrockGuardrail(
   return {
     destination: { provider: 'bedrock', model: id, region },
     async assess(texts, options) {
-      const responses = await applyToAll(texts, options, isIntervention);
+      const responses = await applyToAll(joinShortTexts(texts), options, isIntervention);
       return { intervened: responses.some(isIntervention), filters: responses.flatMap(listFilters) };
     },
     async findPersonalData(texts, options) {
@@ -177,12 +180,25 @@ function hasOtherAction({ sensitiveInformationPolicy, ...policies }: GuardrailAs
   );
 }
 
-function toGuardrailError(thrown: unknown): LambentError {
+/** Failures that callers can bring about, by many or long requests. */
+const EXHAUSTED: ReadonlySet<string> = new Set(['rate_limit_exceeded', 'insufficient_quota']);
+
+/** @throws LambentError `configuration` if a repetition can't succeed */
+function toGuardrailError(thrown: unknown): GuardrailError {
   const { code, upstream, retryAfterMs } = bedrockError(thrown, false);
   // Bedrock rejects calls of a guardrail or version that doesn't exist, which only an operator can repair.
   if (code === 'upstream_misconfigured' || code === 'upstream_rejected') {
-    return new LambentError('configuration', `The guardrail can't be used: ${upstream}`, { cause: thrown });
+    throw new LambentError('configuration', `The guardrail can't be used: ${upstream}`, { cause: thrown });
   }
   const details = { cause: thrown, ...(retryAfterMs !== undefined && { retryAfterMs }) };
-  return new LambentError('guardrail_unavailable', UNAVAILABLE, details);
+  return new GuardrailError(EXHAUSTED.has(code), details);
+}
+
+/** Returns the error of a check whose calls have failed: that of the configuration, or the guardrail's. */
+function toError(failures: readonly unknown[], isAnswered: boolean): LambentError {
+  const ofGuardrail = failures.filter((each) => each instanceof GuardrailError);
+  const other = failures.find((each) => each instanceof LambentError && !(each instanceof GuardrailError));
+  if (other instanceof LambentError) return other;
+  const isReachable = isAnswered || ofGuardrail.some((each) => each.isReachable);
+  return new GuardrailError(isReachable, ofGuardrail[0]?.details ?? { cause: failures[0] });
 }

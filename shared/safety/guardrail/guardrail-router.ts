@@ -1,7 +1,6 @@
 import type { GuardrailUse } from '../../access/content-policy-schema.ts';
 import { listRestrictions } from '../../access/list-restrictions.ts';
 import type { Policy } from '../../access/policy.ts';
-import { LambentError } from '../../core/errors.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
 import type { GenerateOptions, Router } from '../../inference/router.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
@@ -11,6 +10,7 @@ import { reportHit } from '../report-hit.ts';
 import { listRequestTexts } from '../request-texts.ts';
 import type { AssessOptions, Guardrail } from './bedrock-guardrail.ts';
 import { findGuardrail } from './get-guardrail.ts';
+import { GuardrailError } from './guardrail-error.ts';
 import { createGuardrailWatcher } from './guardrail-watcher.ts';
 import { noteCheck, noteGuardrail } from './note-guardrail.ts';
 import { reportFailure } from './report-failure.ts';
@@ -28,7 +28,8 @@ const DEFAULTS = {
 /**
  * Returns a router that sends only requests which the guardrails of the policy let pass, and holds answers back until they have
  * answered for them. It throws LambentError `content_filter` if a guardrail refuses the request, `guardrail_unavailable` if it
- * fails and the policy doesn't let content pass then, and `configuration` if it doesn't exist.
+ * fails and the policy doesn't let content pass then, or if only its quota or time for a long request is exhausted, and
+ * `configuration` if it doesn't exist.
  */
 export function withGuardrails(policy: Policy, router: Router, registry: Pick<ModelRegistry, 'guardrails'>): Router {
   return {
@@ -68,16 +69,17 @@ function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, '
   const uses = listRestrictions(policy).flatMap(({ guardrail }) => guardrail ?? []);
   return uses.map((use) => {
     const guardrail = findGuardrail(targets, use.name);
-    let isSkipped = false;
+    const skipped = new Set<AssessOptions['source']>();
     return {
       use,
       async check(texts, source) {
-        if (isSkipped) return true;
+        if (skipped.has(source)) return true;
         const startedAt = performance.now();
         noteGuardrail(call.telemetry, use.name, guardrail);
         const intervened = await assess(guardrail, use, texts, { source, call });
-        // One timeout is enough: the rest of a long answer doesn't wait for further ones.
-        isSkipped = intervened === undefined;
+        // One timeout is enough: the rest of a long answer doesn't wait for further ones. A failed check of the request says nothing
+        // about the answer.
+        if (intervened === undefined) skipped.add(source);
         noteCheck(call.telemetry, performance.now() - startedAt);
         if (intervened === true) {
           const side = source === 'INPUT' ? 'input' : 'output';
@@ -89,7 +91,7 @@ function listUses(policy: Policy, { guardrails: targets }: Pick<ModelRegistry, '
   });
 }
 
-/** Returns whether a guardrail intervenes; undefined if it fails and the policy lets content pass then. */
+/** Returns whether a guardrail intervenes; undefined if it is down and the policy lets content pass then. */
 async function assess(
   guardrail: Guardrail,
   { name, onFailure = DEFAULTS.onFailure, timeoutMs = DEFAULTS.timeoutMs }: GuardrailUse,
@@ -101,8 +103,7 @@ async function assess(
   } catch (thrown) {
     if (signal.aborted) throw thrown;
     reportFailure(telemetry, name, thrown);
-    const isPassed = onFailure === 'pass' && thrown instanceof LambentError && thrown.code === 'guardrail_unavailable';
-    if (isPassed) return undefined;
+    if (onFailure === 'pass' && thrown instanceof GuardrailError && !thrown.isReachable) return undefined;
     throw thrown;
   }
 }

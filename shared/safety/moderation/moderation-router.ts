@@ -3,6 +3,7 @@ import type { GenerationEvent, GenerationRequest } from '../../inference/generat
 import type { ModerationMode, ModerationOutcome, ModerationUse, Moderator } from '../../inference/moderation.ts';
 import type { GenerateOptions, Router } from '../../inference/router.ts';
 import { contentRefusedError } from '../content-refused-error.ts';
+import { GuardrailError } from '../guardrail/guardrail-error.ts';
 import { createGuardrailWatcher } from '../guardrail/guardrail-watcher.ts';
 import { reportFailure } from '../guardrail/report-failure.ts';
 import { holdBack } from '../hold-back.ts';
@@ -72,7 +73,7 @@ function createModerate(resolved: ResolvedModerator, { signal, telemetry, onMode
       signal.throwIfAborted();
       reportFailure(telemetry, name, thrown);
       const error = toModerationError(thrown);
-      if (mode === 'block' && (onFailure === 'refuse' || error.code !== 'guardrail_unavailable')) throw error;
+      if (mode === 'block' && (onFailure === 'refuse' || !isDown(thrown))) throw error;
       return { code: error.code, message: error.code === 'unsupported_value' ? error.message : UNAVAILABLE };
     }
   };
@@ -83,6 +84,13 @@ function toModerationError(thrown: unknown): LambentError {
     return new LambentError('guardrail_unavailable', UNAVAILABLE, { cause: thrown });
   if (thrown.code !== 'unsupported_value') return thrown;
   return new LambentError(thrown.code, thrown.message.replace("'input'", "'moderation'"), { param: 'moderation' });
+}
+
+/** Returns whether a model is down. A quota that is exhausted doesn't count: callers can exhaust it, so that their content passes. */
+function isDown(thrown: unknown): boolean {
+  if (!(thrown instanceof LambentError)) return true;
+  if (thrown instanceof GuardrailError) return !thrown.isReachable;
+  return OUTAGES.has(thrown.code) && thrown.code !== 'rate_limit_exceeded';
 }
 
 /** The result for nothing, which isn't flagged. */

@@ -6,7 +6,7 @@ import type { AssessTexts, GuardrailCall } from '../../../../local/bedrock/guard
 import { createGuide } from '../../../../local/bedrock/guide.ts';
 import { type BedrockStandIn, startBedrock } from '../../../../local/bedrock/server.ts';
 import type { GuardrailUse } from '../../../../shared/access/content-policy-schema.ts';
-import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
+import type { GenerationEvent, GenerationRequest, Message } from '../../../../shared/inference/generation.ts';
 import { createBedrockGuardrail } from '../../../../shared/safety/guardrail/bedrock-guardrail.ts';
 import { withGuardrails } from '../../../../shared/safety/guardrail/guardrail-router.ts';
 import { createGuardrailWatcher } from '../../../../shared/safety/guardrail/guardrail-watcher.ts';
@@ -54,14 +54,22 @@ const registry = {
   },
 };
 
+const say = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
+
+/** What a request has, and what may cancel it. */
+interface Sent extends Partial<Pick<GenerationRequest, 'messages' | 'tools'>> {
+  readonly text?: string;
+  readonly signal?: AbortSignal;
+}
+
 /** Sends a request through the guardrails of a policy. */
 async function send(
   use: Partial<GuardrailUse>,
   events: AsyncIterable<GenerationEvent>,
-  { text = 'Hello', signal = new AbortController().signal } = {},
+  { text = 'Hello', messages = [say(text)], tools = [], signal = new AbortController().signal }: Sent = {},
 ): Promise<AsyncIterable<GenerationEvent>> {
   const policy = { project: { guardrail: { name: 'strict', ...use } } };
-  const request = makeRequest({ messages: [{ role: 'user', content: [{ type: 'text', text }] }] });
+  const request = makeRequest({ messages, tools });
   const router = withGuardrails(policy, { generate: async () => ({ events }) }, registry);
   return (await router.generate(request, { ...OPTIONS, signal })).events;
 }
@@ -105,6 +113,30 @@ describe('the input of a guardrail', () => {
       FINISH,
     ]);
     expect(calls.flatMap(({ texts }) => texts).join('').length).toBeGreaterThanOrEqual(300_000);
+  });
+
+  it('a request with many short texts, such as the keys of a schema, is checked with few text units', async () => {
+    const properties = Object.fromEntries(
+      ['city', 'unit', 'days'].map((name) => [name, { type: 'string', description: `The ${name}` }]),
+    );
+    const parameters = { type: 'object', properties, required: Object.keys(properties), additionalProperties: false };
+    const tools = [{ name: 'weather', description: 'Returns the weather', parameters, strict: true }];
+    const messages = Array.from({ length: 31 }, (_, turn) => say(`turn ${turn}`));
+    for (const onFailure of ['refuse', 'pass'] as const) {
+      calls = [];
+      expect(await collect(await send({ on: 'input', onFailure }, stream([FINISH]), { messages, tools }))).toEqual([
+        FINISH,
+      ]);
+      expect(calls.flatMap(({ texts }) => texts)).toHaveLength(1);
+      const sent = { messages: [...messages, say('a bad one')], tools };
+      await expect(send({ onFailure }, stream([]), sent)).rejects.toMatchObject({ code: 'content_filter' });
+    }
+  });
+
+  it('many texts that are longer than half a text unit are checked in calls within the limit of Bedrock', async () => {
+    const messages = Array.from({ length: 60 }, () => say('x'.repeat(501)));
+    expect(await collect(await send({ on: 'input' }, stream([FINISH]), { messages }))).toEqual([FINISH]);
+    expect(calls.flatMap(({ texts }) => texts)).toHaveLength(60);
   });
 
   it('the log line of a request names the guardrails that it was sent to, and their regions', async () => {
@@ -221,20 +253,47 @@ describe('a guardrail that fails', () => {
     await expect(collect(events)).rejects.toMatchObject({ code: 'guardrail_unavailable' });
   });
 
-  it('content passes if the policy says so, and only the first failure is waited for', async () => {
+  it('content passes if the policy says so, and each side waits for one failure', async () => {
     assess = hang;
     const events = [...Array.from({ length: 20 }, () => toText('x'.repeat(100))), FINISH];
     // Long enough for the call to arrive, even on a busy machine.
     const use = { onFailure: 'pass', timeoutMs: 2_000, windowCharacters: 100 } as const;
     expect(await collect(await send(use, stream(events)))).toEqual(events);
-    expect(calls.length).toBe(1);
+    expect(calls.map(({ source }) => source)).toEqual(['INPUT', 'OUTPUT']);
+  });
+
+  it('an answer is checked although the check of its request has failed', async () => {
+    assess = (call) => (call.source === 'INPUT' ? unavailable : blockBad(call));
+    expect(await collect(await send({ onFailure: 'pass' }, stream([toText('bad'), FINISH])))).toEqual([FILTERED]);
+  });
+
+  const long = `${'x'.repeat(30_000)}bad`;
+  const throttled = { type: 'error', status: 429, name: 'ThrottlingException', message: 'Slow down' } as const;
+  const failFirst =
+    (assessRest: AssessTexts): AssessTexts =>
+    (call) =>
+      call.texts.join('').length === 20_000 ? unavailable : assessRest(call);
+
+  it('the verdict of a call counts although another call of the check has failed', async () => {
+    assess = failFirst(blockBad);
+    for (const onFailure of ['refuse', 'pass'] as const)
+      await expect(send({ onFailure }, stream([]), { text: long })).rejects.toMatchObject({ code: 'content_filter' });
+  });
+
+  it.each<[string, AssessTexts]>([
+    ['a guardrail that answers a part of a check', failFirst(() => ({}))],
+    ['a guardrail whose quota is exhausted', () => throttled],
+    ['a guardrail of which one call fails and one is throttled', failFirst(() => throttled)],
+  ])('%s is not down, so nothing passes: callers could bring this about', async (_, down) => {
+    assess = down;
+    const answer = send({ onFailure: 'pass', timeoutMs: 2_000 }, stream([]), { text: long });
+    await expect(answer).rejects.toMatchObject({ code: 'guardrail_unavailable', retryable: true });
   });
 
   it('a call that was throttled is repeated', async () => {
-    const throttled = { type: 'error', status: 429, name: 'ThrottlingException', message: 'Slow down' } as const;
-    assess = () => (calls.length === 1 ? throttled : { words: [] });
-    expect(await collect(await send({ on: 'input' }, stream([FINISH])))).toEqual([FINISH]);
-    expect(calls.length).toBe(2);
+    assess = () => (calls.length <= 4 ? throttled : { words: [] });
+    expect(await collect(await send({ on: 'input', timeoutMs: 20_000 }, stream([FINISH])))).toEqual([FINISH]);
+    expect(calls.length).toBe(5);
   });
 
   it('a guardrail that may not be used is an error of the configuration, also if content may pass', async () => {

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { LambentError } from '../../../../shared/core/errors.ts';
 import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
 import { type Moderation, mapCategories } from '../../../../shared/inference/moderation.ts';
+import { GuardrailError } from '../../../../shared/safety/guardrail/guardrail-error.ts';
 import { withModeration } from '../../../../shared/safety/moderation/moderation-router.ts';
 import { makeRequest } from '../../inference/requests.ts';
 import { FINISH, joinTexts, OPTIONS, stream } from '../answers.ts';
@@ -22,11 +23,13 @@ function readText(event: GenerationEvent): string {
   return [joinTexts([event]), ...(event.type === 'toolCall' ? [event.name] : []), ...(details ?? [])].join('').trim();
 }
 
+const DOWN = new LambentError('upstream_unavailable', 'down');
+
 /** Answers with events while a moderation model flags what has `bad`. Returns what passed, and what the model had seen when. */
 async function moderate(
   events: readonly GenerationEvent[],
   onFailure: 'refuse' | 'pass',
-  isDown = false,
+  failure?: LambentError,
   output: 'score' | 'block' = 'block',
 ) {
   let seen = '';
@@ -37,7 +40,7 @@ async function moderate(
       load: async () => ({
         async moderate(inputs) {
           await new Promise((resolve) => setImmediate(resolve));
-          if (isDown) throw new LambentError('upstream_unavailable', 'down');
+          if (failure !== undefined) throw failure;
           return inputs.map((parts): Moderation => {
             const text = parts.map((part) => ('text' in part ? part.text : '')).join('');
             seen += text;
@@ -72,16 +75,24 @@ it.each(KINDS)(
 
 it('an answer that can not be moderated is refused, or passes with the failure in its report if the setting says so', async () => {
   const events: readonly GenerationEvent[] = [{ type: 'text', text: 'so bad' }, FINISH];
-  await expect(moderate(events, 'refuse', true)).rejects.toMatchObject({ code: 'guardrail_unavailable' });
-  const passed = await moderate(events, 'pass', true);
+  await expect(moderate(events, 'refuse', DOWN)).rejects.toMatchObject({ code: 'guardrail_unavailable' });
+  const passed = await moderate(events, 'pass', DOWN);
   expect(passed.map(({ event }) => event)).toMatchObject([
     { type: 'text' },
     { type: 'finish', moderation: { output: { code: 'guardrail_unavailable' } } },
   ]);
 });
 
+it.each([
+  ['has answered a part', new GuardrailError(true, {})],
+  ['has exhausted its quota', new LambentError('rate_limit_exceeded', 'Slow down')],
+])('an answer does not pass because a moderation model %s, whatever the setting says', async (_, failure) => {
+  const answer = moderate([{ type: 'text', text: 'so bad' }, FINISH], 'pass', failure);
+  await expect(answer).rejects.toMatchObject({ code: 'guardrail_unavailable' });
+});
+
 it('an answer is sent with the failure in its report if it is only to be scored', async () => {
-  const passed = await moderate([{ type: 'text', text: 'so bad' }, FINISH], 'refuse', true, 'score');
+  const passed = await moderate([{ type: 'text', text: 'so bad' }, FINISH], 'refuse', DOWN, 'score');
   expect(passed.map(({ event }) => event)).toMatchObject([
     { type: 'text' },
     { type: 'finish', moderation: { output: { code: 'guardrail_unavailable' } } },

@@ -69,6 +69,10 @@ it('all texts are searched, after a text with a name too', async () => {
   expect(await find(['masks'], Array(9).fill('x'.repeat(15_000)))).toHaveLength(9);
 });
 
+it('more short texts are searched than one call may have', async () => {
+  expect(await find(['masks'], Array(60).fill('Ada'))).toHaveLength(3);
+});
+
 it.each([
   ['words', 'configuration'],
   ['filters', 'content_filter'],

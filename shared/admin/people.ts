@@ -111,7 +111,8 @@ export function createPeople(api: AdminApi): People {
         .filter((membership) => membership.id === tenant)
         .flatMap((membership) => membership.roles);
       const names = new Set([...everywhere, ...(await listScopes(tenant, own))]);
-      return [{ tenant, scopes: listKeyScopes(project).filter((scope) => names.has(scope)) }];
+      const scopes = listKeyScopes(project).filter((scope) => names.has(scope));
+      return [{ tenant, scopes, ...(project.archivedAt !== null && { archived: true }) }];
     });
     const policy = user.policy === null ? {} : { policy: user.policy };
     return { userId: id, subject: user.subject, projects: (await Promise.all(granted)).flat(), ...policy };

@@ -119,8 +119,9 @@ export function createProjectMemberRoutes(api: AdminApi) {
       },
     ),
 
+    // Works for archived projects and erased tenants, too: what is not removed counts among the projects of a user.
     'DELETE /v1/organization/projects/{project}/users/{user}': createAdminRoute(async (request) => {
-      const { id } = await getActiveProject(api, request);
+      const { id } = await getProject(projects, request);
       const userId = getPathParameter(request, 'user');
       await remove(users, userId, id);
       log(request, 'user.deleted', userId);
@@ -153,8 +154,9 @@ export function createProjectMemberRoutes(api: AdminApi) {
       return encodeProjectGroup(await groups.get(groupId), id);
     }),
 
+    // Works for archived projects and erased tenants, too: what is not removed counts among the projects of a user.
     'DELETE /v1/organization/projects/{project}/groups/{group}': createAdminRoute(async (request) => {
-      const { id } = await getActiveProject(api, request);
+      const { id } = await getProject(projects, request);
       const groupId = getPathParameter(request, 'group');
       await remove(groups, groupId, id);
       log(request, 'group.updated', groupId);

@@ -92,7 +92,7 @@ async function isErased({ tenantKeys }: Pick<AdminApi, 'tenantKeys'>, id: string
 
 /**
  * Creates the routes of projects.
- * @param enforceRoles makes the authorizer know what roles permit now in a project
+ * @param enforceRoles makes the authorizer know what roles permit now in a project, and whether it is archived
  */
 export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: string) => Promise<void>) {
   const projects = createProjects(api);
@@ -274,6 +274,7 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
         ...each,
         archivedAt: each.archivedAt ?? archivedAt,
       }));
+      await enforceRoles(id);
       logAct(request.telemetry, { type: 'project.archived', objectId: id, project: id });
       return encodeProject(project);
     }),

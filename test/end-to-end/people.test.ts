@@ -227,9 +227,42 @@ describe('tokens of users', () => {
     await admin.projects.users.create(project_id, { user_id: user.id, role: 'member' });
     await admin.projects.archive(project_id);
     expect(await call(verified('zoe@example.com'))).toBe(403);
-    await expect(admin.projects.users.delete(user.id, { project_id })).rejects.toMatchObject({
+    await expect(admin.projects.users.update(user.id, { project_id, role: 'reader' })).rejects.toMatchObject({
       code: 'project_archived',
     });
+  });
+
+  it('a user of one active project needs not name it, whatever archived projects it was in', async () => {
+    const [old, next] = [await createProject(), await createProject()];
+    const user_id = (await createUser('ria@example.com')).id;
+    const group = await admin.groups.create({ name: 'movers' });
+    await admin.groups.users.create(group.id, { user_id });
+    const claims = verified('ria@example.com');
+    await admin.projects.users.create(old.id, { user_id, role: 'member' });
+    await admin.projects.groups.create(next.id, { group_id: group.id, role: 'member' });
+    expect(await call(claims)).toBe(401);
+    await admin.projects.archive(old.id);
+    expect(await call(claims)).toBe(200);
+    expect(await call({ ...claims, lambent_project: old.id })).toBe(403);
+    await admin.projects.archive(next.id);
+    expect(await call(claims)).toBe(401);
+    const last = await createProject();
+    await admin.projects.users.create(last.id, { user_id, role: 'member' });
+    expect(await call(claims)).toBe(200);
+  });
+
+  it('users and groups are removed from archived projects', async () => {
+    const { id: project_id } = await createProject();
+    const user_id = (await createUser('ron@example.com')).id;
+    const group = await admin.groups.create({ name: 'leavers' });
+    await admin.projects.users.create(project_id, { user_id, role: 'member' });
+    await admin.projects.groups.create(project_id, { group_id: group.id, role: 'member' });
+    await admin.projects.archive(project_id);
+    await admin.projects.users.delete(user_id, { project_id });
+    await admin.projects.groups.delete(group.id, { project_id });
+    expect(await collect(admin.projects.users.list(project_id))).toEqual([]);
+    expect(await collect(admin.projects.groups.list(project_id))).toEqual([]);
+    expect(await call(verified('ron@example.com'))).toBe(401);
   });
 });
 

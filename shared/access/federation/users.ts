@@ -21,7 +21,14 @@ const userSchema = v.object({
   /** The `sub` that the user's tokens must have. Null: any. */
   subject: v.nullable(v.string()),
   /** The projects of the user, and what it may do there. */
-  projects: v.array(v.object({ tenant: v.string(), scopes: v.array(v.string()) })),
+  projects: v.array(
+    v.object({
+      tenant: v.string(),
+      scopes: v.array(v.string()),
+      /** True if the project is archived. */
+      archived: v.optional(v.boolean()),
+    }),
+  ),
   /** What restricts the user's tokens, as `encodeRestrictions` returns it. Default: nothing. */
   policy: v.optional(v.string()),
 });
@@ -45,14 +52,19 @@ export function getIdentity(providerId: string, { email, email_verified }: Claim
 /** The attribute of a token that names one of its user's projects. */
 const PROJECT_ATTRIBUTE = 'lambent_project';
 
-/** Returns what a user may do in the project that its token names, or in its only one. Returns the reason as a text if it may do nothing. */
+/**
+ * Returns what a user may do in the project that its token names, or in its only one. Archived projects are chosen only if the token
+ * names them or there is no other. Returns the reason as a text if the user may do nothing.
+ */
 export function selectProject(
   { projects }: TrustedUser,
   trust: Pick<TrustedIssuer, 'attributes'>,
   claims: Claims,
 ): TrustedUser['projects'][number] | string {
   const named = findAttribute(trust, claims, PROJECT_ATTRIBUTE);
-  const [project, ...others] = projects.filter(({ tenant }) => named === undefined || tenant === named);
+  const found = projects.filter(({ tenant }) => named === undefined || tenant === named);
+  const active = found.filter(({ archived }) => !archived);
+  const [project, ...others] = active.length > 0 ? active : found;
   if (project === undefined) return 'user without the project';
   return others.length === 0 ? project : 'user of several projects';
 }

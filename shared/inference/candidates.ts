@@ -106,8 +106,9 @@ export function findEmbeddingTargets(model: string, key: string, registry: Model
 
 /** True if a fallback accepts the caller's output limit and unknown fields. Otherwise its answer would differ. */
 function canSubstitute(request: GenerationRequest, { alias, target }: Candidate): boolean {
-  const { maxOutputTokens = Number.POSITIVE_INFINITY } = getLimits(alias, target);
-  if (alias.outputLimit === 'refuse' && (request.maxOutputTokens ?? 0) > maxOutputTokens) return false;
+  const { maxOutputTokens: asked = 0, isMaxChosen } = request;
+  const { maxOutputTokens = asked } = getLimits(alias, target);
+  if (alias.outputLimit === 'refuse' && !isMaxChosen && asked > maxOutputTokens) return false;
   return alias.passUnknown || Object.keys(request.unknown).length === 0;
 }
 

@@ -20,6 +20,8 @@ export interface GenerationRequest {
   readonly format: OutputFormat;
   /** Maximum number of tokens in the answer, reasoning included; absent for the alias's limit. */
   readonly maxOutputTokens?: number;
+  /** True if the caller named no maximum, and its limits have set one. */
+  readonly isMaxChosen?: true;
   /** 0 to 2. */
   readonly temperature?: number;
   /** 0 to 1. */

@@ -78,7 +78,10 @@ export function boundRequest(
   const spend = prompts + findHighest(bounds.map(({ prompt, longest }) => longest.spend - prompt.spend));
   return {
     // An alert doesn't shorten answers.
-    request: isBounded ? { ...request, maxOutputTokens: outputTokens } : request,
+    request:
+      isBounded && request.maxOutputTokens === undefined
+        ? { ...request, maxOutputTokens: outputTokens, isMaxChosen: true }
+        : request,
     boundAttempt,
     amounts: {
       requests,

@@ -47,6 +47,7 @@ const FIELDS: { readonly [Name in keyof Fields]: MapField<Name> | 'kept' | 'drop
   parallelToolCalls: 'kept',
   format: (format, { visit }, place) => mapFormat(format, visit, place),
   maxOutputTokens: 'kept',
+  isMaxChosen: 'kept',
   temperature: 'kept',
   topP: 'kept',
   topK: 'kept',

@@ -74,11 +74,18 @@ function boundPrompt(request: Partial<GenerationRequest> = {}): bigint {
   return boundRequest(makeRequest(request), registry, caps, undefined).amounts.inputTokens;
 }
 
-function createLimitedRouter(counters: CounterStore = store, whenDown: 'refuse' | 'pass' = 'refuse') {
+function createLimitedRouter(
+  counters: CounterStore = store,
+  whenDown: 'refuse' | 'pass' = 'refuse',
+  fallback: Readonly<Record<string, unknown>> = {},
+) {
   const target = (model: string, price: object) => ({ provider: 'bedrock', model, price });
   const models = {
     default: { targets: [target('cheap', PRICE)], fallbacks: ['dear'], maxOutputTokens: 1_000 },
-    dear: { targets: [target('dear', { inputPerMillion: 2, outputPerMillion: 20 })], maxOutputTokens: 2_000 },
+    dear: {
+      ...{ targets: [target('dear', { inputPerMillion: 2, outputPerMillion: 20 })], maxOutputTokens: 2_000 },
+      ...fallback,
+    },
   };
   const guardrails = { filters: { id: 'abc', version: '1' } };
   const moderations = { moderator: { guardrail: 'filters' } };
@@ -220,6 +227,15 @@ describe('a limited call', () => {
   ] as const)('without a maximum of output tokens gets one that fits its limits: %j', async (limits, maximum) => {
     await collect((await generate(ofKey(limits))).events);
     expect(sent[0]?.maxOutputTokens).toBe(maximum);
+  });
+
+  it('with a maximum that it did not name falls back to a model that refuses more', async () => {
+    failing = ['cheap'];
+    const router = createLimitedRouter(store, 'refuse', { maxOutputTokens: 500, outputLimit: 'refuse' });
+    const policy = ofKey({ dollarsPerDay: 1 });
+    await collect((await generate(policy, {}, {}, router)).events);
+    expect(sent.map(({ maxOutputTokens }) => maxOutputTokens)).toEqual([1_000, 500]);
+    await expect(generate(policy, { maxOutputTokens: 600 }, {}, router)).rejects.toBe(failure);
   });
 
   it('the lowest maximum of the key, the project and the account applies to an answer', async () => {

@@ -193,7 +193,7 @@ const TIME = { type: 'integer', minimum: 0 };
 /** The query parameters of the routes, by name, without the names of objects. */
 const PARAMETERS: Readonly<Record<string, Omit<QueryParameter, 'name'>>> = {
   after: { description: 'The id of the object that precedes the page.', schema: TEXT },
-  before: { description: 'The id of the object that follows the page.', schema: TEXT },
+  before: { description: 'The id of the object that follows the page, or with `after` the last page.', schema: TEXT },
   order: { description: 'By id.', schema: { type: 'string', enum: ['asc', 'desc'] } },
   include_archived: { description: 'Also archived projects.', schema: { type: 'boolean' } },
   owner_project_access: {

@@ -99,8 +99,6 @@ function encodePage<T extends object>(objects: readonly T[], hasMore: boolean, l
 
 /** Parses `after`, `before`, `limit`, whose range `checkQueries` has checked, and `order`. @throws LambentError `invalid_value` */
 export function parsePageQuery({ before, limit = '20', ...query }: Readonly<Record<string, string>>): PageQuery {
-  if (before !== undefined && query['after'] !== undefined)
-    throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");
   for (const [name, cursor] of Object.entries({ before, after: query['after'] }))
     if (cursor !== undefined && !isKeyText(cursor))
       throw invalidValueError(name, `Invalid '${name}': it is not an id.`);
@@ -130,6 +128,7 @@ export function listArray<T extends { readonly id: string }>({ query }: HttpRequ
   const range = objects
     .toSorted((one, other) => (isBefore(one.id, other.id) ? -1 : 1))
     .filter(({ id }) => (after === undefined || isBefore(after, id)) && (before === undefined || isBefore(id, before)));
-  const page = before === undefined ? range.slice(0, limit) : range.slice(Math.max(0, range.length - limit));
+  const isBackwards = before !== undefined && after === undefined;
+  const page = isBackwards ? range.slice(Math.max(0, range.length - limit)) : range.slice(0, limit);
   return encodePage(page, range.length > limit, page.at(-1)?.id);
 }

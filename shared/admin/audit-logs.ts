@@ -21,23 +21,23 @@ export function createAuditLogRoutes({ usage }: AuditLogApi) {
     async run({ query }: HttpRequest) {
       const limit = readNumber(query, 'limit') ?? 20;
       const [before, after] = [readCursor(query, 'before'), readCursor(query, 'after')];
-      if (before !== undefined && after !== undefined)
-        throw invalidValueError('before', "Invalid 'before': it can't be combined with 'after'.");
       const matches = createFilter(query);
       const found: Entry[] = [];
       const times = readTimes(query);
-      // `before` asks for what precedes an entry in the list: newer entries, the nearest first.
+      // `before` alone asks for what precedes an entry in the list: newer entries, the nearest first. With `after`, it is the end of
+      // the list: the client sends both when it continues.
+      const isBackwards = before !== undefined && after === undefined;
       const range = {
         after: sortPositions([before, ...times.after]).at(-1),
         before: sortPositions([after, ...times.before])[0],
-        newestFirst: before === undefined,
+        newestFirst: !isBackwards,
       };
       for await (const entry of listActs(usage, range)) {
         if (matches(entry)) found.push(entry);
         if (found.length > limit) break;
       }
       const page = found.slice(0, limit);
-      const data = (before === undefined ? page : page.reverse()).map(encodeAct);
+      const data = (isBackwards ? page.reverse() : page).map(encodeAct);
       const [first_id = null, last_id = null] = [data[0]?.id, data.at(-1)?.id];
       return { json: { object: 'list' as const, data, first_id, last_id, has_more: found.length > limit } };
     },

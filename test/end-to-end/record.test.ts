@@ -225,18 +225,27 @@ it("OpenAI's client lists administrative acts, filtered and by pages", async () 
   const { projects, auditLogs } = admin().admin.organization;
   const { id } = await projects.create({ name: 'Website' });
   await projects.update(id, { name: 'Shop' });
+  await projects.update(id, { name: 'Store' });
+  await projects.archive(id);
   const found = await waitUntil('the acts are recorded', async () => {
     const { data } = await auditLogs.list({ project_ids: [id] });
-    return data.length === 2 ? data : undefined;
+    return data.length === 4 ? data : undefined;
   });
-  expect(found.map(({ type }) => type)).toEqual(['project.updated', 'project.created']);
-  expect(found[1]).toMatchObject({
+  const types = ['project.archived', 'project.updated', 'project.updated', 'project.created'];
+  expect(found.map(({ type }) => type)).toEqual(types);
+  expect(found[3]).toMatchObject({
     actor: { type: 'api_key', api_key: { id: 'local-admin' } },
     'project.created': { id, data: { name: 'Website' } },
   });
-  const pages = [];
-  for await (const { type } of auditLogs.list({ project_ids: [id], limit: 1 })) pages.push(type);
-  expect(pages).toEqual(['project.updated', 'project.created']);
+  const iterate = async (range: { after?: string; before?: string }) => {
+    const pages = [];
+    for await (const { type } of auditLogs.list({ project_ids: [id], limit: 1, ...range })) pages.push(type);
+    return pages;
+  };
+  expect(await iterate({})).toEqual(types);
+  const [after = '', before = ''] = [found[0]?.id, found[3]?.id];
+  expect(await iterate({ before })).toEqual(['project.updated']);
+  expect(await iterate({ after, before })).toEqual(['project.updated', 'project.updated']);
   const created = await auditLogs.list({ project_ids: [id], event_types: ['project.created'] });
   expect(created.data).toHaveLength(1);
   const earlier = await auditLogs.list({ effective_at: { lt: 1_000 } });

@@ -92,6 +92,17 @@ it('times and the position of a page limit the same list', async () => {
   expect(await listObjects({ 'effective_at[lt]': SECOND, limit: 1, after: newest?.id ?? '' })).toEqual(['999']);
 });
 
+it('the acts between two others are listed by pages, the newest first', async () => {
+  const acts = (await list({ 'effective_at[gte]': SECOND - 1, limit: 6 })).data;
+  const [after = '', before = ''] = [acts[0]?.id, acts[5]?.id];
+  const first = await list({ after, before, limit: 3 });
+  expect(first).toMatchObject({ has_more: true, data: acts.slice(1, 4) });
+  expect(await list({ after: acts[3]?.id ?? '', before, limit: 3 })).toMatchObject({
+    ...{ has_more: false, data: acts.slice(4, 5) },
+  });
+  expect(await list({ after: before, before: after })).toMatchObject({ has_more: false, data: [] });
+});
+
 it('only the acts of the selected times are read', async () => {
   items = 0;
   expect(await listObjects({ 'effective_at[gt]': SECOND - 3_600, limit: 20 })).toHaveLength(TIMES.length);

@@ -142,6 +142,18 @@ describe('lists of objects', () => {
     );
   });
 
+  it('a range between two objects is listed from its beginning, in both orders', async () => {
+    const { things, owner } = await createThings('a', 'b', 'c', 'd', 'e');
+    const list = async (newestFirst: boolean, after: string, before: string) => {
+      const { items, hasMore } = await things.list(owner, { newestFirst, limit: 2, after, before });
+      return [hasMore, ...items.map(({ id }) => id)];
+    };
+    expect(await list(false, 'a', 'e')).toEqual([true, 'b', 'c']);
+    expect(await list(false, 'c', 'e')).toEqual([false, 'd']);
+    expect(await list(true, 'e', 'a')).toEqual([true, 'd', 'c']);
+    expect(await list(true, 'c', 'a')).toEqual([false, 'b']);
+  });
+
   it.each([{ after: 'd', before: 'b' }, { after: '\u{10000}', before: '\uffff' }, { after: '~' }, { after: 'c' }])(
     'a range without objects is an empty page: %j',
     async (range) => {

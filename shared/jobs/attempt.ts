@@ -154,13 +154,20 @@ class Attempt {
     if (this.#progress === 'asked' && isThrottled(thrown, this.#ports.lane)) {
       pace?.throttled(model, thrown.retryAfterMs);
     }
-    if (thrown instanceof LambentError && thrown.details.isUnasked) this.#progress = 'unasked';
+    if (thrown instanceof LambentError && thrown.details.isUnasked) this.#noteUnasked();
     const { stop } = this.#lease;
     if (stop === 'shutdown' && (await this.#save())) return this.#pause({ kind: 'release', pauseMs: 0, saved: true });
     const further = stop === undefined ? fallbackLane?.(model, thrown) : undefined;
     if (further !== undefined) return this.#forward(further);
     const circumstances = { stop, progress: this.#progress, now: now(), random: random(), timings };
     return this.#carryOut(verdictOn(thrown, this.#job, circumstances));
+  }
+
+  /** Notes that a limit refused the attempt before its model was called. */
+  #noteUnasked(): void {
+    // Otherwise the jobs of a tenant with an exhausted budget would use up the permits that all tenants share.
+    if (this.#progress === 'asked') this.#ports.pace?.giveBack(this.#job.model);
+    this.#progress = 'unasked';
   }
 
   /**

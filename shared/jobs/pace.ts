@@ -8,7 +8,7 @@ import type { PaceState, PaceTable, PaceWrite } from './pace-table.ts';
 export interface Pace {
   /** Asks for a permit to call a model. Returns the epoch milliseconds until which to wait instead, if there is none. */
   admit(model: string): Promise<number | undefined>;
-  /** Returns a permit that was not used. */
+  /** Returns a permit with which the model was not called. */
   giveBack(model: string): void;
   /** Records that a model began to answer. */
   accepted(model: string): void;

@@ -932,6 +932,22 @@ describe('a permit to call a model', () => {
     expect(permits).toBe(0);
   });
 
+  it('is given back if a limit refuses the job before the model is called, and not if the model refuses it', async () => {
+    const room = await aRoom();
+    let permits = 1;
+    const pace = aPace({ admit: async () => void permits--, giveBack: () => void permits++ });
+    const key = { tenant: 'acme', id: 'resp_1', model: 'default' };
+    const answerJob = async () => {
+      throw new LambentError('rate_limit_exceeded', 'No tokens left', { isUnasked: true });
+    };
+    expect(await runJob(key, { ...room.ports, pace, answerJob }, makeWorkerCall())).toMatchObject({ kind: 'released' });
+    expect(permits).toBe(1);
+    await room.pass(60_000);
+    room.behave(fails('rate_limit_exceeded', 'retry'));
+    expect(await runJob(key, { ...room.ports, pace }, makeWorkerCall())).toMatchObject({ kind: 'released' });
+    expect(permits).toBe(0);
+  });
+
   it('is asked for after the claim if the ticket does not name the model, and the job waits without it', async () => {
     const room = await aRoom();
     const pace = aPace({ admit: async () => START + 9_000 });

@@ -44,7 +44,7 @@ export interface EngineRunOptions {
   /** The shared state of throttled models. Default: no call is paced. */
   readonly paceTable?: PaceTable;
   /** Called for each call to a model. Resolves when it begins to answer; throws if it refuses the call. */
-  readonly callModel?: (model: string, time: VirtualTime) => Promise<void>;
+  readonly callModel?: (model: string, time: VirtualTime, tenant: string) => Promise<void>;
   readonly seed: number;
   /** When the run is given up. */
   readonly untilMs: number;
@@ -162,7 +162,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
       }),
       answerJob: async (job, _input, { signal, onBegin }) => {
         attempts += 1;
-        await callModel?.(job.model, time);
+        await callModel?.(job.model, time, job.tenant);
         onBegin();
         await clock.sleep(durations.get(job.id) ?? 0, signal);
         signal.throwIfAborted();

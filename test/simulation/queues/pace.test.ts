@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { LambentError } from '../../../shared/core/errors.ts';
 import type { JobTier } from '../../../shared/jobs/job.ts';
 import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
 import type { VirtualTime } from '../virtual-time.ts';
@@ -86,3 +87,28 @@ it.each<JobTier>(['default', 'flex'])(
     expect(units).toBeLessThanOrEqual(2 * INVOCATIONS * seconds + 2 * model.calls.length);
   },
 );
+
+it('jobs that a limit refuses leave the calls that a throttled model accepts to the jobs of other tenants', async () => {
+  const model = new ThrottledModel();
+  const refused = makeJobs(400, 'refused', 0, JOB_MS, 'default').map((job) => ({ ...job, model: 'throttled' }));
+  let refusals = 0;
+  const run = await runEngine({
+    jobs: [...refused, ...makeJobs(1_400, 'throttled', 0, JOB_MS, 'default')],
+    invocations: INVOCATIONS,
+    placesPerInvocation: PLACES_PER_INVOCATION,
+    paceTable: model.paceTable,
+    callModel: async (_model, time, tenant) => {
+      if (tenant === 'refused' && time.now() < THROTTLED_MS) {
+        refusals += 1;
+        throw new LambentError('rate_limit_exceeded', 'The budget is exhausted', { isUnasked: true });
+      }
+      await model.call(time);
+    },
+    seed: 5,
+    untilMs: 60 * MINUTE_MS,
+  });
+  const accepted = model.count(0, THROTTLED_MS, (call) => call.accepted);
+  expect(run.unfinished).toBe(0);
+  expect(refusals).toBeGreaterThan(accepted);
+  expect(accepted).toBeGreaterThanOrEqual(0.8 * ACCEPTED_PER_SECOND * (THROTTLED_MS / 1_000));
+});

@@ -8,8 +8,8 @@ import type { Watcher } from './watcher.ts';
  * Passes the events of an answer on when watchers have decided that their text may be sent. Events keep their order and their
  * text. Each kind of text has its own watcher: the answer, a refusal, the reasoning, and the arguments of each tool call.
  *
- * If a watcher refuses, the answer ends with the finish reason `contentFilter` and without its usage, which no upstream has
- * reported by then; the upstream's connection is closed.
+ * If a watcher refuses, the answer ends with the finish reason `contentFilter`, and the upstream's connection is closed. It has its
+ * usage only if it was complete already, because upstreams report that at the end.
  * @param format of the answer's text: escapes of JSON are decoded before it is checked
  * @throws LambentError as the events and the watchers do
  */
@@ -22,11 +22,20 @@ export async function* holdBack(
   for await (const event of events) {
     await held.add(event);
     if (held.isRefused) {
-      yield { type: 'finish', reason: 'contentFilter', usage: undefined };
+      yield toRefusedEnd(event);
       return;
     }
     yield* held.release();
   }
+}
+
+/** Returns the end of a refused answer. @param event the latest event of the answer */
+function toRefusedEnd(event: GenerationEvent): GenerationEvent {
+  const reason = 'contentFilter';
+  if (event.type !== 'finish') return { type: 'finish', reason, usage: undefined };
+  // What a text's end decides is decided at the answer's end: all of the answer is charged.
+  const { type, usage, serviceTier } = event;
+  return { type, reason, usage, ...(serviceTier && { serviceTier }) };
 }
 
 /** An event that waits for the decision about its text. */

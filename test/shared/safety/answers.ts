@@ -1,7 +1,7 @@
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
 
-export const FINISH: GenerationEvent = { type: 'finish', reason: 'stop', usage: undefined };
+export const FINISH = { type: 'finish', reason: 'stop', usage: undefined } as const satisfies GenerationEvent;
 
 export const OPTIONS: GenerateOptions = { signal: new AbortController().signal, deadlineAt: 0, streamed: true };
 

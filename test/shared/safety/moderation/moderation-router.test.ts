@@ -73,6 +73,18 @@ it.each(KINDS)(
   },
 );
 
+it('a complete answer that is flagged at its end keeps its usage', async () => {
+  const usage = { inputTokens: 3, cachedInputTokens: 0, outputTokens: 2, reasoningTokens: 0 };
+  const flagged = await moderate(
+    [
+      { type: 'text', text: 'so bad' },
+      { ...FINISH, usage },
+    ],
+    'refuse',
+  );
+  expect(flagged).toMatchObject([{ event: { type: 'finish', reason: 'contentFilter', usage } }]);
+});
+
 it('an answer that can not be moderated is refused, or passes with the failure in its report if the setting says so', async () => {
   const events: readonly GenerationEvent[] = [{ type: 'text', text: 'so bad' }, FINISH];
   await expect(moderate(events, 'refuse', DOWN)).rejects.toMatchObject({ code: 'guardrail_unavailable' });

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ContentRule, TermRule } from '../../../../shared/access/content-policy-schema.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../shared/inference/generation.ts';
+import { mergeModerations } from '../../../../shared/safety/moderation/score-content.ts';
 import { withRules } from '../../../../shared/safety/rules/rules-router.ts';
 import { collect, makeRequest } from '../../inference/requests.ts';
 import { cut, FINISH, joinTexts, OPTIONS, stream } from '../answers.ts';
@@ -253,6 +254,25 @@ it('a rule that ends an answer closes the connection of the upstream', async () 
   }
   expect(await collect(await hold([FALCON], upstream()))).toEqual([FILTERED]);
   expect(isClosed).toBe(true);
+});
+
+describe('the usage of a refused answer', () => {
+  const rule: ContentRule = { id: 'falcon', terms: ['falcon'], wholeWords: true };
+  const usage = { inputTokens: 3, cachedInputTokens: 0, outputTokens: 2, reasoningTokens: 0 };
+  const nothing = mergeModerations([]);
+  const finish: GenerationEvent = {
+    ...{ type: 'finish', reason: 'stop', usage, serviceTier: 'flex' },
+    ...{ stopSequence: 'x', moderation: { model: 'm', input: nothing, output: nothing } },
+  };
+
+  it('an answer that is refused when it is complete keeps its usage and service tier', async () => {
+    const ended: GenerationEvent = { type: 'finish', reason: 'contentFilter', usage, serviceTier: 'flex' };
+    expect(await pass([rule], [toText('a falcon'), finish])).toEqual([ended]);
+  });
+
+  it('an answer that is refused before its end has none', async () => {
+    expect(await pass([rule], [toText('a falcon'), toText(' flies'), finish])).toEqual([FILTERED]);
+  });
 });
 
 it('the failure of an upstream is thrown, and what was held back is not sent', async () => {

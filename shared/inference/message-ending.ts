@@ -1,5 +1,5 @@
-import { isObject } from '../core/objects.ts';
-import type { FinishReason, GenerationEvent, Usage } from './generation.ts';
+import { isObject, omitUndefined } from '../core/objects.ts';
+import type { FinishReason, GenerationEvent, ServiceTier, Usage } from './generation.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -35,8 +35,18 @@ export class MessageEnding {
     this.#isComplete = this.#reason !== undefined;
   }
 
-  finish(): GenerationEvent {
-    return { type: 'finish', reason: this.#reason ?? 'stop', usage: this.#toUsage() };
+  /**
+   * Returns the last event.
+   * @param reportedTier the service tier that the provider reports outside the message, if it does
+   */
+  finish(reportedTier?: ServiceTier): GenerationEvent {
+    const serviceTier = reportedTier ?? SERVICE_TIERS.get(this.#usage['service_tier']);
+    return {
+      type: 'finish',
+      reason: this.#reason ?? 'stop',
+      usage: this.#toUsage(),
+      ...omitUndefined({ serviceTier }),
+    };
   }
 
   #toUsage(): Usage {
@@ -55,6 +65,12 @@ export class MessageEnding {
     };
   }
 }
+
+/** The service tiers by their names at Anthropic. Batches, which have a tier of their own, answer no single calls. */
+const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
+  ['standard', 'default'],
+  ['priority', 'priority'],
+]);
 
 /** Translates a stop reason of Anthropic's Messages API or of Bedrock's Converse. */
 export function toFinishReason(stopReason: string): FinishReason {

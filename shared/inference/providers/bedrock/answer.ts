@@ -220,6 +220,7 @@ function toUsage(usage: TokenUsage | undefined): Usage | undefined {
   };
 }
 
-function toServiceTier(type: string | undefined): ServiceTier | undefined {
+/** Returns the tier that Bedrock reports, or undefined for one that has no price of its own. */
+export function toServiceTier(type: string | undefined): ServiceTier | undefined {
   return type === 'default' || type === 'flex' || type === 'priority' ? type : undefined;
 }

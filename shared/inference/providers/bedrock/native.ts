@@ -7,6 +7,7 @@ import { encodeJson } from '../../../core/encode-json.ts';
 import { isObject, omitUndefined } from '../../../core/objects.ts';
 import type { GenerationEvent } from '../../generation.ts';
 import { MessageEnding } from '../../message-ending.ts';
+import { toServiceTier } from './answer.ts';
 import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -35,7 +36,7 @@ export async function* invokeBuffered(
   end.readMessage(event);
   if (!end.isComplete) throw incompleteStreamError();
   yield { type: 'native', event };
-  yield end.finish();
+  yield end.finish(toServiceTier(output.serviceTier));
 }
 
 /**
@@ -70,7 +71,7 @@ export async function* invokeStreamed(
     throw bedrockError(thrown, true);
   }
   if (!end.isComplete) throw incompleteStreamError();
-  yield end.finish();
+  yield end.finish(toServiceTier(output.serviceTier));
 }
 
 function toInput({ modelId, body, serviceTier }: NativeCall) {

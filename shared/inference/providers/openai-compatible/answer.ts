@@ -259,6 +259,7 @@ export const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
   ['priority', 'priority'],
   // OpenAI's other names.
   ['fast', 'priority'],
+  ['ultrafast', 'priority'],
   ['scale', 'default'],
 ]);
 

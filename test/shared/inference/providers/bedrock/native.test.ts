@@ -1,5 +1,5 @@
 import { InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Frame, Responder } from '../../../../../local/bedrock/frames.ts';
 import { parseMessagesRequest } from '../../../../../shared/anthropic/request.ts';
 import { createTestRegistry, TENANT } from '../../../api/service.ts';
@@ -55,6 +55,19 @@ describe('the answer', () => {
     const [answer, finish] = await send({}, SONNET_4_6, false);
     expect(answer).toMatchObject({ type: 'native', event: { content: [{ type: 'text', text: 'Hello' }] } });
     expect(finish).toMatchObject({ type: 'finish', usage: { inputTokens: 7, outputTokens: 5 } });
+  });
+
+  it.each([true, false])('the answer has the service tier that Bedrock reports: streamed %s', async (streamed) => {
+    upstream.client.middlewareStack.add(
+      (next) => async (args) => {
+        const result = await next(args);
+        Object(result.response).headers['x-amzn-bedrock-service-tier'] = 'priority';
+        return result;
+      },
+      { step: 'deserialize', name: 'reportTier', priority: 'low', override: true },
+    );
+    onTestFinished(() => void upstream.client.middlewareStack.remove('reportTier'));
+    expect((await send({}, SONNET_4_6, streamed)).at(-1)).toMatchObject({ type: 'finish', serviceTier: 'priority' });
   });
 
   it.each<[string, readonly Frame[]]>([

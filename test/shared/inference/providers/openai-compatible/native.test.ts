@@ -5,7 +5,7 @@ import { encodeNativeChatStream } from '../../../../../shared/openai/chat/native
 import { encodeNativeResponseStream } from '../../../../../shared/openai/responses/native.ts';
 import { startUpstream } from '../../../../upstreams/openai-upstream.ts';
 import { type Reply, streamEvents } from '../../../../upstreams/reply.ts';
-import { makeRequest } from '../../requests.ts';
+import { collect, makeRequest } from '../../requests.ts';
 import { KEY, makeModel, RESPONSE_OPTIONS } from './calls.ts';
 
 const call = { signal: new AbortController().signal, streamed: true };
@@ -163,6 +163,42 @@ it('a message for Anthropic’s own API has its key, its betas and its tools, wi
       { ...messages[1], content: [{ type: 'text', text: 'Yes', citations: [{ type: 'new_location' }] }] },
     ],
   });
+});
+
+it.each([
+  ['standard', 'default'],
+  ['priority', 'priority'],
+  ['batch', undefined],
+  [null, undefined],
+])('a message that was served at the tier %s is of the tier %s, streamed or not', async (service_tier, expected) => {
+  const usage = { input_tokens: 3, output_tokens: 0, service_tier };
+  const message = { type: 'message', role: 'assistant', content: [], stop_reason: null, usage };
+  const events = [
+    { type: 'message_start', message },
+    { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 2 } },
+    { type: 'message_stop' },
+  ];
+  await using upstream = await startUpstream(({ body }) =>
+    Object(body)['stream'] === true ? streamEvents(events) : { body: { ...message, stop_reason: 'end_turn' } },
+  );
+  const model = makeModel(upstream.baseUrl, { passThrough: ['messages'] });
+  for (const streamed of [true, false]) {
+    const body = { model: 'alias', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }], stream: streamed };
+    const original: OriginalRequest = { protocol: 'messages', body, ignored: [] };
+    const finish = (await collect(model.generate(makeRequest({ original }), { ...call, streamed }))).at(-1);
+    expect(finish).toMatchObject({ type: 'finish', usage: { inputTokens: 3 } });
+    expect(Object(finish)['serviceTier']).toBe(expected);
+  }
+});
+
+it('a response that was served at the tier ultrafast is of the tier priority', async () => {
+  const response = { object: 'response', status: 'completed', output: [], service_tier: 'ultrafast' };
+  await using upstream = await startUpstream(() => streamEvents([{ type: 'response.completed', response }]));
+  const model = makeModel(upstream.baseUrl, { passThrough: ['responses'] });
+  const original: OriginalRequest = { protocol: 'responses', body: { input: 'Hi' }, ignored: [] };
+  const [event, finish] = await collect(model.generate(makeRequest({ original }), call));
+  expect(event).toMatchObject({ type: 'native', event: { response: { service_tier: 'ultrafast' } } });
+  expect(finish).toMatchObject({ type: 'finish', serviceTier: 'priority' });
 });
 
 const SYSTEM = [

@@ -228,6 +228,7 @@ describe('a streamed answer', () => {
 
   it.each([
     ['fast', 'priority'],
+    ['ultrafast', 'priority'],
     ['scale', 'default'],
   ])('an answer of the tier %s is of the tier %s', async (service_tier, expected) => {
     const choices = [{ message: { content: 'a' }, finish_reason: 'stop' }];

@@ -140,6 +140,19 @@ describe('npm run admin on the laptop', () => {
     expect(json).toHaveLength(printed.length - 1);
   });
 
+  it("a list of objects without ids, such as a project's groups, has all pages", async () => {
+    const { groups, projects } = new OpenAI({ baseURL: service.cloud.url, adminAPIKey: 'sk-admin-local' }).admin
+      .organization;
+    const { id } = await projects.create({ name: 'Crowd' });
+    for (let count = 0; count < 101; count += 1) {
+      const group = await groups.create({ name: `g${count}` });
+      await projects.groups.create(id, { group_id: group.id, role: 'reader' });
+    }
+    const { printed } = await runLocally('project-groups', 'list', '--project', id, '--json');
+    const names = JSON.parse(printed.join('\n')).map((group: { group_name: string }) => group.group_name);
+    expect(names.toSorted()).toEqual(Array.from({ length: 101 }, (_, count) => `g${count}`).toSorted());
+  });
+
   it('a policy is set from text or a file, for the project and for the organization', async () => {
     await runLocally('policy', 'set', '--project', 'local', '--data', '@bedrock');
     const { printed } = await runLocally('model-permissions', 'get', '--project', 'local');

@@ -3,7 +3,7 @@ import type { ApiTarget } from './target.ts';
 
 type Query = Readonly<Record<string, unknown>>;
 
-/** Requests all pages of a list, and returns its objects. @throws Error as `request` */
+/** Requests all pages of a list, and returns its objects. @throws Error as `request`, or if a page has no cursor for the next one */
 export async function requestPages(target: ApiTarget, path: string, query: Query): Promise<unknown[]> {
   const objects: unknown[] = [];
   for (let after: string | undefined; ; ) {
@@ -11,7 +11,11 @@ export async function requestPages(target: ApiTarget, path: string, query: Query
     if (!isObject(page) || !Array.isArray(page['data'])) return objects;
     objects.push(...page['data']);
     if (page['has_more'] !== true) return objects;
-    after = String(page['last_id']);
+    // Objects without ids, such as the groups of a project, have only `next`; the audit log has only `last_id`.
+    const next = page['next'] ?? page['last_id'];
+    if (typeof next !== 'string')
+      throw new Error(`${target.description}: the list ${path} has another page without a cursor`);
+    after = next;
   }
 }
 

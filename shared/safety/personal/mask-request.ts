@@ -214,7 +214,8 @@ function detectIn(text: string, { field }: TextPlace, detect: Detect): Finding[]
 }
 
 function toId(text: string, { field = '', isName }: TextPlace): string {
-  return `${isName === true ? 'name' : field.length > 128 ? '' : field}\0${text}`;
+  const kind = isName ? 'name' : '';
+  return `${kind}\0${kind !== '' || field.length > 128 ? '' : field}\0${text}`;
 }
 
 /** Returns a text with its findings replaced. */

@@ -204,6 +204,14 @@ it('a record of reasoning with a value is left out, because its signature would 
 
 const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' } };
 
+it('names in values of the field `name` are found, although the same text is a name elsewhere', async () => {
+  const findNames: FindNames = async (texts) => (texts.includes('Anna \n') ? [{ kind: 'name', value: 'Anna' }] : []);
+  const { request } = await mask({ hints: { user: 'Anna \n' }, unknown: { extra: { name: 'Anna \n' } } }, rules, {
+    findNames,
+  });
+  expect(request.unknown).toEqual({ extra: { name: expect.stringMatching(/^NAME-[a-z2-7]{8} \n$/) } });
+});
+
 it('names that a guardrail finds are replaced wherever they are, and it gets no other value', async () => {
   const searched: string[] = [];
   const findNames: FindNames = async (texts) => {

@@ -1,6 +1,6 @@
-import type { ContentPart, GenerationRequest, Message } from '../inference/generation.ts';
+import type { ContentPart, GenerationRequest, Message, ToolCallPart } from '../inference/generation.ts';
 import { decodeCodes, decodeEscapes, JsonText } from './json-text.ts';
-import { isOpaque } from './opaque.ts';
+import { isOpaque, isOpaqueText, type RecordSource } from './opaque.ts';
 
 /**
  * Lists all texts of a request that a model gets, those of each message together: messages, documents, reasoning, calls and
@@ -20,8 +20,8 @@ export function listStrings(value: unknown): string[] {
 }
 
 /** Lists all strings and keys within a record of reasoning, without signatures and encrypted content. */
-function listRecordTexts(record: unknown): string[] {
-  return collectStrings(record, (text, field) => !isOpaque(text, field));
+function listRecordTexts(record: unknown, source: RecordSource): string[] {
+  return collectStrings(record, (text, field) => !isOpaque(text, field, source));
 }
 
 function collectStrings(
@@ -39,11 +39,20 @@ function listMessageTexts(message: Message): string[] {
   const names = 'name' in message && message.name !== undefined ? [message.name] : [];
   if (message.role !== 'assistant') return [...names, ...message.content.flatMap(listPartTexts)];
   const texts = message.content.flatMap((part) => {
-    if (part.type === 'toolCall') return [part.name, decodeCodes(new JsonText().push(part.arguments))];
+    if (part.type === 'toolCall') return listCallTexts(part);
     if (part.type !== 'reasoning') return [decodeEscapes(part.text)];
-    return [part.text, ...listRecordTexts(part.details), ...listRecordTexts(part.continuation?.data)];
+    return [
+      part.text,
+      ...listRecordTexts(part.details, 'caller'),
+      ...listRecordTexts(part.continuation?.data, 'provider'),
+    ];
   });
   return [...names, ...texts];
+}
+
+function listCallTexts({ name, arguments: json, signature }: ToolCallPart): string[] {
+  const readable = signature === undefined || isOpaqueText(signature) ? [] : [signature];
+  return [name, decodeCodes(new JsonText().push(json)), ...readable];
 }
 
 function listPartTexts(part: ContentPart): string[] {

@@ -13,8 +13,11 @@ export interface Finding {
   readonly end: number;
 }
 
-/** Returns the values in a text, in order and without overlaps. */
-export type Detect = (text: string) => Finding[];
+/**
+ * Returns the values in a text, in order and without overlaps. In an opaque one, such as a signature, only credentials are searched
+ * for: they can have its form, and random base64 has some of other kinds, such as account numbers.
+ */
+export type Detect = (text: string, options?: { readonly isOpaque?: boolean | undefined }) => Finding[];
 
 /** The kinds that a detector finds by itself. */
 type OwnKind = Exclude<PersonalDataKind, 'name' | 'address'>;
@@ -37,6 +40,8 @@ export function toLabel(kind: PersonalDataKind): string {
   return kind.toUpperCase();
 }
 
+const CREDENTIAL = toLabel('credential');
+
 /**
  * Creates the detector of some rules. Names and addresses are not found by it.
  * @throws LambentError `configuration` for an invalid custom pattern
@@ -53,10 +58,11 @@ export async function createDetector({ kinds, patterns }: Pick<AppliedRules, 'ki
     if (action !== undefined && !GUARDRAIL_KINDS.has(kind))
       finders.push({ label: toLabel(kind), action, find: await load() });
   }
-  return (text) => {
+  const findersOfOpaque = finders.filter(({ label }) => label === CREDENTIAL);
+  return (text, { isOpaque = false } = {}) => {
     const folded = foldText(text);
     const found: Finding[] = [];
-    for (const { label, action, find } of finders) {
+    for (const { label, action, find } of isOpaque ? findersOfOpaque : finders) {
       for (const { start, end } of find(folded.text))
         found.push({ label, action, start: folded.toOriginal(start), end: folded.toOriginal(end) });
     }

@@ -10,9 +10,10 @@ import type {
   ReasoningPart,
   TextPart,
   Tool,
+  ToolCallPart,
   ToolChoice,
 } from '../../inference/generation.ts';
-import { isOpaque } from '../opaque.ts';
+import { isOpaque, isOpaqueText, type RecordSource } from '../opaque.ts';
 import { mapJsonText, mapJsonValue, type TextPlace, type VisitText } from './visitor.ts';
 
 /** Replaces the texts of a request. */
@@ -146,13 +147,23 @@ function mapAssistantPart(
     case 'reasoning':
       return mapReasoning(part, visit, place);
     case 'toolCall':
-      return {
-        ...part,
-        id: visit(part.id, toNamePlace(place)),
-        name: visit(part.name, toNamePlace(place)),
-        arguments: mapJsonText(part.arguments, visit, place),
-      };
+      return mapToolCall(part, visit, place);
   }
+}
+
+/** A signature with replaced values is left out, because its upstream would refuse it. */
+function mapToolCall({ signature, ...part }: ToolCallPart, visit: VisitText, place: TextPlace): ToolCallPart {
+  const { param } = place;
+  const isKept =
+    signature !== undefined &&
+    visit(signature, isOpaqueText(signature) ? { param, isOpaque: true } : { param }) === signature;
+  return {
+    ...part,
+    id: visit(part.id, toNamePlace(place)),
+    name: visit(part.name, toNamePlace(place)),
+    arguments: mapJsonText(part.arguments, visit, place),
+    ...(isKept && { signature }),
+  };
 }
 
 /** A record with replaced values is left out: its upstream would refuse it, because the signature is that of the old text. */
@@ -162,14 +173,16 @@ function mapReasoning(
   { param }: TextPlace,
 ): ReasoningPart {
   const place: TextPlace = continuation === undefined ? { param } : { param, isOfModel: true };
-  const visitRecord: VisitText = (text, each) =>
-    isOpaque(text, each.field) ? text : visit(text, { ...each, ...place });
-  const data = mapJsonValue(continuation?.data, visitRecord, place);
+  const visitFrom =
+    (source: RecordSource): VisitText =>
+    (text, each) =>
+      visit(text, { ...each, ...place, ...(isOpaque(text, each.field, source) && { isOpaque: true }) });
+  const data = mapJsonValue(continuation?.data, visitFrom('provider'), place);
   return {
     ...part,
     text: visit(part.text, place),
     ...(continuation && isDeepStrictEqual(data, continuation.data) && { continuation }),
-    ...(details && { details: mapJsonValue(details, visitRecord, place) }),
+    ...(details && { details: mapJsonValue(details, visitFrom('caller'), place) }),
   };
 }
 

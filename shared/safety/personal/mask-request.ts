@@ -75,7 +75,7 @@ export class TextSearch implements RequestVisitor {
   readonly reserved = new Set<string>();
   readonly counts = new Map<string, number>();
   #refused: { readonly label: string; readonly param: string } | undefined;
-  /** The texts that are no names, for the guardrail. */
+  /** The texts that are no names and not opaque, for the guardrail. */
   readonly #texts = new Map<string, { readonly text: string; readonly param: string }>();
 
   constructor(rules: AppliedRules, detect: Detect) {
@@ -114,7 +114,7 @@ export class TextSearch implements RequestVisitor {
     if (found === undefined) {
       found = detectIn(text, place, this.#detect);
       this.#found.set(id, found);
-      if (place.isName !== true) this.#texts.set(id, { text, param: place.param });
+      if (place.isName !== true && place.isOpaque !== true) this.#texts.set(id, { text, param: place.param });
     }
     if (place.isOfModel !== true) for (const each of listHashes(text)) this.reserved.add(each);
     this.#note(found, place.param);
@@ -199,7 +199,8 @@ function listOwnParts(value: string, texts: readonly LabelledText[]): string[] {
 const MAX_FIELD_VALUE = 4_096;
 
 /** Finds the values in a text. Those of a JSON field are searched with its name, which may show what they are. */
-function detectIn(text: string, { field }: TextPlace, detect: Detect): Finding[] {
+function detectIn(text: string, { field, isOpaque }: TextPlace, detect: Detect): Finding[] {
+  if (isOpaque) return detect(text, { isOpaque });
   if (field === undefined || text.length > MAX_FIELD_VALUE || field.length > 128) return detect(text);
   const before = `"${field}":"`;
   const found = detect(`${before}${text}"`);
@@ -213,8 +214,8 @@ function detectIn(text: string, { field }: TextPlace, detect: Detect): Finding[]
     }));
 }
 
-function toId(text: string, { field = '', isName }: TextPlace): string {
-  const kind = isName ? 'name' : '';
+function toId(text: string, { field = '', isName, isOpaque }: TextPlace): string {
+  const kind = isName ? 'name' : isOpaque ? 'opaque' : '';
   return `${kind}\0${kind !== '' || field.length > 128 ? '' : field}\0${text}`;
 }
 

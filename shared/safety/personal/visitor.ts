@@ -11,6 +11,8 @@ export interface TextPlace {
   readonly isName?: true;
   /** True for reasoning with a record of its upstream. It keeps the placeholders that the model got. */
   readonly isOfModel?: true;
+  /** True for a signature or encrypted content, in which values other than credentials are matches by chance. */
+  readonly isOpaque?: true;
 }
 
 /** Returns what replaces a text. */

@@ -33,7 +33,19 @@ export function makeChatBody(text: string, name = text) {
       {
         role: 'assistant',
         content: [{ type: 'text', text }],
-        tool_calls: [{ id: 'call_1', type: 'function', function: { name: 'lookup', arguments: json(text) } }],
+        reasoning: text,
+        reasoning_details: [
+          { type: 'reasoning.text', text, signature: text, content: text, [text]: text },
+          { type: 'reasoning.encrypted', data: text, encrypted_content: text },
+        ],
+        tool_calls: [
+          {
+            id: 'call_1',
+            type: 'function',
+            function: { name: 'lookup', arguments: json(text) },
+            extra_content: { google: { thought_signature: text } },
+          },
+        ],
       },
       { role: 'tool', tool_call_id: 'call_1', content: json(text) },
       { role: 'assistant', content: null, refusal: text },

@@ -1,8 +1,17 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { createDetector } from '../../../../shared/safety/personal/detector.ts';
 import { createMaskingDetector, listFound } from './detectors.ts';
 
 const detect = await createMaskingDetector();
+
+it.each(['base64', 'base64url'] as const)('no credential is found in opaque text that is random (%s)', (encoding) => {
+  for (let sample = 0; sample < 2_000; sample++) {
+    const outputLength = 48 + ((sample * 7) % 2_950);
+    const random = createHash('shake256', { outputLength }).update(`${sample}`).digest(encoding);
+    expect(detect(random, { isOpaque: true })).toEqual([]);
+  }
+});
 
 describe('the detector', () => {
   it.each([

@@ -202,6 +202,65 @@ it('a record of reasoning with a value is left out, because its signature would 
   expect(request.messages[0]?.content).toEqual([masked, { ...masked, continuation: continuations[1] }]);
 });
 
+const OPAQUE = Buffer.alloc(96, 'bob@example.com').toString('base64');
+const SECRET = `sk-proj-${'aB3dE5fG7hJ9kL1mN'.repeat(5)}`;
+
+/** Returns an earlier turn of which the caller gives back the upstream's signature. */
+const callTool = (signature: string): Message[] => [
+  { role: 'assistant', content: [{ type: 'toolCall', id: 'call_1', name: 'look', arguments: '{}', signature }] },
+];
+
+it.each(['bob@example.com, +44 20 7946 0958', SECRET, `${OPAQUE.slice(0, 64)}/${SECRET}`])(
+  'the signature of a tool call is not sent if it has a value: %s',
+  async (signature) => {
+    const { request } = await mask({ messages: callTool(signature) });
+    expect(request.messages).toEqual([
+      { role: 'assistant', content: [{ type: 'toolCall', id: 'call_1', name: 'look', arguments: '{}' }] },
+    ]);
+    await expect(mask({ messages: callTool(signature) }, { all: 'refuse' })).rejects.toMatchObject({
+      code: 'content_filter',
+      param: 'messages',
+    });
+  },
+);
+
+it('a true signature of a tool call is sent as it is, although patterns match in it by chance', async () => {
+  const patterns = [{ name: 'LETTER', pattern: '[A-Za-z]', action: 'mask' as const }];
+  const { request } = await mask({ messages: callTool(OPAQUE), stop: ['x'] }, { all: 'mask', patterns });
+  expect(request.messages[0]?.content[0]).toMatchObject({ signature: OPAQUE });
+  expect(request.stop[0]).toMatch(/^LETTER-/);
+});
+
+it('keys are masked in all fields of the records of reasoning that a caller gives, and opaque fields are sent', async () => {
+  const details = [
+    { type: 'reasoning.text', text: 'mail bob@example.com', content: SECRET, signature: OPAQUE },
+    { type: 'reasoning.encrypted', data: SECRET, encrypted_content: OPAQUE },
+    { data: 'bob@example.com' },
+  ];
+  const messages: Message[] = [{ role: 'assistant', content: [{ type: 'reasoning', text: '', details }] }];
+  const { request, values } = await mask({ messages });
+  const [email, key] = values.keys();
+  expect([...values.values()]).toEqual(['bob@example.com', SECRET]);
+  expect(request.messages[0]?.content[0]).toMatchObject({
+    details: [
+      { type: 'reasoning.text', text: `mail ${email}`, content: key, signature: OPAQUE },
+      { type: 'reasoning.encrypted', data: key, encrypted_content: OPAQUE },
+      { data: email },
+    ],
+  });
+});
+
+it('only the fields for it may be opaque in the records of reasoning that a caller gives', async () => {
+  const digits = `13812345678${'-'.repeat(60)}`;
+  const details = [{ content: digits, signature: digits }];
+  const { request } = await mask({
+    messages: [{ role: 'assistant', content: [{ type: 'reasoning', text: '', details }] }],
+  });
+  expect(request.messages[0]?.content[0]).toMatchObject({
+    details: [{ content: expect.stringMatching(/^PHONE-/), signature: digits }],
+  });
+});
+
 const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' } };
 
 it('names in values of the field `name` are found, although the same text is a name elsewhere', async () => {

@@ -33,6 +33,15 @@ const toolResult = (content: string): Partial<GenerationRequest> => ({
   messages: [{ role: 'tool', toolCallId: 'a', content: [text(content)] }],
 });
 
+const callTool = (signature: string): Partial<GenerationRequest> => ({
+  messages: [{ role: 'assistant', content: [{ type: 'toolCall', id: 'a', name: 'look', arguments: '{}', signature }] }],
+});
+
+it('a signature of an earlier call in base64 is not checked, because terms match it by chance', async () => {
+  const policy: Policy = { project: { contentRules: [FALCON] } };
+  expect(await isSent(callTool(`${'A'.repeat(64)}/falcon/`), policy)).toBe(true);
+});
+
 describe('the input of a model', () => {
   it.each<[string, Partial<GenerationRequest>]>([
     ['a user message', user('the Falcon')],
@@ -51,6 +60,7 @@ describe('the input of a model', () => {
         ],
       },
     ],
+    ['a signature of an earlier call', callTool('Project Falcon')],
     ["a tool's result", toolResult('falcon')],
     ["a tool's result in escaped JSON", toolResult('{"a":"\\u0066\\u0061lcon"}')],
     ['JSON within JSON', toolResult(JSON.stringify({ a: '{"b":"\\u0066alcon"}' }))],

@@ -88,10 +88,11 @@ export function createFederationRuleRoutes(api: AdminApi) {
     permissions: v.InferOutput<typeof createBody>['permissions'],
     { account, project }: Awaited<ReturnType<typeof getAccount>>,
   ): Promise<RulePermissions> | RulePermissions => {
-    const permitted = listKeyScopes(project);
-    if (permissions?.type === 'restricted')
-      return parseRulePermissions(permissions.scopes, permitted, () => createRoleReader(api)(project.id));
-    if (account.role !== 'none') return { scopeNames: null, scopes: [...permitted], roles: [] };
+    if (permissions?.type === 'restricted') {
+      const listRoles = () => createRoleReader(api)(project.id);
+      return parseRulePermissions(permissions.scopes, listKeyScopes(project), listRoles);
+    }
+    if (account.role !== 'none') return { scopeNames: null, roles: [] };
     throw invalidValueError(
       'permissions',
       "Invalid 'permissions': the service account has no role. Give it one, or use permissions of the type 'restricted'.",

@@ -4,12 +4,10 @@ import type { FederationRule as EnforcedRule } from '../access/federation/issuer
 import { ORGANIZATION } from '../access/principal.ts';
 import { mapInParallel } from '../core/map-in-parallel.ts';
 import type { AdminApi } from './admin-routes.ts';
-import { listKeyScopes } from './environments.ts';
 import { createIdentityProviders, toIssuerName } from './identity-providers.ts';
 import { type Collection, createCollection } from './object-table.ts';
 import { removeId } from './people.ts';
-import { createProjects } from './projects.ts';
-import { createRoleReader, type ListRoles } from './roles.ts';
+import { createRuleScopeReader } from './rule-permissions.ts';
 
 const ruleSchema = v.object({
   id: v.string(),
@@ -22,11 +20,8 @@ const ruleSchema = v.object({
   description: v.nullable(v.string()),
   enabled: v.boolean(),
   matchers: v.record(v.string(), v.union([v.string(), v.number(), v.boolean()])),
-  /** What was asked for: names of scopes and sets of scopes, and ids of custom roles. Null for the scopes of the service account. */
+  /** What the rule permits: see `RulePermissions`. */
   scopeNames: v.nullable(v.array(v.string())),
-  /** The scopes that these are, without those of the custom roles. */
-  scopes: v.array(v.string()),
-  /** The ids of the custom roles among them. */
   roles: v.optional(v.array(v.string()), []),
 });
 /** Lets the tokens of a provider that have certain attributes act for a service account. */
@@ -49,7 +44,7 @@ export interface FederationRules {
   isRoleNamed(roleId: string): Promise<boolean>;
   /** Makes the authorizer apply what a role permits now to the rules that name it. Idempotent. */
   enforceRole(roleId: string): Promise<void>;
-  /** Makes the authorizer apply what a project permits now to its rules that name custom roles. Idempotent. */
+  /** Makes the authorizer apply what a project permits now to its rules. Idempotent. */
   enforceProject(projectId: string): Promise<void>;
   /** Removes a role, which permits nothing any more, from the rules that name it. Idempotent. */
   forgetRole(roleId: string): Promise<void>;
@@ -62,7 +57,6 @@ const CONCURRENCY = 10;
 export function createFederationRules(api: AdminApi): FederationRules {
   const collection = createCollection(api.table, { type: 'workload_identity_federation_rule', schema: ruleSchema });
   const providers = createIdentityProviders(api);
-  const projects = createProjects(api);
   const issuers = createIssuerAdministration(api.access);
 
   /** Makes the authorizer apply the rules that `compute` returns instead of those of a provider with certain ids. */
@@ -77,24 +71,12 @@ export function createFederationRules(api: AdminApi): FederationRules {
 
   const revoke = ({ id, providerId }: FederationRule) => replace(providerId, [id], async () => []);
 
-  /** Returns the scopes of a rule: those that it names, and those of its roles that its project permits. */
-  const listScopes = async (rule: FederationRule, listRoles: ListRoles): Promise<string[]> => {
-    if (rule.roles.length === 0) return rule.scopes;
-    const [project, roles] = await Promise.all([
-      projects.find(ORGANIZATION, rule.projectId),
-      listRoles(rule.projectId),
-    ]);
-    const own = roles.filter(({ id }) => rule.roles.includes(id));
-    const granted = new Set([...rule.scopes, ...own.flatMap(({ permissions }) => permissions)]);
-    return project === undefined ? [] : listKeyScopes(project).filter((scope) => granted.has(scope));
-  };
-
   /** Returns what the authorizer applies of stored rules with certain ids. */
   const compute = async (ids: readonly string[]): Promise<EnforcedRule[]> => {
-    const listRoles = createRoleReader(api);
+    const listScopes = createRuleScopeReader(api);
     const computed = await mapInParallel(ids, CONCURRENCY, async (id) => {
       const rule = await collection.find(ORGANIZATION, id);
-      return rule?.enabled ? [toEnforcedRule(rule, await listScopes(rule, listRoles))] : [];
+      return rule?.enabled ? [toEnforcedRule(rule, await listScopes(rule))] : [];
     });
     return computed.flat();
   };
@@ -137,7 +119,7 @@ export function createFederationRules(api: AdminApi): FederationRules {
     enforceRole: async (roleId) => enforce(await listNaming(roleId)),
 
     async enforceProject(projectId) {
-      await enforce(await listWhere((rule) => rule.projectId === projectId && rule.roles.length > 0));
+      await enforce(await listWhere((rule) => rule.projectId === projectId));
     },
 
     async forgetRole(roleId) {

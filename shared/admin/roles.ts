@@ -46,7 +46,7 @@ export async function listCustomRoles(roles: Collection<Role>, owner: Owner): Pr
 }
 
 /** Lists the custom roles that apply in a project: its own and those of the organization. */
-export type ListRoles = (projectId: string) => Promise<readonly Role[]>;
+type ListRoles = (projectId: string) => Promise<readonly Role[]>;
 
 /** Creates a function that lists custom roles. It reads those of each owner once. */
 export function createRoleReader(api: Pick<AdminApi, 'table'>): ListRoles {

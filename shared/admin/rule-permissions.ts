@@ -1,12 +1,43 @@
+import { ORGANIZATION } from '../access/principal.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { LambentError } from '../core/errors.ts';
+import { getOrCreate } from '../core/get-or-create.ts';
 import { abbreviate, invalidValueError } from '../openai/validation.ts';
-import type { FederationRule } from './federation-rules.ts';
+import type { AdminApi } from './admin-routes.ts';
+import { listKeyScopes } from './environments.ts';
 import { describeScopeNames, findNamedScopes } from './key-fields.ts';
-import { MAX_ROLES, PREDEFINED_ROLES, type Role } from './roles.ts';
+import { createProjects, type Project } from './projects.ts';
+import { createRoleReader, MAX_ROLES, PREDEFINED_ROLES, type Role } from './roles.ts';
 
-/** What a rule permits. */
-export type RulePermissions = Pick<FederationRule, 'scopeNames' | 'scopes' | 'roles'>;
+/** What a rule permits, by names: which scopes these are depends on its project and on the roles. */
+export interface RulePermissions {
+  /** Names of scopes and sets of scopes, and ids of custom roles. Null for all scopes that the project permits. */
+  readonly scopeNames: string[] | null;
+  /** The ids of the custom roles among them. */
+  readonly roles: string[];
+}
+
+/**
+ * Creates a function that returns the scopes that a rule permits now: none if its project doesn't exist. It reads each project, and the
+ * custom roles of each owner, once.
+ */
+export function createRuleScopeReader(
+  api: Pick<AdminApi, 'table'>,
+): (rule: RulePermissions & { readonly projectId: string }) => Promise<string[]> {
+  const projects = createProjects(api);
+  const listRoles = createRoleReader(api);
+  const found = new Map<string, Promise<Project | undefined>>();
+  return async ({ projectId, scopeNames, roles }) => {
+    const project = await getOrCreate(found, projectId, () => projects.find(ORGANIZATION, projectId));
+    if (project === undefined) return [];
+    const permitted = listKeyScopes(project);
+    if (scopeNames === null) return [...permitted];
+    const own = roles.length === 0 ? [] : (await listRoles(projectId)).filter(({ id }) => roles.includes(id));
+    const ofRoles = own.flatMap(({ permissions }) => permissions);
+    const granted = new Set<string>([...scopeNames.flatMap((name) => findNamedScopes(name) ?? []), ...ofRoles]);
+    return permitted.filter((scope) => granted.has(scope));
+  };
+}
 
 /** The field of a request that names scopes and roles. */
 const PARAM = 'permissions.scopes';
@@ -29,16 +60,14 @@ export async function parseRulePermissions(
     const param = `${PARAM}[${index}]`;
     const own = findNamedScopes(name);
     const role = own === undefined ? findRole(custom, name, param, permitted) : undefined;
-    const scopes = permitted.filter((scope) => (own ?? role?.permissions ?? []).includes(scope));
-    if (scopes.length === 0) throw invalidError(param, name, "has no scope that the rule's project permits", permitted);
-    return { name: role?.id ?? name, scopes, isRole: role !== undefined };
+    if (!permitted.some((scope) => (own ?? role?.permissions ?? []).includes(scope)))
+      throw invalidError(param, name, "has no scope that the rule's project permits", permitted);
+    return { name: role?.id ?? name, isRole: role !== undefined };
   });
-  const [roles, others] = [named.filter(({ isRole }) => isRole), named.filter(({ isRole }) => !isRole)];
-  const ids = listNames(roles);
+  const ids = listNames(named.filter(({ isRole }) => isRole));
   if (ids.length > MAX_ROLES)
     throw invalidValueError(PARAM, `Invalid '${PARAM}': a rule names at most ${MAX_ROLES} custom roles.`);
-  const scopes = permitted.filter((scope) => others.some((each) => each.scopes.includes(scope)));
-  return { scopeNames: listNames(named), scopes, roles: ids };
+  return { scopeNames: listNames(named), roles: ids };
 }
 
 function listNames(named: readonly { readonly name: string }[]): string[] {

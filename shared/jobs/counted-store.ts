@@ -6,8 +6,10 @@ export function withStorageCounts(store: JobStore, giveBack: GiveBackStorage): J
     ...store,
     async delete(tenant, id) {
       const deleted = await store.delete(tenant, id);
-      if (deleted?.storedBytes !== undefined)
-        await giveBack(tenant, { bytes: deleted.storedBytes, items: 1 }, deleted.expiresAt);
+      if (deleted?.storedBytes !== undefined) {
+        const { storedBytes, turnBytes = 0, turnItems = 0, expiresAt } = deleted;
+        await giveBack(tenant, { bytes: storedBytes + turnBytes, items: 1 + turnItems }, expiresAt);
+      }
       return deleted;
     },
   };

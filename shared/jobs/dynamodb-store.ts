@@ -15,7 +15,7 @@ import { indexAttributes } from './index-entry.ts';
 import type { Job } from './job.ts';
 import { itemKey, JOB_SORT_KEY, jobItem, parseJobItem } from './job-item.ts';
 import { fromJobKey, TOMBSTONE_MS } from './keys.ts';
-import type { JobStore } from './ports.ts';
+import type { DeletedJob, JobStore } from './ports.ts';
 
 export interface DynamoDBStoreOptions {
   readonly tableName: string;
@@ -103,12 +103,7 @@ export function createDynamoDBStore(
           values: marshall({ ':now': seconds() }),
         },
       );
-      if (deleted === undefined) return undefined;
-      const { storedBytes, expiresAt } = deleted;
-      return {
-        expiresAt: Number(expiresAt?.N),
-        ...(storedBytes?.N === undefined ? {} : { storedBytes: Number(storedBytes.N) }),
-      };
+      return deleted && toDeleted(deleted);
     },
     async wasDeleted(tenant, id) {
       const item = await readItem(tenant, id);
@@ -153,4 +148,13 @@ export function createDynamoDBStore(
         values: marshall({ ':partition': partition, ':seen': dueAt, ':to': to }),
       }),
   };
+}
+
+/** Reads an item that may not be readable as a job. */
+function toDeleted({ storedBytes, turnBytes, turnItems, output, expiresAt }: Item): DeletedJob {
+  const counts = output === undefined ? { storedBytes, turnBytes, turnItems } : { storedBytes };
+  const numbers = Object.entries(counts).flatMap(([name, value]) =>
+    value?.N === undefined ? [] : [[name, Number(value.N)]],
+  );
+  return { expiresAt: Number(expiresAt?.N), ...Object.fromEntries(numbers) };
 }

@@ -137,6 +137,7 @@ function isPosition(after: unknown): after is IndexPosition {
   return after !== undefined;
 }
 
-function toDeleted({ storedBytes, expiresAt }: Job): DeletedJob {
-  return { expiresAt, ...omitUndefined({ storedBytes }) };
+function toDeleted({ storedBytes, turnBytes, turnItems, output, expiresAt }: Job): DeletedJob {
+  const turn = output === undefined ? { turnBytes, turnItems } : {};
+  return { expiresAt, ...omitUndefined({ storedBytes, ...turn }) };
 }

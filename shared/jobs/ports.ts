@@ -48,8 +48,11 @@ export interface JobStore {
   postpone(entry: ListedEntry, dueAt: number): Promise<boolean>;
 }
 
-/** Of a deleted job. */
-export type DeletedJob = Pick<Job, 'storedBytes' | 'expiresAt'>;
+/**
+ * Of a deleted job. Its `turnBytes` and `turnItems` are absent if it had an output: the turn may be in its conversation then.
+ * Without one it never will be, because no attempt can commit any more.
+ */
+export type DeletedJob = Pick<Job, 'storedBytes' | 'turnBytes' | 'turnItems' | 'expiresAt'>;
 
 /** Gives back what a project's limits count for something that was deleted. Never throws. */
 export type GiveBackStorage = (

@@ -39,3 +39,17 @@ it('a counted job gives back all that was reserved for it, once, in whatever ord
     }),
   );
 });
+
+it.each(['queued', 'in_progress', 'failed'] as const)(
+  'deleting a job without an output gives back all that was reserved for it and its turn while it is %s',
+  async (status) => {
+    const given: unknown[] = [];
+    const jobs = withStorageCounts(
+      createMemoryStore(() => START),
+      async (_tenant, stored) => void given.push(stored),
+    );
+    await jobs.create(aJob({ status, storedBytes: 9_000, turnBytes: 5_000, turnItems: 9 }));
+    await jobs.delete('acme', 'resp_1');
+    expect(given).toEqual([{ bytes: 14_000, items: 10 }]);
+  },
+);

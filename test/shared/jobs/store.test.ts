@@ -266,6 +266,16 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.delete('acme', 'resp_1')).toEqual({ expiresAt: job.expiresAt, storedBytes: 500 });
   });
 
+  it("returns what is counted for a deleted job's turn unless the job has an output, which may be in its conversation", async () => {
+    const turn = { turnBytes: 5_000, turnItems: 9 };
+    const store = await aStoreWith(aJob({ storedBytes: 700, ...turn }));
+    const output = { place: 'table', epoch: 1, sizeBytes: 100 } as const;
+    await store.create(aJob({ id: 'resp_2', storedBytes: 700, ...turn, output }));
+    const { expiresAt } = aJob();
+    expect(await store.delete('acme', 'resp_1')).toEqual({ expiresAt, storedBytes: 700, ...turn });
+    expect(await store.delete('acme', 'resp_2')).toEqual({ expiresAt, storedBytes: 700 });
+  });
+
   it('keeps a tombstone longer than any message of the job lives, and no longer than 15 days', async () => {
     const store = await aStoreWith();
     await store.delete('acme', 'resp_1');

@@ -6,9 +6,9 @@ import type { JobAnswer } from './answer-job.ts';
 import { completeQuietly, readInput, unlessUnreadable } from './completion.ts';
 import { isJobAnswer } from './content.ts';
 import { EventWriter } from './event-writer.ts';
-import { isTerminal, type Job, type Lane } from './job.ts';
+import { type BodyRef, isTerminal, type Job, type Lane } from './job.ts';
 import { keepLease, type Lease, Stopped } from './lease.ts';
-import type { JobInput, JobOutput } from './ports.ts';
+import type { EventChunk, JobInput, JobOutput } from './ports.ts';
 import { sendTickets } from './submit.ts';
 import { begin, commit, type Ending, type Pause, release } from './transitions.ts';
 import { isOutage, type Progress, type Verdict, verdictOn, yieldPauseMs } from './verdict.ts';
@@ -37,6 +37,10 @@ class Attempt {
   #input: JobInput | undefined;
   /** Saves the complete answer of this attempt for a later one. Present once there is one. */
   #saveAnswer: (() => Promise<unknown>) | undefined;
+  /** Writes the output as it was prepared before the model was asked. Absent if the model isn't asked. */
+  #writeOutput: ((output: JobOutput) => Promise<BodyRef>) | undefined;
+  /** True if the tenant's key went away while the answer was streamed: from there on, its events are not stored. */
+  #areEventsCut = false;
   /** The write that counts the attempt. Resolves to whether it was made; never rejects. */
   #counting: Promise<boolean> | undefined;
 
@@ -84,8 +88,10 @@ class Attempt {
       if (saved.notes !== undefined) this.#call.telemetry?.logger.annotate(saved.notes);
       return saved;
     }
-    // Prepared now, because an outage may outlast the keys in the cache.
-    const writeResult = await bodies.prepare({ ...this.#resultName(), expiresAt: this.#job.expiresAt });
+    // Prepared now, because an outage may outlast the keys in the cache, and the tenant's external key may be revoked.
+    const { expiresAt } = this.#job;
+    const writeResult = await bodies.prepare({ ...this.#resultName(), expiresAt });
+    this.#writeOutput = await bodies.prepare({ ...this.#outputName(), expiresAt });
     signal.throwIfAborted();
     this.#call.permit.use();
     const log = this.#job.streamed ? this.#openLog() : undefined;
@@ -99,7 +105,7 @@ class Attempt {
     }).finally(() => log?.flush());
     // After the events: what a reader finds when the job has ended is all there will be.
     this.#saveAnswer = () => writeResult(answer);
-    return log === undefined ? answer : { ...answer, endSequence: log.next };
+    return log === undefined || this.#areEventsCut ? answer : { ...answer, endSequence: log.next };
   }
 
   /**
@@ -124,9 +130,27 @@ class Attempt {
     return { tenant, id, kind: 'result', epoch: 0 } as const;
   }
 
+  #outputName() {
+    const { tenant, id, epoch } = this.#job;
+    return { tenant, id, kind: 'output', epoch } as const;
+  }
+
   #openLog(): EventWriter {
-    const { events } = this.#ports;
-    return new EventWriter(this.#job, { append: (chunk) => this.#persist(() => events.append(chunk)) });
+    return new EventWriter(this.#job, { append: (chunk) => this.#appendEvents(chunk) });
+  }
+
+  /** Appends events, unless the tenant's key has gone: the answer, which is paid for, is stored without them. */
+  async #appendEvents(chunk: EventChunk): Promise<void> {
+    const { events, onError } = this.#ports;
+    // None after those that are missing, so that a reader never sees a gap.
+    if (this.#areEventsCut) return;
+    try {
+      await this.#persist(() => events.append(chunk));
+    } catch (thrown) {
+      if (!(thrown instanceof LambentError && thrown.code === 'external_key_unavailable')) throw thrown;
+      this.#areEventsCut = true;
+      onError('events not stored', thrown);
+    }
   }
 
   /** Counts the attempt, while the answer goes on. */
@@ -142,8 +166,8 @@ class Attempt {
   }
 
   #storeOutput(output: JobOutput) {
-    const { tenant, id, epoch, expiresAt } = this.#job;
-    return this.#ports.bodies.write({ tenant, id, kind: 'output', epoch, expiresAt }, output);
+    if (this.#writeOutput !== undefined) return this.#writeOutput(output);
+    return this.#ports.bodies.write({ ...this.#outputName(), expiresAt: this.#job.expiresAt }, output);
   }
 
   /** Decides what follows from a failed attempt, and does it. */

@@ -31,8 +31,12 @@ export function createBodies(vault: Vault, blobs: Blobs): Bodies {
     },
     async prepare(name) {
       const sealPrepared = await vault.prepareSeal(recordOf(name));
+      let done: { readonly text: string; readonly sealed: Uint8Array } | undefined;
       return async (body) => {
-        const sealed = sealPrepared(Buffer.from(JSON.stringify(body)));
+        const text = JSON.stringify(body);
+        // A write that failed is repeated with what was sealed for it: the key seals nothing else.
+        if (done?.text !== text) done = { text, sealed: sealPrepared(Buffer.from(text)) };
+        const { sealed } = done;
         return refOf(name, await blobs.put(blobOf(name), sealed, name.expiresAt), sealed);
       };
     },

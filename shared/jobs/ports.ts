@@ -168,7 +168,7 @@ export interface Bodies {
   writeNew(name: BodyName, body: unknown): Promise<{ readonly ref: BodyRef; readonly isNew: boolean }>;
   /**
    * Prepares to write a body later, when keys may not be available.
-   * @returns a function that writes the body. It may be called once
+   * @returns a function that writes the body. It may be called again to repeat the write, and throws for another body
    */
   prepare(name: BodyName): Promise<(body: unknown) => Promise<BodyRef>>;
   /** @throws LambentError `record_unreadable` */

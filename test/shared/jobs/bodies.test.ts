@@ -126,6 +126,16 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(await events.read(tenant, `${id}0`, -1)).toHaveLength(1);
   });
 
+  it('a prepared write may be repeated, but writes no second body', async () => {
+    const { id, bodies } = await aPlace();
+    const output = { tenant, id, kind: 'output', epoch: 1 } as const;
+    const write = await bodies.prepare({ ...output, expiresAt });
+    const ref = await write({ text: 'answered' });
+    expect(await write({ text: 'answered' })).toEqual(ref);
+    await expect(write({ text: 'other' })).rejects.toThrow('second record');
+    expect(await bodies.read(output, ref)).toEqual({ text: 'answered' });
+  });
+
   it('a prepared result is found in the bucket, and is removed with the outputs of other attempts', async () => {
     const { id, bodies } = await aPlace();
     const output = await bodies.write({ tenant, id, kind: 'output', epoch: 2, expiresAt }, 'answered');

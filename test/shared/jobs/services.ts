@@ -128,7 +128,12 @@ export function aVault(): Vault {
       return Buffer.concat([prefixOf(name), invert(plaintext)]);
     },
     async prepareSeal(name) {
-      return (plaintext) => Buffer.concat([prefixOf(name), invert(plaintext)]);
+      let isUsed = false;
+      return (plaintext) => {
+        if (isUsed) throw new Error("A record's key was used for a second record");
+        isUsed = true;
+        return Buffer.concat([prefixOf(name), invert(plaintext)]);
+      };
     },
     async open(name, sealed) {
       const prefix = prefixOf(name);

@@ -11,6 +11,7 @@ import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { observeOutcome } from '../../../shared/jobs/observe.ts';
 import type { Pace } from '../../../shared/jobs/pace.ts';
+import type { BodyName } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, requestCancel } from '../../../shared/jobs/transitions.ts';
 import { runJob, type TicketAction, ticketAction } from '../../../shared/jobs/worker.ts';
@@ -84,7 +85,7 @@ async function aRoom(changes: Partial<Job> = {}) {
     onStepFailed: async () => {},
     ids: () => `id${ids++}`,
     random: () => 1,
-    onError: () => {},
+    onError: (_what: string) => {},
     now: () => clock.now,
     sleep: (ms: number, signal: AbortSignal) =>
       new Promise<void>((resolve) => {
@@ -722,6 +723,68 @@ describe('a store that is not available', () => {
   });
 });
 
+describe('an external key that is revoked while a model answers', () => {
+  const revoked = (): Promise<never> => Promise.reject(new LambentError('external_key_unavailable', 'disabled'));
+  /** Says a word, revokes the key and says another one. */
+  const revokes = ({ ports }: Awaited<ReturnType<typeof aRoom>>): Behaviour =>
+    async function* () {
+      yield { type: 'text', text: 'Well' };
+      for (const method of ['write', 'read', 'prepare'] as const) ports.bodies[method] = revoked;
+      yield* makeAnswer('Hello');
+    };
+
+  it('leaves the answer stored', async () => {
+    const room = await aRoom();
+    const { read } = room.ports.bodies;
+    room.behave(revokes(room));
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', output: { epoch: 1 } } });
+    room.ports.bodies.read = read;
+    const job = await room.job();
+    expect(job && (await readOutput(job, room.ports.bodies))).toMatchObject({ answer: { status: 'completed' } });
+  });
+
+  it('leaves the answer of a streamed job stored, with the events before it', async () => {
+    const room = await aRoom({ streamed: true });
+    const { append } = room.ports.events;
+    const [written, refused] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let chunks = 0;
+    room.ports.events.append = async (chunk) => {
+      chunks += 1;
+      if (chunks === 2) return revoked().finally(refused.resolve);
+      await append(chunk);
+      written.resolve();
+    };
+    const errors: string[] = [];
+    room.ports.onError = (what) => void errors.push(what);
+    room.behave(async function* () {
+      yield { type: 'text', text: 'Well' };
+      await written.promise;
+      yield { type: 'text', text: ' then' };
+      await refused.promise;
+      // The key works again. Events after the missing ones would leave a gap.
+      yield* makeAnswer('Hello');
+    });
+    const outcome = await room.run();
+    expect(outcome).toMatchObject({ kind: 'ended', job: { status: 'completed', output: { epoch: 1 } } });
+    expect((await room.job())?.endSequence).toBeUndefined();
+    expect(errors).toEqual(['events not stored']);
+    expect((await room.events()).at(-1)).toMatchObject({ type: 'response.output_text.delta', delta: 'Well' });
+  });
+
+  it('before the call fails the job without a call', async () => {
+    const room = await aRoom();
+    let asked = 0;
+    room.behave(async function* () {
+      asked += 1;
+      yield* makeAnswer('Hello');
+    });
+    room.ports.bodies.prepare = revoked;
+    const ending = { status: 'failed', errorCode: 'external_key_unavailable' };
+    expect(await room.run()).toMatchObject({ kind: 'ended', job: ending });
+    expect(asked).toBe(0);
+  });
+});
+
 describe('an answer that is complete when the invocation ends, and can not be committed', () => {
   const away = () => Object.assign(new Error('away'), { $metadata: {} });
   const RESULT = { tenant: 'acme', id: 'resp_1', kind: 'result', epoch: 0 } as const;
@@ -1049,14 +1112,17 @@ it('a job that changes while a worker ends it for its deadline is looked at agai
   expect((await room.job())?.status).toBe('queued');
 });
 
-it('an answer whose storing the vault delays is kept and stored, and the model is not asked again', async () => {
+it('an answer whose storing an outage delays is kept and stored, and the model is not asked again', async () => {
   const room = await aRoom();
   let refusals = 2;
   const bodies = {
     ...room.ports.bodies,
-    async write(...args: Parameters<typeof room.ports.bodies.write>) {
-      if (refusals-- > 0) throw new LambentError('vault_unavailable', 'no KMS');
-      return room.ports.bodies.write(...args);
+    async prepare(name: BodyName) {
+      const write = await room.ports.bodies.prepare(name);
+      return async (body: unknown) => {
+        if (refusals-- > 0) throw new LambentError('vault_unavailable', 'no table');
+        return write(body);
+      };
     },
   };
   const running = runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
@@ -1071,7 +1137,7 @@ it('an answer that can never be stored is not kept in memory', async () => {
   const room = await aRoom();
   const bodies = {
     ...room.ports.bodies,
-    write: () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
+    prepare: async () => () => Promise.reject(new LambentError('tenant_deleted', 'This tenant has been deleted')),
   };
   const outcome = await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, bodies }, makeWorkerCall());
   expect(outcome).toMatchObject({ kind: 'ended', job: { status: 'failed', errorCode: 'tenant_deleted' } });

@@ -368,8 +368,12 @@ function createBodiesModel(isTableAvailable: () => boolean): Bodies {
       requireTable();
       return { ref: refOf(epoch), isNew: true };
     },
-    prepare: async ({ id, epoch }) => {
+    prepare: async ({ id, kind, epoch }) => {
       return async (body) => {
+        if (kind !== 'result') {
+          requireTable();
+          return refOf(epoch);
+        }
         results.set(id, body);
         return { ...refOf(epoch), place: 's3' };
       };

@@ -5,8 +5,8 @@ import type { Sleep } from '../core/heartbeat.ts';
 import { describeError } from '../core/logger.ts';
 import { repeatAfterFailures } from '../core/repeat.ts';
 import { keyInUseError } from '../idempotency/idempotency-errors.ts';
-import type { Job } from '../jobs/job.ts';
-import type { JobInput, JobOutput } from '../jobs/ports.ts';
+import type { BodyRef, Job } from '../jobs/job.ts';
+import type { Bodies, JobInput, JobOutput } from '../jobs/ports.ts';
 import type { ApiState } from './api-state.ts';
 
 /** A request that was answered within its call, to be stored as an ended job. */
@@ -32,28 +32,47 @@ export interface AnsweredJob
   readonly isCounted: boolean;
   readonly request: JobInput;
   readonly answer: JobOutput;
-  /** Called before the first write, once both bodies can be sealed. */
+  /** From `prepareBodies`, under the same names. */
+  readonly writes: BodyWrites;
+  /** Called before the first write. */
   readonly onWriting: () => void;
+}
+
+/** Functions that write the bodies of an answered request, also when the tenant's key has gone. See `Bodies.prepare`. */
+export interface BodyWrites {
+  readonly writeInput: (request: JobInput) => Promise<BodyRef>;
+  readonly writeOutput: (answer: JobOutput) => Promise<BodyRef>;
+}
+
+/**
+ * Prepares to store a request's input and output, before its model is called: a call whose answer can't be sealed, for instance
+ * because the customer has revoked the external key, costs nothing.
+ * @throws as `Vault.seal`
+ */
+export async function prepareBodies(
+  { epoch, ...name }: Pick<Job, 'tenant' | 'id' | 'epoch' | 'expiresAt'>,
+  bodies: Pick<Bodies, 'prepare'>,
+): Promise<BodyWrites> {
+  const [writeInput, writeOutput] = await Promise.all([
+    bodies.prepare({ ...name, kind: 'input', epoch: 0 }),
+    bodies.prepare({ ...name, kind: 'output', epoch }),
+  ]);
+  return { writeInput, writeOutput };
 }
 
 /**
  * Stores an answered request as an ended job: its input and output first, then the job. Returns their sealed bytes.
  * @throws LambentError `idempotency_key_in_use` if another attempt of the same operation was faster; otherwise the errors
- * of the stores and the vault
+ * of the stores
  */
 export async function storeAnsweredJob(
-  { request, answer, isCounted, onWriting, ...fields }: AnsweredJob,
+  { request, answer, isCounted, writes, onWriting, ...fields }: AnsweredJob,
   { bodies, jobs, timings }: Pick<ApiState, 'bodies' | 'jobs' | 'timings'>,
   now: () => number,
 ): Promise<number> {
-  const { tenant, id, epoch, expiresAt, createdAt } = fields;
-  const name = { tenant, id, expiresAt };
-  const [writeInput, writeOutput] = await Promise.all([
-    bodies.prepare({ ...name, kind: 'input', epoch: 0 }),
-    bodies.prepare({ ...name, kind: 'output', epoch }),
-  ]);
+  const { tenant, id, epoch, createdAt } = fields;
   onWriting();
-  const [input, output] = await Promise.all([writeInput(request), writeOutput(answer)]);
+  const [input, output] = await Promise.all([writes.writeInput(request), writes.writeOutput(answer)]);
   const storedBytes = input.sizeBytes + output.sizeBytes;
   const job: Job = {
     ...fields,

@@ -1,4 +1,4 @@
-import { LambentError } from '../core/errors.ts';
+import { type ErrorCode, LambentError } from '../core/errors.ts';
 import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
 import { resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
@@ -15,7 +15,7 @@ import { createItemIdGenerator, type ItemIdGenerator } from '../openai/responses
 import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import { addSummaryUsage } from './add-summary-usage.ts';
-import { persist, storeAnsweredJob } from './answered-job.ts';
+import { type BodyWrites, persist, prepareBodies, storeAnsweredJob } from './answered-job.ts';
 import { type CompactedContext, compactContext } from './context-compaction.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { encodeResponseAnswer, encodeResponseAnswerStream } from './encode-response.ts';
@@ -84,6 +84,9 @@ async function* yieldFrames(frames: readonly string[]): AsyncGenerator<string, b
   return true;
 }
 
+/** Errors of the vault after which a turn may be added later, by the sweep. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['vault_unavailable', 'external_key_unavailable']);
+
 class ForegroundResponse {
   readonly #call: StatefulCall;
   readonly #createItemId: ItemIdGenerator;
@@ -92,7 +95,11 @@ class ForegroundResponse {
   readonly #isStored: boolean;
   /** The job's epoch. Attempts of the same operation differ in it, so none overwrites another's output. */
   readonly #epoch: number;
+  /** Epoch seconds. */
+  readonly #expiresAt: number;
   #reserved: ReservedStorage | undefined;
+  /** Stores the response, once: they write one answer only. */
+  #writes: BodyWrites | undefined;
   /** What was actually stored. Undefined while it isn't known, because a write has no response. */
   #stored: StorageAmount | undefined = { bytes: 0, items: 0 };
 
@@ -103,11 +110,17 @@ class ForegroundResponse {
     this.#isStored = call.parsed.stored;
     this.#epoch = call.request.operation?.attempt ?? 1;
     this.#createItemId = createItemIdGenerator(call.id, this.#epoch);
+    this.#expiresAt = expiryOf(call.state.lifetime, call.api.now());
   }
 
   async generate(): Promise<HttpResponse> {
+    const needsKey = this.#isStored || this.#turn !== undefined || this.#context.compaction !== undefined;
+    // Before anything is paid. It is awaited once the storage is reserved, which is given back if it fails.
+    const preparing = needsKey ? this.#prepareWrites() : undefined;
+    preparing?.catch(() => {});
     this.#reserved = await this.#reserveStorage();
     try {
+      this.#writes = await preparing;
       return await this.#answer();
     } catch (thrown) {
       await this.#settleStorage();
@@ -153,8 +166,21 @@ class ForegroundResponse {
       const bytes = this.#isStored ? boundStored(answer, maxima) : 0;
       const turn = isTurn ? boundTurn(id, answer, maxima) : { bytes: 0, items: 0 };
       const most = { bytes: bytes + turn.bytes, items: (this.#isStored ? 1 : 0) + turn.items };
-      return { most, expiresAt: expiryOf(state.lifetime, api.now()) };
+      return { most, expiresAt: this.#expiresAt };
     });
+  }
+
+  #prepareWrites(): Promise<BodyWrites> {
+    const { id, request, state } = this.#call;
+    const { tenant } = request.principal;
+    return prepareBodies({ tenant, id, epoch: this.#epoch, expiresAt: this.#expiresAt }, state.bodies);
+  }
+
+  /** Returns what was prepared, or prepares it again for a second answer: the failure of one that could not be stored. */
+  async #takeWrites(): Promise<BodyWrites> {
+    const writes = this.#writes ?? (await this.#prepareWrites());
+    this.#writes = undefined;
+    return writes;
   }
 
   async #settleStorage(): Promise<void> {
@@ -233,13 +259,15 @@ class ForegroundResponse {
     }
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
     const pending = turn === undefined ? {} : { fanIn: ['conversation'] as const };
-    await this.#persist(() => this.#store(answer, { status, ...omitUndefined({ usage }), ...pending }, counted));
+    const writes = await this.#takeWrites();
+    const ending = { status, ...omitUndefined({ usage }), ...pending } as const;
+    await this.#persist(() => this.#store(answer, ending, writes, counted));
     if (turn === undefined) return;
     const { tenant } = request.principal;
     try {
       await commitTurn(turn);
     } catch (thrown) {
-      if (thrown instanceof LambentError) {
+      if (thrown instanceof LambentError && !PASSING.has(thrown.code)) {
         await state.jobs.delete(tenant, id);
         throw thrown;
       }
@@ -260,7 +288,7 @@ class ForegroundResponse {
     // Another attempt of the operation may still use the id.
     if (this.#call.request.operation?.isRepeated) return;
     try {
-      await this.#store(answer, { status: 'failed', errorCode: code });
+      await this.#store(answer, { status: 'failed', errorCode: code }, await this.#takeWrites());
     } catch (thrown) {
       this.#call.request.telemetry.logger.warn('failed response not stored', describeError(thrown));
     }
@@ -275,6 +303,7 @@ class ForegroundResponse {
   async #store(
     answer: StoredAnswer,
     ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>,
+    writes: BodyWrites,
     turn: StorageAmount = { bytes: 0, items: 0 },
   ): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
@@ -288,7 +317,8 @@ class ForegroundResponse {
         epoch: this.#epoch,
         deadline: request.deadlineAt,
         createdAt,
-        expiresAt: this.#reserved?.expiresAt ?? expiryOf(state.lifetime, api.now()),
+        expiresAt: this.#expiresAt,
+        writes,
         isCounted: this.#reserved !== undefined,
         request: this.#createInput(),
         answer,

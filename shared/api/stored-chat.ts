@@ -14,7 +14,7 @@ import {
 } from '../openai/chat/completion.ts';
 import type { ChatRequest } from '../openai/chat/request.ts';
 import { encodeStoredChatStream, isChatCompletion } from '../openai/chat/stored.ts';
-import { persist, storeAnsweredJob } from './answered-job.ts';
+import { persist, prepareBodies, storeAnsweredJob } from './answered-job.ts';
 import type { ApiState } from './api-state.ts';
 import { encodeChatAnswer } from './encode-chat.ts';
 import type { GenerationApi } from './generation-api.ts';
@@ -50,19 +50,31 @@ export async function createStoredChat(
   }
   const input = { body: parsed.body, generation: omitMessages(generation) };
   const { tenant, policy } = principal;
+  const expiresAt = expiryOf(state.lifetime, createdAt);
+  const job = { tenant, id, createdAt };
+  const epoch = operation?.attempt ?? 1;
+  // Before anything is paid. It is awaited once the storage is reserved, which is given back if it fails.
+  const preparing = Promise.all([
+    prepareBodies({ tenant, id, epoch, expiresAt }, state.bodies),
+    state.chats.prepare({ ...job, model, labels: parsed.body.metadata ?? {} }, expiresAt),
+  ]);
+  preparing.catch(() => {});
   const reserved = await reserveStorage(state.openStorageLimits, { tenant, policy, telemetry }, (maxima) => ({
     most: { bytes: boundStored({ input, generation, registry: api.registry }, maxima), items: 1 },
-    expiresAt: expiryOf(state.lifetime, createdAt),
+    expiresAt,
   }));
   const nothing = { bytes: 0, items: 0 };
   /** Undefined while it isn't known, because a write has no response. */
   let stored: StorageAmount | undefined = nothing;
-  const answer = await api.router
-    .generate(generation, { signal, deadlineAt, telemetry, defer, streamed, caller: principal })
-    .catch(async (thrown: unknown) => {
-      await reserved?.settle(nothing);
-      throw thrown;
-    });
+  const generate = async () => {
+    const [writes, addToList] = await preparing;
+    const call = { signal, deadlineAt, telemetry, defer, streamed, caller: principal };
+    return { writes, addToList, answer: await api.router.generate(generation, call) };
+  };
+  const { writes, addToList, answer } = await generate().catch(async (thrown: unknown) => {
+    await reserved?.settle(nothing);
+    throw thrown;
+  });
   const headers = describeHandling(parsed.ignored, answer);
   const commit = (completion: ChatCompletionObject, usage: Usage | undefined) =>
     persist(() => store(completion, usage), { request, timings: state.timings, now: api.now, sleep: api.sleep });
@@ -73,17 +85,16 @@ export async function createStoredChat(
     : { stored: id, headers, json: await encodeChatCompletion(events, options) };
 
   async function store(completion: ChatCompletionObject, usage: Usage | undefined): Promise<void> {
-    const expiresAt = reserved?.expiresAt ?? expiryOf(state.lifetime, api.now());
-    const job = { tenant, id, createdAt };
-    await state.chats.add({ ...job, model, labels: parsed.body.metadata ?? {} }, expiresAt);
+    await addToList();
     const bytes = await storeAnsweredJob(
       {
         ...job,
         endpoint: '/v1/chat/completions',
         model,
-        epoch: operation?.attempt ?? 1,
+        epoch,
         deadline: deadlineAt,
         expiresAt,
+        writes,
         status: 'completed',
         isCounted: reserved !== undefined,
         request: input,

@@ -31,8 +31,12 @@ export interface JobListQuery {
  * an entry may have no job, but a listed job always has its entry.
  */
 export interface JobList {
-  /** Writes an entry, over one of the same job and time. */
-  add(entry: ListedJob, expiresAt: number): Promise<void>;
+  /**
+   * Prepares to write an entry later, when keys may not be available.
+   * @param expiresAt epoch seconds
+   * @returns a function that writes the entry, over one of the same job and time
+   */
+  prepare(entry: ListedJob, expiresAt: number): Promise<() => Promise<void>>;
   /** Reads the entry of a job; undefined if it has none. */
   read(job: Pick<Job, 'tenant' | 'id' | 'createdAt'>): Promise<ListedJob | undefined>;
   /** Replaces the labels of an entry. Returns undefined if there is no entry. */
@@ -79,9 +83,9 @@ export function createJobList(
   }
 
   return {
-    async add({ tenant, id, createdAt, model, labels }, expiresAt) {
+    async prepare({ tenant, id, createdAt, model, labels }, expiresAt) {
       const fields = { id, createdAt, model, expiresAt, labels: await sealLabels({ tenant, id }, labels) };
-      await putItem(table, { ...entryKey(tenant, id, createdAt), ...marshall(fields) });
+      return async () => void (await putItem(table, { ...entryKey(tenant, id, createdAt), ...marshall(fields) }));
     },
     async read({ tenant, id, createdAt }) {
       const item = await getItem(table, entryKey(tenant, id, createdAt));

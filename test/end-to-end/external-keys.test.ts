@@ -157,9 +157,8 @@ describe('a project with an external key', () => {
     await expect(
       acme.conversations.create({ items: [{ type: 'message', role: 'user', content: 'Hi' }] }),
     ).rejects.toMatchObject(unavailable);
-    await expect(acme.responses.create({ model: 'default', input: 'Hi', background: true })).rejects.toMatchObject(
-      unavailable,
-    );
+    for (const how of [{}, { stream: true }, { background: true }])
+      await expect(acme.responses.create({ model: 'default', input: 'Hi', ...how })).rejects.toMatchObject(unavailable);
     const unstored = await acme.responses.create({ model: 'default', input: 'Hi', store: false });
     expect(unstored).toMatchObject({ status: 'completed' });
     expect(await other.responses.retrieve(theirs)).toMatchObject({ id: theirs, status: 'completed' });

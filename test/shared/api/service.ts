@@ -60,7 +60,7 @@ export interface Service extends AsyncDisposable {
 
 /**
  * Starts an HTTP server with the generation routes, the real router and a scripted model. Instead of the HTTP pipeline,
- * it has the minimum that a test of the routes needs. Without `state` nothing is stored.
+ * it has the minimum that a test of the routes needs. Without `state` nothing is stored. `onGenerate` is called when the model is.
  */
 export async function startService(
   scripts: readonly Script[],
@@ -69,6 +69,7 @@ export async function startService(
   idempotency?: Idempotency,
   clock: Pick<GenerationApi, 'now' | 'sleep'> = {},
   policy: Policy = UNRESTRICTED,
+  onGenerate: () => void = () => {},
 ): Promise<Service> {
   const generationRequests: GenerationRequest[] = [];
   const remainingScripts = [...scripts];
@@ -79,6 +80,7 @@ export async function startService(
     createModel: async () => ({
       async *generate(request) {
         generationRequests.push(request);
+        onGenerate();
         for (const step of remainingScripts.shift() ?? []) {
           if (step instanceof Error) throw step;
           yield step;

@@ -1,4 +1,6 @@
+import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { UNRESTRICTED } from '../../../shared/access/policy.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { QueueLimits } from '../../../shared/api/queue-limits.ts';
@@ -7,6 +9,7 @@ import { LambentError } from '../../../shared/core/errors.ts';
 import { createIdempotencyRecords } from '../../../shared/idempotency/idempotency-records.ts';
 import { CLAIM_TIMINGS } from '../../../shared/idempotency/key-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { readInput, readOutput } from '../../../shared/jobs/completion.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createJobList } from '../../../shared/jobs/job-list.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
@@ -14,6 +17,7 @@ import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
+import type { Vault } from '../../../shared/vault/vault.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
@@ -22,7 +26,7 @@ import { sweepOnce } from '../jobs/sweep-once.ts';
 import { MemoryCounters } from '../limits/memory-counters.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 import { rejectLimits } from './receiver-ports.ts';
-import { startService, TENANT } from './service.ts';
+import { createTestRegistry, startService, TENANT } from './service.ts';
 
 let stores: Stores;
 beforeAll(async () => {
@@ -33,24 +37,24 @@ afterAll(() => stores[Symbol.asyncDispose]());
 let conversationCount = 0;
 
 /** Creates the API's stores with one conversation. `faults` override methods of the job store. */
-async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
+async function createState(faults: (jobs: JobStore) => Partial<JobStore>, vault: Vault = stores.vault) {
   const clock = { now: Date.now() };
   const jobs = createMemoryStore(() => clock.now);
   const blobs = createMemoryBlobs();
   const conversations = createConversations({
     table: createConversationTable(stores.client, stores.tableName, stores.bucket),
-    vault: stores.vault,
+    vault,
     retentionDays: 30,
   });
   const queue = recordTickets();
-  const bodies = createBodies(stores.vault, blobs);
+  const bodies = createBodies(vault, blobs);
   const state: ApiState = {
-    vault: stores.vault,
+    vault,
     jobs: { ...jobs, ...faults(jobs) },
     bodies,
-    events: createEventLog(stores.vault, blobs),
+    events: createEventLog(vault, blobs),
     queue,
-    chats: createJobList(stores.client, stores.tableName, stores.vault),
+    chats: createJobList(stores.client, stores.tableName, vault),
     conversations,
     openQueueLimits: rejectLimits,
     openStorageLimits: rejectLimits,
@@ -147,31 +151,92 @@ describe('a response whose store is away when it is complete', () => {
   });
 });
 
-it.each(['response', 'chat completion'])(
-  'a %s that can not be sealed gives back the storage that it reserved',
-  async (kind) => {
-    const { state } = await createState(() => ({}));
-    const fail = () => Promise.reject(new LambentError('external_key_unavailable', 'The key is disabled'));
+/** The stores' vault, whose tenants' external key can be revoked. */
+function createRevocableVault() {
+  const state = { isRevoked: false };
+  const check = () => {
+    if (state.isRevoked) throw new LambentError('external_key_unavailable', 'The key is disabled');
+  };
+  const { vault } = stores;
+  const revocable: Vault = {
+    ...vault,
+    async seal(...args) {
+      check();
+      return vault.seal(...args);
+    },
+    async prepareSeal(...args) {
+      check();
+      return vault.prepareSeal(...args);
+    },
+    async open(...args) {
+      check();
+      return vault.open(...args);
+    },
+  };
+  return { vault: revocable, state };
+}
+
+describe('an external key that is revoked', () => {
+  const messages = [{ role: 'user' as const, content: 'Hi' }];
+  type Kind = 'response' | 'response of a conversation' | 'turn that is not stored' | 'chat completion';
+  const request = (client: OpenAI, kind: Kind, stream: boolean, conversation: string): Promise<unknown> => {
+    const body = { model: 'default', input: 'Hi', stream };
+    if (kind === 'response') return client.responses.create(body);
+    if (kind === 'response of a conversation') return client.responses.create({ ...body, conversation });
+    if (kind === 'turn that is not stored') return client.responses.create({ ...body, conversation, store: false });
+    const chat = { model: 'default', messages, stream, store: true, metadata: { a: 'b' } };
+    return client.chat.completions.create(chat);
+  };
+
+  it.each([
+    ['response', false],
+    ['response', true],
+    ['turn that is not stored', false],
+    ['chat completion', false],
+    ['chat completion', true],
+  ] as const)('costs no call of the model and no storage: %s, streamed: %s', async (kind, isStreamed) => {
+    const { vault, state: key } = createRevocableVault();
+    const { state, conversation } = await createState(() => ({}), vault);
+    key.isRevoked = true;
     const store = new MemoryCounters();
     const limits = new StorageLimits({ store, metrics: { publish: () => {} }, whenDown: 'refuse' });
-    const unsealed: ApiState = {
-      ...state,
-      bodies: createBodies({ ...stores.vault, seal: fail, prepareSeal: fail }, createMemoryBlobs()),
-      openStorageLimits: async () => limits,
-    };
+    const limited: ApiState = { ...state, openStorageLimits: async () => limits };
     const policy = { project: { limits: { storedItems: 9 } } };
-    await using service = await startService([makeAnswer('Hello')], undefined, unsealed, undefined, {}, policy);
-    const { chat, responses } = service.client;
-    const messages = [{ role: 'user' as const, content: 'Hi' }];
-    const call =
-      kind === 'response'
-        ? responses.create({ model: 'default', input: 'Hi' })
-        : chat.completions.create({ model: 'default', messages, store: true });
-    await expect(call).rejects.toThrow();
-    expect(service.generationRequests).toHaveLength(1);
+    await using service = await startService([makeAnswer('Hello')], undefined, limited, undefined, {}, policy);
+    await expect(request(service.client, kind, isStreamed, conversation)).rejects.toMatchObject({
+      ...{ status: 403, code: 'external_key_unavailable' },
+    });
+    expect(service.generationRequests).toEqual([]);
     expect(await store.read(`stored#${TENANT}`)).toMatchObject({ B: 0n, I: 0n });
-  },
-);
+  });
+
+  it.each(['response', 'response of a conversation', 'chat completion'] as const)(
+    'during the call leaves a stored answer readable once it works again: %s',
+    async (kind) => {
+      const { vault, state: key } = createRevocableVault();
+      const { state, conversation, countItems, sweep } = await createState(() => ({}), vault);
+      const finish = makeAnswer('Hello');
+      const registry = createTestRegistry();
+      await using service = await startService([finish], registry, state, undefined, {}, UNRESTRICTED, () => {
+        key.isRevoked = true;
+      });
+      const answered = await request(service.client, kind, false, conversation);
+      expect(answered).toMatchObject({ id: expect.any(String) });
+      const { id } = answered as { id: string };
+      key.isRevoked = false;
+      const job = await state.jobs.read(TENANT, id);
+      expect(job).toMatchObject({ status: 'completed' });
+      expect(job && (await readInput(job, state.bodies))).toMatchObject({ body: { model: 'default' } });
+      expect(job && (await readOutput(job, state.bodies))).toMatchObject({ answer: { id } });
+      if (kind === 'chat completion')
+        expect(job && (await state.chats.read(job))).toMatchObject({ labels: { a: 'b' } });
+      if (kind !== 'response of a conversation') return;
+      expect(await countItems()).toBe(0);
+      expect(await sweep()).toMatchObject({ completed: 1, failed: 0 });
+      expect(await countItems()).toBe(2);
+    },
+  );
+});
 
 it('a background response counts once for limits on queued jobs, however often its request is repeated', async () => {
   const counters = new MemoryCounters();

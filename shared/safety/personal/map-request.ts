@@ -117,9 +117,12 @@ function mapText(part: TextPart, visit: VisitText, place: TextPlace): TextPart {
   return { ...part, text: visitText(part.text, visit, place) };
 }
 
-/** Visits the strings of JSON with escapes, such as the results of many tools, as the texts that they stand for. */
+/**
+ * Visits the strings of JSON with escapes by code as the texts that they stand for. Other JSON, such as the results of many tools, is
+ * visited as a whole, so that a guardrail gets few texts, with the names of their fields.
+ */
 function visitText(text: string, visit: VisitText, place: TextPlace): string {
-  return text.includes('\\u') ? mapJsonText(text, visit, place) : visit(text, place);
+  return text.includes('\\u') ? mapJsonText(text, visit, place) : visit(text, { ...place, mayBeJson: true });
 }
 
 function mapContent(part: ContentPart, { visit, visitUnsearchable }: RequestVisitor, place: TextPlace): ContentPart {

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { PersonalDataAction, PersonalDataKind } from '../../access/personal-data.ts';
 import { LambentError } from '../../core/errors.ts';
+import { isJson } from '../../core/is-json.ts';
 import type { GenerationRequest } from '../../inference/generation.ts';
 import { type Detect, type Finding, mergeOverlaps, toLabel } from './detector.ts';
 import { mapRequest, type RequestVisitor } from './map-request.ts';
@@ -54,13 +55,25 @@ export async function maskRequest(
   search.throwRefusal();
   if (search.counts.size === 0) return { request: mapRequest(request, AS_IT_IS), values: new Map() };
   const placeholders = new Placeholders(await ports.openKey(), search.reserved);
-  const visit: VisitText = (text, place) =>
-    replaceFound(text, search.getFound(text, place), ({ label, action }, value) =>
+  const visit: VisitText = (text, place) => {
+    const found = search.getFound(text, place);
+    const isEscaped = place.mayBeJson === true && found.length > 0 && text.includes('\\') && isJson(text);
+    return replaceFound(text, found, ({ label, action }, value) =>
       // A name has few characters, and two different ones must not become the same.
-      action === 'mask' || place.isName ? placeholders.get(label, value) : `[REDACTED ${label}]`,
+      action === 'mask' || place.isName
+        ? placeholders.get(label, isEscaped ? unescapeJson(value) : value)
+        : `[REDACTED ${label}]`,
     );
+  };
   const masked = mapRequest(request, { ...AS_IT_IS, visit });
   return { request: masked, values: placeholders.values };
+}
+
+/** Returns the text that a part of a string in JSON stands for. It is escaped again where it is restored into JSON. */
+function unescapeJson(value: string): string {
+  const json = `"${value}"`;
+  // A value may be longer than one string.
+  return isJson(json) ? JSON.parse(json) : value;
 }
 
 const AS_IT_IS: RequestVisitor = { visit: (text) => text, visitUnsearchable: () => {} };

@@ -13,6 +13,8 @@ export interface TextPlace {
   readonly isOfModel?: true;
   /** True for a signature or encrypted content, in which values other than credentials are matches by chance. */
   readonly isOpaque?: true;
+  /** True for a whole text that may be JSON, with escapes in its values. */
+  readonly mayBeJson?: true;
 }
 
 /** Returns what replaces a text. */

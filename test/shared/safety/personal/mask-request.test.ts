@@ -1,9 +1,10 @@
 import { createSecretKey } from 'node:crypto';
 import { expect, it } from 'vitest';
 import type { PersonalDataRules } from '../../../../shared/access/personal-data.ts';
-import type { GenerationRequest, Message } from '../../../../shared/inference/generation.ts';
+import type { GenerationEvent, GenerationRequest, Message } from '../../../../shared/inference/generation.ts';
 import { getDetector } from '../../../../shared/safety/personal/detectors.ts';
 import { type FindNames, type MaskingPorts, maskRequest } from '../../../../shared/safety/personal/mask-request.ts';
+import { restoreAnswer } from '../../../../shared/safety/personal/restore-answer.ts';
 import { combineRules } from '../../../../shared/safety/personal/rules.ts';
 import { makeRequest } from '../../inference/requests.ts';
 
@@ -89,6 +90,25 @@ it('the strings of a result in escaped JSON are masked and given to the guardrai
   expect(given).toEqual(['张三 [EMAIL]']);
   expect(getText(request)).toMatch(/^\{"n": "NAME-[a-z2-7]{8} EMAIL-[a-z2-7]{8}"\}$/);
   expect([...values.values()]).toEqual(['张三', 'a@example.com']);
+});
+
+it('a value with escapes in a result in JSON is restored as the text that it stands for', async () => {
+  const key = '-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nabc=\n-----END PRIVATE KEY-----';
+  const json = `{ "a" : "x\\ty", "key": ${JSON.stringify(key)} , "n": 1.50 }`;
+  const result: Message = { role: 'tool', toolCallId: 'a', content: [{ type: 'text', text: json }] };
+  const { request, values } = await mask({ messages: [result, say(key), say(`See ${JSON.stringify(key)}`)] });
+  const [placeholder = '', other = ''] = values.keys();
+  expect(getText(request)).toBe(`{ "a" : "x\\ty", "key": "${placeholder}" , "n": 1.50 }`);
+  expect(getText(request, 1)).toBe(placeholder);
+  expect(values.get(placeholder)).toBe(key);
+  // This text isn't JSON, so what its backslashes mean is unknown.
+  expect(values.get(other)).toBe(JSON.stringify(key).slice(1, -1));
+
+  async function* call(): AsyncGenerator<GenerationEvent> {
+    yield { type: 'toolArguments', index: 0, fragment: JSON.stringify({ pem: placeholder }) };
+  }
+  for await (const event of restoreAnswer(call(), values, 'text'))
+    expect(event).toMatchObject({ fragment: JSON.stringify({ pem: key }) });
 });
 
 it('a secret in a field of JSON is found by the name of the field', async () => {

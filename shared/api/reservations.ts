@@ -139,7 +139,7 @@ export class Reservations implements StreamLimits {
     };
   }
 
-  /** Settles reservations of the key that dead functions have left, while the call runs. */
+  /** Settles reservations of the key that earlier calls have left, while the call runs. */
   async #settleStranded(
     pk: string,
     { counters }: Reservation,

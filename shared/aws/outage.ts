@@ -20,3 +20,14 @@ export function isAwsOutage(thrown: unknown): boolean {
 export function isThrottling(thrown: unknown): boolean {
   return isAwsError(thrown) && THROTTLED.test(thrown.name);
 }
+
+/** The system calls that fail if there is no connection yet. */
+const CONNECTING: ReadonlySet<unknown> = new Set(['connect', 'getaddrinfo']);
+
+/** Returns whether a request was not sent, because no connection could be made. It had no effect. */
+export function isUnsent(thrown: unknown): boolean {
+  if (!(thrown instanceof Error)) return false;
+  // Node tries each address of a name.
+  if (thrown instanceof AggregateError) return thrown.errors.length > 0 && thrown.errors.every(isUnsent);
+  return 'syscall' in thrown && CONNECTING.has(thrown.syscall);
+}

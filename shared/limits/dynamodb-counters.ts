@@ -1,10 +1,10 @@
 import { ConditionalCheckFailedException, type DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import type { Item } from '../aws/attributes.ts';
-import { isThrottling } from '../aws/outage.ts';
+import { isThrottling, isUnsent } from '../aws/outage.ts';
 import { getItem, scanItems, type Table } from '../aws/table.ts';
 import { type CounterStore, type Counters, type CounterWrite, LIST_PARTS } from './counters.ts';
 
-/** A throttled write was not made. It is repeated so often, after a pause that doubles. */
+/** A write that was throttled or not sent was not made. It is repeated so often, after a pause that doubles. */
 const MAX_ATTEMPTS = 3;
 const BASE_PAUSE_MS = 25;
 
@@ -35,7 +35,7 @@ export function createDynamoDBCounters(client: DynamoDBClient, tableName: string
             const counters = thrown.Item === undefined ? await read(write.pk) : toCounters(thrown.Item);
             return { isWritten: false, counters };
           }
-          if (attempt === MAX_ATTEMPTS || !isThrottling(thrown)) throw thrown;
+          if (attempt === MAX_ATTEMPTS || !(isThrottling(thrown) || isUnsent(thrown))) throw thrown;
           await new Promise((resolve) => setTimeout(resolve, BASE_PAUSE_MS * 2 ** attempt * (0.5 + Math.random())));
         }
       }

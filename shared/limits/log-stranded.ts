@@ -3,7 +3,7 @@ import { recordedAs } from '../core/recorded-line.ts';
 import { formatDollars } from '../inference/cost.ts';
 import type { Stranded } from './stranded.ts';
 
-/** Logs calls whose function died, as the summary line of a request is logged, with the most that they can have used. */
+/** Logs calls that never settled, as the summary line of a request is logged, with the most that they can have used. */
 export function logStranded(logger: Pick<RequestLogger, 'summarize'>, stranded: Stranded): void {
   const { pk, model, startedAt, calls, inputTokens, outputTokens, spend } = stranded;
   const [, tenant, keyId] = pk.split('#');

@@ -10,7 +10,10 @@ import {
 import type { CounterStore, Counters } from './counters.ts';
 import { MINUTE_MS } from './windows.ts';
 
-/** Calls of one minute and model that never settled, because their function died, and what they had reserved. */
+/**
+ * Calls of one minute and model that never settled, and what they had reserved: their function died, the write that settles them was
+ * lost, or they were refused because the response to their reservation was lost.
+ */
 export interface Stranded {
   readonly pk: string;
   readonly model: string;

@@ -166,6 +166,31 @@ describe('the counters in DynamoDB', () => {
     server.close();
   });
 
+  it('are written again if no connection could be made, because the request was not sent', async () => {
+    const server = createServer((request, response) => {
+      request.resume();
+      response.writeHead(200, { 'content-type': 'application/x-amz-json-1.0' });
+      response.end(JSON.stringify({ Attributes: { n: { N: '1' } } }));
+    }).listen(0, '127.0.0.1');
+    const client = await connect(server);
+    const { port } = server.address() as AddressInfo;
+    await new Promise((resolve) => server.close(resolve));
+    let requests = 0;
+    client.middlewareStack.add(
+      (next) => async (args) => {
+        requests += 1;
+        if (requests === 2) await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+        return next(args);
+      },
+      { step: 'finalizeRequest', name: 'startServer', priority: 'low' },
+    );
+    const result = await createDynamoDBCounters(client, 'limits').write({ pk: 'key#a', add: { n: 1n } });
+    expect(result).toEqual({ isWritten: true, counters: { n: 1n } });
+    expect(requests).toBe(2);
+    client.destroy();
+    server.close();
+  });
+
   it('are written again after throttling, which has no effect', async () => {
     let requests = 0;
     const server = createServer((request, response) => {

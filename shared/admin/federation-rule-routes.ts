@@ -159,17 +159,20 @@ export function createFederationRuleRoutes(api: AdminApi) {
         const target = await getAccount(before.projectId, before.serviceAccountId);
         const permitted = body.permissions && (await parsePermissions(body.permissions, target));
         const matched = body.attribute_matchers && checkMatchers(body.attribute_matchers);
-        // What the rule admitted until now is taken away first.
-        await rules.revoke(before);
-        const after = await rules.collection.update(ORGANIZATION, before.id, (rule) => ({
-          ...rule,
-          ...permitted,
-          matchers: matched ?? rule.matchers,
-          name: body.name === undefined ? rule.name : body.name,
-          description: body.description === undefined ? rule.description : body.description,
-          enabled: body.enabled ?? rule.enabled,
-          updatedAt: Math.floor(api.now() / 1000),
-        }));
+        const after = await rules.collection.update(ORGANIZATION, before.id, async (rule) => {
+          const changed = {
+            ...rule,
+            ...permitted,
+            matchers: matched ?? rule.matchers,
+            name: body.name === undefined ? rule.name : body.name,
+            description: body.description === undefined ? rule.description : body.description,
+            enabled: body.enabled ?? rule.enabled,
+            updatedAt: Math.floor(api.now() / 1000),
+          };
+          // What the change takes away is taken away first. Other changes must not interrupt the rule: refusals are cached.
+          if (await rules.isReduced(rule, changed)) await rules.revoke(rule);
+          return changed;
+        });
         await rules.enforce([after]);
         const act = {
           type: 'workload_identity_provider_mapping.updated',

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { createIssuerAdministration } from '../access/federation/issuer-administration.ts';
 import type { FederationRule as EnforcedRule } from '../access/federation/issuers.ts';
@@ -34,6 +35,8 @@ export interface FederationRules {
   listOf(providerId: string): Promise<FederationRule[]>;
   /** Makes the authorizer apply rules as they are stored, but none that is switched off. Idempotent. */
   enforce(rules: readonly FederationRule[]): Promise<void>;
+  /** Returns whether a change of a rule takes something away: other tokens meet it, or it permits them less. */
+  isReduced(before: FederationRule, after: FederationRule): Promise<boolean>;
   /** Makes the authorizer apply a rule no more. */
   revoke(rule: FederationRule): Promise<void>;
   /** Revokes and deletes a rule. Idempotent. */
@@ -104,6 +107,15 @@ export function createFederationRules(api: AdminApi): FederationRules {
 
   return {
     collection,
+
+    async isReduced(before, after) {
+      if (before.enabled && !after.enabled) return true;
+      if (!isDeepStrictEqual(before.matchers, after.matchers)) return true;
+      const listScopes = createRuleScopeReader(api);
+      const [scopes, left] = await Promise.all([listScopes(before), listScopes(after)]);
+      return scopes.some((scope) => !left.includes(scope));
+    },
+
     revoke,
     remove,
 

@@ -62,7 +62,7 @@ export interface Collection<T extends AdminObject> {
    * Replaces an object by `change` of it, and returns the new version. Repeats both if another request wrote it meanwhile.
    * @throws LambentError `not_found`, or `overloaded` after eight attempts
    */
-  update(owner: Owner, id: string, change: (object: T) => T): Promise<T>;
+  update(owner: Owner, id: string, change: (object: T) => T | Promise<T>): Promise<T>;
   /** Stores an object whether or not the owner has one with its id. */
   put(owner: Owner, object: T): Promise<void>;
   /** Returns false if there is no such object. */
@@ -153,7 +153,7 @@ export function createCollection<T extends AdminObject>(table: Table, { type, sc
       for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
         const item = await getItem(table, toKey(owner, id));
         if (item === undefined) throw objectNotFoundError(type, id);
-        const changed = change(parseItem(item));
+        const changed = await change(parseItem(item));
         const isWritten = await putItem(table, toItem(owner, changed, newId(16)), {
           condition: 'version = :version',
           values: marshall({ ':version': unmarshall(item)['version'] }),

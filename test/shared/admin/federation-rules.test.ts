@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { createIssuerFinder } from '../../../shared/access/federation/issuers.ts';
 import { BUILT_IN_ROLES } from '../../../shared/access/roles.ts';
 import { TENANT_SCOPES } from '../../../shared/access/scopes.ts';
-import { startInterleaving } from './interleave.ts';
+import { interleave, startInterleaving } from './interleave.ts';
 
 const PROJECT = '/v1/organization/projects/{project}';
 const RULES = '/v1/organization/workload_identity_providers/{provider}/federation_rules';
@@ -53,5 +53,62 @@ describe('a rule that was created in a sandbox', () => {
     await expectScopes(scopes);
     await changeEnvironment('sandbox');
     await expectScopes(inSandbox);
+  });
+});
+
+describe('a change of a rule', () => {
+  const few = ['models.read'];
+  const some = ['models.read', 'responses.read'];
+  const all = ['models.read', 'responses.read', 'conversations.read'];
+  let rule: string;
+  beforeEach(async () => {
+    rule = await createRule(restrict(...some));
+  });
+
+  const update = (body: object) => world.request(`POST ${RULES}/{rule}`, { provider, rule }, body);
+
+  /** Returns a list that gets what the authorizer grants by the rule after each write. */
+  function observe() {
+    const seen: (readonly string[] | undefined)[] = [];
+    world.client.middlewareStack.add(
+      (next, context) => async (args) => {
+        const result = await next(args);
+        if (/^(Put|Update|Delete)Item/.test(String(context['commandName']))) seen.push(await readScopes(rule));
+        return result;
+      },
+      { step: 'initialize' },
+    );
+    return seen;
+  }
+
+  it.each<[string, object, readonly string[]]>([
+    ['another name', { name: 'New', description: 'Newer' }, some],
+    ['what is so already', { enabled: true, attribute_matchers: { team: 'search' } }, some],
+    ['the same scopes in another order', restrict(...some.toReversed()), some],
+    ['more scopes', restrict('sandbox'), all],
+    ['all scopes', { permissions: { type: 'service_account_default' } }, all],
+  ])('%s is applied without an interruption of the rule', async (_, body, after) => {
+    const seen = observe();
+    await update(body);
+    expect(seen).toEqual([some, after]);
+  });
+
+  it.each<[string, object, readonly string[] | undefined]>([
+    ['other claims', { attribute_matchers: { team: 'sales' } }, some],
+    ['a further claim', { attribute_matchers: { team: 'search', ref: 'main' } }, some],
+    ['fewer scopes', restrict(...few), few],
+    ['other scopes', restrict('models.read', 'conversations.read'), ['models.read', 'conversations.read']],
+    ['the end of the rule', { enabled: false }, undefined],
+  ])('%s: the rule is revoked before it shows that something is taken away', async (_, body, after) => {
+    const seen = observe();
+    await update(body);
+    expect(seen).toEqual([undefined, undefined, after]);
+  });
+
+  it('what it takes away from a concurrent change is revoked first, too', async () => {
+    interleave(world.client, 'before', 'PutItemCommand', '"admin"', () => update(restrict(...all)));
+    const seen = observe();
+    await update(restrict(...some));
+    expect(seen).toEqual([some, all, undefined, undefined, some]);
   });
 });

@@ -1,7 +1,15 @@
 import { ABUSE_SIGNS, type AbuseSign, MAX_NETWORKS } from '../access/abuse-rules.ts';
 import type { Digest } from '../audit/digest.ts';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
-import { getItems, queryAllItems, type Table, updateAndGetItem, updateItem, updateOrGetItem } from '../aws/table.ts';
+import {
+  getItems,
+  queryAllItems,
+  queryPage,
+  type Table,
+  updateAndGetItem,
+  updateItem,
+  updateOrGetItem,
+} from '../aws/table.ts';
 import { mapInParallel } from '../core/map-in-parallel.ts';
 import { type Activity, HOUR_MS, type Subject } from './activity.ts';
 
@@ -73,6 +81,12 @@ export async function readActivity(table: Table, subjects: readonly Subject[]): 
     const subject = byKey.get(JSON.stringify({ pk, sk }));
     return subject === undefined ? [] : [parseItem(subject, item)];
   });
+}
+
+/** Returns whether a key of a tenant was used in the last day. Its calls are known once they are recorded. */
+export async function wasUsed(table: Table, tenant: string, keyId: string): Promise<boolean> {
+  const values = marshall({ ':pk': getPartition(tenant, keyId) });
+  return (await queryPage(table, { where: 'pk = :pk', values, pageSize: 1 })).length > 0;
 }
 
 /** Reads the hours of the week before an hour in which a project was used. */

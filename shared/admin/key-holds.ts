@@ -1,6 +1,8 @@
 import * as v from 'valibot';
+import { wasUsed } from '../abuse/activity-table.ts';
 import { createHoldTable, MAX_HOLDS } from '../access/hold-table.ts';
 import type { Hold } from '../access/holds.ts';
+import { isPrincipalId } from '../access/keys.ts';
 import { ORGANIZATION } from '../access/principal.ts';
 import { getPrincipalKind } from '../access/principal-kind.ts';
 import type { HttpRequest } from '../access/route.ts';
@@ -21,12 +23,13 @@ import { createProjectKeys } from './project-keys.ts';
 import { createProjects, getActiveProject, getProject } from './projects.ts';
 import { createSenderItems } from './sender-items.ts';
 import { createServiceAccounts } from './service-accounts.ts';
+import type { UsageApi } from './usage.ts';
 
 const LONGEST_HOLD_SECONDS = 366 * 86_400;
 const holdBody = object({ hold_seconds: v.optional(integer(1, LONGEST_HOLD_SECONDS), 86_400) });
 
 /** Creates the routes of held keys, which OpenAI's API doesn't have. The path parameter `key` is the `keyId` of the log. */
-export function createKeyHoldRoutes(api: AdminApi) {
+export function createKeyHoldRoutes(api: AdminApi & Pick<UsageApi, 'usage'>) {
   const projects = createProjects(api);
   const holds = createHoldTable(api.access, api.now);
   const keys = createProjectKeys(api);
@@ -40,6 +43,13 @@ export function createKeyHoldRoutes(api: AdminApi) {
     return record?.tenants.includes(project) ? record : undefined;
   };
 
+  /** Returns whether an id is that of a key that only the access table has, which is not found there by its id. */
+  const isKnownKey = async (project: string, id: string): Promise<boolean> => {
+    if (getPrincipalKind(id) !== 'api_key' || !isPrincipalId(id)) return false;
+    // A held key isn't used, so it would be unknown to a request that prolongs the hold.
+    return (await wasUsed(api.usage, project, id)) || Object.hasOwn(await holds.list(project), id);
+  };
+
   /** @throws LambentError `not_found` for an unknown id, so that a misspelt one is noticed */
   const requireCaller = async (project: string, id: string): Promise<void> => {
     const found =
@@ -47,7 +57,7 @@ export function createKeyHoldRoutes(api: AdminApi) {
       (await accounts.find(toProjectOwner(project), id)) ??
       (await people.users.collection.find(ORGANIZATION, id)) ??
       (await findSender(project, id));
-    if (found === undefined) throw objectNotFoundError(getPrincipalKind(id), id);
+    if (found === undefined && !(await isKnownKey(project, id))) throw objectNotFoundError(getPrincipalKind(id), id);
   };
 
   return {

@@ -1,6 +1,10 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { DeleteItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { TENANT_SCOPES } from '../../shared/access/scopes.ts';
+import { omitUndefined } from '../../shared/core/objects.ts';
 import { waitUntil } from '../wait.ts';
 import { type Administrator, createAdministrator } from './administrator.ts';
+import { addKeys, connectToTables } from './keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -56,6 +60,33 @@ it('a hold ends by itself', async () => {
   await admin.send('POST', `${project}/key_holds/${key.id}`, { hold_seconds: 10 });
   expect(await call(key.value)).toMatchObject({ code: 'key_held' });
   await waitUntil('the key works again', async () => (await call(key.value)).status === 200);
+});
+
+it('a key that was made by hand can be held once its calls are recorded, and its hold can be prolonged', async () => {
+  const [one, other] = [await admin.createProject(), await admin.createProject()];
+  const keyId = `hand-made-${one.project.slice(-8)}`;
+  await addKeys(service.cloud, { 'sk-hand-made': { tenant: one.project, keyId, scopes: TENANT_SCOPES } });
+  const hold = (project: string, id = keyId) => admin.send('POST', `${project}/key_holds/${id}`);
+  expect((await hold(one.project)).status).toBe(404);
+  expect((await call('sk-hand-made')).status).toBe(200);
+  await waitUntil('the key is known', async () => (await hold(one.project)).status === 200);
+  expect(await call('sk-hand-made')).toMatchObject({ status: 403, code: 'key_held' });
+  expect((await hold(other.project)).status).toBe(404);
+  expect((await hold(one.project, keyId.slice(0, -1))).status).toBe(404);
+
+  const { cloud } = service;
+  const tables = connectToTables(cloud);
+  onTestFinished(() => tables.destroy());
+  // As after a day without calls.
+  const TableName = cloud.resources['USAGE_TABLE'] ?? '';
+  const { Items = [] } = await tables.send(new ScanCommand({ TableName }));
+  const activity = Items.filter(({ pk }) => pk?.S === `activity#${one.project}#${keyId}`);
+  expect(activity.length).toBeGreaterThan(0);
+  for (const { pk, sk } of activity)
+    await tables.send(new DeleteItemCommand({ TableName, Key: omitUndefined({ pk, sk }) }));
+  expect((await hold(one.project)).status).toBe(200);
+  await admin.send('DELETE', `${one.project}/key_holds/${keyId}`);
+  expect((await hold(one.project)).status).toBe(404);
 });
 
 it('a hold of an unknown key, for an invalid time or of an archived project is refused', async () => {

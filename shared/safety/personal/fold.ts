@@ -49,6 +49,8 @@ const FOLDED = new RegExp(
     // Mathematical digits.
     '\\ud835[\\udfce-\\udfff]',
     '\\\\u[0-9A-Fa-f]{4}|\\\\x[0-9A-Fa-f]{2}|\\\\[nrtbf]',
+    // An odd number of backslashes: the escape of JSON, or of JSON within JSON.
+    '(?<!\\\\)\\\\(?:\\\\\\\\){0,3}["/]',
     // The bytes of one character in UTF-8.
     '%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|%[0-9A-Fa-f]{2}',
     '&#x[0-9A-Fa-f]{1,5};|&#[0-9]{1,6};|&(?:commat|period|nbsp|colon|plus|amp|quot|lt|gt);',
@@ -72,6 +74,7 @@ function foldPair(codePoint: number): string {
 }
 
 function foldEscape(original: string): string {
+  if (/["/]$/.test(original)) return original.slice(-1);
   const kind = original[1];
   return kind === 'u' || kind === 'x' ? toPlain(String.fromCharCode(Number.parseInt(original.slice(2), 16))) : '\n';
 }

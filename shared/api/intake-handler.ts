@@ -3,7 +3,7 @@ import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { divideTimings } from '../core/timings.ts';
 import { createQueueControl, type QueueControlOptions } from '../lambda/queue-control.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
-import { createQueuePipeline, VISIBILITY_SECONDS } from '../lambda/queue-pipeline.ts';
+import { computeRetryPauseMs, createQueuePipeline, VISIBILITY_SECONDS } from '../lambda/queue-pipeline.ts';
 import { type ReceiverPorts, receive } from './receive.ts';
 
 /** Options of `createIntakeHandler`. */
@@ -20,8 +20,11 @@ export interface IntakeHandlerOptions extends QueueControlOptions {
 const PLACES = 20;
 /** The most bytes that a process loads for a message whose body is in the bucket. */
 const INBOX_BYTES = 6_000_000;
-/** A message is received again only after a failure or a crash, so its pauses grow with its receives. */
-const RETRY = { firstRetryMs: 5_000, longestRetryMs: 900_000 };
+/**
+ * A message is received again only after a failure, a crash or a postponement, so its pauses grow with its receives. They grow as
+ * fast when it was postponed: ten receives take longer then than those after crashes, for which `receive` would reject it.
+ */
+export const INTAKE_RETRY = { firstRetryMs: 5_000, longestRetryMs: 900_000 };
 
 /** Creates the handler of the function that consumes the generation queue. */
 export function createIntakeHandler(
@@ -31,9 +34,11 @@ export function createIntakeHandler(
   const queue = createQueueControl(client, urls);
   const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / timingsDivisor);
   const bytesOf = getMessageBytes;
+  const pauses = divideTimings(INTAKE_RETRY, timingsDivisor);
   const options = {
     ...{ telemetry, queue, queueUrl: urls.queueUrl, places: PLACES, maxBytes, bytesOf, visibilitySeconds },
-    ...divideTimings(RETRY, timingsDivisor),
+    ...pauses,
+    postponeMs: (record: QueueRecord) => computeRetryPauseMs(record, pauses),
   };
   return createQueuePipeline(options, (record, call) => {
     const onError = createFailureLog(call.telemetry.logger);

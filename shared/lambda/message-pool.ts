@@ -36,6 +36,8 @@ export interface PoolOptions {
   readonly maxBytes: number;
   /** Returns the size of what a message makes the process load. */
   readonly bytesOf: (record: QueueRecord) => number;
+  /** Returns the milliseconds for which a message is hidden whose bytes don't fit. Default: 5 s for each time that it was received. */
+  readonly postponeMs?: (record: QueueRecord) => number;
   /** Seconds for which messages in hand stay hidden, unless that is extended. */
   readonly visibilitySeconds: number;
   /** Processes a message. Never rejects. */
@@ -76,8 +78,8 @@ const FIT_MS = 250;
 /** A message whose bytes have not fitted for so long is left to other processes, which may have room. */
 const FIT_PATIENCE_MS = 10_000;
 /** How long such a message is hidden, for each time that it was received, so that it never comes to SQS's limit of receives. */
-const FIT_PAUSE_SECONDS = 5;
-const LONGEST_FIT_PAUSE_SECONDS = 900;
+const FIT_PAUSE_MS = 5_000;
+const LONGEST_FIT_PAUSE_MS = 900_000;
 /** SQS stops delivering at 120,000 hidden messages, without an error. Long before, messages are replaced instead of being hidden. */
 const MAX_HIDDEN = 20_000;
 const HIDDEN_COUNTED_MS = 30_000;
@@ -221,6 +223,10 @@ export class MessagePool {
 
 const NEVER = new AbortController().signal;
 
+function computeFitPauseMs({ attributes: { ApproximateReceiveCount } }: QueueRecord): number {
+  return Math.min(FIT_PAUSE_MS * Number(ApproximateReceiveCount), LONGEST_FIT_PAUSE_MS);
+}
+
 /** The messages of one invocation. */
 class Served {
   readonly invocation: Invocation;
@@ -311,12 +317,10 @@ class Served {
 
   /** Leaves the messages that don't fit to other processes. Never rejects. */
   async postponePending(): Promise<void> {
+    const { postponeMs = computeFitPauseMs } = this.#options;
     const records = await this.#leavePending();
     await Promise.all(
-      records.map(({ receiptHandle, attributes: { ApproximateReceiveCount } }) => {
-        const seconds = Math.min(FIT_PAUSE_SECONDS * Number(ApproximateReceiveCount), LONGEST_FIT_PAUSE_SECONDS);
-        return this.#hide([receiptHandle], seconds);
-      }),
+      records.map((record) => this.#hide([record.receiptHandle], Math.ceil(postponeMs(record) / 1000))),
     );
   }
 

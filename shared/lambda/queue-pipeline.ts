@@ -31,16 +31,21 @@ export interface MessageContext extends Processing, Invocation {
   readonly telemetry: Telemetry;
 }
 
-export interface QueuePipelineOptions
-  extends Pick<PoolOptions, 'places' | 'maxBytes' | 'bytesOf' | 'visibilitySeconds'> {
-  readonly telemetry: ProcessTelemetry;
-  readonly queue: QueueControl;
-  /** URL of the queue. */
-  readonly queueUrl: string;
+/** The pauses after deliveries that failed. */
+export interface RetryPauses {
   /** The pause after a first delivery that failed. It doubles with each further delivery. */
   readonly firstRetryMs: number;
   /** The longest such pause. */
   readonly longestRetryMs: number;
+}
+
+export interface QueuePipelineOptions
+  extends Pick<PoolOptions, 'places' | 'maxBytes' | 'bytesOf' | 'postponeMs' | 'visibilitySeconds'>,
+    RetryPauses {
+  readonly telemetry: ProcessTelemetry;
+  readonly queue: QueueControl;
+  /** URL of the queue. */
+  readonly queueUrl: string;
 }
 
 /** Thrown for a message that can never be processed. It is sent to the dead-letter queue at once. */
@@ -156,16 +161,17 @@ async function processMessage(
     } catch (failure) {
       logger.error('message failed', describeError(toLambentError(failure)));
       publish({ failed: 1 });
-      return { kind: 'hide', ms: retryPauseMs(record, options) };
+      return { kind: 'hide', ms: computeRetryPauseMs(record, options) };
     }
   } finally {
     metrics.flush();
   }
 }
 
-function retryPauseMs(
-  { attributes: { ApproximateReceiveCount } }: QueueRecord,
-  { firstRetryMs, longestRetryMs }: QueuePipelineOptions,
+/** Returns the milliseconds for which a message is hidden after a delivery that failed. */
+export function computeRetryPauseMs(
+  { attributes: { ApproximateReceiveCount } }: Pick<QueueRecord, 'attributes'>,
+  { firstRetryMs, longestRetryMs }: RetryPauses,
 ): number {
   return Math.min(firstRetryMs * 2 ** (Number(ApproximateReceiveCount) - 1), longestRetryMs);
 }

@@ -1,5 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Candidate } from '../inference/candidates.ts';
+import type { Consumption } from '../limits/caps.ts';
 import type { Use } from '../limits/use.ts';
 import type { ReservedCall } from './reservations.ts';
 
@@ -9,8 +10,11 @@ export interface AttemptReservationsOptions {
   /** What is reserved under the call's limits; undefined if it has none. */
   readonly reserved: ReservedCall | undefined;
   readonly use: Use;
-  /** Reserves under the limits of a model that the call falls back to. Returns undefined if it has none. Default: none has. */
-  readonly reserveFallback?: (model: string) => Promise<ReservedCall | undefined>;
+  /**
+   * Reserves the most that an attempt can use under the limits of a model that the call falls back to. Returns undefined if it has
+   * none. Default: none has.
+   */
+  readonly reserveFallback?: (model: string, most: Consumption) => Promise<ReservedCall | undefined>;
 }
 
 /** Makes sure that what a call has reserved is enough for each of its attempts, and settles all of it. */
@@ -52,14 +56,15 @@ export class AttemptReservations {
   async #reserve(candidate: Candidate): Promise<void> {
     const { model, reserved, use } = this.#options;
     if (candidate.aliasName !== model) {
-      const fallback = await this.#reserveFallback(candidate.aliasName);
-      await fallback?.cover(use.computeMost(candidate, candidate.aliasName));
+      const most = use.computeMost(candidate, candidate.aliasName);
+      const fallback = await this.#reserveFallback(candidate.aliasName, most);
+      await fallback?.cover(most);
     }
     await reserved?.cover(use.computeMost(candidate));
   }
 
-  async #reserveFallback(model: string): Promise<ReservedCall | undefined> {
-    if (!this.#fallbacks.has(model)) this.#fallbacks.set(model, await this.#options.reserveFallback?.(model));
+  async #reserveFallback(model: string, most: Consumption): Promise<ReservedCall | undefined> {
+    if (!this.#fallbacks.has(model)) this.#fallbacks.set(model, await this.#options.reserveFallback?.(model, most));
     return this.#fallbacks.get(model);
   }
 }

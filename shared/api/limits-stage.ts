@@ -6,9 +6,9 @@ import type { GenerationEvent, GenerationRequest } from '../inference/generation
 import { expandFallbacks, type ModelRegistry, resolveModeration, type Target } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
 import type { Defer } from '../lambda/request-context.ts';
-import type { CallPart } from '../limits/bucket.ts';
 import { type Amounts, type Cap, listCaps, listModelCaps, NO_CONSUMPTION } from '../limits/caps.ts';
 import { boundEmbedding, boundRequest } from '../limits/estimate.ts';
+import type { Call } from '../limits/limiter.ts';
 import { type Reasoning, Use } from '../limits/use.ts';
 import { AttemptReservations } from './attempt-reservations.ts';
 import { type FreePlace, Reservations, type ReservationsOptions, type StreamLimits } from './reservations.ts';
@@ -69,18 +69,17 @@ export class LimitsStage implements StreamLimits {
     if (all.length === 0 && moderation === undefined) return router.generate(request, options);
     const bounded = boundRequest(request, registry, all, findAnswerTokens(caller));
     const { amounts, boundAttempt } = bounded;
-    const reserve = async (model: string, some: readonly Cap[], part?: CallPart) =>
-      some.length === 0
-        ? undefined
-        : this.#reservations.reserve({ model, kind, caps: some, amounts, ...(part && { part }) }, options);
-    const reserved = await reserve(request.model, caps).catch(async (thrown: unknown) => {
+    const reserve = async (model: string, some: readonly Cap[], call: Pick<Call, 'amounts' | 'part'>) =>
+      some.length === 0 ? undefined : this.#reservations.reserve({ model, kind, caps: some, ...call }, options);
+    const reserved = await reserve(request.model, caps, { amounts }).catch(async (thrown: unknown) => {
       await moderation?.settle();
       throw thrown;
     });
     const use = new Use({ boundAttempt, findReasoning: (target) => this.#findReasoning(request, target) });
     const attempts = new AttemptReservations({
       ...{ model: request.model, reserved, use },
-      reserveFallback: (model) => reserve(model, capsOf.get(model) ?? [], 'fallback'),
+      reserveFallback: (model, most) =>
+        reserve(model, capsOf.get(model) ?? [], { amounts: { requests: 1n, ...most }, part: 'fallback' }),
     });
     const settle = async (requests: bigint): Promise<void> => {
       await Promise.all([attempts.settle(requests), moderation?.settle()]);

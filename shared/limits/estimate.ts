@@ -56,12 +56,6 @@ export function boundRequest(
   const candidates = listTargets(request.model, registry);
   const inputTokens = estimateInput(estimatePromptTokens(request));
   const outputTokens = request.maxOutputTokens ?? chooseMaximum(candidates, caps, answerTokens);
-  // A target's own limit may be lower than what the caller asks for.
-  const longest = Math.max(
-    ...candidates.map(({ alias, target }) =>
-      Math.min(outputTokens, getLimits(alias, target).maxOutputTokens ?? outputTokens),
-    ),
-  );
   const isBounded = caps.some((cap) => (cap.metric === 'tokens' || cap.metric === 'spend') && !isSoft(cap));
   const tries = mayRepeat(request) ? 2n : 1n;
   const boundAttempt: BoundAttempt = (candidate) => {
@@ -70,9 +64,12 @@ export function boundRequest(
       outputTokens: BigInt(answerTokens),
       spend: computeHighestCost({ inputTokens, outputTokens: answerTokens }, candidate, request.serviceTier),
     });
-    return { prompt: bound(0), longest: bound(longest) };
+    // A target's own limit may be lower than what the caller asks for.
+    const { maxOutputTokens = outputTokens } = getLimits(candidate.alias, candidate.target);
+    return { prompt: bound(0), longest: bound(Math.min(outputTokens, maxOutputTokens)) };
   };
   const bounds = candidates.map(boundAttempt);
+  const longest = findHighest(bounds.map((each) => each.longest.outputTokens));
   // Of each target, the prompt; of one of them, its answer.
   const prompts = bounds.reduce((sum, { prompt }) => sum + prompt.spend, 0n);
   const spend = prompts + findHighest(bounds.map(({ prompt, longest }) => longest.spend - prompt.spend));
@@ -86,7 +83,7 @@ export function boundRequest(
     amounts: {
       requests,
       inputTokens: tries * BigInt(candidates.length) * BigInt(inputTokens),
-      outputTokens: tries * BigInt(longest),
+      outputTokens: tries * longest,
       spend: tries * spend,
     },
   };
@@ -192,6 +189,6 @@ function listTiers(requested: GenerationRequest['serviceTier'], target: Target):
   return tiers.filter((tier) => tier !== undefined);
 }
 
-function findHighest(costs: readonly bigint[]): bigint {
-  return costs.reduce((most, each) => (each > most ? each : most), 0n);
+function findHighest(amounts: readonly bigint[]): bigint {
+  return amounts.reduce((most, each) => (each > most ? each : most), 0n);
 }

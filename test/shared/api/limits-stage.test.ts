@@ -803,6 +803,21 @@ describe('limits of a model that is a fallback', () => {
     await ask(policy);
   });
 
+  it('the limits of a fallback are checked against the most that its own attempt can use', async () => {
+    // The call may cost more at the model itself, which also has the prompt of the fallback reserved.
+    const router = createLimitedRouter(store, 'refuse', {
+      ...{ maxOutputTokens: 200, targets: [{ provider: 'bedrock', model: 'dear', price: PRICE }] },
+    });
+    const ofFallback = (left: bigint) =>
+      ofDear({
+        tokensPerDay: Number(boundPrompt() + 200n + left),
+        dollarsPerDay: Number(boundPrompt() * 1_000_000n + 200n * 10_000_000n + left * 1_000_000n) / 1e12,
+      });
+    await expect(generate(ofFallback(-1n), { maxOutputTokens: 1_000 }, {}, router)).rejects.toBe(failure);
+    await collect((await generate(ofFallback(0n), { maxOutputTokens: 1_000 }, {}, router)).events);
+    expect(called).toEqual(['cheap', 'cheap', 'dear']);
+  });
+
   it('the limits of a fallback make no request while the model itself answers', async () => {
     failing = [];
     const unused: CounterStore = {

@@ -1,4 +1,5 @@
-import { LambentError } from '../core/errors.ts';
+import { toAskedError } from '../core/asked-error.ts';
+import type { LambentError } from '../core/errors.ts';
 import type { Candidate } from '../inference/candidates.ts';
 import type { Consumption } from '../limits/caps.ts';
 import type { Use } from '../limits/use.ts';
@@ -37,6 +38,7 @@ export class AttemptReservations {
   async admit(candidate: Candidate, failure: LambentError | undefined): Promise<void> {
     await this.#reserve(candidate).catch((thrown: unknown) => {
       // Why a target failed matters more than why it isn't tried again.
+      // Models that were asked before may charge for it.
       throw failure ?? (this.#called.size === 0 ? thrown : toAskedError(thrown));
     });
     this.#called.add(candidate.aliasName);
@@ -67,11 +69,4 @@ export class AttemptReservations {
     if (!this.#fallbacks.has(model)) this.#fallbacks.set(model, await this.#options.reserveFallback?.(model, most));
     return this.#fallbacks.get(model);
   }
-}
-
-/** Returns the refusal of a further attempt, so that a job counts a try: models were asked, and may charge for it. */
-function toAskedError(thrown: unknown): unknown {
-  if (!(thrown instanceof LambentError)) return thrown;
-  const { isUnasked: _, ...details } = thrown.details;
-  return new LambentError(thrown.code, thrown.message, details);
 }

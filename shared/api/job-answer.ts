@@ -16,6 +16,14 @@ const ANSWERS: Readonly<Record<Endpoint, () => Promise<EncodeAnswer>>> = {
   '/v1/chat/completions': async () => (await import('./chat-job-answer.ts')).answerChat,
 };
 
+/** The input of a job whose context may have been compacted. */
+export interface CompactedInput {
+  readonly input: JobInput;
+  readonly compaction?: AnswerCompaction;
+  /** Keeps the compaction for the job's next attempt, after this one has failed. Returns the error of the attempt. Never throws. */
+  readonly keep?: (thrown: unknown) => Promise<unknown>;
+}
+
 /** Options of `createAnswerJob`. */
 export interface AnswerJobOptions {
   readonly router: GovernedRouter;
@@ -26,7 +34,7 @@ export interface AnswerJobOptions {
     job: Job,
     input: JobInput,
     call: Pick<GovernedOptions, 'signal' | 'deadlineAt' | 'telemetry' | 'caller'>,
-  ) => Promise<{ readonly input: JobInput; readonly compaction?: AnswerCompaction }>;
+  ) => Promise<CompactedInput>;
   /** Returns the `system_fingerprint` for the name of a model. */
   readonly fingerprint: (model: string) => string;
   /** Returns epoch milliseconds. */
@@ -47,7 +55,11 @@ export function createAnswerJob({ router, findCaller, compactContext, fingerprin
     const { telemetry, notes } = ticketTelemetry === undefined ? {} : collectNotes(ticketTelemetry);
     // Lines that are recorded during the answer, such as a match of a content rule, name whose they are.
     telemetry?.logger.annotate({ tenant: job.tenant, keyId: caller.keyId, costUsd: undefined, serviceTier: undefined });
-    const { input: prepared, compaction } = needsCompaction(input.body)
+    const {
+      input: prepared,
+      compaction,
+      keep,
+    }: CompactedInput = needsCompaction(input.body)
       ? await compactContext(job, input, { signal, deadlineAt, telemetry, caller })
       : { input };
     // Inputs stored by earlier versions have no tenant in their request.
@@ -55,10 +67,14 @@ export function createAnswerJob({ router, findCaller, compactContext, fingerprin
     // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
     const options = { queued: true, heldBack: log === undefined, retriesThrottled: false };
     const call = { signal, deadlineAt, streamed: true, telemetry, caller, ...options };
-    const { events } = await router.generate(request, call);
-    const encoding = { job, input: prepared, compaction, now, fingerprint, log };
-    const answer = await encodeAnswer(notifyBegin(events, onBegin), encoding);
-    return notes === undefined ? answer : { ...answer, notes: notes() };
+    try {
+      const { events } = await router.generate(request, call);
+      const encoding = { job, input: prepared, compaction, now, fingerprint, log };
+      const answer = await encodeAnswer(notifyBegin(events, onBegin), encoding);
+      return notes === undefined ? answer : { ...answer, notes: notes() };
+    } catch (thrown) {
+      throw keep === undefined ? thrown : await keep(thrown);
+    }
   };
 }
 

@@ -4,13 +4,13 @@ import type { BodyRef, Job } from './job.ts';
 export interface BlobName {
   readonly tenant: string;
   readonly id: string;
-  readonly part: 'input' | 'output' | 'result' | 'replay' | 'event';
+  readonly part: 'input' | 'output' | 'result' | 'compaction' | 'replay' | 'event';
   readonly epoch: number;
   /** First sequence number of an event chunk; 0 for bodies. */
   readonly sequence: number;
 }
 
-/** Stores sealed bytes beside a job: small ones in its table, large ones and results in the bucket. Never opens them. */
+/** Stores sealed bytes beside a job: small ones in its table, large ones, results and compactions in the bucket. Never opens them. */
 export interface Blobs {
   /** @param expiresAt epoch seconds */
   put(name: BlobName, bytes: Uint8Array, expiresAt: number): Promise<BodyRef['place']>;
@@ -28,7 +28,7 @@ export interface Blobs {
   chunkBefore(tenant: string, id: string, sequence: number): Promise<number | undefined>;
   /** Removes the bytes of one name from one place. */
   removeOne(name: BlobName, place: BodyRef['place']): Promise<void>;
-  /** Removes everything of a job, or only its results and the outputs of other attempts than `keepEpoch`. */
+  /** Removes everything of a job, or only its results, compactions and the outputs of other attempts than `keepEpoch`. */
   remove(tenant: string, id: string, keepEpoch?: number): Promise<void>;
 }
 

@@ -53,8 +53,8 @@ export function createDynamoDBBlobs(
 
   return {
     async put(name, bytes, expiresAt) {
-      // A result is written while the table is not available.
-      if (bytes.byteLength <= maxItemBytes && name.part !== 'result') {
+      // A result is written while the table is not available. Neither needs an item to be found.
+      if (bytes.byteLength <= maxItemBytes && name.part !== 'result' && name.part !== 'compaction') {
         await putBlob(name, { bytes }, expiresAt, false);
         return 'table';
       }
@@ -122,7 +122,8 @@ export function createDynamoDBBlobs(
       const objects = await bucket.list(`${tenant}/job/${id}/`);
       await bucket.remove(
         objects.filter(
-          (object) => keptObject === undefined || (/\/(output|result)$/.test(object) && object !== keptObject),
+          (object) =>
+            keptObject === undefined || (/\/(output|result|compaction)$/.test(object) && object !== keptObject),
         ),
       );
     },
@@ -140,6 +141,7 @@ function sortKey({ part, epoch, sequence }: BlobName): string {
     case 'output':
       return outputKey(epoch);
     case 'result':
+    case 'compaction':
     case 'replay':
       return `${part}#${epoch}`;
     case 'event':

@@ -157,7 +157,10 @@ export interface JobOutput {
   readonly upstreamIds?: Readonly<Record<string, string>>;
 }
 
-/** Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. A result is always in the bucket. */
+/**
+ * Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. A result or a compaction is always in the
+ * bucket.
+ */
 export interface Bodies {
   /** Writes a body, over what the same attempt has written under that name before. */
   write(name: BodyName, body: unknown): Promise<BodyRef>;
@@ -190,10 +193,11 @@ export interface BodyName {
   readonly tenant: string;
   readonly id: string;
   /**
-   * `result`: a complete answer that its attempt could not commit, of any attempt; its epoch is 0. `replay`: the answer to a call
-   * with an idempotency key, as it was given; its epoch is the call's attempt.
+   * `result`: a complete answer that its attempt could not commit, of any attempt; its epoch is 0. `compaction`: the compacted
+   * context of an attempt that has failed after it, for the next one; its epoch is 0. `replay`: the answer to a call with an
+   * idempotency key, as it was given; its epoch is the call's attempt.
    */
-  readonly kind: 'input' | 'output' | 'result' | 'replay';
+  readonly kind: 'input' | 'output' | 'result' | 'compaction' | 'replay';
   readonly epoch: number;
   /** Epoch seconds, for DynamoDB's TTL and the bucket's. */
   readonly expiresAt: number;

@@ -2,8 +2,8 @@
 export interface RecordName {
   readonly tenant: string;
   /**
-   * Type of record: `job-input`, `job-output`, `job-result`, `job-replay`, `job-event`, `job-labels`, `conversation`, `conversation-item`
-   * or `idempotent-answer`.
+   * Type of record: `job-input`, `job-output`, `job-result`, `job-compaction`, `job-replay`, `job-event`, `job-labels`, `conversation`,
+   * `conversation-item` or `idempotent-answer`.
    */
   readonly kind: string;
   /** Id of the job or conversation that the record belongs to. */

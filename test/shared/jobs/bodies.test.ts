@@ -136,23 +136,26 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(await bodies.read(output, ref)).toEqual({ text: 'answered' });
   });
 
-  it('a prepared result is found in the bucket, and is removed with the outputs of other attempts', async () => {
-    const { id, bodies } = await aPlace();
-    const output = await bodies.write({ tenant, id, kind: 'output', epoch: 2, expiresAt }, 'answered');
-    const write = await bodies.prepare({ tenant, id, kind: 'result', epoch: 0, expiresAt });
-    const result = { tenant, id, kind: 'result', epoch: 0 } as const;
-    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
-    expect(await write('saved')).toMatchObject({ place: 's3', epoch: 0 });
-    expect(await bodies.find(result, { place: 's3' })).toBe('saved');
-    expect(await bodies.find({ ...result, tenant: 'other' }, { place: 's3' })).toBeUndefined();
-    await bodies.sweep(tenant, id, 2);
-    expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
-    expect(await bodies.read({ tenant, id, kind: 'output', epoch: 2 }, output)).toBe('answered');
-  });
+  it.each(['result', 'compaction'] as const)(
+    'a %s is found in the bucket, and is removed with other outputs',
+    async (kind) => {
+      const { id, bodies } = await aPlace();
+      const output = await bodies.write({ tenant, id, kind: 'output', epoch: 2, expiresAt }, 'answered');
+      const write = await bodies.prepare({ tenant, id, kind, epoch: 0, expiresAt });
+      const result = { tenant, id, kind, epoch: 0 } as const;
+      expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+      expect(await write('saved')).toMatchObject({ place: 's3', epoch: 0 });
+      expect(await bodies.find(result, { place: 's3' })).toBe('saved');
+      expect(await bodies.find({ ...result, tenant: 'other' }, { place: 's3' })).toBeUndefined();
+      await bodies.sweep(tenant, id, 2);
+      expect(await bodies.find(result, { place: 's3' })).toBeUndefined();
+      expect(await bodies.read({ tenant, id, kind: 'output', epoch: 2 }, output)).toBe('answered');
+    },
+  );
 
-  it('a prepared result is removed with its job', async () => {
+  it.each(['result', 'compaction'] as const)('a %s is removed with its job', async (kind) => {
     const { id, bodies } = await aPlace();
-    const result = { tenant, id, kind: 'result', epoch: 0, expiresAt } as const;
+    const result = { tenant, id, kind, epoch: 0, expiresAt } as const;
     await (await bodies.prepare(result))('saved');
     await bodies.sweep(tenant, id);
     expect(await bodies.find(result, { place: 's3' })).toBeUndefined();

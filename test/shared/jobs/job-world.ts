@@ -232,7 +232,8 @@ function performOnBodies(world: World, method: string, args: readonly unknown[])
   if (method === 'sweep') {
     const keepEpoch = args[2];
     for (const key of bodies.keys()) {
-      const isOfOtherAttempt = key.startsWith('result') || (key.startsWith('output') && key !== `output#${keepEpoch}`);
+      const isOfOtherAttempt =
+        /^(result|compaction)/.test(key) || (key.startsWith('output') && key !== `output#${keepEpoch}`);
       if (keepEpoch === undefined || isOfOtherAttempt) bodies.delete(key);
     }
     return { world: changed };

@@ -5,7 +5,7 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
   const held = new Map<string, Uint8Array>();
   const keyOf = ({ tenant, id, part, epoch, sequence }: BlobName) =>
     [tenant, id, part, String(sequence).padStart(12, '0'), epoch].join('#');
-  const placeOf = ({ part }: BlobName) => (part === 'result' ? 's3' : 'table');
+  const placeOf = ({ part }: BlobName) => (part === 'result' || part === 'compaction' ? 's3' : 'table');
   const eventsOf = (tenant: string, id: string) =>
     [...held]
       .filter(([key]) => key.startsWith(`${tenant}#${id}#event#`))
@@ -42,7 +42,8 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
       for (const key of held.keys()) {
         const [owner, job, part, , epoch] = key.split('#');
         if (owner !== tenant || job !== id) continue;
-        const isOfOtherAttempt = part === 'result' || (part === 'output' && Number(epoch) !== keepEpoch);
+        const isOfOtherAttempt =
+          part === 'result' || part === 'compaction' || (part === 'output' && Number(epoch) !== keepEpoch);
         if (keepEpoch === undefined || isOfOtherAttempt) held.delete(key);
       }
     },

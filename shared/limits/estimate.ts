@@ -182,10 +182,14 @@ function computeHighestCost(
   return findHighest(costs);
 }
 
-/** Lists the tiers that may serve a request: also the target's own, which replaces one that its model doesn't sell. */
+/**
+ * Lists the tiers that may serve a request: also the target's own, which replaces one that its model doesn't sell. If a request names
+ * no tier, the account at a provider other than Bedrock may have `priority` as its own.
+ */
 function listTiers(requested: GenerationRequest['serviceTier'], target: Target): PriceTier[] {
-  const own = requested !== 'default' && 'serviceTier' in target ? target.serviceTier : undefined;
-  const tiers: (PriceTier | undefined)[] = ['default', requested, own];
+  const tiers: (PriceTier | undefined)[] = ['default', requested];
+  if (requested !== 'default' && 'serviceTier' in target) tiers.push(target.serviceTier);
+  if ((requested ?? 'auto') === 'auto' && target.provider !== 'bedrock') tiers.push('priority');
   return tiers.filter((tier) => tier !== undefined);
 }
 

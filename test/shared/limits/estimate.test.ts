@@ -36,6 +36,15 @@ describe('the most that a request can cost', () => {
     expect(most).toBe(used);
   });
 
+  it.each([undefined, 'auto'] as const)(
+    'is that of priority if the caller asks for %s and the account at the provider may have it',
+    (requested) => {
+      const target = { provider: 'openai-compatible', baseUrl: 'https://x.example/v1', price: priority.price };
+      const { most, used } = estimateSpend(target, requested, 'priority');
+      expect(most).toBe(used);
+    },
+  );
+
   it("is that of the target's own tier if its model may not have the one that the caller asks for", () => {
     const { most, used } = estimateSpend(priority, 'flex', 'priority');
     expect(most).toBe(used);

@@ -15,7 +15,7 @@ import {
 } from './admin-routes.ts';
 import { createExternalKeys, type ExternalKey } from './external-keys.ts';
 import { createObjectId } from './object-table.ts';
-import { createProjects } from './projects.ts';
+import { createProjects, isErased } from './projects.ts';
 
 const isEmpty = (value: string) => value === '';
 const ROLES = 'must be empty: roles are not assumed. Allow the roles of the functions in the policy of the key.';
@@ -45,11 +45,13 @@ export function createExternalKeyRoutes(api: AdminApi) {
 
   const getKey = (request: HttpRequest) => keys.get(ORGANIZATION, getPathParameter(request, 'externalKey'));
 
-  /** Returns the ids of projects by the external key that they have. */
+  /** Returns the ids of projects by the external key that they have. Those of erased tenants have no keys any more. */
   async function readUsers(): Promise<Map<string, string[]>> {
     const users = new Map<string, string[]>();
-    for await (const { id, externalKeyId } of projects.listAll(ORGANIZATION))
-      if (externalKeyId !== null) users.set(externalKeyId, [...(users.get(externalKeyId) ?? []), id]);
+    for await (const { id, externalKeyId } of projects.listAll(ORGANIZATION)) {
+      if (externalKeyId === null || (await isErased(api, id))) continue;
+      users.set(externalKeyId, [...(users.get(externalKeyId) ?? []), id]);
+    }
     return users;
   }
 

@@ -48,6 +48,7 @@ const createBody = object({
   environment,
 });
 const updateBody = object({ name: v.optional(v.nullable(name)), geography, external_key_id, environment });
+type UpdateBody = v.InferOutput<typeof updateBody>;
 
 /** Creates the collection of projects. */
 export function createProjects({ table }: Pick<AdminApi, 'table'>): Collection<Project> {
@@ -81,12 +82,17 @@ export async function findActiveProject(api: Pick<AdminApi, 'table' | 'tenantKey
   const project = await createProjects(api).get(ORGANIZATION, id);
   if (project.archivedAt !== null)
     throw new LambentError('project_archived', `The project ${id} is archived. It can't be used or changed.`);
-  if (await isErased(api, id))
-    throw new LambentError('tenant_deleted', `The tenant ${id} was erased. Its project can't be used or changed.`);
+  await requireKept(api, id);
   return project;
 }
 
-async function isErased({ tenantKeys }: Pick<AdminApi, 'tenantKeys'>, id: string): Promise<boolean> {
+async function requireKept(api: Pick<AdminApi, 'tenantKeys'>, id: string): Promise<void> {
+  if (await isErased(api, id))
+    throw new LambentError('tenant_deleted', `The tenant ${id} was erased. Its project can't be used or changed.`);
+}
+
+/** Whether a tenant was erased. */
+export async function isErased({ tenantKeys }: Pick<AdminApi, 'tenantKeys'>, id: string): Promise<boolean> {
   return (await tenantKeys.read(id))?.state === 'deleted';
 }
 
@@ -169,6 +175,19 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
   };
 
   /**
+   * Returns the project that a request updates. One that is archived must not need its external key for ever, so the key can be removed.
+   * @throws as `getActiveProject`
+   */
+  const getUpdated = async (request: HttpRequest, body: UpdateBody): Promise<Project> => {
+    const { external_key_id: externalKeyId, ...others } = body;
+    const removesOnlyKey = externalKeyId === null && Object.values(others).every((value) => value === undefined);
+    if (!removesOnlyKey) return getActiveProject(api, request);
+    const project = await getProject(projects, request);
+    await requireKept(api, project.id);
+    return project;
+  };
+
+  /**
    * Checks that KMS accepts an external key, before a project is created that gets it.
    * @throws LambentError `not_found`; as `WrappingKeys.validate`
    */
@@ -236,7 +255,7 @@ export function createProjectRoutes(api: AdminApi, enforceRoles: (projectId: str
     'POST /v1/organization/projects/{project}': createBodyRoute(updateBody, async (request, body) => {
       if (body.environment !== undefined) requireScope(request, 'admin.limits.write');
       if (body.external_key_id !== undefined) requireScope(request, 'admin.data.write');
-      const before = await getActiveProject(api, request);
+      const before = await getUpdated(request, body);
       const { id } = before;
       const { environment, external_key_id: externalKeyId } = body;
       // First, because the key may be refused, and the request then changes nothing.

@@ -160,3 +160,31 @@ it('a change of a project is made in no part if its external key is refused', as
   await expect(request(`POST ${P}/{project}`, { project }, body)).rejects.toMatchObject({ code: 'not_found' });
   expect(await read()).toEqual(before);
 });
+
+it('the external key of an archived project can be removed, and nothing else of it can be changed', async () => {
+  const { request, keys, key, kmsArn } = await start();
+  await request(`POST ${P}`, {}, { id: project, name: 'Acme', external_key_id: key });
+  await request(`POST ${P}/{project}/archive`, { project });
+  await expect(request(`DELETE ${K}/{externalKey}`, { externalKey: key })).rejects.toThrow(project);
+  for (const body of [{ external_key_id: key }, { external_key_id: null, name: 'New' }, { name: 'New' }])
+    await expect(request(`POST ${P}/{project}`, { project }, body)).rejects.toMatchObject({ code: 'project_archived' });
+  expect(await keys.read(project)).toMatchObject({ externalKey: kmsArn });
+  const update = request(`POST ${P}/{project}`, { project }, { external_key_id: null });
+  expect(await update).toMatchObject({ name: 'Acme', status: 'archived', external_key_id: null });
+  const history = await keys.read(project);
+  expect(history).toMatchObject({ state: 'active', current: 1 });
+  expect(history).not.toHaveProperty('externalKey');
+  expect(await request(`DELETE ${K}/{externalKey}`, { externalKey: key })).toMatchObject({ id: key });
+});
+
+it('an external key can be deleted once the tenants of its projects are erased, also of an archived one', async () => {
+  const { request, keys, key } = await start();
+  await request(`POST ${P}`, {}, { id: project, name: 'Acme', external_key_id: key });
+  await request(`POST ${P}`, {}, { id: 'other', name: 'Other', external_key_id: key });
+  await request(`POST ${P}/{project}/archive`, { project: 'other' });
+  for (const tenant of [project, 'other']) await keys.markErased({ tenant, deletedAt: services.clock.now });
+  const update = request(`POST ${P}/{project}`, { project: 'other' }, { external_key_id: null });
+  await expect(update).rejects.toMatchObject({ code: 'tenant_deleted' });
+  expect(await request(`GET ${K}/{externalKey}`, { externalKey: key })).toMatchObject({ api_project_ids: [] });
+  expect(await request(`DELETE ${K}/{externalKey}`, { externalKey: key })).toMatchObject({ id: key });
+});

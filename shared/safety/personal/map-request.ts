@@ -195,7 +195,7 @@ function mapTool(tool: Tool, visit: VisitText, place: TextPlace): Tool {
     ...tool,
     name: visit(tool.name, toNamePlace(place)),
     ...(description !== undefined && { description: visit(description, place) }),
-    parameters: mapJsonValue(tool.parameters, visit, place),
+    parameters: mapJsonValue(tool.parameters, visit, { ...place, isSchema: true }),
     ...(custom && { custom: mapJsonValue(custom, visit, place) }),
   };
 }
@@ -211,7 +211,7 @@ function mapFormat(format: OutputFormat, visit: VisitText, place: TextPlace): Ou
     ...format,
     name: visit(format.name, toNamePlace(place)),
     ...(description !== undefined && { description: visit(description, place) }),
-    schema: mapJsonValue(format.schema, visit, place),
+    schema: mapJsonValue(format.schema, visit, { ...place, isSchema: true }),
   };
 }
 

@@ -1,19 +1,14 @@
 import type { KeyObject } from 'node:crypto';
-import type { PersonalDataAction, PersonalDataKind } from '../../access/personal-data.ts';
+import type { PersonalDataKind } from '../../access/personal-data.ts';
 import { LambentError } from '../../core/errors.ts';
 import { isJson } from '../../core/is-json.ts';
 import type { GenerationRequest } from '../../inference/generation.ts';
 import { type Detect, type Finding, mergeOverlaps, toLabel } from './detector.ts';
+import { type FoundName, type LocatedName, locateNames, uniqueNames } from './locate-names.ts';
 import { mapRequest, type RequestVisitor } from './map-request.ts';
 import { listHashes, Placeholders } from './placeholders.ts';
 import { type AppliedRules, GUARDRAIL_KINDS } from './rules.ts';
 import type { TextPlace, VisitText } from './visitor.ts';
-
-/** A name or address that a guardrail has found. */
-export interface FoundName {
-  readonly kind: PersonalDataKind;
-  readonly value: string;
-}
 
 /**
  * Finds names and addresses in texts, in which the values of other kinds are already replaced. Returns those of all texts
@@ -150,24 +145,27 @@ export class TextSearch implements RequestVisitor {
         'configuration',
         'Names and addresses are only found by a guardrail, and the policy names no guardrail',
       );
-    const labelled = texts.map(([id, { text }]) => putLabels(text, this.#found.get(id)));
-    const masked = labelled.map(({ text }) => text);
-    const found = (await find(masked, kinds)).flatMap(({ kind, value }) =>
-      listOwnParts(value, labelled).map((part) => ({ kind, value: part })),
+    const searched = texts.map(([id, { text }]) => hideFound(text, this.#found.get(id) ?? []));
+    const found = await find([...new Set(searched.map(({ labelled }) => labelled))], kinds);
+    const names = uniqueNames(found).flatMap(({ kind, value }) =>
+      listOwnParts(value, searched).map((part) => ({ kind, value: part })),
     );
-    // What can't be replaced must not be sent.
-    if (!found.every(({ value }) => texts.some(([, { text }]) => text.includes(value))))
-      throw new LambentError('guardrail_unavailable', 'A guardrail has found personal data that can not be located');
-    for (const [id, { text, param }] of texts) {
-      const names = found.flatMap((name) => [...this.#locate(name, text)]);
-      const known = this.#found.get(id) ?? [];
-      const merged = mergeOverlaps([...known, ...names]);
-      this.#note(
-        merged.filter((each) => !known.includes(each)),
-        param,
-      );
-      this.#found.set(id, merged);
-    }
+    const blanked = searched.map((each) => each.blanked);
+    const located = locateNames(names, blanked);
+    for (const [index, [id, { param }]] of texts.entries()) this.#add(id, located[index] ?? [], param);
+  }
+
+  #add(id: string, names: readonly LocatedName[], param: string): void {
+    const known = new Set(this.#found.get(id));
+    const found = names.map(({ kind, ...range }): Finding => {
+      return { label: toLabel(kind), action: this.#rules.kinds.get(kind) ?? 'refuse', ...range };
+    });
+    const merged = mergeOverlaps([...known, ...found]);
+    this.#note(
+      merged.filter((each) => !known.has(each)),
+      param,
+    );
+    this.#found.set(id, merged);
   }
 
   #note(found: readonly Finding[], param: string): void {
@@ -176,33 +174,31 @@ export class TextSearch implements RequestVisitor {
       if (action === 'refuse') this.#refused ??= { label, param };
     }
   }
-
-  *#locate({ kind, value }: FoundName, text: string): Generator<Finding> {
-    const action: PersonalDataAction = this.#rules.kinds.get(kind) ?? 'refuse';
-    for (let start = text.indexOf(value); start !== -1; start = text.indexOf(value, start + value.length))
-      yield { label: toLabel(kind), action, start, end: start + value.length };
-  }
 }
 
-/** A text as a guardrail gets it: with labels in the place of the values that were found before. */
-interface LabelledText {
-  readonly text: string;
+/** A text without the values that were found in it before. */
+interface HiddenText {
+  /** As a guardrail gets it: with labels in the place of the values. */
+  readonly labelled: string;
   /** The same with null characters in the place of the labels, because text of the caller may look like a label. */
   readonly own: string;
+  /** The text with null characters in the place of the values. */
+  readonly blanked: string;
 }
 
-function putLabels(text: string, found: readonly Finding[] | undefined): LabelledText {
+function hideFound(text: string, found: readonly Finding[]): HiddenText {
   return {
-    text: replaceFound(text, found, ({ label }) => `[${label}]`),
+    labelled: replaceFound(text, found, ({ label }) => `[${label}]`),
     own: replaceFound(text, found, ({ label }) => '\0'.repeat(label.length + 2)),
+    blanked: replaceFound(text, found, (_, value) => '\0'.repeat(value.length)),
   };
 }
 
 /** Returns what the caller wrote of a value: its parts between labels, at each of its places, or all of it if it has none. */
-function listOwnParts(value: string, texts: readonly LabelledText[]): string[] {
+function listOwnParts(value: string, texts: readonly HiddenText[]): string[] {
   const parts = new Set<string>();
-  for (const { text, own } of texts) {
-    for (let start = text.indexOf(value); start !== -1; start = text.indexOf(value, start + 1))
+  for (const { labelled, own } of texts) {
+    for (let start = labelled.indexOf(value); start !== -1; start = labelled.indexOf(value, start + 1))
       for (const part of own.slice(start, start + value.length).split(/\0+/)) parts.add(part.trim());
   }
   return parts.size === 0 ? [value] : [...parts].filter((part) => /[\p{L}\p{N}]/u.test(part));

@@ -15,6 +15,8 @@ export interface TextPlace {
   readonly isOpaque?: true;
   /** True for a whole text that may be JSON, with escapes in its values. */
   readonly mayBeJson?: true;
+  /** True within a JSON schema. The values of some of its keywords are names. */
+  readonly isSchema?: true;
 }
 
 /** Returns what replaces a text. */
@@ -22,6 +24,13 @@ export type VisitText = (text: string, place: TextPlace) => string;
 
 /** Keywords of JSON schemas whose numbers are bounds. */
 const BOUNDS = /^(?:m(?:in|ax)(?:imum|Length|Items|Properties)|exclusiveM(?:in|ax)imum|multipleOf)$/;
+/** Keywords of JSON schemas whose values aren't free text: types, formats, references, and names of properties. */
+const KEYWORDS: ReadonlySet<string> = new Set([
+  ...['type', 'format', 'required', 'contentEncoding', 'contentMediaType'],
+  ...['$schema', '$id', '$ref', '$anchor', '$dynamicRef', '$dynamicAnchor'],
+]);
+/** Keywords of JSON schemas whose values are no schemas, but values that these describe. */
+const DATA: ReadonlySet<string> = new Set(['const', 'default', 'enum', 'example', 'examples']);
 /** The depth up to which the body of a request is accepted. Deeper values can't be searched without a risk for the stack. */
 const MAX_DEPTH = 256;
 
@@ -48,9 +57,14 @@ function mapValue(value: unknown, visit: VisitText, place: TextPlace, depth: num
   return Object.fromEntries(
     Object.entries(value).map(([field, each]) => [
       visit(field, { param, isName: true }),
-      mapValue(each, visit, { param, field }, depth + 1),
+      mapValue(each, visit, toFieldPlace(place, field), depth + 1),
     ]),
   );
+}
+
+function toFieldPlace({ param, isSchema }: TextPlace, field: string): TextPlace {
+  if (isSchema !== true || DATA.has(field)) return { param, field };
+  return { param, isSchema, ...(KEYWORDS.has(field) ? { isName: true } : { field }) };
 }
 
 function tooDeepError({ param }: TextPlace): LambentError {

@@ -21,6 +21,8 @@ async function mask(
   return maskRequest(makeRequest(request), rules, { detect, openKey: async () => KEY, ...ports });
 }
 
+const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' } };
+
 const say = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
 const getText = ({ messages }: GenerationRequest, index = 0) => {
   const part = messages[index]?.content[0];
@@ -281,8 +283,6 @@ it('only the fields for it may be opaque in the records of reasoning that a call
   });
 });
 
-const rules: PersonalDataRules = { all: 'mask', kinds: { name: 'mask' } };
-
 it('names in values of the field `name` are found, although the same text is a name elsewhere', async () => {
   const findNames: FindNames = async (texts) => (texts.includes('Anna \n') ? [{ kind: 'name', value: 'Anna' }] : []);
   const { request } = await mask({ hints: { user: 'Anna \n' }, unknown: { extra: { name: 'Anna \n' } } }, rules, {
@@ -338,6 +338,63 @@ it("a caller's own text in brackets is a part of the name around it, and a label
   expect([...values.values()].sort()).toEqual(
     ['Anna [SMITH] Doe', 'Bob [EMAIL] Roe', 'Bob', 'b@example.com', 'Roe', '+44 20 7946 0958', ', Zed'].sort(),
   );
+});
+
+const reportNames =
+  (...values: string[]): FindNames =>
+  async () =>
+    values.map((value) => ({ kind: 'name', value }));
+
+it('a name is replaced as a whole word, not within other words or in the keywords of a schema', async () => {
+  const parameters = {
+    type: 'object',
+    properties: {
+      total: { type: ['array', 'null'], description: 'The array of ray', items: { enum: ['ray', 'string'] } },
+      ray: { type: 'string', format: 'string', default: { type: 'ray' }, $ref: '#/$defs/ray' },
+    },
+    required: ['total', 'ray'],
+  };
+  const messages = [say('I am ray, he is Will, ed used to start Willing')];
+  const tools = [{ name: 'count', parameters, strict: false }];
+  const format = { type: 'jsonSchema', name: 'answer', schema: parameters, strict: false } as const;
+  const findNames = reportNames('ray', 'Will', 'ed', 'art', 'string');
+  const { request, values } = await mask({ messages: [...messages, say('Bart')], tools, format }, rules, { findNames });
+  const placeholders = new Map([...values].map(([placeholder, value]) => [value, placeholder]));
+  const [ray = '', will = '', ed = '', art = '', string = ''] = ['ray', 'Will', 'ed', 'art', 'string'].map((value) =>
+    placeholders.get(value),
+  );
+  // Nowhere is `art` a whole word, so parts of words are replaced.
+  expect(getText(request)).toBe(`I am ${ray}, he is ${will}, ${ed} used to st${art} Willing`);
+  expect(getText(request, 1)).toBe(`B${art}`);
+  const masked = {
+    ...parameters,
+    properties: {
+      total: { type: ['array', 'null'], description: `The array of ${ray}`, items: { enum: [ray, string] } },
+      ray: { ...parameters.properties.ray, default: { type: ray } },
+    },
+  };
+  expect(request.tools[0]?.parameters).toEqual(masked);
+  expect(request.format).toMatchObject({ schema: masked });
+});
+
+it.each([
+  ['Annaさん、Anna', 'Anna'],
+  ['我叫张三今年，张三', '张三'],
+  ['김철수 김철수는', '김철수'],
+  ['Иван и Ивана', 'Иван'],
+  ['{"a":"Hi,\\nAnna"} Anna', 'Anna'],
+  ['?a=Bob%20Anna&b=Anna_Lee', 'Anna'],
+  ['AnnaE-12345 Anna', 'Anna'],
+])('a name is replaced where a script, an escape or another value is beside it: %s', async (text, name) => {
+  const patterns = [{ name: 'STAFF', pattern: 'E-\\d{5}', action: 'mask' as const }];
+  const { request } = await mask({ messages: [say(text)] }, { ...rules, patterns }, { findNames: reportNames(name) });
+  expect(getText(request)).not.toContain(name);
+});
+
+it('a word with an accent is another word', async () => {
+  const messages = [say('Ana, ana\u0301lisis, Ana\u0301s')];
+  const { request } = await mask({ messages }, rules, { findNames: reportNames('Ana') });
+  expect(getText(request)).toMatch(/^NAME-[a-z2-7]{8}, ana\u0301lisis, Ana\u0301s$/);
 });
 
 it('names are refused without a guardrail, and if what it has found is in no text', async () => {

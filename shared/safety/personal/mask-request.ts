@@ -1,12 +1,12 @@
 import type { KeyObject } from 'node:crypto';
-import type { PersonalDataKind } from '../../access/personal-data.ts';
+import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../access/personal-data.ts';
 import { LambentError } from '../../core/errors.ts';
 import { isJson } from '../../core/is-json.ts';
 import type { GenerationRequest } from '../../inference/generation.ts';
 import { type Detect, type Finding, mergeOverlaps, toLabel } from './detector.ts';
 import { type FoundName, type LocatedName, locateNames, uniqueNames } from './locate-names.ts';
 import { mapRequest, type RequestVisitor } from './map-request.ts';
-import { listHashes, Placeholders } from './placeholders.ts';
+import { listHashes, PlaceholderForm, Placeholders } from './placeholders.ts';
 import { type AppliedRules, GUARDRAIL_KINDS } from './rules.ts';
 import type { TextPlace, VisitText } from './visitor.ts';
 
@@ -84,11 +84,13 @@ export class TextSearch implements RequestVisitor {
   readonly counts = new Map<string, number>();
   #refused: { readonly label: string; readonly param: string } | undefined;
   /** The texts that are no names and not opaque, for the guardrail. */
-  readonly #texts = new Map<string, { readonly text: string; readonly param: string }>();
+  readonly #texts = new Map<string, { readonly text: string; readonly param: string; readonly isOfModel: boolean }>();
+  readonly #form: PlaceholderForm;
 
   constructor(rules: AppliedRules, detect: Detect) {
     this.#rules = rules;
     this.#detect = detect;
+    this.#form = new PlaceholderForm([...PERSONAL_DATA_KINDS.map(toLabel), ...rules.patterns.map(({ name }) => name)]);
   }
 
   /** Returns the findings in a text that was visited. */
@@ -121,8 +123,11 @@ export class TextSearch implements RequestVisitor {
     let found = this.#found.get(id);
     if (found === undefined) {
       found = detectIn(text, place, this.#detect);
+      // The model got no values, so it has written placeholders, also after words such as `password`.
+      if (place.isOfModel) found = found.filter(({ start, end }) => !this.#form.isMatch(text.slice(start, end)));
       this.#found.set(id, found);
-      if (place.isName !== true && place.isOpaque !== true) this.#texts.set(id, { text, param: place.param });
+      if (place.isName !== true && place.isOpaque !== true)
+        this.#texts.set(id, { text, param: place.param, isOfModel: place.isOfModel === true });
     }
     if (place.isOfModel !== true) for (const each of listHashes(text)) this.reserved.add(each);
     this.#note(found, place.param);
@@ -145,7 +150,10 @@ export class TextSearch implements RequestVisitor {
         'configuration',
         'Names and addresses are only found by a guardrail, and the policy names no guardrail',
       );
-    const searched = texts.map(([id, { text }]) => hideFound(text, this.#found.get(id) ?? []));
+    const searched = texts.map(([id, { text, isOfModel }]) => {
+      const known = this.#found.get(id) ?? [];
+      return hideFound(text, isOfModel ? mergeOverlaps([...known, ...this.#form.findAll(text)]) : known);
+    });
     const found = await find([...new Set(searched.map(({ labelled }) => labelled))], kinds);
     const names = uniqueNames(found).flatMap(({ kind, value }) =>
       listOwnParts(value, searched).map((part) => ({ kind, value: part })),
@@ -223,9 +231,10 @@ function detectIn(text: string, { field, isOpaque }: TextPlace, detect: Detect):
     }));
 }
 
-function toId(text: string, { field = '', isName, isOpaque }: TextPlace): string {
+/** Returns a key for the findings in a text, which differ between places. */
+function toId(text: string, { field = '', isName, isOpaque, isOfModel }: TextPlace): string {
   const kind = isName ? 'name' : isOpaque ? 'opaque' : '';
-  return `${kind}\0${kind !== '' || field.length > 128 ? '' : field}\0${text}`;
+  return `${kind}\0${kind !== '' || field.length > 128 ? '' : field}\0${isOfModel === true}\0${text}`;
 }
 
 /** Returns a text with its findings replaced. */

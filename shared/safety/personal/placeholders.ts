@@ -1,4 +1,5 @@
 import { createHmac, type KeyObject } from 'node:crypto';
+import type { Finding } from './detector.ts';
 
 /** Number of characters after the label: 40 bits. */
 const HASH_LENGTH = 8;
@@ -13,6 +14,31 @@ const ENDING = new RegExp(`(?<=[A-Z0-9])-[a-z2-7]{${HASH_LENGTH}}`, 'g');
 /** Returns the hashes, with their hyphens, of what looks like a placeholder in a text, also in text of the caller or the model. */
 export function listHashes(text: string): string[] {
   return text.match(ENDING) ?? [];
+}
+
+/** The form of placeholders with known labels. */
+export class PlaceholderForm {
+  readonly #one: RegExp;
+  readonly #only: RegExp;
+
+  /** @param labels of letters and digits; at least one */
+  constructor(labels: readonly string[]) {
+    const one = `(${labels.join('|')})-[a-z2-7]{${HASH_LENGTH}}`;
+    this.#one = new RegExp(one, 'g');
+    this.#only = new RegExp(`^[^A-Za-z0-9]*(?:${one}[^A-Za-z0-9]*)+$`);
+  }
+
+  /** Returns whether a text consists of placeholders, and nothing else but punctuation. */
+  isMatch(text: string): boolean {
+    return this.#only.test(text);
+  }
+
+  /** Returns the placeholders in a text, as findings without an action. */
+  findAll(text: string): Finding[] {
+    return [...text.matchAll(this.#one)].map(({ 0: all, 1: label = '', index }) => {
+      return { label, action: 'off', start: index, end: index + all.length };
+    });
+  }
 }
 
 /**

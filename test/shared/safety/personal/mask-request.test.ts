@@ -291,6 +291,50 @@ it('names in values of the field `name` are found, although the same text is a n
   expect(request.unknown).toEqual({ extra: { name: expect.stringMatching(/^NAME-[a-z2-7]{8} \n$/) } });
 });
 
+const think = (text: string): Message => ({
+  role: 'assistant',
+  content: [
+    { type: 'reasoning', text, continuation: { provider: 'bedrock', data: { text, signature: 'x'.repeat(80) } } },
+  ],
+});
+
+it.each([
+  (placeholder: string) => `The user's password is ${placeholder}.`,
+  (placeholder: string) => `**password:** **${placeholder}**, or password=${placeholder}/${placeholder}`,
+  (placeholder: string) => `I call login with {"password":"${placeholder}"}`,
+])('placeholders in the reasoning of the model are no values: %s', async (write) => {
+  const user = say('password: Tr0ub4dor&3x, mail a@example.com');
+  const first = await mask({ messages: [user] });
+  for (const placeholder of first.values.keys()) {
+    const reasoning = think(write(placeholder));
+    const { request, values } = await mask({ messages: [user, reasoning] });
+    expect(request.messages[1]).toEqual(reasoning);
+    expect(values).toEqual(first.values);
+    const refused = mask({ messages: [reasoning] }, { all: 'mask', kinds: { credential: 'refuse' } });
+    await expect(refused).resolves.toMatchObject({ request: { messages: [reasoning] } });
+  }
+});
+
+it('what looks like a placeholder in a text of the caller is still searched, also if the model has written the same', async () => {
+  const text = 'password: EMAIL-abcdefg2';
+  const { request } = await mask({ messages: [think(text), say(text)] });
+  expect(request.messages[0]).toEqual(think(text));
+  expect(getText(request, 1)).toMatch(/^password: CREDENTIAL-[a-z2-7]{8}$/);
+});
+
+it('a guardrail gets no placeholders of the reasoning of the model, and nothing is replaced in them', async () => {
+  const given: string[] = [];
+  const findNames: FindNames = async (texts) => {
+    given.push(...texts);
+    return [{ kind: 'name', value: 'NAME' }];
+  };
+  const reasoning = think('NAME-abcdefg2 asks');
+  const { request } = await mask({ messages: [reasoning, say('I am NAME')] }, rules, { findNames });
+  expect(given).toEqual(['[NAME] asks', 'I am NAME']);
+  expect(request.messages[0]).toEqual(reasoning);
+  expect(getText(request, 1)).toMatch(/^I am NAME-[a-z2-7]{8}$/);
+});
+
 it('names that a guardrail finds are replaced wherever they are, and it gets no other value', async () => {
   const searched: string[] = [];
   const findNames: FindNames = async (texts) => {

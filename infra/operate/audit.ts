@@ -2,15 +2,18 @@
  * An operator's commands on the audit log of a stage or of the laptop: `npm run audit -- verify` and `npm run audit -- export
  * --project NAME`. For a stage, they use the shell's AWS credentials. docs/audit.md describes them.
  */
+import { readFile } from 'node:fs/promises';
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { KMSClient } from '@aws-sdk/client-kms';
 import { S3Client } from '@aws-sdk/client-s3';
+import type { ChainStore } from '../../shared/audit/chain.ts';
 import { createChainTable } from '../../shared/audit/chain-table.ts';
-import { CHAINS, type Digest, getChainPrefix, hashText } from '../../shared/audit/digest.ts';
+import { CHAINS, hashText } from '../../shared/audit/digest.ts';
 import type { Entry } from '../../shared/audit/entry.ts';
 import { readPublicKey } from '../../shared/audit/kms-signer.ts';
-import { type AuditProblem, findStrays, verifyChain } from '../../shared/audit/verify.ts';
+import { StrayFinder } from '../../shared/audit/strays.ts';
+import { type AuditObjects, type AuditProblem, type VerifiedDigest, verifyChain } from '../../shared/audit/verify.ts';
 import { createBucket } from '../../shared/aws/bucket.ts';
 import { checkArgument, parseOptions, runCommandLine, UsageError } from './command-line.ts';
 import {
@@ -24,10 +27,11 @@ import {
 import { resolveStage } from './stage.ts';
 
 const USAGE = `usage:
-  npm run audit -- verify [--retention-days DAYS] (--stage STAGE [--region REGION] | --local)
-  npm run audit -- export --project NAME [--retention-days DAYS] (--stage STAGE [--region REGION] | --local)
+  npm run audit -- verify [--from FILE] [--retention-days DAYS] (--stage STAGE [--region REGION] | --local)
+  npm run audit -- export --project NAME [--from FILE] [--retention-days DAYS] (--stage STAGE [--region REGION] | --local)
 
   --project         the tenant whose entries are written, as lines of JSON
+  --from            what an earlier run wrote to stderr: each chain is continued from there
   --retention-days  the former auditRetentionDays, if it was raised: what is as old may be missing
   --local           the laptop, while npm start runs
   --region          default: that of the stage in stages.json, else in serverless.yml`;
@@ -37,6 +41,7 @@ const OPTIONS = {
   region: { type: 'string' },
   local: { type: 'boolean', default: false },
   project: { type: 'string' },
+  from: { type: 'string' },
   'retention-days': { type: 'string' },
 } as const;
 const DAYS = /^[1-9]\d{0,4}$/;
@@ -80,48 +85,50 @@ export async function runAuditCommand(args: readonly string[], context: AuditCom
   if (more.length > 0) throw new UsageError(`${command} takes only options, not '${more[0]}'`);
   if (command === 'verify') {
     if (values.project !== undefined) throw new UsageError('verify takes no --project: it walks all chains');
-    return verify(await findAuditLog(values, context), undefined, context);
+    const from = await readReport(values.from);
+    return verify(await findAuditLog(values, context), { from }, context);
   }
   if (command !== 'export')
     throw new UsageError(command === undefined ? 'the command is missing' : `unknown command '${command}'`);
   const project = checkArgument('--project', values.project, TENANT, "a tenant's name");
-  return verify(await findAuditLog(values, context), project, context);
+  const from = await readReport(values.from);
+  return verify(await findAuditLog(values, context), { project, from }, context);
 }
 
-async function verify(log: AuditLog, project: string | undefined, context: AuditCommandContext): Promise<void> {
-  const { print, report, now } = context;
+async function readReport(path: string | undefined): Promise<ReadonlyMap<number, VerifiedDigest>> {
+  return path === undefined ? new Map() : parseReport(await readFile(path, 'utf8'));
+}
+
+/** What to verify, and from where. */
+interface VerifyRequest {
+  /** The tenant whose entries are written. */
+  readonly project?: string;
+  /** The digests up to which chains were verified before. */
+  readonly from: ReadonlyMap<number, VerifiedDigest>;
+}
+
+async function verify(log: AuditLog, request: VerifyRequest, context: AuditCommandContext): Promise<void> {
+  const { report } = context;
   const dynamodb = new DynamoDBClient(log.configure('DYNAMODB'));
   const kms = new KMSClient(log.configure('KMS'));
   const s3 = new S3Client(log.configure('S3'));
   const problems: AuditProblem[] = [];
   const unknown: string[] = [];
+  let chain = 0;
   try {
     const store = createChainTable({ client: dynamodb, name: log.table });
     const objects = createBucket(s3, log.bucket);
     const publicKey = await readPublicKey(kms, log.key);
-    for (let chain = 0; chain < CHAINS; chain += 1) {
-      const names = await objects.list(getChainPrefix(chain));
-      const readHead = () => store.readHead(chain);
-      const head = await readHead();
-      const referred = new Set(head === undefined ? [] : [head.digest.entries.key]);
-      const seen = { digests: 0, entries: 0 };
-      const onDigest = (digest: Digest, entries: readonly Entry[]): void => {
-        referred.add(digest.entries.key);
-        seen.digests += 1;
-        seen.entries += entries.length;
-        if (project === undefined) return;
-        for (const entry of entries) if (belongsTo(entry, project)) print(JSON.stringify(entry));
-      };
-      const expiry = { keptDays: log.keptDays, now };
-      const problem = await verifyChain(chain, { objects, publicKey, head, readHead, ...expiry, onDigest });
-      if (problem !== undefined) problems.push(problem);
-      const end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
-      report(`chain ${chain}: ${seen.digests} digests, ${seen.entries} entries, ${end}`);
-      const strays = findStrays(chain, names, referred, expiry);
-      unknown.push(...strays.others.map((name) => `chain ${chain}: ${name}`));
-      // Behind a problem, no digest was read.
-      if (problem === undefined) for (const name of strays.entries) report(`chain ${chain}: no digest for ${name}`);
+    for (; chain < CHAINS; chain += 1) {
+      const found = await walkChain(chain, { store, objects, publicKey, log }, request, context);
+      if (found.problem !== undefined) problems.push(found.problem);
+      unknown.push(...found.unknown.map((name) => `chain ${chain}: ${name}`));
     }
+  } catch (thrown) {
+    // The chains that were not begun: so that a later run can continue each one.
+    for (const [later, { sequence, hash, at }] of request.from)
+      if (later > chain) report(`chain ${later}: not verified now, verified to ${sequence} ${hash} ${at}`);
+    throw thrown;
   } finally {
     for (const client of [dynamodb, kms, s3]) client.destroy();
   }
@@ -131,7 +138,72 @@ async function verify(log: AuditLog, project: string | undefined, context: Audit
     ...(unknown.length === 0 ? [] : ['The bucket has objects that no recorder has written:', ...unknown]),
   ];
   if (messages.length > 0) throw new Error(messages.join('\n'));
-  report('The audit log is complete and unchanged.');
+  report(`The audit log is complete and unchanged${request.from.size > 0 ? ' since it was last verified' : ''}.`);
+}
+
+interface WalkPorts {
+  readonly store: Pick<ChainStore, 'readHead'>;
+  readonly objects: AuditObjects;
+  readonly publicKey: Uint8Array;
+  readonly log: AuditLog;
+}
+
+/**
+ * Verifies a chain and writes the entries of the project. Reports how far it came, also if it fails.
+ * @returns the first problem, and the names of objects that no recorder has written
+ */
+async function walkChain(
+  chain: number,
+  { store, objects, publicKey, log }: WalkPorts,
+  { project, from: before }: VerifyRequest,
+  { print, report, now }: AuditCommandContext,
+): Promise<{ readonly problem: AuditProblem | undefined; readonly unknown: readonly string[] }> {
+  const expiry = { keptDays: log.keptDays, now };
+  const from = before.get(chain);
+  const seen = { digests: 0, entries: 0, last: from };
+  let end = 'interrupted';
+  try {
+    const strays = await StrayFinder.begin(chain, objects, expiry, from?.at);
+    const readHead = () => store.readHead(chain);
+    const head = await readHead();
+    const foreign = new Set<string>();
+    const problem = await verifyChain(chain, {
+      ...{ objects, publicKey, head, readHead, from, ...expiry },
+      onForeignName: (name) => void foreign.add(name),
+      async onDigest(digest, entries, verified) {
+        await strays.refer(digest.entries.key, digest.at);
+        seen.digests += 1;
+        seen.entries += entries.length;
+        seen.last = verified;
+        if (project === undefined) return;
+        for (const entry of entries) if (belongsTo(entry, project)) print(JSON.stringify(entry));
+      },
+    });
+    // Behind a problem, no digest was read.
+    if (problem === undefined && head !== undefined) await strays.refer(head.digest.entries.key, head.digest.at);
+    const found = problem === undefined ? await strays.finish() : { entries: [], others: await strays.findOthers() };
+    for (const name of found.entries) report(`chain ${chain}: no digest for ${name}`);
+    end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
+    return { problem, unknown: [...foreign, ...found.others] };
+  } finally {
+    const { digests, entries, last } = seen;
+    const verified = last === undefined ? '' : `verified to ${last.sequence} ${last.hash} ${last.at}, `;
+    report(`chain ${chain}: ${digests} digests, ${entries} entries, ${verified}${end}`);
+  }
+}
+
+/**
+ * Reads how far chains were verified from the report of an earlier run.
+ * @throws UsageError if the text names no digest
+ */
+function parseReport(text: string): ReadonlyMap<number, VerifiedDigest> {
+  const lines = text.matchAll(/^chain (\d): .*verified to (\d+) ([0-9a-f]{64}) (\d{4}-\S+Z)/gm);
+  const digests = [...lines].map(
+    ([, chain, sequence, hash = '', at = '']) => [Number(chain), { sequence: Number(sequence), hash, at }] as const,
+  );
+  if (digests.length === 0)
+    throw new UsageError('--from is no report of an earlier run: it has no line with verified to');
+  return new Map(digests);
 }
 
 /** Calls name their tenant, acts the project that they concern. */

@@ -20,6 +20,25 @@ const DELETE_BATCH_SIZE = 1_000;
 
 /** Creates the client of a bucket. Its functions throw S3's errors. */
 export function createBucket(client: S3Client, bucketName: string) {
+  /**
+   * Yields all keys that begin with `prefix`, in the order of their bytes. Asks for a page when it is needed.
+   * @param after only keys behind this one
+   */
+  async function* listKeys(prefix: string, after?: string): AsyncGenerator<string, void> {
+    let token: string | undefined;
+    do {
+      const { Contents = [], NextContinuationToken } = await client.send(
+        new ListObjectsV2Command({
+          Bucket: bucketName,
+          Prefix: prefix,
+          ...omitUndefined({ ContinuationToken: token, StartAfter: after }),
+        }),
+      );
+      for (const { Key } of Contents) if (Key !== undefined) yield Key;
+      token = NextContinuationToken;
+    } while (token !== undefined);
+  }
+
   return {
     /**
      * Writes an object. Returns false if `onlyIfNew` is set and the key exists. Repeats the request while another such request
@@ -69,20 +88,10 @@ export function createBucket(client: S3Client, bucketName: string) {
     /** Lists all keys that begin with `prefix`. */
     async list(prefix: string): Promise<string[]> {
       const keys: string[] = [];
-      let token: string | undefined;
-      do {
-        const { Contents = [], NextContinuationToken } = await client.send(
-          new ListObjectsV2Command({
-            Bucket: bucketName,
-            Prefix: prefix,
-            ...omitUndefined({ ContinuationToken: token }),
-          }),
-        );
-        keys.push(...Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key])));
-        token = NextContinuationToken;
-      } while (token !== undefined);
+      for await (const key of listKeys(prefix)) keys.push(key);
       return keys;
     },
+    listKeys,
     /** Deletes objects. Throws an error if S3 reports that some were not deleted. */
     async remove(keys: readonly string[]): Promise<void> {
       for (let from = 0; from < keys.length; from += DELETE_BATCH_SIZE) {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
@@ -317,6 +317,31 @@ describe('npm run audit -- … --local', () => {
     expect((await audit('verify')).exported).toEqual([]);
   });
 
+  it('continues where an earlier run ended', async () => {
+    const before = join(service.stateDir, 'report.txt');
+    const { report } = await audit('verify');
+    await writeFile(before, report);
+    const { id } = await admin().admin.organization.projects.create({ name: 'Later' });
+    await waitUntil('the act is in the audit log', async () =>
+      (await readAudit()).some(({ project }) => project === id),
+    );
+    const continued = await audit('export', '--project', id, '--from', before);
+    expect(continued.exported.map((line) => JSON.parse(line).act)).toContain('project.created');
+    expect(continued.report).toContain('complete and unchanged since it was last verified');
+    const count = (text: string) => [...text.matchAll(/: (\d+) digests/g)].reduce((sum, [, n]) => sum + Number(n), 0);
+    expect(count(continued.report)).toBeLessThan(count((await audit('verify')).report));
+    // A chain without a line of its own begins with its first digest.
+    await writeFile(
+      before,
+      report
+        .split('\n')
+        .filter((line) => line.includes('verified to'))
+        .slice(1)
+        .join('\n'),
+    );
+    expect((await audit('verify', '--from', before)).report).toContain('complete and unchanged');
+  });
+
   it('exports the erasure of a tenant', async () => {
     const { id } = await admin().admin.organization.projects.create({ name: 'Erased' });
     const text = await readFile(join(service.stateDir, 'env'), 'utf8');
@@ -342,6 +367,7 @@ describe('npm run audit -- … --local', () => {
   it.each([
     [['export'], '--project is missing'],
     [['verify', '--project', 'local'], 'verify takes no --project'],
+    [['verify', '--from', 'package.json'], '--from is no report of an earlier run'],
     [['verify', '--retention-days', '0'], "--retention-days has an invalid value: '0'"],
     [['verify', '--stage', 'dev'], '--local takes neither --stage nor --region'],
   ])('refuses invalid arguments: %j', async (args, message) => {

@@ -34,7 +34,10 @@ let count = 0;
 async function createStreamedJob() {
   count += 1;
   const id = `resp_${count}`;
-  const bucket = { put: async () => false, get: async () => undefined, list: async () => [], remove: async () => {} };
+  const bucket = {
+    ...stores.bucket,
+    ...{ put: async () => false, get: async () => undefined, list: async () => [], remove: async () => {} },
+  };
   const blobs = createDynamoDBBlobs(stores.client, { tableName: stores.tableName, bucket });
   const state = {
     jobs: createMemoryStore(() => clock.now),

@@ -65,7 +65,10 @@ export async function startAuditWorld(): Promise<AuditWorld> {
       const prefix = `${made}/`;
       const table = await createTable(dynamodb, `usage-${made}`);
       const read: VerifyOptions['objects'] = {
-        list: async (name) => (await bucket.list(prefix + name)).map((found) => found.slice(prefix.length)),
+        async *listKeys(name, after) {
+          const found = bucket.listKeys(prefix + name, after && prefix + after);
+          for await (const key of found) yield key.slice(prefix.length);
+        },
         get: (name) => bucket.get(prefix + name),
       };
       const store = createChainTable(table);

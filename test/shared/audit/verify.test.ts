@@ -5,11 +5,13 @@ import {
   getChainPrefix,
   getDigestKey,
   getDigestPrefix,
+  hashText,
   parseDigest,
   parseSignedDigest,
 } from '../../../shared/audit/digest.ts';
 import { packEntries, readEntries, unpackEntries } from '../../../shared/audit/entry.ts';
-import { findStrays, type VerifyOptions } from '../../../shared/audit/verify.ts';
+import { StrayFinder } from '../../../shared/audit/strays.ts';
+import type { VerifiedDigest, VerifyOptions } from '../../../shared/audit/verify.ts';
 import { type AuditLog, type AuditWorld, KEPT_DAYS, makeBatch, startAuditWorld } from './audit-world.ts';
 
 let world: AuditWorld;
@@ -28,6 +30,12 @@ afterAll(() => world[Symbol.asyncDispose]());
 
 const digestKey = (sequence: number) => getDigestKey({ chain, sequence });
 
+async function listAll(prefix: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const name of log.objects.listKeys(prefix)) names.push(name);
+  return names;
+}
+
 async function readDigest(sequence: number) {
   const bytes = await log.objects.get(digestKey(sequence));
   const signed = parseSignedDigest(bytes ?? Buffer.of());
@@ -40,9 +48,9 @@ function verifyChanged(
   more?: Partial<VerifyOptions>,
 ) {
   const objects: VerifyOptions['objects'] = {
-    list: async (prefix) => {
-      const names = await log.objects.list(prefix);
-      return names.filter((name) => !(name in changed) || changed[name] !== undefined);
+    async *listKeys(...where) {
+      for await (const name of log.objects.listKeys(...where))
+        if (!(name in changed) || changed[name] !== undefined) yield name;
     },
     get: async (key) => {
       if (!(key in changed)) return log.objects.get(key);
@@ -55,7 +63,7 @@ function verifyChanged(
 
 it('a chain that is as it was written has no problem', async () => {
   expect(await log.verify(chain)).toBeUndefined();
-  expect((await log.objects.list(getDigestPrefix(chain))).length).toBe(4);
+  expect(await listAll(getDigestPrefix(chain))).toHaveLength(4);
 });
 
 it('a digest that is missing is named, at the end as well', async () => {
@@ -72,18 +80,127 @@ it('objects that no digest of the chain names are strays, and do not disturb its
   const prefix = `audit/${chain}`;
   const others = ['000000000001.json.bak', '1.json', 'x/000000000002.json', 'digest.json', '00000000000000000001.json'];
   const forged = [
-    `${prefix}/entries/2026-11-30/forged.ndjson.gz`,
+    `${prefix}/entries/${new Date(log.ports.now() - 86_400_000 * 9).toISOString().slice(0, 10)}/forged.ndjson.gz`,
     ...others.map((name) => `${prefix}/digests/${name}`),
   ];
-  const list = async (under: string) =>
-    [...(await log.objects.list(under)), ...forged.filter((name) => name.startsWith(under))].toSorted();
-  const referred = new Set<string>();
-  const onDigest = ({ entries }: { readonly entries: { readonly key: string } }) => void referred.add(entries.key);
-  expect(await log.verify(chain, { objects: { ...log.objects, list }, onDigest })).toBeUndefined();
-  expect(referred.size).toBe(4);
-  const strays = findStrays(chain, await list(getChainPrefix(chain)), referred);
+  const elsewhere = ['!.txt', 'digests', 'digests0', 'elsewhere/a', 'entries', 'entries0', 'notes.txt'];
+  forged.push(...elsewhere.map((name) => `${prefix}/${name}`));
+  const { strays, problem, referred } = await findStrays(forged);
+  expect(problem).toBeUndefined();
+  expect(referred).toBe(4);
   expect(strays.entries).toEqual([forged[0]]);
   expect(strays.others.toSorted()).toEqual(forged.slice(1).toSorted());
+  // Days later, the names of entries are compared day by day.
+  const later = log.ports.now() + 5 * 86_400_000;
+  expect((await findStrays(forged, { now: () => later })).strays.entries).toEqual([forged[0]]);
+});
+
+/** Verifies the chain with further objects in its bucket, and finds those that are no part of it. */
+async function findStrays(forged: readonly string[], options: Partial<VerifyOptions> = {}) {
+  const objects: VerifyOptions['objects'] = {
+    ...log.objects,
+    async *listKeys(prefix, after = '') {
+      const names = await listAll(getChainPrefix(chain));
+      const found = [...names, ...forged].filter((name) => name.startsWith(prefix) && name > after);
+      yield* found.toSorted();
+    },
+  };
+  const expiry = { keptDays: KEPT_DAYS, now: options.now ?? log.ports.now };
+  const finder = await StrayFinder.begin(chain, objects, expiry, options.from?.at);
+  const foreign = new Set<string>();
+  let referred = 0;
+  const problem = await log.verify(chain, {
+    ...{ objects, ...options },
+    onForeignName: (name) => void foreign.add(name),
+    async onDigest({ entries, at }) {
+      referred += 1;
+      await finder.refer(entries.key, at);
+    },
+  });
+  const { entries, others } = await finder.finish();
+  return { problem, referred, strays: { entries, others: [...foreign, ...others] } };
+}
+
+/** Returns a digest up to which the chain was verified. */
+async function readVerified(sequence: number): Promise<VerifiedDigest> {
+  const { text, digest } = (await readDigest(sequence)).digest;
+  return { sequence, hash: hashText(text), at: digest.at };
+}
+
+describe('a chain that was verified before', () => {
+  it('is continued, and nothing before is read', async () => {
+    const from = await readVerified(2);
+    const read: string[] = [];
+    const get = async (key: string) => {
+      read.push(key);
+      return log.objects.get(key);
+    };
+    const seen: number[] = [];
+    const onDigest: VerifyOptions['onDigest'] = ({ sequence }) => void seen.push(sequence);
+    const objects = { ...log.objects, get };
+    expect(await log.verify(chain, { objects, from, onDigest })).toBeUndefined();
+    expect(seen).toEqual([3, 4]);
+    expect(read.filter((key) => key.includes('/digests/'))).toEqual([digestKey(3), digestKey(4)]);
+    expect(await log.verify(chain, { from: await readVerified(4) })).toBeUndefined();
+  });
+
+  it('must follow what was verified, and lead to the head', async () => {
+    const from = await readVerified(2);
+    const verifyFrom = (changes: Partial<VerifiedDigest>) => log.verify(chain, { from: { ...from, ...changes } });
+    expect(await verifyFrom({ hash: '0'.repeat(64) })).toMatchObject({
+      ...{ sequence: 3, problem: expect.stringMatching(/doesn't follow/) },
+    });
+    const last = await readVerified(4);
+    expect(await verifyFrom({ ...last, hash: from.hash })).toMatchObject({
+      problem: expect.stringMatching(/differs from the head/),
+    });
+    expect(await verifyFrom({ ...last, sequence: 5 })).toMatchObject({
+      problem: 'the head is 4, but 5 was verified before',
+    });
+    expect(await verifyChanged({ [digestKey(3)]: undefined }, { from })).toMatchObject({
+      ...{ sequence: 4, problem: 'the digest 3 is missing' },
+    });
+    const gone = { head: undefined, readHead: async () => undefined };
+    expect(await log.verify(chain, { from, ...gone })).toMatchObject({ problem: expect.stringMatching(/no head/) });
+  });
+
+  it('has strays on the days after', async () => {
+    const from = await readVerified(2);
+    const prefix = `audit/${chain}/entries`;
+    const nextDay = new Date(Date.parse(from.at) + 86_400_000).toISOString().slice(0, 10);
+    const names = [`${prefix}/${from.at.slice(0, 10)}/forged.ndjson.gz`, `${prefix}/${nextDay}/forged.ndjson.gz`];
+    const now = () => log.ports.now() + 5 * 86_400_000;
+    expect((await findStrays(names, { from, now })).strays.entries).toEqual([names[1]]);
+  });
+});
+
+it('many digests are read at once, and in their order', async () => {
+  let [running, most] = [0, 0];
+  const get = async (key: string) => {
+    running += 1;
+    most = Math.max(most, running);
+    try {
+      return await log.objects.get(key);
+    } finally {
+      running -= 1;
+    }
+  };
+  const seen: number[] = [];
+  const onDigest: VerifyOptions['onDigest'] = ({ sequence }) => void seen.push(sequence);
+  expect(await log.verify(chain, { objects: { ...log.objects, get }, onDigest })).toBeUndefined();
+  expect(most).toBe(4);
+  expect(seen).toEqual([1, 2, 3, 4]);
+});
+
+it('digests before an object that cannot be read are verified, and its error is thrown', async () => {
+  const get = async (key: string) => {
+    if (key === digestKey(3)) throw new Error('S3 is away');
+    return log.objects.get(key);
+  };
+  const verified: VerifiedDigest[] = [];
+  const onDigest: VerifyOptions['onDigest'] = (_digest, _entries, digest) => void verified.push(digest);
+  await expect(log.verify(chain, { objects: { ...log.objects, get }, onDigest })).rejects.toThrow('S3 is away');
+  expect(verified).toEqual([await readVerified(1), await readVerified(2)]);
 });
 
 it('digests that have expired are not missed', async () => {
@@ -152,10 +269,12 @@ describe('while S3 removes expired objects, in no order', () => {
   });
 
   it('entries without a digest are strays until they have expired', async () => {
-    const names = await log.objects.list(getChainPrefix(chain));
-    const find = (now: number) => findStrays(chain, names, new Set(), { keptDays: KEPT_DAYS, now: () => now }).entries;
-    expect(find(log.ports.now())).toHaveLength(4);
-    expect(find(await readExpiry(4))).toEqual([]);
+    const find = async (now: number) => {
+      const finder = await StrayFinder.begin(chain, log.objects, { keptDays: KEPT_DAYS, now: () => now });
+      return (await finder.finish()).entries;
+    };
+    expect(await find(log.ports.now())).toHaveLength(4);
+    expect(await find(await readExpiry(4))).toEqual([]);
   });
 });
 

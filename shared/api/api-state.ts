@@ -9,7 +9,7 @@ import type { OpenStorageLimits } from './storage-limits.ts';
 
 /** The stores and settings that stateful endpoints use. */
 export interface ApiState {
-  readonly vault: Pick<Vault, 'seal' | 'open' | 'openReceived'>;
+  readonly vault: Pick<Vault, 'prepareSeal' | 'seal' | 'open' | 'openReceived'>;
   readonly jobs: JobStore;
   readonly bodies: Bodies;
   readonly events: EventLog;

@@ -37,8 +37,7 @@ export class AttemptReservations {
    */
   async admit(candidate: Candidate, failure: LambentError | undefined): Promise<void> {
     await this.#reserve(candidate).catch((thrown: unknown) => {
-      // Why a target failed matters more than why it isn't tried again.
-      // Models that were asked before may charge for it.
+      // Why a target failed matters more than why it isn't tried again. Models that were called before may charge for it.
       throw failure ?? (this.#called.size === 0 ? thrown : toAskedError(thrown));
     });
     this.#called.add(candidate.aliasName);

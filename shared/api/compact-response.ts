@@ -10,7 +10,7 @@ import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { createItemIdGenerator, toStoredInput } from '../openai/responses/stored-items.ts';
 import { missingParameterError } from '../openai/validation.ts';
 import type { ApiState } from './api-state.ts';
-import { expandCompactions, sealCompaction, startFromCompaction } from './compaction.ts';
+import { expandCompactions, prepareCompaction, startFromCompaction } from './compaction.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { describeHandling } from './handling-headers.ts';
 import { readChain } from './response-chain.ts';
@@ -42,6 +42,7 @@ export async function compactResponse(
   // Without the notes of earlier compactions, which are messages, too.
   const userMessages = turnItems.map(({ item }) => item).filter(isFromUser);
   if (items.length === 0) throw missingParameterError('input');
+  const createCompaction = await prepareCompaction(tenant, state.vault, createItemId);
   const { signal, deadlineAt, telemetry } = request;
   const call = { signal, deadlineAt, telemetry, streamed: false, caller: request.principal };
   const moderation = findBlocking(parsed.body, registry);
@@ -54,7 +55,7 @@ export async function compactResponse(
       id,
       object: 'response.compaction',
       created_at: Math.floor(now() / 1000),
-      output: [...userMessages, await sealCompaction(kept, tenant, state.vault, createItemId)],
+      output: [...userMessages, createCompaction(kept)],
       usage: encodeUsage(summary.usage),
     },
   };

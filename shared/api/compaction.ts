@@ -35,22 +35,25 @@ export function replacesEarlierItems(item: Readonly<Record<string, unknown>> | {
 }
 
 /**
- * Returns the compaction item that stands for `items`. Only its tenant can send it back, and nothing opens it after the
- * tenant was erased.
+ * Prepares a compaction item, before the model that summarizes is called: if the tenant's key can't be used, the call costs nothing.
  * @param options `replacesEarlier`: whether the item also replaces the items before it
+ * @returns a function that returns the compaction item that stands for `items`. It can be called once. Only the tenant can send the item
+ * back, and nothing opens it after the tenant was erased
  * @throws LambentError as `Vault.seal` does
  */
-export async function sealCompaction(
-  items: readonly StoredItem[],
+export async function prepareCompaction(
   tenant: string,
-  vault: Pick<Vault, 'seal'>,
+  vault: Pick<Vault, 'prepareSeal'>,
   createItemId: ItemIdGenerator,
   { replacesEarlier = false }: { readonly replacesEarlier?: boolean } = {},
 ) {
   const prefix = replacesEarlier ? REPLACING_PREFIX : PREFIX;
-  const sealed = await vault.seal(recordName(tenant, prefix), Buffer.from(JSON.stringify({ items })));
-  const encrypted_content = prefix + Buffer.from(sealed).toString('base64url');
-  return { id: `cmp_${createItemId()}`, type: 'compaction' as const, encrypted_content };
+  const seal = await vault.prepareSeal(recordName(tenant, prefix));
+  return (items: readonly StoredItem[]) => {
+    const sealed = seal(Buffer.from(JSON.stringify({ items })));
+    const encrypted_content = prefix + Buffer.from(sealed).toString('base64url');
+    return { id: `cmp_${createItemId()}`, type: 'compaction' as const, encrypted_content };
+  };
 }
 
 /**

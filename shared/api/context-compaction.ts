@@ -7,7 +7,7 @@ import type { ResolvedItem } from '../openai/responses/items.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import { createItemIdGenerator, type StoredItem, toStoredInput } from '../openai/responses/stored-items.ts';
 import type { Vault } from '../vault/vault.ts';
-import { type ExpandedItem, sealCompaction } from './compaction.ts';
+import { type ExpandedItem, prepareCompaction } from './compaction.ts';
 import type { GovernedOptions } from './governed-router.ts';
 import { moderateFirst } from './moderate-first.ts';
 import { isCall, isCallOutput, isFromUser, isInstruction, isNotes, type SummaryPorts, summarize } from './summary.ts';
@@ -122,17 +122,22 @@ function findCallOfLaterOutput(items: readonly StoredItem[], start: number): num
 export async function compactContext(
   { whole, summarized, kept, userTokens, rebuild }: ContextCompaction,
   parsed: ParsedResponsesBody,
-  { vault, ...ports }: SummaryPorts & { readonly vault: Pick<Vault, 'seal'> },
+  { vault, ...ports }: SummaryPorts & { readonly vault: Pick<Vault, 'prepareSeal'> },
   call: GovernedOptions,
   createItemId: () => string,
 ): Promise<CompactedContext> {
+  const createCompaction = await prepareCompaction(ports.tenant, vault, createItemId, { replacesEarlier: true });
   const moderation = await moderateFirst(whole, summarized, ports.router, call);
   const summary = await summarize(parsed, summarized, ports, call, createItemId);
   const userMessages = summarized.filter((item) => isFromUser(item) && !isNotes(item));
   const items = [...summarized.filter(isInstruction), ...selectNewest(userMessages, userTokens), summary.item, ...kept];
   const { request, droppedItems } = rebuild(items);
-  const item = await sealCompaction(items, ports.tenant, vault, createItemId, { replacesEarlier: true });
-  return { generation: { ...request, ...moderation }, droppedItems, item, usage: summary.usage };
+  return {
+    generation: { ...request, ...moderation },
+    droppedItems,
+    item: createCompaction(items),
+    usage: summary.usage,
+  };
 }
 
 /** Returns the newest items that have at most `limit` tokens together. */

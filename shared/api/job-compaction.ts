@@ -127,12 +127,13 @@ function toKeptAnswer({ candidate, whole, usage, serviceTier }: EndedAnswer): Ke
   return { model: aliasName, target: alias.targets.indexOf(target), whole, usage, serviceTier };
 }
 
-/** Reports the tokens and the cost of a summary again, because the line of its own attempt had none. */
+/** Adds the tokens and the cost of a summary to the line, because that of its own attempt had none. The metrics had them. */
 async function reportKept({ answers }: KeptCompaction, registry: ModelRegistry, { telemetry }: Call): Promise<void> {
   for (const { model, target: index, ...answer } of answers) {
     const alias = registry.models[model];
     const target = alias?.targets[index];
     if (alias === undefined || target === undefined) continue;
-    await reportEnd(telemetry, { candidate: { aliasName: model, alias, target, key: `${model}/${index}` }, ...answer });
+    const candidate = { aliasName: model, alias, target, key: `${model}/${index}` };
+    await reportEnd(telemetry, { candidate, ...answer }, true);
   }
 }

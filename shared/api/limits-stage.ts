@@ -6,7 +6,7 @@ import type { GenerationEvent, GenerationRequest } from '../inference/generation
 import { expandFallbacks, type ModelRegistry, resolveModeration, type Target } from '../inference/registry.ts';
 import type { GenerateOptions, Generation, Router } from '../inference/router.ts';
 import type { Defer } from '../lambda/request-context.ts';
-import { type Amounts, type Cap, listCaps, listModelCaps, NO_CONSUMPTION } from '../limits/caps.ts';
+import { type Amounts, addConsumption, type Cap, listCaps, listModelCaps, NO_CONSUMPTION } from '../limits/caps.ts';
 import { boundEmbedding, boundRequest } from '../limits/estimate.ts';
 import type { Call } from '../limits/limiter.ts';
 import { type Reasoning, Use } from '../limits/use.ts';
@@ -68,7 +68,7 @@ export class LimitsStage implements StreamLimits {
     const moderation = await this.#reserveModeration(request, options);
     if (all.length === 0 && moderation === undefined) return router.generate(request, options);
     const bounded = boundRequest(request, registry, all, findAnswerTokens(caller));
-    const { amounts, boundAttempt } = bounded;
+    const { amounts, boundAttempt, isRepeatable } = bounded;
     const reserve = async (model: string, some: readonly Cap[], call: Pick<Call, 'amounts' | 'part'>) =>
       some.length === 0 ? undefined : this.#reservations.reserve({ model, kind, caps: some, ...call }, options);
     const reserved = await reserve(request.model, caps, { amounts }).catch(async (thrown: unknown) => {
@@ -78,8 +78,10 @@ export class LimitsStage implements StreamLimits {
     const use = new Use({ boundAttempt, findReasoning: (target) => this.#findReasoning(request, target) });
     const attempts = new AttemptReservations({
       ...{ model: request.model, reserved, use },
-      reserveFallback: (model, most) =>
-        reserve(model, capsOf.get(model) ?? [], { amounts: { requests: 1n, ...most }, part: 'fallback' }),
+      reserveFallback: (model, most) => {
+        const sum = isRepeatable ? addConsumption(most, most) : most;
+        return reserve(model, capsOf.get(model) ?? [], { amounts: { requests: 1n, ...sum }, part: 'fallback' });
+      },
     });
     const settle = async (requests: bigint): Promise<void> => {
       await Promise.all([attempts.settle(requests), moderation?.settle()]);

@@ -41,10 +41,12 @@ export function reportFirstEvent(
 /**
  * Annotates the request with how its answer ended and what all its answers have used and cost so far, and counts the tokens
  * and the cost of this one.
+ * @param isCounted true if the metrics have the tokens and the cost already: an earlier attempt of the job has reported the answer
  */
 export async function reportEnd(
   telemetry: Telemetry | undefined,
   { candidate, usage, whole, serviceTier }: EndedAnswer,
+  isCounted?: boolean,
 ): Promise<void> {
   telemetry?.logger.annotate({ whole });
   if (usage === undefined || telemetry === undefined) return;
@@ -73,6 +75,7 @@ export async function reportEnd(
     usageModel: aliasName,
     usageParts: parts?.encodeUsageParts(answers),
   });
+  if (isCounted) return;
   telemetry.metrics.gather(
     {
       InputTokens: [usage.inputTokens, 'Count'],

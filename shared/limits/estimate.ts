@@ -23,6 +23,8 @@ export interface BoundedRequest {
   /** The most that the request can use if each target is tried once. */
   readonly amounts: Amounts;
   readonly boundAttempt: BoundAttempt;
+  /** True if a second answer of the same target may follow one that breaks its schema. */
+  readonly isRepeatable: boolean;
 }
 
 /** Returns the most that one attempt at a target can use. */
@@ -49,15 +51,16 @@ export function boundRequest(
   answerTokens: number | undefined,
 ): BoundedRequest {
   const requests = 1n;
+  const isRepeatable = mayRepeat(request);
   if (!caps.some(({ metric }) => metric === 'tokens' || metric === 'spend')) {
     const bounds = { prompt: NO_CONSUMPTION, longest: NO_CONSUMPTION };
-    return { request, amounts: { requests, ...NO_CONSUMPTION }, boundAttempt: () => bounds };
+    return { request, amounts: { requests, ...NO_CONSUMPTION }, boundAttempt: () => bounds, isRepeatable };
   }
   const candidates = listTargets(request.model, registry);
   const inputTokens = estimateInput(estimatePromptTokens(request));
   const outputTokens = request.maxOutputTokens ?? chooseMaximum(candidates, caps, answerTokens);
   const isBounded = caps.some((cap) => (cap.metric === 'tokens' || cap.metric === 'spend') && !isSoft(cap));
-  const tries = mayRepeat(request) ? 2n : 1n;
+  const tries = isRepeatable ? 2n : 1n;
   const boundAttempt: BoundAttempt = (candidate) => {
     const bound = (answerTokens: number): Consumption => ({
       inputTokens: BigInt(inputTokens),
@@ -80,6 +83,7 @@ export function boundRequest(
         ? { ...request, maxOutputTokens: outputTokens, isMaxChosen: true }
         : request,
     boundAttempt,
+    isRepeatable,
     amounts: {
       requests,
       inputTokens: tries * BigInt(candidates.length) * BigInt(inputTokens),

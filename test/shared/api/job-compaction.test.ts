@@ -31,10 +31,12 @@ const body = {
 
 let now: number;
 let sent: GenerationRequest[];
+let lines: Record<string, unknown>[];
 let blobs: ReturnType<typeof createMemoryBlobs>;
 beforeEach(() => {
   now = Date.UTC(2026, 10, 30, 12, 0, 5);
   sent = [];
+  lines = [];
   blobs = createMemoryBlobs();
 });
 
@@ -76,15 +78,17 @@ function createAttempts() {
     now: () => now,
   });
   const { generation } = parseQueuedRequest('/v1/responses', body, { registry, tenant: 'acme' });
-  return (epoch: number) =>
-    answerJob(
-      aJob({ endpoint: '/v1/responses', model: 'default', epoch }),
-      { body, generation },
-      {
-        ...{ signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, telemetry: recordTelemetry() },
-        ...{ log: undefined, onBegin: () => {} },
-      },
-    );
+  return async (epoch: number) => {
+    const { lines: written, ...telemetry } = recordTelemetry();
+    const job = aJob({ endpoint: '/v1/responses', model: 'default', epoch });
+    const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, telemetry };
+    try {
+      return await answerJob(job, { body, generation }, { ...call, log: undefined, onBegin: () => {} });
+    } finally {
+      telemetry.metrics.flush();
+      lines.push(...written);
+    }
+  };
 }
 
 it('a job whose answer a limit refuses after its summary counts an ask, and is not summarized again', async () => {
@@ -107,6 +111,8 @@ it('a job whose answer a limit refuses after its summary counts an ask, and is n
   expect(output.answer).toMatchObject({ output: [{ type: 'compaction' }, { type: 'message' }] });
   expect(usage).toMatchObject({ inputTokens: 40, outputTokens: 60 });
   expect(notes).toMatchObject({ inputTokens: 40, outputTokens: 60, costUsd: '0.00064' });
+  // The metrics have the summary and the answer once each.
+  expect(lines.flatMap(({ OutputTokens }) => OutputTokens ?? [])).toEqual([30, 30]);
 });
 
 it('a job whose kept compaction can not be read is summarized again', async () => {

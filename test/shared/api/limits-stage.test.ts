@@ -818,6 +818,18 @@ describe('limits of a model that is a fallback', () => {
     expect(called).toEqual(['cheap', 'cheap', 'dear']);
   });
 
+  it('the limits of a fallback must allow a second answer, if the first may break its schema', async () => {
+    const format = { type: 'jsonSchema', name: 'n', schema: { type: 'object' }, strict: true } as const;
+    capabilities = new Set(['json']);
+    const both = Number(boundPrompt({ format }) + 200n);
+    const request = { format, maxOutputTokens: 100 };
+    await expect(generate(ofDear({ tokensPerDay: both - 1 }), request)).rejects.toBe(failure);
+    expect(called).toEqual(['cheap']);
+    // Both answers break the schema.
+    await expect(generate(ofDear({ tokensPerDay: both }), request)).rejects.toMatchObject({ code: 'output_mismatch' });
+    expect(called).toEqual(['cheap', 'cheap', 'dear', 'cheap', 'dear']);
+  });
+
   it('the limits of a fallback make no request while the model itself answers', async () => {
     failing = [];
     const unused: CounterStore = {

@@ -14,6 +14,7 @@ import {
 import type { GenerationApi } from '../../../shared/api/generation-api.ts';
 import {
   chatCompletionsRoute,
+  compactRoute,
   listModelsRoute,
   responsesRoute,
   retrieveModelRoute,
@@ -103,6 +104,7 @@ export async function startService(
   const routes = new Map([
     ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), { ...generating, name: 'chat.completions' })],
     ['POST /v1/responses', withKeys(responsesRoute(api), { ...generating, name: 'responses' })],
+    ['POST /v1/responses/compact', compactRoute(api)],
     ['POST /v1/messages', withKeys(messagesRoute(api), { ...generating, name: 'messages' })],
     ['POST /v1/messages/count_tokens', countTokensRoute(api)],
     ['GET /v1/models', listModelsRoute(api)],

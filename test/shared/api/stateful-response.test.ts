@@ -210,6 +210,20 @@ describe('an external key that is revoked', () => {
     expect(await store.read(`stored#${TENANT}`)).toMatchObject({ B: 0n, I: 0n });
   });
 
+  it('costs no call of the model: a compaction', async () => {
+    const { vault, state: key } = createRevocableVault();
+    const { state } = await createState(() => ({}), vault);
+    key.isRevoked = true;
+    await using service = await startService([makeAnswer('Notes')], undefined, state);
+    await expect(service.client.responses.compact({ model: 'default', input: 'Hi' })).rejects.toMatchObject({
+      ...{ status: 403, code: 'external_key_unavailable' },
+    });
+    expect(service.generationRequests).toEqual([]);
+    key.isRevoked = false;
+    await service.client.responses.compact({ model: 'default', input: 'Hi' });
+    expect(service.generationRequests).toHaveLength(1);
+  });
+
   it.each(['response', 'response of a conversation', 'chat completion'] as const)(
     'during the call leaves a stored answer readable once it works again: %s',
     async (kind) => {

@@ -181,10 +181,11 @@ async function walkChain(
     });
     // Behind a problem, no digest was read.
     if (problem === undefined && head !== undefined) await strays.refer(head.digest.entries.key, head.digest.at);
-    const found = problem === undefined ? await strays.finish() : { entries: [], others: await strays.findOthers() };
-    for (const name of found.entries) report(`chain ${chain}: no digest for ${name}`);
+    if (problem === undefined)
+      for (const name of await strays.finish()) report(`chain ${chain}: no digest for ${name}`);
+    const others = await strays.findOthers();
     end = head === undefined ? 'empty' : `head ${head.digest.sequence} ${hashText(head.text)}`;
-    return { problem, unknown: [...foreign, ...found.others] };
+    return { problem, unknown: [...foreign, ...others] };
   } finally {
     const { digests, entries, last } = seen;
     const verified = last === undefined ? '' : `verified to ${last.sequence} ${last.hash} ${last.at}, `;

@@ -114,9 +114,9 @@ class ForegroundResponse {
   }
 
   async generate(): Promise<HttpResponse> {
-    const needsKey = this.#isStored || this.#turn !== undefined || this.#context.compaction !== undefined;
+    const isSealed = this.#isStored || this.#turn !== undefined;
     // Before anything is paid. It is awaited once the storage is reserved, which is given back if it fails.
-    const preparing = needsKey ? this.#prepareWrites() : undefined;
+    const preparing = isSealed ? this.#prepareWrites() : undefined;
     preparing?.catch(() => {});
     this.#reserved = await this.#reserveStorage();
     try {

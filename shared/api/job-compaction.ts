@@ -133,7 +133,6 @@ async function reportKept({ answers }: KeptCompaction, registry: ModelRegistry, 
     const alias = registry.models[model];
     const target = alias?.targets[index];
     if (alias === undefined || target === undefined) continue;
-    const candidate = { aliasName: model, alias, target, key: `${model}/${index}` };
-    await reportEnd(telemetry, { candidate, ...answer }, true);
+    await reportEnd(telemetry, { candidate: { aliasName: model, alias, target }, ...answer }, true);
   }
 }

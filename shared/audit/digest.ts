@@ -97,9 +97,19 @@ export function getDigestKey({ chain, sequence }: Pick<Digest, 'chain' | 'sequen
   return `${getDigestPrefix(chain)}${String(sequence).padStart(12, '0')}.json`;
 }
 
+/** Returns the prefix of the keys of a chain's entries. They sort by the days on which they were written. */
+export function getEntriesPrefix(chain: number): string {
+  return `${getChainPrefix(chain)}entries/`;
+}
+
 /** Returns the key of the object that holds the entries of a batch that is recorded at `now`. */
 export function getEntriesKey(chain: number, batch: string, now: number): string {
-  return `${getChainPrefix(chain)}entries/${new Date(now).toISOString().slice(0, 10)}/${batch}.ndjson.gz`;
+  return `${getEntriesPrefix(chain)}${formatDay(now)}/${batch}.ndjson.gz`;
+}
+
+/** Returns the day of a time, in epoch milliseconds, as in the keys of entries: `YYYY-MM-DD` in UTC. */
+export function formatDay(time: number): string {
+  return new Date(time).toISOString().slice(0, 10);
 }
 
 const signedSchema = v.object({

@@ -1,16 +1,7 @@
 import { getOrCreate } from '../core/get-or-create.ts';
-import { getChainPrefix, getDigestPrefix } from './digest.ts';
-import { type AuditObjects, type Expiry, hasExpired, readDay } from './verify.ts';
+import { formatDay, getChainPrefix, getDigestPrefix, getEntriesPrefix } from './digest.ts';
+import { type AuditObjects, DAY_MS, type Expiry, hasExpired, readDay } from './verify.ts';
 
-/** Objects below a chain's prefix that are no part of the log, by their keys. */
-export interface Strays {
-  /** Entries that no digest refers to: forged, or of a recorder that has not ended yet, or that has failed. */
-  readonly entries: readonly string[];
-  /** No recorder writes such objects. */
-  readonly others: readonly string[];
-}
-
-const DAY_MS = 86_400_000;
 /** Sorts behind every other character of a key. */
 const LAST = '\u{10FFFF}';
 
@@ -45,7 +36,7 @@ export class StrayFinder {
     this.#chain = chain;
     this.#objects = objects;
     this.#expiry = expiry;
-    this.#prefix = `${getChainPrefix(chain)}entries/`;
+    this.#prefix = getEntriesPrefix(chain);
     this.#after = after && `${this.#prefix}${formatDay(Date.parse(after))}/${LAST}`;
     this.#recentFrom = this.#prefix + formatDay(expiry.now() - DAY_MS);
     this.#older = objects.listKeys(this.#prefix, this.#after)[Symbol.asyncIterator]();
@@ -81,17 +72,20 @@ export class StrayFinder {
     if (eve > this.#closed) await this.#close(eve);
   }
 
-  /** Returns what was found, once every digest was noted. */
-  async finish(): Promise<Strays> {
+  /**
+   * Returns the entries that no digest refers to, once every digest was noted: they are forged, or of a recorder that has not ended yet
+   * or has failed.
+   */
+  async finish(): Promise<string[]> {
     await this.#close(LAST);
     const isKept = (name: string): boolean => {
       const day = readDay(name);
       return day === undefined || !hasExpired(new Date(day).toISOString(), this.#expiry);
     };
-    return { entries: [...this.#strays, ...this.#recent].filter(isKept), others: await this.findOthers() };
+    return [...this.#strays, ...this.#recent].filter(isKept);
   }
 
-  /** Returns the objects that are neither below the chain's digests nor below its entries. */
+  /** Returns the objects that are neither below the chain's digests nor below its entries. No recorder writes such objects. */
   async findOthers(): Promise<string[]> {
     const chain = getChainPrefix(this.#chain);
     const others: string[] = [];
@@ -131,8 +125,4 @@ export class StrayFinder {
 function findDay(key: string): string | undefined {
   const day = readDay(key);
   return day === undefined || Number.isNaN(day) ? undefined : formatDay(day);
-}
-
-function formatDay(time: number): string {
-  return new Date(time).toISOString().slice(0, 10);
 }

@@ -60,13 +60,13 @@ export interface AuditProblem {
   readonly problem: string;
 }
 
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 /** Digests that are read at once, with their entries. S3 answers within tens of milliseconds. */
 const AHEAD = 32;
 
 /**
  * Checks a chain from its first digest, or from one that was verified before, to its head: sequence numbers, hashes, signatures
- * and entries. Returns the first problem; undefined if there is none. Expired digests and entries may be missing anywhere. Memory
+ * and entries. Returns the first problem, or undefined if the chain is in order. Expired digests and entries may be missing anywhere. Memory
  * holds a few digests with their entries, however long the chain is.
  */
 export async function verifyChain(chain: number, options: VerifyOptions): Promise<AuditProblem | undefined> {
@@ -118,7 +118,7 @@ interface DigestRead {
   readonly packed: Uint8Array | undefined;
 }
 
-/** Reads a digest and its entries. Returns what is wrong with the digest itself as `problem`; undefined if there is none. */
+/** Reads a digest and its entries. Returns what is wrong with the digest itself as `problem`, or undefined if it doesn't exist. */
 async function readDigest(
   { name, sequence }: DigestName,
   key: KeyObject,

@@ -18,6 +18,11 @@ export interface EndedAnswer {
   readonly serviceTier?: ServiceTier | undefined;
 }
 
+/** What `reportEnd` needs of an answer. */
+interface ReportedAnswer extends Omit<EndedAnswer, 'candidate'> {
+  readonly candidate: Omit<Candidate, 'key'>;
+}
+
 /** Logs an attempt that failed before or during its answer. */
 export async function reportFailedAttempt(telemetry: Telemetry | undefined, attempt: FailedAttempt): Promise<void> {
   // Imported here, so that environments start without it.
@@ -45,7 +50,7 @@ export function reportFirstEvent(
  */
 export async function reportEnd(
   telemetry: Telemetry | undefined,
-  { candidate, usage, whole, serviceTier }: EndedAnswer,
+  { candidate, usage, whole, serviceTier }: ReportedAnswer,
   isCounted?: boolean,
 ): Promise<void> {
   telemetry?.logger.annotate({ whole });

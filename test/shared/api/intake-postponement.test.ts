@@ -95,7 +95,7 @@ async function runInOutage(changes: Partial<PoolOptions>) {
   return { received: messages.map(({ received }) => received), rejected };
 }
 
-it('messages with large bodies that failures of others postpone in an outage are not taken for crashed ones', async () => {
+it('messages with large bodies that failures of others postpone in an outage do not count as crashed', async () => {
   const { received, rejected } = await runInOutage({
     postponeMs: (record) => computeRetryPauseMs(record, INTAKE_RETRY),
   });

@@ -210,6 +210,24 @@ describe('an external key that is revoked', () => {
     expect(await store.read(`stored#${TENANT}`)).toMatchObject({ B: 0n, I: 0n });
   });
 
+  it('costs no call of the model: a response that is not stored, whose context is compacted', async () => {
+    const { vault, state: key } = createRevocableVault();
+    const { state } = await createState(() => ({}), vault);
+    key.isRevoked = true;
+    await using service = await startService([makeAnswer('Notes')], undefined, state);
+    const input = [
+      { role: 'user' as const, content: 'Which bird? '.repeat(1_000) },
+      { role: 'assistant' as const, content: 'A falcon.' },
+      { role: 'user' as const, content: 'Go on' },
+    ];
+    const context_management = [{ type: 'compaction', compact_threshold: 1_000 }];
+    const body = { model: 'default', input, store: false, context_management };
+    await expect(service.client.responses.create(body)).rejects.toMatchObject({
+      ...{ status: 403, code: 'external_key_unavailable' },
+    });
+    expect(service.generationRequests).toEqual([]);
+  });
+
   it('costs no call of the model: a compaction', async () => {
     const { vault, state: key } = createRevocableVault();
     const { state } = await createState(() => ({}), vault);
